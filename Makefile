@@ -1,0 +1,56 @@
+# make quickstart   install, train all three stages on the embedded data, evaluate, write the report
+# make test         install, run the tests
+# make help         the rest
+
+PYTHON ?=
+RUNS ?= runs/quickstart
+VENV := .venv
+PARITY := .venv-parity
+
+.PHONY: help quickstart test lint format test-slow test-parity bench clean
+
+help:
+	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
+	@echo "make test         the default tests"
+	@echo "make test-slow    tests that take more than a few seconds each"
+	@echo "make test-parity  compare with PyTorch implementations (second environment)"
+	@echo "make bench        measure against PyTorch (second environment)"
+	@echo "make lint         check style;  make format: mend it"
+	@echo "make clean        remove environments and caches; runs/ stays"
+	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
+	@echo "3.11 or newer), RUNS=DIR (default: runs/quickstart)"
+
+quickstart:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" RUNS="$(RUNS)" launch/quickstart.sh
+
+test:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python -m pytest -q
+
+test-slow:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python -m pytest -q -m slow
+
+lint:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+test-parity:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
+	$(PARITY)/bin/python -m pytest -q -m parity
+
+bench:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
+	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+		echo "\$$ python $$file"; $(PARITY)/bin/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(PARITY) build dist site *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,175 @@
+"""Training steps of ours beside plain PyTorch: python benchmarks/steps.py [--help].
+
+For every case: both sides take the same first steps from the same weights and must agree; then
+each row runs in a process of its own, the rows in turn (A B A B), and one table is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
+
+from benchmarks.cases import CASES, case_config  # noqa: E402
+from benchmarks.report import machine, summarise, table  # noqa: E402
+from benchmarks.worker import ROWS, work  # noqa: E402
+from zv_jax.config import to_dict  # noqa: E402
+from zv_jax.errors import ConfigError, ZvError, nearest  # noqa: E402
+
+QUIET = 0.5  # a load above this much at the start deserves a warning
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line.
+
+    Raises:
+        ConfigError: an unknown case or row, or a number below 1.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="rows: " + "; ".join(f"{row}: {text}" for row, text in ROWS.items()),
+    )
+    known = [name for name in CASES if not name.startswith("tiny/")]
+    parser.add_argument("--cases", default=",".join(known), help="some of " + ", ".join(CASES))
+    parser.add_argument("--rows", default=",".join(ROWS), help="jax is always among them")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="processes of each row")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of each process")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before them, the first too")
+    parser.add_argument("--check-only", action="store_true", help="compare losses, time nothing")
+    parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.cases = _chosen(options.cases, CASES, "--cases")
+    options.rows = _chosen(options.rows, ROWS, "--rows")
+    options.rows = ["jax", *(row for row in options.rows if row != "jax")]
+    for name in ("threads", "rounds", "steps", "warmup"):
+        if getattr(options, name) < 1:
+            raise ConfigError(
+                f"{getattr(options, name)} {name}",
+                where=f"--{name}",
+                expected="1 or more",
+                fix=f"--{name} 1",
+            )
+    return options
+
+
+def _chosen(text: str, known: dict, flag: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{name!r} is unknown{nearest(name, known)}",
+                where=flag,
+                expected="some of " + ", ".join(known),
+                fix=f"{flag} {next(iter(known))}",
+            )
+    return names
+
+
+def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
+    """`worker.work(job)` in a fresh interpreter.
+
+    Raises:
+        ZvError: it failed; the message is its own.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        result = Path(directory) / "result.json"
+        command = [sys.executable, __file__, "--worker", json.dumps(job | {"result": str(result)})]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            tail = done.stderr.strip().splitlines()[-12:]
+            raise ZvError("\n".join(tail) or f"exit status {done.returncode}", where=job["case"])
+        return json.loads(result.read_text("utf-8"))
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All checks, then all measurements.
+
+    Raises:
+        ZvError: the two sides disagree in one of the cases; nothing is timed then.
+    """
+    say = lambda text: print(text, file=sys.stderr, flush=True)
+    report: dict[str, Any] = {"machine": machine(), "cases": {}}
+    load = report["machine"]["load_average_1min"]
+    if load > QUIET and not options.check_only:
+        say(f"warning: the machine is busy (load {load:.2f}); the times will not mean much")
+    with tempfile.TemporaryDirectory() as directory:
+        jobs = {}
+        for case in options.cases:
+            place = Path(directory) / case.replace("/", "-")
+            place.mkdir()
+            jobs[case] = job = {
+                "case": case,
+                "directory": str(place),
+                "threads": options.threads,
+                "warmup": options.warmup,
+                "steps": options.steps,
+            }
+            ours = in_own_process(job | {"task": "check", "row": "jax"})
+            agreed = in_own_process(job | {"task": "check", "row": "torch"})
+            say(
+                f"{case}: the same computation; losses of {agreed['steps']} steps differ by "
+                f"{agreed['largest_difference_of_losses']:.1e} at most"
+            )
+            report["cases"][case] = {
+                "check": agreed,
+                "first_losses": ours["steps"][0]["metrics"],
+                "shapes": ours["shapes"],
+                "config": to_dict(case_config(case)),
+            }
+        if not options.check_only:
+            for case, job in jobs.items():
+                _time(case, job, options, report, say)
+    return report
+
+
+def _time(case: str, job: dict, options: argparse.Namespace, report: dict, say: Any) -> None:
+    rounds: dict[str, list[dict]] = {row: [] for row in options.rows}
+    for number in range(options.rounds):
+        for row in options.rows:
+            rounds[row].append(in_own_process(job | {"task": "time", "row": row}))
+            median = 1000 * rounds[row][-1]["median"]
+            say(f"{case}: round {number + 1} of {options.rounds}, {row}: {median:.1f} ms")
+    report["cases"][case] |= {"rounds": rounds, "summary": summarise(rounds)}
+
+
+def main() -> int:
+    """Exit status 0; 1 when something is wrong, with one message."""
+    try:
+        options = parse()
+        if options.worker:
+            job = json.loads(options.worker)
+            Path(job["result"]).write_text(json.dumps(work(job)), "utf-8")
+            return 0
+        report = run(options)
+        report["options"] = {
+            name: value for name, value in vars(options).items() if name not in ("worker", "out")
+        }
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        if not options.check_only:
+            about = report["machine"]
+            versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+            print(f"{about['processor']}, {options.threads} threads; {versions}")
+            print(table({case: part["summary"] for case, part in report["cases"].items()}))
+            print("ratio: our median time over this row's; below 1 ours is faster")
+            for row in options.rows:
+                print(f"{row}: {ROWS[row]}")
+        return 0
+    except ZvError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What one measuring process does: first prove that both sides agree, then time one of them.
+
+Each framework is imported only inside the functions that need it, so a process holds one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Batch, case_config, make_batch, shapes
+from zv_jax import runtime
+from zv_jax.errors import ConfigError, ZvError
+
+# Rows of the table. All but the first are PyTorch.
+ROWS = {
+    "jax": "ours, float32",
+    "torch": "PyTorch, float32",
+    "torch-malloc": "PyTorch, float32, with our malloc settings",
+    "torch-bf16": "PyTorch, bfloat16 autocast: less exact arithmetic, not the same computation",
+}
+CHECKED_STEPS = 2  # the second sees the gradients, the clipping and the optimiser of the first
+LOSS_TOLERANCE = 1e-4
+NORM_TOLERANCE = 1e-3  # relative, of the gradient's global norm
+WEIGHTS, OURS = "weights.npz", "ours.json"
+
+Step = Callable[[Batch], dict[str, float]]
+
+
+class DifferentError(ZvError):
+    """The two implementations do not compute the same thing."""
+
+
+def prepare_process(row: str, threads: int) -> None:
+    """Cores, threads and malloc of this process; call it before jax or torch is imported.
+
+    Raises:
+        ConfigError: fewer than `threads` cores may be used.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < threads:
+        raise ConfigError(
+            f"{threads} threads on {len(cores)} cores",
+            where="--threads",
+            expected=f"{len(cores)} at most",
+            fix=f"--threads {len(cores)}",
+        )
+    # XLA takes as many threads as the process may use cores; torch gets the same ones.
+    os.sched_setaffinity(0, set(cores[:threads]))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if row == "jax":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        # Every process compiles, so that its memory and first step are those of a fresh machine.
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        runtime.prepare()
+    else:
+        if row == "torch-malloc":
+            runtime.keep_freed_memory()
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def check_ours(name: str, directory: Path) -> dict[str, Any]:
+    """Makes the starting weights and takes our first steps; both are kept in `directory`."""
+    from benchmarks.jax_step import JaxStep, starting_leaves
+
+    config = case_config(name)
+    batch, leaves = make_batch(config), starting_leaves(config)
+    np.savez(directory / WEIGHTS, **leaves)
+    step = JaxStep(config, leaves)
+    found: dict[str, Any] = {"trainable": step.trainable, "shapes": shapes(batch), "steps": []}
+    for _ in range(CHECKED_STEPS):
+        drawn = step.negatives(batch)
+        negatives = None if drawn is None else [index.tolist() for index in drawn]
+        found["steps"].append({"negatives": negatives, "metrics": step(batch)})
+    (directory / OURS).write_text(json.dumps(found), "utf-8")
+    return found
+
+
+def check_torch(name: str, directory: Path) -> dict[str, Any]:
+    """The same steps in PyTorch, from the same weights and with the same negatives.
+
+    Raises:
+        DifferentError: a loss or the norm of the gradients is not the same.
+        CheckpointError: the parameters do not correspond.
+    """
+    step, ours = _torch_step(name, directory, "torch")
+    batch = make_batch(case_config(name))
+    deviation = 0.0
+    for number, theirs in enumerate(ours["steps"]):
+        found = step(batch, theirs["negatives"])
+        deviation = max(deviation, compare(theirs["metrics"], found, f"{name}, step {number + 1}"))
+    return {"steps": CHECKED_STEPS, "largest_difference_of_losses": deviation}
+
+
+def compare(ours: Mapping[str, float], theirs: Mapping[str, float], where: str) -> float:
+    """The largest difference of the losses.
+
+    Raises:
+        DifferentError: a loss differs by more than `LOSS_TOLERANCE`, or the norm of the gradients
+            by more than `NORM_TOLERANCE` of itself. Accuracies are not compared: they jump.
+    """
+    largest = 0.0
+    names = [name for name in ours if name not in ("lr", "grad_norm") and "accuracy" not in name]
+    for name in [*names, "grad_norm"]:
+        allowed = NORM_TOLERANCE * ours[name] if name == "grad_norm" else LOSS_TOLERANCE
+        difference = abs(ours[name] - theirs[name])
+        if not difference <= allowed:  # NaN fails too
+            raise DifferentError(
+                f"{name} is {ours[name]:.7g} in JAX and {theirs[name]:.7g} in PyTorch",
+                where=where,
+                expected=f"a difference of {allowed:.1g} at most; nothing is timed otherwise",
+                fix="bring benchmarks/torch_model.py and torch_step.py up to date with zv_jax",
+            )
+        if name != "grad_norm":
+            largest = max(largest, difference)
+    return largest
+
+
+def measure(row: str, name: str, directory: Path, warmup: int, steps: int) -> dict[str, Any]:
+    """Times `steps` steps one by one after `warmup` of them; the first is reported by itself."""
+    from zv_jax.training.metrics import peak_rss_bytes
+
+    batch = make_batch(case_config(name))
+    start = time.perf_counter()
+    step = _jax_step(name, directory) if row == "jax" else _torch_step(name, directory, row)[0]
+    step(batch)
+    first = time.perf_counter() - start
+    for _ in range(warmup - 1):
+        step(batch)
+    seconds, loss = [], 0.0
+    for _ in range(steps):
+        start = time.perf_counter()
+        loss = step(batch)["loss"]
+        seconds.append(time.perf_counter() - start)
+    return {
+        "seconds": seconds,
+        "median": statistics.median(seconds),
+        "until_first_step_seconds": first,
+        "last_loss": loss,
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def _jax_step(name: str, directory: Path) -> Step:
+    from benchmarks.jax_step import JaxStep
+
+    with np.load(directory / WEIGHTS) as leaves:
+        return JaxStep(case_config(name), leaves)
+
+
+def _torch_step(name: str, directory: Path, row: str) -> tuple[Any, dict[str, Any]]:
+    from benchmarks.torch_step import TorchStep
+
+    ours = json.loads((directory / OURS).read_text("utf-8"))
+    with np.load(directory / WEIGHTS) as leaves:
+        trainable = set(ours["trainable"])
+        return TorchStep(case_config(name), leaves, trainable, row == "torch-bf16"), ours
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    """Does the job that `steps.py` hands to a process of its own.
+
+    `job` holds task (check | time), row, case, directory, threads, warmup and steps.
+    """
+    row, name, directory = job["row"], job["case"], Path(job["directory"])
+    prepare_process(row, job["threads"])
+    if job["task"] == "time":
+        return measure(row, name, directory, job["warmup"], job["steps"])
+    return (check_ours if row == "jax" else check_torch)(name, directory)

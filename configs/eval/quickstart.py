@@ -1,0 +1,46 @@
+"""The scores of the quickstart's models on scenes they have never seen, in English and Chinese.
+
+    zv eval --checkpoint runs/quickstart/stage0 --suite configs/eval/quickstart.py \
+            --workdir runs/quickstart/eval_stage0
+    zv eval --checkpoint runs/quickstart/stage2_chat --suite configs/eval/quickstart.py \
+            --workdir runs/quickstart/eval_stage2_chat
+
+Without an argument the tasks are those that the checkpoint's stage teaches; `:retrieval` asks for
+retrieval only, `:language` for all tasks with answers in words. Hardware: 2 CPU cores. Captions and
+retrieval use the whole test split, because their scores depend on its size; controls that ask a
+model again use a part, and say so in results.json.
+
+Fewer records: --suite.limit=50. With image-text matching: --suite.rerank_k=8
+"""
+
+import ml_collections
+
+from evaluation.config import suite
+from evaluation.tasks.registry import GENERATION, RETRIEVAL
+from zv_jax.errors import ConfigError, nearest
+
+TASKS = {"": (), RETRIEVAL.name: (RETRIEVAL.name,), "language": tuple(GENERATION)}
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """The suite.
+
+    Raises:
+        ConfigError: `arg` is not one of the above.
+    """
+    if arg not in TASKS:
+        raise ConfigError(
+            f"there is no suite {arg!r}{nearest(arg, TASKS)}",
+            where="configs/eval/quickstart.py",
+            expected="nothing, or one of " + ", ".join(filter(None, TASKS)),
+            fix="--suite configs/eval/quickstart.py",
+        )
+    return suite(
+        tasks=TASKS[arg],
+        limits={"vqa": 600, "grounding": 300, "grounded_caption": 300, "conversation": 128},
+        batch_size=64,
+        control_limit=128,
+        untrained_limit=64,
+        train_limit=4000,
+        rerank_limit=64,
+    )

@@ -1,0 +1,148 @@
+"""The whole of the training on two CPU cores, from nothing, on the embedded data set.
+
+    zv data prepare zv_openmoji
+    zv train --config configs/quickstart.py:language    --workdir runs/quickstart/language
+    zv train --config configs/quickstart.py:stage0      --workdir runs/quickstart/stage0
+    zv train --config configs/quickstart.py:stage1_base --workdir runs/quickstart/stage1_base
+    zv train --config configs/quickstart.py:stage1_chat --workdir runs/quickstart/stage1_chat
+    zv train --config configs/quickstart.py:stage2_base --workdir runs/quickstart/stage2_base
+    zv train --config configs/quickstart.py:stage2_chat --workdir runs/quickstart/stage2_chat
+
+or all of it with evaluation and report: `make quickstart`. Hardware: 2 CPU cores, 6 GiB.
+Time and scores: runs/quickstart/times.jsonl, results.json and report.html of your own run.
+
+What differs from the full-size recipes: the models are small, no pre-trained weights exist for
+them, so `language` teaches the small LLaMA to speak on the sentences alone, and stage 0 trains
+the ViT together with the Q-Former. Both are frozen from stage 1 on, as in the paper.
+
+In another place: --config.init_from=OTHER/language,OTHER/stage0
+"""
+
+import ml_collections
+
+from zv_jax.config import recipe
+from zv_jax.errors import ConfigError, nearest
+
+RUNS = "runs/quickstart"
+MULTI_TASK = ("caption", "vqa", "ref_ground", "ref_caption")  # what stage 1 learns (Table 2)
+
+
+def _source(*tasks: str) -> dict:
+    return {
+        "name": "zv_openmoji",
+        "path": "",
+        "split": "train",
+        "weight": 1.0,
+        "tasks": tasks,
+        "langs": ("en", "zh"),
+    }
+
+
+def _data(*tasks: str, **other) -> dict:
+    return {
+        "sources": (_source(*tasks),),
+        "max_text": 28,
+        "max_length": 96,
+        "max_answer": 72,
+        "max_qformer_text": 24,
+        "box_decimals": 2,
+        "cache_images": True,
+        **other,
+    }
+
+
+def _optimizer(lr: float, warmup_steps: int) -> dict:
+    return {
+        "name": "muon",
+        "lr": lr,
+        "b2": 0.98,
+        "warmup_steps": warmup_steps,
+        "final_lr": lr / 20,
+    }
+
+
+def _train(steps: int, batch_size: int) -> dict:
+    return {"steps": steps, "batch_size": batch_size, "log_every": 10}
+
+
+def _recipe(
+    variant: str, name: str, train_vision: bool = False, **sections
+) -> ml_collections.ConfigDict:
+    return recipe(
+        f"quickstart_{variant}",
+        stage={"name": name, "variant": variant, "train_vision": train_vision},
+        checkpoint={"every": 100, "keep": 1},
+        **sections,
+    )
+
+
+def _language() -> ml_collections.ConfigDict:
+    return _recipe(
+        "base",
+        "language",
+        data=_data(),
+        optimizer=_optimizer(5e-3, 30),
+        train=_train(400, 32),
+    )
+
+
+def _stage0() -> ml_collections.ConfigDict:
+    return _recipe(
+        "base",
+        "stage0",
+        data=_data("caption"),
+        train_vision=True,
+        optimizer=_optimizer(2e-3, 20),
+        train=_train(200, 128),
+    )
+
+
+def _stage1(variant: str) -> ml_collections.ConfigDict:
+    # Base trains the projection only, so a high rate and few steps suffice.
+    base = variant == "base"
+    return _recipe(
+        variant,
+        "stage1",
+        data=_data(*MULTI_TASK, max_length=60, max_answer=34),
+        optimizer=_optimizer(5e-3 if base else 2e-3, 20),
+        train=_train(150 if base else 250, 64),
+        init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
+    )
+
+
+def _stage2(variant: str) -> ml_collections.ConfigDict:
+    # All tasks, with dialogues and stories over two pictures; the other tasks stay in the mixture.
+    return _recipe(
+        variant,
+        "stage2",
+        data=_data(max_images=2),
+        optimizer=_optimizer(2e-3, 20),
+        train=_train(250 if variant == "base" else 350, 64),
+        init_from=(f"{RUNS}/stage1_{variant}",),
+    )
+
+
+RECIPES = {
+    "language": _language,
+    "stage0": _stage0,
+    "stage1_base": lambda: _stage1("base"),
+    "stage1_chat": lambda: _stage1("chat"),
+    "stage2_base": lambda: _stage2("base"),
+    "stage2_chat": lambda: _stage2("chat"),
+}
+
+
+def get_config(arg: str = "stage0") -> ml_collections.ConfigDict:
+    """The recipe named `arg`.
+
+    Raises:
+        ConfigError: there is no such recipe here.
+    """
+    if arg not in RECIPES:
+        raise ConfigError(
+            f"there is no recipe {arg!r}{nearest(arg, RECIPES)}",
+            where="configs/quickstart.py",
+            expected="one of " + ", ".join(RECIPES),
+            fix="--config configs/quickstart.py:stage0",
+        )
+    return RECIPES[arg]()

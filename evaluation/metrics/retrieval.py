@@ -1,0 +1,81 @@
+"""Recall of retrieval in both directions from one matrix of similarities.
+
+TR@k: share of pictures with any of their own texts among the k most similar texts. IR@k: share of
+texts with their picture among the k most similar pictures. Several texts per picture, and texts
+that fit several pictures, are both expressed by the matrix of what belongs together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def positives(image_of_text: Sequence[int], images: int) -> np.ndarray:
+    """bool [images, texts]: true where the text was written for the picture."""
+    matrix = np.zeros((images, len(image_of_text)), bool)
+    matrix[np.asarray(image_of_text), np.arange(len(image_of_text))] = True
+    return matrix
+
+
+def same_text(texts: Sequence[str]) -> np.ndarray:
+    """bool [N, N] for one text per picture: equal texts belong to each other's pictures too."""
+    _, kind = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    return kind[:, None] == kind[None, :]
+
+
+def ranks(similarity: np.ndarray, belongs: np.ndarray) -> np.ndarray:
+    """Rank (from 1) of each row's best own column.
+
+    Ties count against us: a column of another that is as similar comes before ours.
+
+    Args:
+      similarity: float [rows, columns], no NaN.
+      belongs: bool [rows, columns], at least one true per row.
+
+    Raises:
+      ValueError: shapes differ, a similarity is NaN or a row has nothing to find.
+    """
+    if similarity.shape != belongs.shape or similarity.ndim != 2:
+        raise ValueError(f"similarities {similarity.shape} do not fit {belongs.shape}")
+    if np.isnan(similarity).any():
+        raise ValueError("a similarity is not a number")
+    if not belongs.any(1).all():
+        raise ValueError("a row has nothing to find")
+    best = np.where(belongs, similarity, -np.inf).max(1, keepdims=True)
+    return 1 + ((similarity >= best) & ~belongs).sum(1)
+
+
+def recall_hits(
+    similarity: np.ndarray, belongs: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Per query whether it was found: ``{"TR@1": bool [images], "IR@1": bool [texts], ...}``.
+
+    Args:
+      similarity: float [images, texts].
+      belongs: bool [images, texts].
+      ks: how many of the most similar count.
+    """
+    text_ranks, image_ranks = ranks(similarity, belongs), ranks(similarity.T, belongs.T)
+    found = {f"TR@{k}": text_ranks <= k for k in ks}
+    return found | {f"IR@{k}": image_ranks <= k for k in ks}
+
+
+def chance(belongs: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """Expected TR@k and IR@k, in 0..1, of a random order."""
+
+    def expected(matrix: np.ndarray, k: int) -> float:
+        size = matrix.shape[1]
+        k = min(k, size)
+        missed = [math.comb(size - int(own), k) / math.comb(size, k) for own in matrix.sum(1)]
+        return 1.0 - sum(missed) / len(missed)
+
+    found = {f"TR@{k}": expected(belongs, k) for k in ks}
+    return found | {f"IR@{k}": expected(belongs.T, k) for k in ks}
+
+
+def top_k(similarity: np.ndarray, k: int) -> np.ndarray:
+    """int [rows, k]: columns by falling similarity, equal ones in their order."""
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]

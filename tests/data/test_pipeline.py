@@ -1,0 +1,203 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zv_jax.data import pipeline
+from zv_jax.data.images import normalise
+from zv_jax.errors import ConfigError, DataError
+
+STAGES = ["language", "stage0", "stage1", "stage2"]
+
+
+@pytest.fixture
+def batches(tokenizer):
+    """`batches(config, 3, ...)`: the first three batches."""
+
+    def take(config, count, **kw):
+        stream = pipeline.make_pipeline(config, tokenizers=(tokenizer, tokenizer), **kw)
+        got = [next(stream) for _ in range(count)]
+        stream.close()
+        return got
+
+    return take
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize("variant", ["chat", "base"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_batches_are_as_announced(make_config, batches, stage, variant):
+    config = make_config(stage, variant)
+    (batch,) = batches(config, 1)
+    got = {name: (array.shape, array.dtype) for name, array in batch.items()}
+    assert got == {name: tuple(spec) for name, spec in pipeline.abstract_batch(config).items()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_is_the_same_for_any_start_and_any_number_of_processes(make_config, batches, stage):
+    config = make_config(stage)
+    alone = batches(config, 6)
+    same(batches(config, 1, start_step=5)[0], alone[5])
+    parts = [batches(config, 6, process_index=i, process_count=2) for i in range(2)]
+    for n, whole in enumerate(alone):
+        for name in whole:
+            np.testing.assert_array_equal(whole[name][0::2], parts[0][n][name])
+            np.testing.assert_array_equal(whole[name][1::2], parts[1][n][name])
+
+
+def test_the_seed_changes_the_order(make_config, batches):
+    one, two = (batches(make_config("stage0", seed=s), 4) for s in (0, 1))
+    assert [b["index"].tolist() for b in one] != [b["index"].tolist() for b in two]
+
+
+def test_cached_pictures_are_the_same_pictures(make_config, batches):
+    for stage in ("stage0", "stage2"):
+        plain, cached = (batches(make_config(stage, cache_images=c), 8) for c in (False, True))
+        for a, b in zip(plain, cached, strict=True):
+            same(a, b)
+
+
+def test_pairs_hold_the_picture_and_one_of_its_captions(make_config, batches, tokenizer):
+    seen = {}
+    for batch in batches(make_config("stage0"), 16):
+        for i in range(4):
+            text = tokenizer.decode(batch["text_ids"][i])
+            level = batch["images"][i, 0, 0, 0]
+            seen.setdefault(int(batch["image_ids"][i]), set()).add((float(level), text))
+            assert batch["text_ids"][i, 0] == tokenizer.cls_id
+            last = batch["text_mask"][i].sum() - 1
+            assert batch["text_ids"][i, last] == tokenizer.sep_id
+    assert len(seen) == 8  # one number per picture, in both languages
+    for pairs in seen.values():
+        assert len({level for level, _ in pairs}) == 1
+    red = {
+        text
+        for pairs in seen.values()
+        for level, text in pairs
+        if level == normalise(np.zeros(3, np.uint8))[0]
+    }
+    assert red <= {"a red square", "the picture is red", "一个红色的方块", "图片是红色的"}
+    assert len(red) > 2
+
+
+def test_dialogues_hold_image_blocks_and_answers(make_config, batches, tokenizer):
+    config = make_config("stage2")
+    for batch in batches(config, 10):
+        blocks = (batch["input_ids"] == config.model.image_token_id).sum(1)
+        assert (blocks == config.model.qformer.num_queries).all()
+        assert not (batch["labels"][~batch["attention_mask"]] != -100).any()
+        learned = batch["labels"] != -100
+        np.testing.assert_array_equal(batch["labels"][learned], batch["input_ids"][learned])
+        # One answer to each row, ended by </s>.
+        assert (batch["labels"] == tokenizer.eos_id).sum(1).tolist() == [1] * 4
+        assert (batch["qformer_input_ids"][:, 0] == tokenizer.cls_id).all()
+
+
+def test_base_packs_what_chat_expands(make_config, batches, tokenizer):
+    talk = ({"tasks": ("conversation",)},)
+    (chat,) = batches(make_config("stage2", "chat", 16, sources=talk), 1)
+    (base,) = batches(make_config("stage2", "base", 16, sources=talk), 1)
+    assert set((base["labels"] == tokenizer.eos_id).sum(1)) == {2}
+    assert set((chat["labels"] == tokenizer.eos_id).sum(1)) == {1}
+    assert set((chat["input_ids"] == tokenizer.eos_id).sum(1)) == {1, 2}
+
+
+def test_language_rows_are_dialogues_and_bare_captions(make_config, batches, tokenizer):
+    texts = []
+    for batch in batches(make_config("language", batch=16), 5):
+        assert (batch["input_ids"][:, 0] == tokenizer.bos_id).all()
+        learned = batch["attention_mask"].copy()
+        learned[:, 0] = False
+        np.testing.assert_array_equal(batch["labels"] != -100, learned)
+        texts += [tokenizer.decode(row) for row in batch["input_ids"]]
+    assert any(t.startswith("<human>:") for t in texts)
+    assert "一个红色的方块" in texts or "图片是红色的" in texts
+    assert any("[0.12,0.25,0.50,1.00]" in t for t in texts)
+
+
+def test_sources_mix_by_weight(make_config, batches):
+    config = make_config(
+        "stage0",
+        batch=8,
+        sources=({"langs": ("en",), "weight": 3.0}, {"langs": ("zh",)}, {"weight": 0.0}),
+    )
+    assert pipeline.samples_per_epoch(config) == [8, 8]
+    index = np.concatenate([b["index"] for b in batches(config, 4)])
+    assert (index < 8).sum() == 24
+
+
+def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batches, toy, caplog):
+    (toy.parent / "images" / "3.png").write_bytes(b"broken")
+    config = make_config("stage0", sources=({"langs": ("en",)},))
+    alone = batches(config, 4)
+    assert 3 not in np.concatenate([b["index"] for b in alone])
+    assert "3.png" in caplog.text
+    second = batches(config, 4, process_index=1, process_count=2)
+    np.testing.assert_array_equal(alone[3]["index"][1::2], second[3]["index"])
+
+
+def test_too_many_broken_pictures_stop_the_run(make_config, batches, toy):
+    for i in range(6):
+        (toy.parent / "images" / f"{i}.png").unlink()
+    with pytest.raises(DataError, match=r"cannot be read(.|\n)*png"):
+        batches(make_config("stage0"), 200)
+
+
+def test_a_fault_is_raised_by_next_and_stays(make_config, tokenizer):
+    config = make_config("stage2", max_length=5)
+    stream = pipeline.make_pipeline(config, tokenizers=(tokenizer, tokenizer))
+    for _ in range(2):
+        with pytest.raises(DataError, match="toy/train"):
+            next(stream)
+    assert stream.step == 0
+
+
+def test_wrong_requests_say_what_to_change(make_config):
+    with pytest.raises(ConfigError, match="train.batch_size=6"):
+        pipeline.make_pipeline(make_config("stage0"), process_count=3)
+    with pytest.raises(ConfigError, match="no sample for stage0"):
+        pipeline.make_pipeline(make_config("stage0", sources=({"tasks": ("match",)},)))
+    with pytest.raises(ConfigError, match="weights"):
+        pipeline.make_pipeline(make_config("stage0", sources=({"weight": 0.0},)))
+
+
+def test_the_fingerprint_knows_the_data_but_not_its_place(make_config, tokenizer, toy, tmp_path):
+    def mark(config):
+        return pipeline.pipeline_fingerprint(config, (tokenizer, tokenizer))
+
+    one = mark(make_config("stage1"))
+    assert one == mark(make_config("stage1", workers=2, cache_images=True))
+    other = tmp_path / "elsewhere.jsonl"
+    other.write_bytes(toy.read_bytes())
+    assert one == mark(make_config("stage1", sources=({"path": str(other)},)))
+    for changed in (
+        make_config("stage2"),
+        make_config("stage1", seed=1),
+        make_config("stage1", batch=8),
+        make_config("stage1", max_length=64),
+        make_config("stage1", sources=({"tasks": ("vqa",)},)),
+    ):
+        assert mark(changed) != one
+    other.write_bytes(toy.read_bytes().replace(b"square", b"circle"))
+    assert one != mark(make_config("stage1", sources=({"path": str(other)},)))
+
+
+def test_nothing_here_needs_jax():
+    code = (
+        "import sys; sys.modules['jax'] = None\n"
+        "from zv_jax.data import dialogue, images, pipeline, tokenizers, vocabulary"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches_and_hand_on_faults(make_config, batches):
+    same(batches(make_config("stage2"), 3)[2], batches(make_config("stage2", workers=2), 3)[2])
+    with pytest.raises(DataError, match="toy/train"):
+        batches(make_config("stage2", workers=2, max_length=5), 1)

@@ -1,0 +1,75 @@
+"""Boxes in text, and recall of retrieval."""
+
+import numpy as np
+import pytest
+
+from evaluation.metrics import grounding, retrieval
+
+
+@pytest.mark.parametrize(
+    "text,box",
+    [
+        ("[0.12,0.25,0.50,0.62]", (0.12, 0.25, 0.5, 0.62)),
+        ("it is at [ 0.1, 0.2 ,0.5, 1 ].", (0.1, 0.2, 0.5, 1.0)),
+        ("［０.1，0.2， 0.5、0.6］", (0.1, 0.2, 0.5, 0.6)),
+        ("[.1,.2,.3,.4] or [0.5,0.5,0.9,0.9]", (0.1, 0.2, 0.3, 0.4)),
+        ("[0.5,0.2,0.1,0.6]", None),
+        ("[0.1,0.2,0.5]", None),
+        ("[10,20,50,60]", None),
+        ("[0.1,0.2,0.5,nan]", None),
+        ("0.1,0.2,0.5,0.6", None),
+        ("", None),
+    ],
+)
+def test_reading_a_box(text, box):
+    assert grounding.parse_box(text) == box
+
+
+def test_swapped_corners_are_repaired_only_if_asked():
+    assert grounding.parse_box("[0.5,0.2,0.1,0.6]", repair=True) == (0.1, 0.2, 0.5, 0.6)
+
+
+def test_overlap_and_hits():
+    whole, half, apart = (0, 0, 1, 1), (0, 0, 1, 0.5), (0, 0.6, 1, 1)
+    assert grounding.iou(whole, half) == pytest.approx(0.5)
+    assert grounding.iou(half, apart) == 0
+    assert grounding.iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+    assert grounding.hit(half, whole)  # exactly one half is a hit
+    assert grounding.accuracy([whole, half, None, apart], [whole] * 4) == pytest.approx(0.5)
+
+
+def test_recall_with_several_captions_per_picture():
+    # Pictures 0 and 1; texts 0, 1 belong to picture 0 and text 2 to picture 1.
+    belongs = retrieval.positives([0, 0, 1], 2)
+    similarity = np.array([[0.1, 0.9, 0.5], [0.8, 0.2, 0.6]])
+    hits = retrieval.recall_hits(similarity, belongs, (1, 2))
+    assert hits["TR@1"].tolist() == [True, False]  # any own text counts
+    assert hits["TR@2"].tolist() == [True, True]
+    assert hits["IR@1"].tolist() == [False, True, True]
+    assert hits["IR@2"].all()
+
+
+def test_ties_count_against_us():
+    hits = retrieval.recall_hits(np.zeros((3, 3)), np.eye(3, dtype=bool), (1, 3))
+    assert not hits["TR@1"].any()
+    assert hits["TR@3"].all()
+
+
+def test_equal_captions_are_one_target():
+    belongs = retrieval.same_text(["a dog", "a cat", "a dog"])
+    similarity = np.array([[0.1, 0.2, 0.9], [0.3, 0.8, 0.1], [0.9, 0.2, 0.1]])
+    assert retrieval.recall_hits(similarity, belongs, (1,))["TR@1"].all()
+
+
+def test_chance_is_the_expected_recall_of_a_random_order():
+    belongs = retrieval.positives([0, 0, 1, 2], 3)
+    expected = retrieval.chance(belongs, (1, 2))
+    # Picture 0 has two of four texts, the others one.
+    assert expected["TR@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
+    assert expected["TR@2"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
+    assert expected["IR@1"] == pytest.approx(1 / 3)
+
+
+def test_retrieval_refuses_a_similarity_that_is_not_a_number():
+    with pytest.raises(ValueError, match="not a number"):
+        retrieval.ranks(np.array([[np.nan]]), np.array([[True]]))

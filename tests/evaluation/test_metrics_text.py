@@ -1,0 +1,159 @@
+"""Captions and short answers: CIDEr-D, tokens, exact match, yes and no."""
+
+import math
+
+import pytest
+
+from evaluation.metrics import cider, exact_match, ptb, yes_no
+
+PTB = [
+    # Text, and the tokens of the Java tokenizer of the COCO tools after its punctuation list.
+    (
+        "A man's dog isn't here, can't cannot gonna stay.",
+        "a man 's dog is n't here ca n't can not gon na stay",
+    ),
+    (
+        "Let's go: I'll see 3.5% of it!!! what?! (the red one) [x]",
+        "let 's go i 'll see 3.5 % of it !!! what ?! -lrb- the red one -rrb- -lsb- x -rsb-",
+    ),
+    (
+        "Mr. Smith on 5th St. near Main Ave. at 5 p.m. in the U.S. no. 5 etc.",
+        "mr. smith on 5th st. near main ave. at 5 p.m. in the u.s. no. 5 etc.",
+    ),
+    (
+        "eggs,doughnuts and black/white 1,000 10:30 $5.00",
+        "eggs doughnuts and black/white 1,000 10:30 $ 5.00",
+    ),
+    (
+        "\"Quoted\" text and 'single' ones; dogs' toys",
+        "quoted text and single ones dogs toys",
+    ),
+    ("It costs €5 or £6, 50¢ — wow… ok – yes", "it costs $ 5 or # 6 50 cents wow ok yes"),
+    ("A small dog.. A big cat. J. Smith", "a small dog a big cat j. smith"),
+    ("a half-eaten sandwich on a plate. the end", "a half-eaten sandwich on a plate the end"),
+    ("one\u2028two\rthree", "one two three"),
+    ("says no.", "says no"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize("text,tokens", PTB)
+def test_english_tokens_are_those_of_the_coco_tools(text, tokens):
+    assert ptb.tokenize(text) == tokens.split()
+
+
+def test_chinese_tokens_are_characters_and_whole_latin_runs():
+    assert cider.tokens_zh_char("两只 Dog，有３.5！") == ["两", "只", "dog", "有", "3", "5"]
+
+
+def test_cider_d_equals_the_reference_implementation():
+    # Scores of pycocoevalcap's CiderScorer for these tokens.
+    predictions = ["a dog on a red mat", "two cats", "a bird in the tree", "a dog"]
+    references = [
+        ["a dog on a red mat", "the dog sits on a mat"],
+        ["two cats sleep", "two cats on a mat"],
+        ["a blue bird in a tree"],
+        ["a car at the left", "a red car"],
+    ]
+    mean, scores = cider.cider_d(
+        [p.split() for p in predictions], [[r.split() for r in refs] for refs in references]
+    )
+    assert scores == pytest.approx(GOLDEN_SCORES, abs=1e-9)
+    assert mean == pytest.approx(sum(GOLDEN_SCORES) / 4, abs=1e-9)
+
+
+GOLDEN_SCORES = [5.943990037733, 3.562572190624, 2.602741342645, 0.000000000000]
+
+
+def test_cider_d_by_hand():
+    # Two pictures, one reference each, one word each: only the order of 1-grams has any weight.
+    mean, scores = cider.cider_d([["x"], ["z"]], [[["x"]], [["y"]]])
+    assert scores == pytest.approx([2.5, 0.0])
+    assert mean == pytest.approx(1.25)
+    # Three words against their first two: bigram lengths 2 and 1, so exp(-1/72).
+    refs = [[["p", "q"]], [["r", "s"]]]
+    _, (score, _) = cider.cider_d([["p", "q", "v"], ["r"]], refs)
+    # The unseen v has document frequency 1, as p and q have: cosines 2/(sqrt3 sqrt2), 1/sqrt2.
+    unigrams, bigrams = 2 / math.sqrt(6), 1 / math.sqrt(2)
+    assert score == pytest.approx(10 / 4 * (unigrams + bigrams) * math.exp(-1 / 72))
+
+
+def test_a_single_picture_scores_nothing_and_a_corpus_mends_that():
+    words = ["a", "dog", "on", "grass"]
+    assert cider.cider_d([words], [[words]])[0] == 0
+    mean, _ = cider.cider_d([words], [[words]], corpus=[[words], [["two", "cats"]]])
+    assert mean == pytest.approx(10)
+
+
+def test_cider_d_refuses_what_cannot_be_scored():
+    with pytest.raises(ValueError, match="reference"):
+        cider.cider_d([["a"]], [[]])
+    with pytest.raises(ValueError, match="2 captions for 1"):
+        cider.cider_d([["a"], ["b"]], [[["a"]]])
+
+
+def test_the_chinese_metric_never_is_a_bare_cider():
+    assert cider.caption_metric("en") == "CIDEr-D"
+    assert cider.caption_metric("zh") == "cider_zh_char"
+    scores = cider.caption_scores(["一只狗在左", "两只猫"], [["一只狗在左。"], ["两只猫！"]], "zh")
+    assert scores == pytest.approx([1000, 750])
+
+
+@pytest.mark.parametrize(
+    "prediction,answer,lang,strict,lenient",
+    [
+        ("The Dog.", "dog", "en", True, True),
+        ("ＤＯＧ！", "a dog", "en", True, True),
+        ("two", "2", "en", True, True),
+        ("two dogs", "2 dogs", "en", True, True),
+        ("3.5", "35", "en", False, False),
+        ("at the top left", "top left", "en", False, True),
+        ("yeah", "yes", "en", False, True),
+        ("dog", "cat", "en", False, False),
+        ("是。", "是", "zh", True, True),
+        ("两", "2", "zh", True, True),
+        ("十二", "12", "zh", True, True),
+        ("两个", "2", "zh", False, True),
+        ("红色的", "红色", "zh", False, True),
+        ("是的", "是", "zh", False, True),
+        ("没有", "不是", "zh", False, True),
+        ("在左上角", "左上角", "zh", False, True),
+        ("一只 狗，", "一只狗", "zh", True, True),
+        ("有", "没有", "zh", False, False),
+    ],
+)
+def test_exact_match(prediction, answer, lang, strict, lenient):
+    assert exact_match.matches(prediction, [answer], lang) is strict
+    assert exact_match.matches(prediction, [answer], lang, lenient=True) is lenient
+
+
+@pytest.mark.parametrize(
+    "text,lang,reply",
+    [
+        ("Yes, there is.", "en", "yes"),
+        ("No.", "en", "no"),
+        ("there isn't one", "en", "no"),
+        ("I know a dog", "en", None),
+        ("是的。", "zh", "yes"),
+        ("不是", "zh", "no"),
+        ("没有", "zh", "no"),
+        ("有", "zh", "yes"),
+        ("狗", "zh", None),
+    ],
+)
+def test_yes_no_replies(text, lang, reply):
+    assert yes_no.parse(text, lang) == reply
+
+
+def test_yes_no_scores_count_the_unreadable_as_wrong():
+    got = yes_no.scores(["yes", "yes", "no", None], ["yes", "no", "no", "yes"])
+    assert got == pytest.approx(
+        {
+            "accuracy": 0.5,
+            "precision": 0.5,
+            "recall": 0.5,
+            "f1": 0.5,
+            "yes_share": 0.5,
+            "unreadable": 0.25,
+        }
+    )

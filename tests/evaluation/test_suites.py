@@ -1,0 +1,195 @@
+"""A whole suite on a toy model: every score and control can be worked out."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation import table
+from evaluation.metrics.cider import caption_scores
+from zv_jax.errors import ConfigError, DataError
+
+COLOURS = ("red", "green", "blue", "white")
+LANGUAGE = ("caption", "vqa", "grounding", "grounded_caption", "mc_vqa", "conversation")
+
+
+def by_metric(results, task, lang):
+    return {s["metric"]: s for s in results["scores"] if (s["task"], s["lang"]) == (task, lang)}
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_scores_and_controls_of_answers(evaluate, lang):
+    results, _ = evaluate(batch_size=3)
+    expected = {
+        # task, metric: score, untrained, shuffled, most frequent, chance, n
+        ("vqa", "exact_match"): (100, 25, 25, 50, None, 8),
+        ("vqa", "yes_no_accuracy"): (100, 25, 50, 75, 50, 4),
+        ("grounding", "acc@0.5"): (75, 100, 75, 100, None, 4),
+        ("grounding", "mean_iou"): (75, 100, 75, 100, None, 4),
+        ("grounded_caption", "exact_match"): (100, 25, 0, 25, None, 4),
+        ("mc_vqa", "accuracy"): (100, 25, 0, 25, 25, 4),
+        ("conversation", "turn_accuracy"): (100, 50, 0, 50, None, 8),
+        ("conversation", "dialogue_accuracy"): (100, 0, 0, 25, None, 4),
+    }
+    for (task, metric), numbers in expected.items():
+        score = by_metric(results, task, lang)[metric]
+        controls = score["controls"]
+        got = (
+            score["value"],
+            controls["untrained"],
+            controls["shuffled_images"],
+            controls["most_frequent"],
+            controls["chance"],
+            score["n"],
+        )
+        if task == "conversation":
+            # Which pictures are shuffled to which decides how often the second turn is right.
+            assert got[2] < got[0]
+            got, numbers = got[:2] + got[3:], numbers[:2] + numbers[3:]
+        assert got == pytest.approx(numbers), (task, metric)
+    assert by_metric(results, "grounding", lang)["acc@0.5"]["unreadable"] == 1
+
+
+def test_captions_are_named_by_language_and_scored_against_all_references(evaluate):
+    results, _ = evaluate(tasks=("caption",))
+    said = [f"a {c} picture" for c in COLOURS]
+    references = [[f"a {c} picture", c] for c in COLOURS]
+    score = by_metric(results, "caption", "en")["CIDEr-D"]
+    assert score["value"] == pytest.approx(
+        np.mean(caption_scores(said, references, "en")), abs=1e-4
+    )
+    frequent = caption_scores(["a green picture"] * 4, references, "en")
+    assert score["controls"]["most_frequent"] == pytest.approx(np.mean(frequent), abs=1e-4)
+    assert list(by_metric(results, "caption", "zh")) == ["cider_zh_char"]
+
+
+def test_a_part_of_a_split_is_marked_and_controls_on_a_part_say_so(evaluate):
+    results, _ = evaluate(tasks=("caption", "vqa"), limits={"caption": 3}, control_limit=2)
+    captions = by_metric(results, "caption", "en")
+    assert list(captions) == ["CIDEr-D@3"]
+    assert (captions["CIDEr-D@3"]["items"], captions["CIDEr-D@3"]["items_expected"]) == (3, 4)
+    vqa = by_metric(results, "vqa", "en")["exact_match"]
+    assert vqa["control_n"]["shuffled_images"] == 2
+    assert vqa["control_n"]["most_frequent"] == 8
+
+
+def test_the_caption_control_on_a_part_uses_the_statistics_of_all(evaluate):
+    # Alone, one picture would have no document frequencies and score 0.
+    results, _ = evaluate(tasks=("caption",), langs=("en",), untrained_limit=1)
+    value = by_metric(results, "caption", "en")["CIDEr-D"]["controls"]["untrained"]
+    references = [[f"a {c} picture", c] for c in COLOURS]
+    assert value == pytest.approx(
+        caption_scores(["a red picture"], references[:1], "en", references)[0], abs=1e-4
+    )
+    assert value > 0
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_retrieval(evaluate, colours, lang):
+    results, _ = evaluate(colours(stage="stage0"), rerank_k=2, rerank_limit=3)
+    assert {s["task"] for s in results["scores"]} == {"retrieval"}
+    scores = by_metric(results, "retrieval", lang)
+    assert list(scores) == ["TR@1", "IR@1", "TR@5", "IR@5", "TR@1_itm2", "IR@1_itm2"]
+    first = scores["TR@1"]
+    assert (first["value"], first["n"]) == (100, 4)
+    # Every picture looks red to the blind model, so only the red one finds its caption; for
+    # captions all pictures are alike, and ties count against it.
+    assert first["controls"] == {
+        "untrained": 25,
+        "shuffled_images": 0,
+        "most_frequent": None,
+        "chance": 25,
+    }
+    assert scores["IR@1"]["controls"]["untrained"] == 0
+    assert (scores["IR@1_itm2"]["value"], scores["IR@1_itm2"]["n"]) == (100, 3)
+    assert "4x4" in first["protocol"]
+
+
+def test_every_batch_of_a_kind_has_one_shape(evaluate, colours):
+    model = colours()
+    evaluate(model, batch_size=3, tasks=LANGUAGE)
+    assert {rows for rows, _, _ in model.shapes} == {3}
+    assert {images for _, images, _ in model.shapes} == {1, 2}
+
+
+def test_a_dialogue_is_continued_with_the_models_own_words(evaluate, colours):
+    model = colours()
+    evaluate(model, tasks=("conversation",), langs=("en",), controls=())
+    first_turns = {p[0].answer for p in model.dialogues if len(p) == 2}
+    assert first_turns == {"RED", "GREEN", "BLUE", "WHITE"}
+
+
+def test_what_is_left_behind(evaluate):
+    results, out = evaluate(max_new_tokens={"vqa": 5})
+    assert json.loads((out / "results.json").read_text("utf-8")) == json.loads(json.dumps(results))
+    assert results["stage"] == "stage2"
+    assert results["variant"] == "chat"
+    assert results["peak_rss_bytes"] > 0
+    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert {row["task"] for row in rows} == set(LANGUAGE)
+    for row in rows:
+        images = row["image"] if isinstance(row["image"], list) else [row["image"]]
+        assert all(Image.open(out / name).size == (8, 8) for name in images)
+    boxes = [row for row in rows if row["task"] == "grounding"]
+    assert boxes[0]["box_true"] == boxes[0]["box_pred"] == [0.1, 0.2, 0.5, 0.6]
+    assert [row["box_pred"] for row in boxes if not row["correct"]] == [None, None]
+    talk = next(row for row in rows if row["task"] == "conversation")
+    assert [turn["prediction"] for turn in talk["turns"]] == ["RED", "BLUE"]
+    assert len(talk["image"]) == 2
+    assert any("max_new_tokens=5" in s["protocol"] for s in results["scores"])
+    assert not (out / "attention.json").exists()
+
+
+def test_retrieval_samples_in_both_directions(evaluate):
+    _, out = evaluate(tasks=("retrieval",), langs=("zh",))
+    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [row["direction"] for row in rows[:2]] == ["IR", "TR"]
+    assert rows[0]["retrieved"][0] == {"image": rows[0]["image"], "score": 1.0, "correct": True}
+    assert rows[1]["retrieved"][0] == {"text": "一张红色的图", "score": 1.0, "correct": True}
+
+
+def test_attention_is_written_where_the_model_offers_it(evaluate, colours):
+    model = colours()
+    model.query_attention = lambda image: np.full((2, 3, 4), 0.25)
+    _, out = evaluate(model, tasks=("vqa",), attention_images=3)
+    maps = json.loads((out / "attention.json").read_text())
+    assert [(m["query"], m["grid"]) for m in maps[:2]] == [(0, [3, 4]), (1, [3, 4])]
+    assert len({m["image"] for m in maps}) == 3
+    assert all((out / m["image"]).is_file() for m in maps)
+    assert maps[0]["weights"] == [0.25] * 12
+
+
+def test_the_table_shows_languages_side_by_side(evaluate):
+    results, _ = evaluate(control_limit=2)
+    text = table.render(results["scores"])
+    head = text.splitlines()[0]
+    assert head.index("English") < head.index("Chinese")
+    line = next(line for line in text.splitlines() if "CIDEr-D / cider_zh_char" in line)
+    assert line.startswith("caption")
+    vqa = next(line for line in text.splitlines() if "exact_match" in line)
+    assert "100.0 [100.0, 100.0]" in vqa
+    assert "*" in vqa
+    narrow = table.render(results["scores"], width=100).splitlines()
+    assert not any("English" in line and "Chinese" in line for line in narrow)
+    assert sum("exact_match" in line for line in narrow) == 2 * sum(
+        "exact_match" in line for line in text.splitlines()
+    )
+
+
+def test_the_same_run_gives_the_same_numbers(evaluate):
+    first, _ = evaluate()
+    second, _ = evaluate()
+    assert first["scores"] == second["scores"]
+
+
+def test_a_stage_without_tasks_and_a_missing_language_are_explained(
+    evaluate, colours, toy, tmp_path
+):
+    with pytest.raises(ConfigError, match="language"):
+        evaluate(colours(stage="language"))
+    only_english = tmp_path / "test.jsonl"
+    lines = (toy / "test.jsonl").read_text("utf-8").splitlines()
+    only_english.write_text("\n".join(x for x in lines if '"lang":"en"' in x), "utf-8")
+    with pytest.raises(DataError, match="zh"):
+        evaluate(source={"name": "jsonl", "path": str(tmp_path)}, tasks=("vqa",))

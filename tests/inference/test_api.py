@@ -1,0 +1,189 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zv_jax
+from zv_jax.data.dialogue import Exchange
+from zv_jax.errors import CheckpointError, ConfigError, DataError
+from zv_jax.inference import api, prompts
+
+ASK = "What is in the picture?"
+
+
+def test_rows_do_not_depend_on_their_batch(model, pictures):
+    talker = model("stage2", "chat")
+    asked = [ASK, "图里有什么？", "two"]
+    images = [pictures[:1], pictures[:2], []]
+    together = talker.answer(asked, images, max_new_tokens=5)
+    alone = [
+        talker.answer([q], [i], max_new_tokens=5)[0] for q, i in zip(asked, images, strict=True)
+    ]
+    assert together == alone and len(set(together)) > 1
+
+
+def test_many_rows_are_computed_in_parts(model, pictures, monkeypatch):
+    talker = model("stage2", "base")
+    asked = ["two", ASK, "two"]
+    whole = talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5)
+    monkeypatch.setattr(api, "BATCH", 2)
+    assert talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5) == whole
+    assert whole[0] == whole[2] != whole[1] and talker.answer([], []) == []
+
+
+def test_pictures_count_and_so_does_their_order(model, pictures):
+    talker = model("stage2", "chat")
+    a, b, c = pictures
+    rows = [
+        prompts.collate(
+            [prompts.question(ASK, images, talker.config, talker._both, max_new_tokens=5)],
+            talker.config, talker._both, max_new_tokens=5,
+        )
+        for images in ([a, b], [b, a], [a, c])
+    ]
+    np.testing.assert_array_equal(rows[0]["images"][0, ::-1], rows[1]["images"][0])
+    found = [talker.generate(**row, max_new_tokens=5).tolist() for row in rows]
+    assert len({str(ids) for ids in found}) == 3
+
+
+def test_a_dialogue_is_its_history_and_its_question(model, pictures):
+    talker = model("stage2", "chat")
+    past = (Exchange(ASK, "a red square", (0,)),)
+    whole = (*past, Exchange("图里有什么？", None, (1,)))
+    expected = talker.answer([whole], [pictures[:2]], max_new_tokens=5)
+    for prompt in ("图里有什么？", "<image>图里有什么？ "):
+        assert talker.answer([prompt], [pictures[:2]], 5, history=[past]) == expected
+
+
+def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model, pictures):
+    talker = model("stage2", "chat")
+
+    def ids(**kw):
+        row = prompts.question(
+            ASK, pictures[:1], talker.config, talker._both, max_new_tokens=5, **kw
+        )
+        return row.qformer_ids
+
+    tokens = talker.qformer_tokenizer
+    past = (Exchange("two", "three"),)
+    assert ids() == ids(history=past) == [tokens.cls_id, *tokens.encode(ASK), tokens.sep_id]
+    assert ids(instruction="two") == [tokens.cls_id, *tokens.encode("two"), tokens.sep_id]
+    base = model("stage2", "base")
+    rows = [prompts.question(ASK, pictures, base.config, base._both, max_new_tokens=5)]
+    made = prompts.collate(rows, base.config, base._both, max_new_tokens=5)
+    assert made["qformer_input_ids"] is None
+
+
+def test_pictures_may_be_files_arrays_or_images(pictures, tmp_path):
+    pictures[0].save(tmp_path / "a.png")
+    path = tmp_path / "a.png"
+    kinds = [pictures[0], path, str(path), path.read_bytes(), np.asarray(pictures[0])]
+    found = prompts.pixels([kinds], 28)[0]
+    np.testing.assert_array_equal(found, np.broadcast_to(found[:1], found.shape))
+
+
+def test_retrieval(model, pictures, monkeypatch):
+    finder = model("stage0", "base")
+    texts = [ASK, "图里有什么？", "a red square"]
+    cfg = finder.config.model.qformer
+    images, words = finder.image_embeddings(pictures), finder.text_embeddings(texts)
+    assert images.shape == (3, cfg.num_queries, cfg.embed_dim) and words.shape == (3, cfg.embed_dim)
+    np.testing.assert_allclose(np.linalg.norm(images, axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(words, axis=-1), 1, atol=1e-5)
+    scores = finder.match_scores(pictures, texts)
+    assert scores.shape == (3,) and len(set(scores.tolist())) == 3
+    monkeypatch.setattr(api, "BATCH", 2)
+    np.testing.assert_allclose(finder.match_scores(pictures, texts), scores, atol=1e-5)
+    assert finder.image_embeddings([]).shape == (0, cfg.num_queries, cfg.embed_dim)
+    with pytest.raises(DataError, match="3 pictures and 1 texts"):
+        finder.match_scores(pictures, texts[:1])
+
+
+@pytest.mark.parametrize(("stage", "variant"), [("stage0", "base"), ("stage2", "chat")])
+def test_attention_maps_are_distributions_over_the_patches(model, pictures, stage, variant):
+    looker = model(stage, variant)
+    maps = looker.query_attention(pictures[0])
+    cfg = looker.config.model
+    side = cfg.vision.image_size // cfg.vision.patch_size
+    assert maps.shape == (cfg.qformer.num_queries, side, side) and (maps > 0).all()
+    np.testing.assert_allclose(maps.sum((1, 2)), 1, atol=1e-5)
+    assert not np.allclose(maps, looker.query_attention(pictures[1]))
+    told = looker.query_attention(pictures[0], "two")
+    assert np.allclose(told, maps) == (variant == "base")
+
+
+def test_each_stage_does_what_it_was_trained_for(model, pictures):
+    finder, talker = model("stage0", "base"), model("stage2", "chat")
+    assert (finder.has_llm, finder.has_heads) == (False, True)
+    assert (talker.has_llm, talker.has_heads) == (True, False)
+    with pytest.raises(ConfigError, match="stage0 gives no answers"):
+        finder.answer([ASK], [pictures[:1]])
+    with pytest.raises(ConfigError, match="stage2 gives no embeddings"):
+        talker.image_embeddings(pictures)
+    with pytest.raises(ConfigError, match="stage2 gives no match scores"):
+        talker.match_scores(pictures[:1], [ASK])
+
+
+def test_untrained_is_the_same_architecture_with_other_weights(workdir, model, pictures):
+    folder = workdir("stage0", "base")
+    blind = api.load(folder, untrained=True).text_embeddings([ASK])
+    trained = model("stage0", "base").text_embeddings([ASK])
+    assert blind.shape == trained.shape and not np.allclose(blind, trained)
+
+
+def test_a_workdir_its_checkpoints_and_one_step_are_the_same_model(workdir, model):
+    folder = workdir("stage0", "base")
+    expected = model("stage0", "base").text_embeddings([ASK])
+    for path in (folder / "checkpoints", folder / "checkpoints" / "1"):
+        np.testing.assert_array_equal(zv_jax.from_pretrained(path).text_embeddings([ASK]), expected)
+    half = api.load(folder, dtype="bfloat16")
+    np.testing.assert_allclose(half.text_embeddings([ASK]), expected, atol=0.1)
+
+
+def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(workdir("stage0", "base"), folder)
+    about = folder / "tokenizer" / "zv_tokenizer.json"
+    about.write_text(about.read_text().replace("sentencepiece", "bert"))
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]
+    (folder / "tokenizer" / "vocab.txt").write_text("\n".join(vocab))
+    with pytest.raises(CheckpointError, match="not those the model was trained with"):
+        api.load(folder)
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(CheckpointError, match="tokenizers of this checkpoint are missing"):
+        api.load(folder)
+
+
+def test_mistakes_are_named(model, pictures, workdir, tmp_path):
+    talker = model("stage2", "chat")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="pictures of a prompt are no list"):
+        talker.answer([ASK], pictures[:1])
+    with pytest.raises(DataError, match="1 prompts, 2 lists"):
+        talker.answer([ASK], [[], []])
+    with pytest.raises(DataError, match="shows picture 1"):
+        talker.answer([(Exchange(ASK, None, (1,)),)], [pictures[:1]])
+    with pytest.raises(DataError, match="cannot be continued"):
+        talker.answer([(Exchange(ASK), Exchange(ASK))], [[]])
+    with pytest.raises(ConfigError, match="999 new tokens"):
+        talker.answer([ASK], [[]], max_new_tokens=999)
+    with pytest.raises(ConfigError, match="top_p 0"):
+        talker.answer([ASK], [[]], temperature=1.0, top_p=0.0)
+    with pytest.raises(DataError, match="image file not found"):
+        talker.answer([ASK], [[tmp_path / "no.png"]])
+    with pytest.raises(ConfigError, match="unknown dtype"):
+        api.load(workdir("stage0", "base"), dtype="int4")
+
+
+def test_buckets_are_few_and_close():
+    sizes = {prompts.bucket(n) for n in range(1, 129)}
+    assert sizes == {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128}
+    assert all(n <= prompts.bucket(n) < 1.5 * n for n in range(1, 129))
+
+
+def test_importing_the_package_is_light(fresh_python):
+    code = "import sys, zv_jax; assert 'jax' not in sys.modules; print(zv_jax.Chat.__name__)"
+    assert fresh_python("-c", code).stdout.strip() == "Chat"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = zv_jax.nothing

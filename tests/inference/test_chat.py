@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from zv_jax.data.dialogue import Exchange, dialogue_row
+from zv_jax.errors import DataError
+from zv_jax.inference.chat import Chat
+
+
+@pytest.fixture
+def said(model, monkeypatch):
+    """(Chat of a model, the arrays of every prompt it was given)."""
+    talker, prompts = model("stage2", "chat"), []
+    generate = talker.generate
+
+    def record(**arrays):
+        prompts.append(arrays)
+        return generate(**arrays)
+
+    monkeypatch.setattr(talker, "generate", record)
+    return Chat(talker, max_new_tokens=5), prompts
+
+
+def ids_of(prompt):
+    return prompt["input_ids"][0][prompt["attention_mask"][0]].tolist()
+
+
+def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
+    chat, prompts = said
+    chat.ask("What is in the picture?", images=pictures[:1])
+    chat.ask(" two ")
+    last = chat.ask("图里有什么？", images=[pictures[2], pictures[1]])
+    assert [turn.images for turn in chat.history] == [(0,), (), (1, 2)]
+    assert chat.history[1].question == "two" and chat.history[2].answer == last
+    model = chat.model.config.model
+    for n, prompt in enumerate(prompts):
+        row = dialogue_row(
+            chat.history[: n + 1],
+            chat.model.tokenizer,
+            num_queries=model.qformer.num_queries,
+            image_token_id=model.image_token_id,
+            max_length=200,
+            where="test",
+            only_last=True,
+        )
+        asked = row.labels.index(next(label for label in row.labels if label != -100))
+        assert ids_of(prompt) == row.input_ids[:asked]
+    tokens = chat.model.qformer_tokenizer
+    mask = prompts[2]["qformer_attention_mask"][0]
+    assert prompts[2]["qformer_input_ids"][0][mask].tolist() == [
+        tokens.cls_id, *tokens.encode("图里有什么？"), tokens.sep_id
+    ]
+
+
+def test_pictures_stay_in_the_order_shown(said, pictures):
+    chat, prompts = said
+    chat.ask("two", images=pictures[:2])
+    chat.ask("Where is it?", images=pictures[2:])
+    first, second = (prompt["images"][0] for prompt in prompts)
+    assert len(first) == 2 and len(second) == 3
+    np.testing.assert_array_equal(second[:2], first)
+    assert not np.allclose(second[2], first[0]) and not np.allclose(second[2], first[1])
+
+
+def test_a_long_conversation_forgets_texts_and_no_pictures(said, pictures):
+    chat, prompts = said
+    chat.ask("two", images=pictures[:1])
+    for _ in range(3):
+        chat.ask(9 * "图里有什么？")
+    cfg = chat.model.config.model
+    ids = ids_of(prompts[-1])
+    assert len(ids) <= cfg.llm.max_positions - 5
+    assert ids[: cfg.qformer.num_queries] == [cfg.image_token_id] * cfg.qformer.num_queries
+    assert ids.count(cfg.image_token_id) == cfg.qformer.num_queries
+    assert ids[cfg.qformer.num_queries] == chat.model.tokenizer.bos_id
+
+
+def test_reset_and_mistakes(said, pictures, tmp_path):
+    chat, prompts = said
+    first = chat.ask("two", images=pictures[:1])
+    with pytest.raises(DataError, match="not found"):
+        chat.ask("three", images=[tmp_path / "no.png"])
+    assert chat.history == (Exchange("two", first, (0,)),)
+    chat.reset()
+    assert chat.history == ()
+    assert chat.ask("two", images=pictures[:1]) == first
+    assert ids_of(prompts[0]) == ids_of(prompts[-1])

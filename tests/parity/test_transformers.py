@@ -1,0 +1,248 @@
+"""Tiny models of Hugging Face transformers against ours, float32, with the same random weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zv_jax.models.presets import LlamaConfig, ModelConfig, QFormerConfig, VisionConfig
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.objectives import lm_loss
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch")
+hf = pytest.importorskip("transformers")
+
+CLOSE = dict(atol=2e-5, rtol=1e-5)
+IMAGE, QUERIES = 90, 4
+VISION = VisionConfig(image_size=28, width=32, layers=3, heads=4, mlp_width=48)
+QFORMER = QFormerConfig(
+    num_queries=QUERIES, width=24, layers=4, heads=3, mlp_width=40, vocab_size=70,
+    max_positions=32, embed_dim=12, dropout=0.0,
+)  # fmt: skip
+LLM = LlamaConfig(
+    vocab_size=96, width=32, layers=2, heads=4, kv_heads=2, mlp_width=56, max_positions=64
+)
+RNG = np.random.default_rng(8)
+IMAGES = RNG.standard_normal((2, 28, 28, 3)).astype(np.float32)
+TEXT = RNG.integers(1, 70, (2, 7))
+TEXT_MASK = np.array([[1] * 7, [1] * 4 + [0] * 3], bool)
+
+
+def ours(chat: bool = True) -> ZiyaVisual:
+    return ZiyaVisual(
+        ModelConfig(
+            vision=VISION, qformer=QFORMER, llm=LLM, qformer_sees_instruction=chat,
+            image_token_id=IMAGE, dtype="float32", remat="none",
+        )
+    )  # fmt: skip
+
+
+def run(model: ZiyaVisual, params: dict, method, *arguments):
+    return jax.jit(lambda p: model.apply({"params": p}, *arguments, method=method))(params)
+
+
+def t(array: np.ndarray):
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def pixels(images: np.ndarray):
+    return t(images.transpose(0, 3, 1, 2))
+
+
+def vision_fields() -> dict:
+    return dict(
+        hidden_size=VISION.width, intermediate_size=VISION.mlp_width, layer_norm_eps=1e-6,
+        num_hidden_layers=VISION.layers, num_attention_heads=VISION.heads, patch_size=14,
+        image_size=28, qkv_bias=True,
+    )  # fmt: skip
+
+
+def qformer_fields() -> dict:
+    return dict(
+        vocab_size=70, hidden_size=24, num_hidden_layers=4, num_attention_heads=3,
+        intermediate_size=40, max_position_embeddings=32, layer_norm_eps=1e-12,
+        cross_attention_frequency=2, encoder_hidden_size=VISION.width,
+    )  # fmt: skip
+
+
+def llama_config():
+    return hf.LlamaConfig(
+        vocab_size=96, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        rms_norm_eps=1e-6, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [28, 42])
+def test_vision(convert, size):
+    """`last_hidden_state` is after the norm that we call ln_vision; 42 px resizes the positions."""
+    model = hf.Blip2VisionModel(hf.Blip2VisionConfig(**vision_fields()))
+    params = convert(model).vision()
+    images = RNG.standard_normal((2, size, size, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(pixels(images), interpolate_pos_encoding=size != 28).last_hidden_state
+    got = run(ours(), params, "encode_images", images)
+    assert float(expected.abs().max()) > 1
+    np.testing.assert_allclose(got, expected, **CLOSE)
+
+
+FEATURES = RNG.standard_normal((2, 5, 32)).astype(np.float32)
+
+
+def test_qformer_with_instruction(convert):
+    """InstructBlipQFormerModel: queries and text in one bidirectional row."""
+    config = hf.InstructBlipQFormerConfig(**qformer_fields())
+    model = hf.InstructBlipQFormerModel(config)
+    queries = RNG.standard_normal((1, QUERIES, 24)).astype(np.float32)
+    params = convert(model).qformer("", "embeddings.layernorm", "embeddings.", queries)
+    mask = np.concatenate([np.ones((2, QUERIES), bool), TEXT_MASK], 1)
+    with torch.no_grad():
+        expected = model(
+            input_ids=t(TEXT), attention_mask=t(mask), query_embeds=t(queries).expand(2, -1, -1),
+            encoder_hidden_states=t(FEATURES),
+        ).last_hidden_state[:, :QUERIES]  # fmt: skip
+    got = run(ours(), {"qformer": params}, "query", FEATURES, TEXT, TEXT_MASK)
+    np.testing.assert_allclose(got, expected, **CLOSE)
+
+
+def test_qformer_of_queries_alone(convert):
+    model = hf.Blip2QFormerModel(hf.Blip2QFormerConfig(**qformer_fields()))
+    queries = RNG.standard_normal((1, QUERIES, 24)).astype(np.float32)
+    params = convert(model).qformer("", "layernorm", None, queries)
+    with torch.no_grad():
+        expected = model(
+            query_embeds=t(queries).expand(2, -1, -1), encoder_hidden_states=t(FEATURES)
+        ).last_hidden_state
+    got = run(ours(), {"qformer": params}, "query", FEATURES)
+    np.testing.assert_allclose(got, expected, **CLOSE)
+
+
+def test_image_text_retrieval(convert):
+    """Blip2ForImageTextRetrieval: both heads."""
+    model = hf.Blip2ForImageTextRetrieval(
+        hf.Blip2Config(
+            vision_config=vision_fields(),
+            qformer_config={**qformer_fields(), "use_qformer_text_input": True},
+            num_query_tokens=QUERIES, image_text_hidden_size=12, image_token_index=None,
+        )
+    )  # fmt: skip
+    weights = convert(model)
+    params = weights.vision("vision_model.") | {
+        "qformer": weights.qformer(
+            "qformer.", "qformer.layernorm", "embeddings.", weights.state["query_tokens"]
+        ),
+        "heads": {
+            "vision_proj": weights.linear("vision_projection"),
+            "text_proj": weights.linear("text_projection"),
+            "itm": weights.linear("itm_head"),
+            "temperature": np.float32(0.07),
+        },
+    }
+    inputs = dict(
+        pixel_values=pixels(IMAGES), input_ids=t(TEXT), attention_mask=t(TEXT_MASK.astype(int))
+    )
+    with torch.no_grad():
+        itm = model(**inputs, use_image_text_matching_head=True)
+        itc = model(**inputs, use_image_text_matching_head=False)
+
+    def scores(m):
+        features = m.encode_images(IMAGES)
+        image, text = m.image_embed(IMAGES), m.text_embed(TEXT, TEXT_MASK)
+        return m.match(features, TEXT, TEXT_MASK), image, text
+
+    match, image, text = run(ours(), params, scores)
+    np.testing.assert_allclose(match, itm.logits_per_image, **CLOSE)
+    np.testing.assert_allclose(image, itc.image_embeds, **CLOSE)
+    np.testing.assert_allclose(text, itc.text_embeds.reshape(text.shape), **CLOSE)
+    similarity = jnp.einsum("bqe,ce->bqc", image, text).max(1)
+    np.testing.assert_allclose(similarity, itc.logits_per_image, **CLOSE)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_llama_with_grouped_heads(convert, padded):
+    model = hf.LlamaForCausalLM(llama_config())
+    params = {"llm": convert(model).llama()}
+    ids = RNG.integers(3, 90, (2, 9))
+    mask = np.ones((2, 9), bool)
+    if padded:
+        mask[1, :3] = False
+    positions = np.maximum(mask.cumsum(1) - 1, 0)
+    with torch.no_grad():
+        expected = model(
+            input_ids=t(ids), attention_mask=t(mask.astype(int)), position_ids=t(positions)
+        ).logits.numpy()
+    got = np.asarray(run(ours(), params, "__call__", None, ids, mask))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(got[mask], expected[mask], **CLOSE)
+
+
+def instructblip(convert):
+    model = hf.InstructBlipForConditionalGeneration(
+        hf.InstructBlipConfig(
+            vision_config=vision_fields(), qformer_config=qformer_fields(),
+            text_config=llama_config().to_dict(), num_query_tokens=QUERIES,
+            image_token_index=IMAGE,
+        )
+    )  # fmt: skip
+    weights = convert(model)
+    params = weights.vision("vision_model.") | {
+        "qformer": weights.qformer(
+            "qformer.", "qformer.embeddings.layernorm", "qformer.embeddings.",
+            weights.state["query_tokens"],
+        ),
+        "projector": weights.linear("language_projection"),
+        "llm": weights.llama("language_model.model.", "language_model.lm_head"),
+    }  # fmt: skip
+    return model, params
+
+
+def test_instructblip_logits_and_gradients(convert):
+    """The whole model in one row, and what one training step would follow."""
+    model, params = instructblip(convert)
+    ids = RNG.integers(3, 90, (2, 11))
+    ids[:, :QUERIES] = IMAGE
+    mask = np.ones((2, 11), bool)
+    mask[1, 9:] = False
+    labels = np.where(mask & (np.arange(11) >= 6), ids, -100)
+    out = model(
+        pixel_values=pixels(IMAGES), input_ids=t(ids), attention_mask=t(mask.astype(int)),
+        qformer_input_ids=t(TEXT), qformer_attention_mask=t(TEXT_MASK.astype(int)),
+    )  # fmt: skip
+    got = np.asarray(
+        run(ours(), params, "__call__", IMAGES[:, None], ids, mask, TEXT, TEXT_MASK)
+    )
+    expected = out.logits.detach().numpy()
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(got[mask], expected[mask], **CLOSE)
+
+    torch_loss = torch.nn.functional.cross_entropy(
+        out.logits[:, :-1].reshape(-1, 96), t(labels[:, 1:]).reshape(-1), ignore_index=-100
+    )
+    torch_loss.backward()
+
+    def loss(trained):
+        logits = ours().apply(
+            {"params": {**params, **trained}}, IMAGES[:, None], ids, mask, TEXT, TEXT_MASK
+        )
+        total, weight = lm_loss(logits, jnp.asarray(labels))
+        return total / weight
+
+    trained = {name: params[name] for name in ("qformer", "projector")}
+    value, gradient = jax.jit(jax.value_and_grad(loss))(trained)
+    np.testing.assert_allclose(value, torch_loss.detach(), rtol=1e-5)
+    named = dict(model.named_parameters())
+
+    def by_end(end: str) -> np.ndarray:
+        return next(p for name, p in named.items() if name.endswith(end)).grad.numpy()
+
+    pairs = gradient["qformer"]["pairs"]
+    for got, expected in [
+        (gradient["qformer"]["query_tokens"], by_end("query_tokens")),
+        (gradient["projector"]["kernel"], by_end("language_projection.weight").T),
+        (pairs["even"]["cross"]["k"]["kernel"][1],
+         by_end("layer.2.crossattention.attention.key.weight").T),
+        (gradient["qformer"]["word"]["embedding"], by_end("word_embeddings.weight")),
+    ]:  # fmt: skip
+        assert np.abs(expected).max() > 1e-4
+        np.testing.assert_allclose(got, expected, atol=3e-6, rtol=1e-4)

@@ -1,0 +1,150 @@
+"""Installation and main job: what is promised in setup.py, the lock files and the scripts."""
+
+import ast
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = sorted(ROOT.glob("requirements-py*.lock"))
+
+
+def setup_constants() -> dict:
+    tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
+    found: dict = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and node.targets[0].id in ("RUNTIME", "REFERENCE"):
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[<>=\[ ]", requirement)[0].lower().replace("_", "-")
+
+
+def locked(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {name_of(line): line.partition("==")[2] for line in lines}
+
+
+def test_runtime_packages_have_lower_bounds_only_and_no_foreign_framework():
+    runtime = setup_constants()["RUNTIME"]
+    assert all(re.fullmatch(r"[a-z-]+>=[\d.]+", line) for line in runtime)
+    assert not {"tensorflow", "torch"} & {name_of(line) for line in runtime}
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda p: p.name)
+def test_locks_pin_everything_and_name_no_place(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[\w.!+-]+", line) for line in lines)
+    names = locked(path)
+    assert {name_of(line) for line in setup_constants()["RUNTIME"]} <= names.keys()
+    assert {"pytest", "ruff", "setuptools"} <= names.keys()
+    assert not {"tensorflow", "torch", "zv-jax"} & names.keys()
+
+
+def test_there_is_a_lock_for_each_supported_python():
+    assert [path.name for path in LOCKS] == [f"requirements-py3{n}.lock" for n in (11, 12, 13)]
+
+
+@pytest.mark.parametrize("lang", ["", "zh/"])
+def test_every_runtime_package_is_justified(lang):
+    text = (ROOT / f"docs/{lang}dependencies.md").read_text("utf-8")
+    for line in setup_constants()["RUNTIME"]:
+        assert f"`{name_of(line)}`" in text
+
+
+FAKE_ZV = """#!/bin/bash
+echo "$*" >>"$LOG"
+while [ $# -gt 0 ]; do
+  if [ "$1" = --workdir ]; then work=$2; fi
+  shift
+done
+[ -z "$work" ] && exit 0
+[ "$STOP_AT" = "$(basename "$work")" ] && exit 130
+mkdir -p "$work/checkpoints"
+[ -s "$work/results.json" ] || echo '{}' >"$work/results.json"
+exit 0
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Runs launch/quickstart.sh with a program `zv` that only notes how it was called."""
+    program = tmp_path / "bin" / "zv"
+    program.parent.mkdir()
+    program.write_text(FAKE_ZV)
+    program.chmod(0o755)
+    log = tmp_path / "log"
+
+    def run(stop_at: str = "") -> tuple[int, list[str], str]:
+        log.write_text("")
+        env = os.environ | {
+            "PATH": f"{program.parent}:{os.environ['PATH']}",
+            "RUNS": str(tmp_path / "runs"),
+            "LOG": str(log),
+            "STOP_AT": stop_at,
+        }
+        done = subprocess.run(
+            [ROOT / "launch/quickstart.sh"], env=env, capture_output=True, text=True
+        )
+        return done.returncode, log.read_text().splitlines(), done.stdout + done.stderr
+
+    run.times = tmp_path / "runs" / "times.jsonl"
+    return run
+
+
+def test_the_main_job_is_plain_commands_in_order(job, tmp_path):
+    code, commands, shown = job()
+    assert code == 0
+    assert [c.split()[0] for c in commands] == ["data", *["train"] * 6, *["eval"] * 3, "report"]
+    recipes = [c.split(":")[1].split()[0] for c in commands if c.startswith("train")]
+    assert recipes == [
+        "language",
+        "stage0",
+        "stage1_base",
+        "stage1_chat",
+        "stage2_base",
+        "stage2_chat",
+    ]
+    assert commands[4].endswith(
+        f"--config.init_from={tmp_path}/runs/language,{tmp_path}/runs/stage0"
+    )
+    assert f"{tmp_path}/runs/report.html" in shown
+    assert "[11/11]" in shown and len(job.times.read_text().splitlines()) == 11
+
+
+def test_an_interrupted_job_says_how_to_continue_and_does(job, tmp_path):
+    code, commands, shown = job(stop_at="eval_stage2_base")
+    assert code == 130 and commands[-1].startswith("eval")
+    assert "To continue: make quickstart" in shown
+    code, commands, _ = job()
+    assert code == 0
+    # Trainings decide themselves that they are finished; the finished evaluation is not repeated.
+    assert sum(c.startswith("train") for c in commands) == 6
+    assert [c.split("/eval_")[-1] for c in commands if c.startswith("eval")] == [
+        "stage2_base",
+        "stage2_chat",
+    ]
+
+
+def test_a_new_checkpoint_makes_its_evaluation_stale(job, tmp_path):
+    job()
+    results = tmp_path / "runs/eval_stage0/results.json"
+    os.utime(results, (1, 1))
+    _, commands, _ = job()
+    assert [c.split("/eval_")[-1] for c in commands if c.startswith("eval")] == ["stage0"]
+
+
+def test_the_environment_script_says_which_python_it_needs(tmp_path):
+    done = subprocess.run(
+        [ROOT / "launch/environment.sh", str(tmp_path / "venv")],
+        env=os.environ | {"PYTHON": "/bin/false"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "3.11 or newer" in done.stderr
+    assert not (tmp_path / "venv").exists()

@@ -1,0 +1,118 @@
+"""Tiny configurations, batches of every kind and starting weights, made with numpy alone.
+
+Also a program for a fresh process: `synthetic.py STAGE VARIANT SIZES...` prints, as JSON, the
+losses and gradient norms of two steps on each mesh; `SIZES` are data, fsdp and tensor: 2x2x2.
+"""
+
+import json
+import sys
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.sharding import Mesh
+
+from zv_jax.config import Config, MeshConfig, recipe, validate
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
+from zv_jax.training.loop import on_mesh
+from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.stages import stage_of
+from zv_jax.training.state import Variables, abstract_variables, divide, place
+from zv_jax.training.step import init_state, make_step
+
+ROWS, QUERIES, IMAGE = 8, 4, 127
+
+
+def tiny(stage: str, variant: str, model: dict | None = None, **more) -> Config:
+    """The tiny preset in a stage; `more` are further fields of `stage`."""
+    return validate(
+        recipe(
+            f"tiny_{variant}",
+            model=model or {},
+            stage={"name": stage, "variant": variant, **more},
+            data={"max_text": 6, "max_length": 12, "max_answer": 4, "max_qformer_text": 5},
+            optimizer={"lr": 3e-3, "schedule": "constant"},
+            train={"batch_size": ROWS, "steps": 100},
+        )
+    )
+
+
+def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """Eight rows as the data pipeline makes them; rows 0 and 1 share a picture."""
+    rng = np.random.default_rng(seed)
+
+    def words(*shape: int) -> np.ndarray:
+        return rng.integers(4, 120, shape, dtype=np.int32)
+
+    if kind == "pairs":
+        ids, mask = words(ROWS, 6), np.arange(6) < rng.integers(3, 7, (ROWS, 1))
+        images = rng.standard_normal((ROWS, 28, 28, 3)).astype(np.float32)
+        images[1] = images[0]
+        return {
+            "images": images, "text_ids": np.where(mask, ids, 0), "text_mask": mask,
+            "image_ids": np.array([0, 0, *range(2, ROWS)], np.int32), "dec_id": np.int32(3),
+        }  # fmt: skip
+    mask = np.arange(12) < rng.integers(10, 13, (ROWS, 1))
+    ids = np.where(mask, words(ROWS, 12), 0)
+    labels = np.where(mask & (np.arange(12) >= 8), ids, -100)
+    rows = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    if kind == "text":
+        return rows
+    ids[:, :QUERIES] = IMAGE
+    seen = np.arange(5) < rng.integers(2, 6, (ROWS, 1))
+    return {
+        **rows,
+        "images": rng.standard_normal((ROWS, 1, 28, 28, 3)).astype(np.float32),
+        "qformer_input_ids": np.where(seen, words(ROWS, 5), 0),
+        "qformer_attention_mask": seen,
+    }
+
+
+def on_devices(rows: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """The batch as the loop places it."""
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return {
+        name: jax.device_put(value, batch_sharding(mesh) if value.ndim else whole)
+        for name, value in rows.items()
+    }
+
+
+def variables(config: Config, mesh: Mesh, seed: int = 0) -> Variables:
+    """Random leaves, the same for every mesh; scales near 1, adapters not at zero."""
+    stage = stage_of(config)
+    boxed = abstract_variables(config, stage)
+    rng = np.random.default_rng(seed)
+    flat = {}
+    for path, leaf in flatten_dict(unboxed(boxed), sep="/").items():
+        noise = 0.05 * rng.standard_normal(leaf.shape)
+        start = {"scale": 1.0, "temperature": 0.07}.get(path.rsplit("/", 1)[-1])
+        flat[path] = np.asarray(noise if start is None else start + noise / 10, leaf.dtype)
+    return divide(place(flat, leaf_shardings(boxed, mesh)), stage, config)
+
+
+def start(config: Config, mesh: Mesh):
+    """(variables, state, step function); call it and the step inside `on_mesh`."""
+    tx, schedule = make_optimizer(config.optimizer, config.train.steps)
+    stage, leaves = stage_of(config), variables(config, mesh)
+    state = init_state(leaves.trainable, tx)
+    return leaves, state, make_step(config, stage, tx, schedule, mesh, state)
+
+
+def losses(config: Config, sizes: str) -> list[float]:
+    """Losses and gradient norms of two steps on the first devices."""
+    data, fsdp, tensor = (int(size) for size in sizes.split("x"))
+    mesh = make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
+    with on_mesh(mesh):
+        leaves, state, step = start(config, mesh)
+        found = []
+        for seed in range(2):
+            rows = on_devices(batch(stage_of(config).batch, seed), mesh)
+            state, metrics = step(state, leaves.frozen, rows)
+            found += [float(metrics["loss"]), float(metrics["grad_norm"])]
+    assert step._cache_size() == 1
+    return found
+
+
+if __name__ == "__main__":
+    wanted = tiny(sys.argv[1], sys.argv[2])
+    print(json.dumps({sizes: losses(wanted, sizes) for sizes in sys.argv[3:]}))

@@ -1,0 +1,101 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zv_jax.config import CheckpointConfig
+from zv_jax.errors import CheckpointError
+from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.training.init_from import initialise, table_text
+
+
+def source(path, trainable, frozen=None, step=1):
+    with Checkpointer(path, CheckpointConfig(every=1)) as ckpt:
+        ckpt.save(step, {"trainable": trainable, "step": jnp.int32(step)}, frozen or {}, {})
+    return str(path)
+
+
+def row(table, tower):
+    return next(r for r in table["towers"] if r["tower"] == tower)
+
+
+@pytest.fixture
+def stage0(tmp_path):
+    return source(
+        tmp_path / "stage0",
+        {"params/qformer/a/kernel": jnp.full((2, 3), 7.0),
+         "params/heads/itm/kernel": jnp.ones((3, 2)),
+         "params/qformer/ffn_text/kernel": jnp.ones((3, 3))},
+        frozen={"params/vision/cls": jnp.full((1, 1, 4), 2.0)},
+    )
+
+
+def test_sources_replace_fresh_leaves_and_the_rest_is_new(stage0):
+    fresh = {
+        "params/vision/cls": jax.ShapeDtypeStruct((1, 1, 4), jnp.bfloat16),
+        "params/qformer/a/kernel": lambda: jnp.zeros((2, 3)),
+        "params/projector/kernel": lambda: jnp.full((3, 5), 3.0),
+        "lora/llm/q/lora_a": np.ones((2, 2)),
+    }
+    values, table = initialise(fresh, (stage0,))
+    assert list(values) == list(fresh)
+    assert values["params/vision/cls"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(values["params/qformer/a/kernel"], np.full((2, 3), 7.0))
+    np.testing.assert_array_equal(values["params/projector/kernel"], np.full((3, 5), 3.0))
+    np.testing.assert_array_equal(values["lora/llm/q/lora_a"], np.ones((2, 2)))
+
+    assert table["sources"] == [{"path": stage0, "step": 1}]
+    assert row(table, "vision")["loaded"] == {"leaves": 1, "parameters": 4}
+    assert row(table, "projector")["new"] == {"leaves": 1, "parameters": 15}
+    assert row(table, "llm (lora)")["new"] == {"leaves": 1, "parameters": 4}
+    assert row(table, "heads")["unused"] == {"leaves": 1, "parameters": 6}
+    assert row(table, "qformer")["unused"] == {"leaves": 1, "parameters": 9}
+    assert row(table, "qformer")["unused_names"] == ["params/qformer/ffn_text/kernel"]
+    assert json.loads(json.dumps(table)) == table
+
+
+def test_the_text_table_is_aligned_and_explains_partly_loaded_towers(stage0):
+    _, table = initialise({"params/qformer/a/kernel": jnp.zeros((2, 3)),
+                           "params/qformer/b/kernel": jnp.zeros((2, 2))}, (stage0,))
+    lines = table_text(table).splitlines()
+    end = next(i for i, line in enumerate(lines) if line.startswith("total"))
+    assert len({len(line) for line in lines[: end + 1]}) == 1
+    assert lines[end].split() == ["total", "1", "6", "1", "4", "3", "19"]
+    assert any("new: params/qformer/b/kernel" in line for line in lines[end:])
+    assert any("unused: params/qformer/ffn_text/kernel" in line for line in lines[end:])
+
+
+def test_later_sources_win(tmp_path, stage0):
+    qformer, cls = "params/qformer/a/kernel", "params/vision/cls"
+    stage1 = source(tmp_path / "stage1", {qformer: jnp.full((2, 3), 8.0)}, step=4)
+    fresh = {qformer: jnp.zeros((2, 3)), cls: jnp.zeros((1, 1, 4))}
+    values, table = initialise(fresh, (stage0, stage1))
+    assert values[qformer][0, 0] == 8 and values[cls][0, 0, 0] == 2
+    assert initialise(fresh, (stage1, stage0))[0][qformer][0, 0] == 7
+    assert [s["step"] for s in table["sources"]] == [1, 4]
+
+
+def test_another_shape_is_an_error_with_leaf_and_both_shapes(stage0):
+    with pytest.raises(CheckpointError, match=r"params/qformer/a/kernel.*\(2, 3\)") as error:
+        initialise({"params/qformer/a/kernel": jnp.zeros((2, 9))}, (stage0,))
+    assert "(2, 9)" in error.value.expected and error.value.where == stage0
+
+
+def test_a_source_that_gives_nothing_is_an_error(stage0):
+    with pytest.raises(CheckpointError, match="no leaf of this checkpoint belongs"):
+        initialise({"params/qformer/other/kernel": jnp.zeros(3)}, (stage0,))
+
+
+def test_a_leaf_that_nobody_has_is_an_error(stage0):
+    fresh = {"params/qformer/a/kernel": jnp.zeros((2, 3)),
+             "params/llm/x/kernel": jax.ShapeDtypeStruct((2,), jnp.float32)}
+    with pytest.raises(CheckpointError, match="params/llm/x/kernel.*no source has it"):
+        initialise(fresh, (stage0,))
+
+
+def test_without_sources_all_is_new():
+    values, table = initialise({"params/vision/cls": lambda: jnp.ones(3)}, ())
+    assert values["params/vision/cls"].shape == (3,)
+    assert row(table, "vision")["new"]["leaves"] == 1 and table["sources"] == []

@@ -1,0 +1,72 @@
+"""`zv chat`: a conversation about pictures, in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from zv_jax import runtime
+from zv_jax.cli.arguments import required
+from zv_jax.cli.generate import load_image
+from zv_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zv_jax.inference.chat import Chat
+
+USAGE = """
+usage: zv chat --checkpoint PATH [--image A.png]
+
+  zv chat --checkpoint runs/quickstart/stage2_chat --image a.png
+
+Type a question in English or Chinese. Lines that begin with / are commands:
+  /image FILE   show another picture with the next question
+  /new          forget the conversation
+  /quit         leave (so does Ctrl-D)
+"""
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("checkpoint", None, "workdir or checkpoint", flag_values=values)
+    flags.DEFINE_multi_string("image", [], "a picture to begin with", flag_values=values)
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    images = [load_image(path) for path in values.image]
+    runtime.prepare()
+    from zv_jax.inference import api
+    from zv_jax.inference.chat import Chat
+
+    model = api.load(checkpoint)
+    converse(lambda: Chat(model), images)
+
+
+def converse(new_chat: Callable[[], Chat], images: list[Image.Image]) -> None:
+    """Reads questions from standard input until it ends; `new_chat()` makes an empty Chat."""
+    chat = new_chat()
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if line == "/quit":
+            return
+        if line == "/new":
+            chat, images = new_chat(), []
+        elif line.startswith("/image "):
+            try:
+                images.append(load_image(line.removeprefix("/image ").strip()))
+            except DataError as error:
+                print(error, file=sys.stderr)
+        elif line.startswith("/"):
+            print("commands: /image FILE, /new, /quit", file=sys.stderr)
+        elif line:
+            print(chat.ask(line, images=images), flush=True)
+            images = []

@@ -1,0 +1,69 @@
+"""`zv config show`: a recipe with every field resolved."""
+
+from __future__ import annotations
+
+import json
+
+from absl import flags
+
+from zv_jax.cli import recipes
+from zv_jax.cli.arguments import required
+
+USAGE = """
+usage: zv config show --config FILE[:ARG] [--config.section.field=value ...] [--json]
+
+  zv config show --config configs/stage1.py:chat
+  zv config show --config configs/stage1.py:chat --config.optimizer.lr=2e-5
+
+Marks: * differs from the default, > given on the command line.
+"""
+SUBCOMMANDS = ("show",)
+TAKES_CONFIG = "config"
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_bool("json", False, "print JSON instead of a table", flag_values=values)
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    given = required(values, "config", "configs/quickstart.py:stage0")
+    if "model" not in given:  # an evaluation suite: no defaults to compare with
+        print(_json(given.to_dict()) if values.json else table(recipes.leaves(given), {}, set()))
+        return
+    from zv_jax import config as config_lib
+    from zv_jax.models import presets
+
+    config = config_lib.validate(given)
+    resolved = config_lib.to_dict(config)
+    if values.json:
+        print(_json(resolved))
+        return
+    default = config_lib.Config(
+        model=presets.preset(config.model.preset),
+        data=config_lib.DataConfig(sources=(config_lib.SourceConfig(),) * len(config.data.sources)),
+    )
+    print(
+        table(
+            recipes.leaves(resolved),
+            recipes.leaves(config_lib.to_dict(default)),
+            recipes.overridden(values),
+        )
+    )
+
+
+def table(fields: dict, defaults: dict, given: set[str]) -> str:
+    """One line per field: mark, name, value and, where it differs, the default."""
+    width = max(map(len, fields)) + 2
+    lines = []
+    for path, value in fields.items():
+        shown = json.dumps(value, ensure_ascii=False)
+        differs = path in defaults and defaults[path] != value
+        named = any(path == g or path.startswith((g + ".", g + "[")) for g in given)
+        mark = ">" if named else "*" if differs else " "
+        note = f"   (default {json.dumps(defaults[path], ensure_ascii=False)})" if differs else ""
+        lines.append(f"{mark} {path:<{width}}{shown}{note}")
+    return "\n".join(lines)
+
+
+def _json(plain: dict) -> str:
+    return json.dumps(plain, indent=2, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""`zv generate`: one answer about given pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from zv_jax import runtime
+from zv_jax.cli.arguments import existing_file, required
+from zv_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+USAGE = """
+usage: zv generate --checkpoint PATH --image A.png [--image B.png] --prompt "..."
+
+  zv generate --checkpoint runs/quickstart/stage2_chat --image a.png --prompt "What is here?"
+  zv generate --checkpoint runs/quickstart/stage2_chat --image a.png --prompt "图里有什么？"
+"""
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("checkpoint", None, "workdir or checkpoint", flag_values=values)
+    flags.DEFINE_multi_string("image", [], "a picture; repeat it for several", flag_values=values)
+    flags.DEFINE_string("prompt", None, "what to ask", flag_values=values)
+    flags.DEFINE_integer("max_new_tokens", 64, "longest answer", 1, flag_values=values)
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    prompt = required(values, "prompt", '"What is in the picture?"')
+    images = [load_image(path) for path in values.image]
+    runtime.prepare()
+    from zv_jax.inference import api
+
+    model = api.load(checkpoint)
+    print(model.answer([prompt], [images], max_new_tokens=values.max_new_tokens)[0])
+
+
+def load_image(path: str) -> Image.Image:
+    """The picture at `path` as a PIL image in RGB.
+
+    Raises:
+        DataError: there is no file, or it is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(existing_file(path, "picture")).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"the picture cannot be read: {error}",
+            where=path,
+            expected="a PNG, JPEG, WebP or other file that Pillow reads",
+        ) from error

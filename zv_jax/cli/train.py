@@ -1,0 +1,38 @@
+"""`zv train`: one stage of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from zv_jax import runtime
+from zv_jax.cli.arguments import required
+
+USAGE = """
+usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value ...]
+
+  zv train --config configs/quickstart.py:stage0 --workdir runs/stage0
+  zv train --config configs/stage1.py:chat --workdir runs/s1 --config.optimizer.lr=2e-5
+
+The same workdir resumes; a finished run returns at once. Every field of a recipe can be
+overridden; `zv config show --config FILE` lists them.
+"""
+TAKES_CONFIG = "config"
+
+
+def define(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "workdir", None, "folder of this run: checkpoints, metrics, log", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    from zv_jax.config import validate
+
+    config = validate(required(values, "config", "configs/quickstart.py:stage0"))
+    workdir = Path(required(values, "workdir", "runs/NAME"))
+    runtime.prepare()
+    from zv_jax.training import loop
+
+    loop.run(config, workdir)

@@ -1,0 +1,347 @@
+"""The configuration of a run: every field, its default and its check, in one place.
+
+A recipe in `configs/` returns an `ml_collections.ConfigDict` made by `recipe(...)`; the command
+line overrides single fields (`--config.optimizer.lr=2e-5`); `validate` turns the result into the
+frozen dataclasses below, once. Nothing else in the project reads a ConfigDict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_collections
+
+from zv_jax.errors import ConfigError
+from zv_jax.models import presets
+from zv_jax.models.presets import ModelConfig
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """Which stage of the paper runs; what that trains and feeds is in `training/stages.py`."""
+
+    name: str = "stage0"  # language | stage0 | stage1 | stage2
+    variant: str = "chat"  # base | chat
+    train_vision: bool = False  # stage 0 only: train the ViT too (it has no pre-trained weights)
+    label_smoothing: float = 0.1
+    itc_gather_grad: bool = True  # False: the candidate side carries no gradient, as in LAVIS
+    itm_negatives: str = "hard"  # hard | random
+    itm_pairs: str = "both"  # both: one negative image and one negative text; single: one pair
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of records and its weight in the mixture."""
+
+    name: str = "zv_openmoji"
+    path: str = ""  # empty: the source's own place in the cache
+    split: str = "train"
+    weight: float = 1.0
+    tasks: tuple[str, ...] = ()  # empty: all
+    langs: tuple[str, ...] = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """`kind` is sentencepiece (a .model file) or bert (a vocab.txt)."""
+
+    kind: str = "sentencepiece"
+    path: str = ""  # empty: train one on the sources, of `vocab_size` pieces
+    vocab_size: int = 2048
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    sources: tuple[SourceConfig, ...] = (SourceConfig(),)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    qformer_tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    max_text: int = 32  # tokens of a text paired with an image (stage 0)
+    max_length: int = 512  # tokens of a dialogue, image placeholders included
+    max_answer: int = 256  # tokens of a row that carry loss
+    max_qformer_text: int = 128  # tokens of an instruction in the Q-Former
+    max_images: int = 1  # images in one row
+    box_decimals: int = 3
+    cache_images: bool = False  # keep decoded, resized images in memory
+    workers: int = 0  # processes that prepare batches; 0: threads of this one
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, or Muon for the matrices; decay is never applied to 1-D leaves, nor to the temperature.
+
+    Muon takes the learning rate and the decay of AdamW, but `b1` of Adam is not its momentum (0.95).
+    """
+
+    name: str = "adamw"  # adamw | muon
+    lr: float = 1e-5
+    b1: float = 0.9
+    b2: float = 0.9
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip_norm: float = 2.0
+    warmup_steps: int = 0
+    schedule: str = "cosine"  # cosine | constant
+    final_lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what the others leave."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    steps: int = 1000
+    batch_size: int = 64  # global
+    log_every: int = 10
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = 500
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation (`zv eval`). `limit=0` means every record."""
+
+    tasks: tuple[str, ...] = ()
+    limit: int = 0
+    batch_size: int = 64
+    max_new_tokens: int = 32
+    controls: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run."""
+
+    model: ModelConfig
+    stage: StageConfig = field(default_factory=StageConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    init_from: tuple[
+        str, ...
+    ] = ()  # workdirs or checkpoints, later ones win where both have a leaf
+    seed: int = 0
+
+
+CHOICES = {
+    "stage.name": ("language", "stage0", "stage1", "stage2"),
+    "stage.variant": ("base", "chat"),
+    "stage.itm_negatives": ("hard", "random"),
+    "stage.itm_pairs": ("both", "single"),
+    "optimizer.name": ("adamw", "muon"),
+    "optimizer.schedule": ("cosine", "constant"),
+    "data.tokenizer.kind": ("sentencepiece", "bert"),
+    "data.qformer_tokenizer.kind": ("sentencepiece", "bert"),
+    "model.vision.family": ("eva", "clip"),
+    "model.dtype": presets.DTYPES,
+    "model.param_dtype": presets.DTYPES,
+    "model.remat": presets.REMAT_POLICIES,
+    "model.attention": ("xla",),
+}
+POSITIVE = (
+    "train.steps",
+    "train.batch_size",
+    "train.log_every",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "data.max_text",
+    "data.max_length",
+    "data.max_images",
+    "eval.batch_size",
+    "eval.max_new_tokens",
+    "optimizer.lr",
+    "model.lora.rank",
+)
+
+
+def recipe(preset: str, **sections: dict[str, Any]) -> ml_collections.ConfigDict:
+    """A full ConfigDict: the defaults above, the named architecture, then `sections`.
+
+    Every field is present, so that any can be overridden and `zv config show` hides none.
+    """
+    config = Config(model=presets.preset(preset))
+    plain = _plain(config)
+    for name, values in sections.items():
+        if isinstance(values, dict):
+            _merge(plain, name, values)
+        else:
+            plain[name] = values
+    return ml_collections.ConfigDict(plain, convert_dict=True)
+
+
+def _merge(plain: dict, name: str, values: dict) -> None:
+    if name not in plain:
+        raise _unknown(name, list(plain))
+    for key, value in values.items():
+        if key not in plain[name]:
+            raise _unknown(f"{name}.{key}", [f"{name}.{k}" for k in plain[name]])
+        if isinstance(value, dict) and isinstance(plain[name][key], dict):
+            _merge(plain[name], key, value)
+        else:
+            plain[name][key] = value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def to_dict(config: Config) -> dict:
+    """Nested plain dictionary with JSON types only."""
+    return _jsonable(_plain(config))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_jsonable(v) for v in value]
+    return value
+
+
+def validate(config: ml_collections.ConfigDict | dict) -> Config:
+    """Frozen, fully checked configuration.
+
+    Raises:
+        ConfigError: an unknown field, a wrong type or a value out of range; it names the field,
+            the value, what was expected and the nearest valid name.
+    """
+    plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    built = _build(Config, plain, "")
+    for path, allowed in CHOICES.items():
+        value = _get(built, path)
+        if value not in allowed:
+            near = difflib.get_close_matches(str(value), allowed, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"set --config.{path}={allowed[0]}"
+            raise ConfigError(
+                f"{value!r} is not valid",
+                where=path,
+                expected="one of " + ", ".join(allowed),
+                fix=hint,
+            )
+    for path in POSITIVE:
+        if _get(built, path) <= 0:
+            raise ConfigError(
+                f"{_get(built, path)!r} is not valid",
+                where=path,
+                expected="a number above 0",
+                fix=f"set --config.{path}=...",
+            )
+    _check_model(built.model)
+    return built
+
+
+def _check_model(model: ModelConfig) -> None:
+    for name, tower in (("vision", model.vision), ("qformer", model.qformer), ("llm", model.llm)):
+        if tower.width % tower.heads:
+            raise ConfigError(
+                f"width {tower.width} is not divisible by {tower.heads} heads",
+                where=f"model.{name}.heads",
+                expected="a divisor of the width",
+                fix=f"change --config.model.{name}.heads",
+            )
+    if model.llm.heads % model.llm.kv_heads:
+        raise ConfigError(
+            f"{model.llm.heads} heads cannot share {model.llm.kv_heads} key heads",
+            where="model.llm.kv_heads",
+            expected="a divisor of model.llm.heads",
+            fix="change --config.model.llm.kv_heads",
+        )
+    if model.qformer.layers % 2:
+        raise ConfigError(
+            f"{model.qformer.layers} layers",
+            where="model.qformer.layers",
+            expected="an even number: every second layer has cross-attention",
+            fix="change --config.model.qformer.layers",
+        )
+    if model.vision.image_size % model.vision.patch_size:
+        raise ConfigError(
+            f"image size {model.vision.image_size} is no multiple of the patch size",
+            where="model.vision.image_size",
+            expected=f"a multiple of {model.vision.patch_size}",
+            fix="change --config.model.vision.image_size",
+        )
+
+
+def _get(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _unknown(path: str, known: list[str]) -> ConfigError:
+    near = difflib.get_close_matches(path, known, 1, 0.4)
+    return ConfigError(
+        "unknown configuration field",
+        where=path,
+        expected="one of " + ", ".join(known),
+        fix=f"did you mean {near[0]!r}?" if near else "remove it",
+    )
+
+
+def _build(cls: type, values: Any, path: str) -> Any:
+    if not isinstance(values, (dict, ml_collections.ConfigDict)):
+        raise ConfigError(
+            f"{values!r} is not a section",
+            where=path or "config",
+            expected=f"the fields of {cls.__name__}",
+            fix="give a dictionary",
+        )
+    hints = typing.get_type_hints(cls)
+    dotted = f"{path}." if path else ""
+    for key in values:
+        if key not in hints:
+            raise _unknown(dotted + key, [dotted + name for name in hints])
+    return cls(**{k: _convert(hints[k], v, dotted + k) for k, v in values.items()})
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, path)
+    if typing.get_origin(kind) in (tuple, types.GenericAlias):
+        if isinstance(value, str):
+            value = tuple(v for v in value.split(",") if v)
+        if not isinstance(value, (tuple, list)):
+            raise _wrong(path, value, "a list")
+        inner = typing.get_args(kind)[0]
+        return tuple(_convert(inner, v, f"{path}[{i}]") for i, v in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _wrong(
+            path,
+            value,
+            {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}[
+                kind.__name__
+            ],
+        )
+    return value
+
+
+def _wrong(path: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(
+        f"{value!r} is a {type(value).__name__}",
+        where=path,
+        expected=expected,
+        fix=f"set --config.{path}={expected.split()[-1].upper()}",
+    )

@@ -1,0 +1,276 @@
+"""Places of the stream to numpy batches: reads records and pictures, writes rows of ids.
+
+A picture that cannot be read is replaced by the next sample of its source, the same one on every
+machine; too many of them, or any other fault, stop the run.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zv_jax.data import dialogue as dialogue_lib
+from zv_jax.data.dialogue import Row
+from zv_jax.data.images import ImageCache, ImageError, normalise
+from zv_jax.data.mixing import BARE, WHOLE, Pick
+from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.sources import Source
+from zv_jax.data.templates import seeded
+from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.errors import DataError
+
+Batch = dict[str, np.ndarray]
+SYMBOL_TOKENS = 16  # half of them for the words, half for the box; the first of more are left out
+EMPTY = -1  # in `symbols`: no token here
+MAX_BAD_PICTURES = 0.01  # of those tried
+_BAD_BEFORE_JUDGING = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers a batch depends on; see `DataConfig` for their meaning."""
+
+    stage: str
+    seed: int
+    image_size: int
+    num_queries: int
+    image_token_id: int
+    max_text: int
+    max_length: int
+    max_answer: int
+    max_qformer_text: int
+    max_images: int
+    box_decimals: int
+
+
+class Assembler:
+    """Makes a batch from `Pick`s; `tables[s]` is `mixing.samples` of source s."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        sources: Sequence[Source],
+        tables: Sequence[np.ndarray],
+        tokenizer: Tokenizer,
+        qformer_tokenizer: Tokenizer,
+        cache_images: bool,
+    ):
+        self.shape, self.sources, self.tables = shape, list(sources), list(tables)
+        self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
+        self.cache = ImageCache(shape.image_size, cache_images)
+        self.drawn = [
+            np.isin(np.arange(len(source)), table[:, 0])
+            for source, table in zip(sources, tables, strict=True)
+        ]
+        self.starts = np.cumsum([0, *(len(table) for table in tables)])
+        roots = sorted({source.root for source in sources})
+        self.roots = [roots.index(source.root) for source in sources]
+        self.tried: collections.Counter[int] = collections.Counter()
+        self.bad: collections.Counter[int] = collections.Counter()
+
+    def __call__(self, picks: Sequence[Pick]) -> Batch:
+        """The batch of `picks`, its rows in their order."""
+        make = {"language": self._text, "stage0": self._pair}.get(self.shape.stage, self._dialogue)
+        rows = [self._replacing(pick, make) for pick in picks]
+        collate = {"language": self._symbols, "stage0": self._pairs}
+        batch = collate.get(self.shape.stage, self._dialogues)([row for _, row in rows])
+        batch["index"] = np.array([index for index, _ in rows], np.int64)
+        return batch
+
+    def _replacing(self, pick: Pick, make: Callable[..., Any]) -> tuple[int, Any]:
+        """The row of `pick`, or of the first sample after it whose pictures can be read."""
+        number, sample, epoch = pick
+        table, source = self.tables[number], self.sources[number]
+        while True:
+            index, part = table[sample]
+            record = source.record(int(index))
+            self.tried[number] += 1
+            try:
+                row = make(number, int(index), record, int(part), epoch)
+                return int(self.starts[number]) + sample, row
+            except ImageError as error:
+                self._count(number, record, error)
+            sample = (sample + 1) % len(table)
+
+    def _count(self, number: int, record: Record, error: ImageError) -> None:
+        self.bad[number] += 1
+        bad, tried = self.bad[number], self.tried[number]
+        if bad <= _BAD_BEFORE_JUDGING:
+            log.warning("%s: %s (%s); taking the next sample", record.id, error.what, error.where)
+        if bad > _BAD_BEFORE_JUDGING and bad > MAX_BAD_PICTURES * tried:
+            raise DataError(
+                f"{bad} of {tried} pictures of source {self.sources[number].name} cannot be read; "
+                f"the last: {error.what}",
+                where=f"{record.id}: {error.where}",
+                expected=f"at most {MAX_BAD_PICTURES:.0%}",
+                fix="check the paths of the source",
+            )
+
+    # Rows.
+
+    def _text(
+        self, number: int, index: int, record: Record, part: int, epoch: int
+    ) -> tuple[Row, list[np.ndarray]]:
+        """A row of text and, for each of its image blocks, the picture in symbols."""
+        shape, tokenizer = self.shape, self.tokenizer
+        if part == BARE:
+            text = dialogue_lib.caption(record, shape.seed, epoch)
+            return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
+        views = self._views(record, epoch) if len(record.images) <= shape.max_images else []
+        turns = list(self._exchanges(record, epoch))
+        if views:
+            # One view serves many questions: fill the row with others about the same picture.
+            for other in self._companions(number, index, record):
+                turns += (replace(turn, images=()) for turn in self._exchanges(other, epoch))
+        row = dialogue_lib.dialogue_row(
+            turns,
+            tokenizer,
+            num_queries=shape.num_queries if views else 0,
+            image_token_id=shape.image_token_id,
+            max_length=shape.max_length,
+            where=record.id,
+        )
+        if not views:
+            # Nothing to answer from: learn the questions too.
+            return Row(row.input_ids, [dialogue_lib.IGNORE, *row.input_ids[1:]], ()), []
+        return row, [views[i] for i in row.images]
+
+    def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
+        """Records of the mixture beside `index` about the same one picture, in the same language:
+        those after it, then those before it."""
+        if len(record.images) != 1:
+            return
+        source, drawn = self.sources[number], self.drawn[number]
+        for step, end in ((1, len(source)), (-1, -1)):
+            for place in range(index + step, end, step):
+                other = source.record(place)
+                if (other.images[:1], other.lang) != (record.images, record.lang):
+                    break
+                if drawn[place] and len(other.images) == 1:
+                    yield other
+
+    def _views(self, record: Record, epoch: int) -> list[np.ndarray]:
+        """Each picture in symbols, int32 [num_queries, SYMBOL_TOKENS], or nothing where the record
+        has none: one symbol takes the place of one visual token, the other places stay empty.
+
+        A language model that has read such views knows how to answer from what precedes a
+        question; the later stages only have to write pictures in a form that it reads. The places
+        are drawn anew each time, since no query is bound to a part of the picture.
+        """
+        views = []
+        for number, view in enumerate(
+            dialogue_lib.symbolic_views(record, self.shape.box_decimals)
+        ):
+            symbols = np.full((self.shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
+            rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, f"view {number}"))
+            places = rng.permutation(len(symbols))
+            for place, (words, box) in zip(places, view, strict=False):
+                for half, text in enumerate((words, box.strip("[]"))):
+                    ids = self.tokenizer.encode(text)[-SYMBOL_TOKENS // 2 :]
+                    end = SYMBOL_TOKENS // 2 * (half + 1)
+                    symbols[place, end - len(ids) : end] = ids
+            views.append(symbols)
+        return views
+
+    def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
+        text = dialogue_lib.caption(record, self.shape.seed, epoch)
+        ids = dialogue_lib.qformer_ids(text, self.qformer_tokenizer, self.shape.max_text, "start")
+        return (
+            self._picture(number, record.images[0]),
+            ids,
+            self._picture_id(number, record.images[0]),
+        )
+
+    def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
+        shape = self.shape
+        turns = self._exchanges(record, epoch)
+        if part != WHOLE:
+            turns = turns[: part + 1]
+        row = dialogue_lib.dialogue_row(
+            turns,
+            self.tokenizer,
+            num_queries=shape.num_queries,
+            image_token_id=shape.image_token_id,
+            max_length=shape.max_length,
+            where=record.id,
+            only_last=part != WHOLE,
+            max_answer=shape.max_answer,
+        )
+        asked = turns[0 if part == WHOLE else -1].question
+        ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
+        return row, [self._picture(number, record.images[i]) for i in row.images], ids
+
+    def _exchanges(self, record: Record, epoch: int) -> tuple[dialogue_lib.Exchange, ...]:
+        return dialogue_lib.exchanges(
+            record, box_decimals=self.shape.box_decimals, seed=self.shape.seed, epoch=epoch
+        )
+
+    def _key(self, number: int, ref: ImageRef) -> tuple[int, str]:
+        return self.roots[number], ref.sha1 or ref.path or ref.shard_key or ref.url or ""
+
+    def _picture(self, number: int, ref: ImageRef) -> np.ndarray:
+        return self.cache.get(self._key(number, ref), lambda: self.sources[number].picture(ref))
+
+    def _picture_id(self, number: int, ref: ImageRef) -> int:
+        root, name = self._key(number, ref)
+        return zlib.crc32(name.encode(), root) & 0x7FFFFFFF
+
+    # Batches.
+
+    def _texts(self, rows: list[Row]) -> Batch:
+        length = self.shape.max_length
+        ids = [row.input_ids for row in rows]
+        return {
+            "input_ids": dialogue_lib.pad_right(ids, self.tokenizer.pad_id, length),
+            "attention_mask": dialogue_lib.mask_of(ids, length),
+            "labels": dialogue_lib.pad_right(
+                [row.labels for row in rows], dialogue_lib.IGNORE, length
+            ),
+        }
+
+    def _symbols(self, rows: list[Any]) -> Batch:
+        texts, views = zip(*rows, strict=True)
+        shape = self.shape
+        symbols = np.full(
+            (len(rows), shape.max_images * shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32
+        )
+        for out, pictures in zip(symbols, views, strict=True):
+            if pictures:
+                out[: len(pictures) * shape.num_queries] = np.concatenate(pictures)
+        return {"symbols": symbols, **self._texts(list(texts))}
+
+    def _pairs(self, rows: list[Any]) -> Batch:
+        pixels, ids, names = zip(*rows, strict=True)
+        length = self.shape.max_text
+        return {
+            "images": normalise(np.stack(pixels)),
+            "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
+            "text_mask": dialogue_lib.mask_of(ids, length),
+            "image_ids": np.array(names, np.int32),
+        }
+
+    def _dialogues(self, rows: list[Any]) -> Batch:
+        texts, pictures, asked = zip(*rows, strict=True)
+        shape, size = self.shape, self.shape.image_size
+        # Places without a picture stay 0, the mean colour; no placeholder refers to them.
+        images = np.zeros((len(rows), shape.max_images, size, size, 3), np.float32)
+        for out, row in zip(images, pictures, strict=True):
+            for place, pixels in enumerate(row):
+                out[place] = normalise(pixels)
+        length = shape.max_qformer_text
+        return {
+            "images": images,
+            **self._texts(list(texts)),
+            "qformer_input_ids": dialogue_lib.pad_right(
+                asked, self.qformer_tokenizer.pad_id, length
+            ),
+            "qformer_attention_mask": dialogue_lib.mask_of(asked, length),
+        }

@@ -1,0 +1,106 @@
+"""Image files to arrays: decode, resize by stretching, normalise. No crops and no flips.
+
+A stretch leaves normalised boxes unchanged; a flip would make "left" wrong. PIL's bicubic filter
+and CLIP's mean and deviation, as BLIP-2's evaluation processor uses them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from zv_jax.errors import DataError
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+_SCALE = 1.0 / (255.0 * STD)
+_SHIFT = -MEAN / STD
+
+
+class ImageError(DataError):
+    """One picture cannot be read; the pipeline may put another sample in its place."""
+
+
+def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
+    """The picture in a file or in its bytes: RGB, turned as its EXIF orientation says.
+
+    Raises:
+      ImageError: naming `where` (the path, unless given) and what is wrong.
+    """
+    where = where or (str(data) if not isinstance(data, bytes) else "bytes")
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except FileNotFoundError:
+        raise ImageError(
+            "image file not found",
+            where=where,
+            expected="an image file",
+            fix="check the record's path and data.sources.path",
+        ) from None
+    except Exception as error:  # Pillow raises many kinds for broken files, SyntaxError among them
+        raise ImageError(
+            f"image cannot be decoded: {error}",
+            where=where,
+            expected="a complete JPEG, PNG, WebP or GIF file",
+            fix="replace the file or remove its records",
+        ) from None
+
+
+def resize(image: Image.Image, size: int) -> np.ndarray:
+    """uint8 [size, size, 3]: stretched to a square with PIL's bicubic filter."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, np.uint8)
+
+
+def normalise(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [..., 3] to float32 [..., 3]: (x / 255 - mean) / deviation."""
+    out = pixels.astype(np.float32)
+    out *= _SCALE
+    out += _SHIFT
+    return out
+
+
+def preprocess(image: Any, size: int) -> np.ndarray:
+    """float32 [size, size, 3] from a path, bytes, PIL image or uint8 array [H, W, 3]."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise DataError(
+                f"an array of {image.dtype} {image.shape} is no picture",
+                where="image",
+                expected="uint8 [H, W, 3], RGB",
+                fix="convert it, or give the path of a file",
+            )
+        image = Image.fromarray(image)
+    elif isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(image).convert("RGB")
+    else:
+        image = decode(image)
+    return normalise(resize(image, size))
+
+
+class ImageCache:
+    """Resized pictures by key, kept in memory when `keep`; safe to use from several threads."""
+
+    def __init__(self, size: int, keep: bool):
+        self.size, self.keep = size, keep
+        self._kept: dict[Hashable, np.ndarray] = {}
+
+    def __reduce__(self):
+        # A worker process starts with an empty cache: pictures are cheaper to read than to send.
+        return ImageCache, (self.size, self.keep)
+
+    def get(self, key: Hashable, read: Callable[[], Image.Image]) -> np.ndarray:
+        """uint8 [size, size, 3] of the picture `key`, which `read()` decodes on the first call."""
+        pixels = self._kept.get(key)
+        if pixels is None:
+            pixels = resize(read(), self.size)
+            if self.keep:
+                self._kept[key] = pixels
+        return pixels

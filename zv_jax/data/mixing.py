@@ -1,0 +1,114 @@
+"""Which sample stands at which place of the endless training stream; numbers only, no data.
+
+Every source is shuffled anew each epoch and repeated on its own, then all are interleaved in exact
+proportion to their weights. The stream depends on nothing but sizes, weights and seed, so place n
+is known without visiting the places before it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+from zv_jax.data import records as records_lib
+from zv_jax.data.sources import Facts
+from zv_jax.errors import ConfigError, nearest
+
+DEFAULT_TASKS: dict[str, tuple[str, ...]] = {
+    "language": tuple(t for t in records_lib.TASKS if t != "retrieval"),
+    "stage0": ("caption",),
+    "stage1": tuple(t for t in records_lib.TASKS if t != "retrieval"),
+    "stage2": tuple(t for t in records_lib.TASKS if t != "retrieval"),
+}
+WHOLE, BARE = -1, -2
+"""Parts of a record that are not one answer: the dialogue at once, its caption as bare text."""
+
+
+class Pick(NamedTuple):
+    """One place of the stream: sample `sample` of source `source`, seen for the `epoch`-th time."""
+
+    source: int
+    sample: int
+    epoch: int
+
+
+class _Tag:
+    """Turns a shuffled sample number into a `Pick`; a class, so that workers can unpickle it."""
+
+    def __init__(self, source: int, size: int):
+        self.source, self.size = source, size
+
+    def __call__(self, place: int, sample: int) -> Pick:
+        return Pick(self.source, int(sample), place // self.size)
+
+
+def mixture(
+    names: Sequence[str], sizes: Sequence[int], weights: Sequence[float], seed: int
+) -> grain.MapDataset:
+    """The endless stream of `Pick`s.
+
+    Args:
+      names: of the sources; with `seed` they decide the order within each, so that adding a source
+        leaves the order of the others alone.
+      sizes: samples of each source, above 0; weights: shares of the stream, above 0.
+    """
+    streams = []
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        own = zlib.crc32(f"{name}\x1f{seed}".encode())
+        stream = grain.MapDataset.range(size).seed(own).shuffle().repeat()
+        streams.append(stream.map_with_index(_Tag(number, size)))
+    return streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, list(weights))
+
+
+def check_tasks(tasks: Sequence[str], langs: Sequence[str], where: str) -> None:
+    """`ConfigError` for a task or language that does not exist."""
+    known = ("en", "zh")
+    for values, valid, name in ((tasks, records_lib.TASKS, "tasks"), (langs, known, "langs")):
+        for value in values:
+            if value not in valid:
+                raise ConfigError(
+                    f"unknown {name[:-1]} {value!r}{nearest(value, valid)}",
+                    where=f"{where}.{name}",
+                    expected="some of " + ", ".join(valid),
+                    fix=f"correct the source's {name}",
+                )
+
+
+def samples(
+    facts: Facts,
+    stage: str,
+    *,
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    max_images: int,
+    expand: bool,
+) -> np.ndarray:
+    """int64 [N, 2] of (record, part): what a stage draws from one source.
+
+    Language: every dialogue whole, and every caption once more as bare text. Stage 0: records of
+    one picture. Stages 1 and 2: records of at most `max_images` pictures, one sample per answer
+    where `expand`, else one per record.
+    """
+    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
+    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
+    kept = np.isin(facts.task, wanted) & np.isin(facts.lang, spoken)
+    if stage == "language":
+        whole = np.flatnonzero(kept)
+        bare = np.flatnonzero(kept & (facts.task == records_lib.TASKS.index("caption")))
+        return np.concatenate([_with(whole, WHOLE), _with(bare, BARE)])
+    if stage == "stage0":
+        return _with(np.flatnonzero(kept & (facts.images == 1)), WHOLE)
+    rows = np.flatnonzero(kept & (facts.images <= max_images))
+    if not expand:
+        return _with(rows, WHOLE)
+    counts = facts.parts[rows].astype(np.int64)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.stack([np.repeat(rows, counts), np.arange(counts.sum()) - starts], axis=1)
+
+
+def _with(rows: np.ndarray, part: int) -> np.ndarray:
+    return np.stack([rows, np.full_like(rows, part)], axis=1).astype(np.int64)

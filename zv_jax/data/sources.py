@@ -1,0 +1,232 @@
+"""A source name and a path to records one can reach by number, with their pictures.
+
+Records stay JSON lines until they are asked for, so that a source costs little memory and starts
+with one scan. `jsonl` reads records with image paths beside the file; `zv_openmoji` the embedded
+default data set.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zv_jax.data import images as images_lib
+from zv_jax.data import records as records_lib
+from zv_jax.data.records import ImageRef, Record
+from zv_jax.errors import ConfigError, DataError, nearest
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a mixture must know of every record before reading it; arrays [N].
+
+    `task` indexes `records.TASKS`, `lang` indexes `records.LANGS`; `parts` counts the answers of
+    the dialogue, `images` the pictures.
+    """
+
+    task: np.ndarray
+    lang: np.ndarray
+    parts: np.ndarray
+    images: np.ndarray
+
+
+class Source:
+    """Random access to the records of one split, cheap to send to a worker process.
+
+    Attributes:
+      name, path, split: what it was opened with.
+      root: what its image references are relative to; equal roots share pictures.
+      facts: see `Facts`.
+      fingerprint: SHA-256 of all records.
+    """
+
+    def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
+        self.name, self.path, self.split, self.root = name, path, split, root
+        digest = hashlib.sha256()
+        rows = []
+        for number, line in enumerate(lines):
+            digest.update(line)
+            digest.update(b"\n")
+            rows.append(_facts(line, self.where(number)))
+        self.fingerprint = digest.hexdigest()
+        table = np.array(rows, np.int16).reshape(-1, 4).T
+        self.facts = Facts(*table)
+
+    def __reduce__(self):
+        return open_source, (self.name, self.path, self.split)
+
+    def __len__(self) -> int:
+        return len(self.facts.task)
+
+    def line(self, index: int) -> bytes:
+        """JSON of record `index`."""
+        raise NotImplementedError
+
+    def where(self, index: int) -> str:
+        """Where record `index` stands, for errors."""
+        return f"{self.path or self.name} record {index}"
+
+    def record(self, index: int) -> Record:
+        """Record `index`; `DataError` naming file, line and field if it is no record."""
+        return records_lib.loads(self.line(index), self.where(index))
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        """The picture a record of this source refers to; `ImageError` if it cannot be read."""
+        raise NotImplementedError
+
+
+def _facts(line: bytes, where: str) -> tuple[int, int, int, int]:
+    try:
+        data = json.loads(line)
+        roles = [turn["role"] for turn in data["turns"]]
+        # A last question without an answer takes one from `answers`; no turn at all, likewise.
+        parts = roles.count("assistant") + (not roles or roles[-1] == "user")
+        return (
+            records_lib.TASKS.index(data["task"]),
+            records_lib.LANGS.index(data["lang"]),
+            parts,
+            len(data["images"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        records_lib.loads(line, where)  # says which field is wrong
+        raise
+
+
+class JsonlSource(Source):
+    """Records of a `.jsonl` file; image paths are relative to its folder."""
+
+    def __init__(self, path: str, split: str):
+        file = Path(path).expanduser()
+        if file.is_dir():
+            file = file / f"{split}.jsonl"
+        if not path or not file.is_file():
+            raise DataError(
+                "record file not found",
+                where=str(file) if path else "data.sources",
+                expected="a .jsonl file, or a folder with one per split",
+                fix="set the source's path",
+            )
+        self._file = file
+        with file.open("rb") as handle:
+            size = file.stat().st_size
+            self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        self._spans: list[tuple[int, int, int]] = []
+        found: set[str] = set()
+        start = number = 0
+        while start < size:
+            number += 1
+            end = self._bytes.find(b"\n", start)
+            end = size if end < 0 else end
+            if self._bytes[start:end].strip():
+                native = self._split_of(start, end, number)
+                found.add(native)
+                if split in ("", native):
+                    self._spans.append((start, end, number))
+            start = end + 1
+        if not self._spans:
+            raise DataError(
+                f"no record of split {split!r}",
+                where=str(file),
+                expected="one of " + (", ".join(sorted(found)) or "(empty file)"),
+                fix="set the source's split; an empty one takes all records",
+            )
+        super().__init__(
+            "jsonl",
+            path,
+            split,
+            str(file.parent.resolve()),
+            (self.line(i) for i in range(len(self._spans))),
+        )
+
+    def _split_of(self, start: int, end: int, number: int) -> str:
+        try:
+            return str(json.loads(self._bytes[start:end])["split"])
+        except (ValueError, KeyError, TypeError):
+            return records_lib.loads(self._bytes[start:end], f"{self._file}:{number}").split
+
+    def line(self, index: int) -> bytes:
+        start, end, _ = self._spans[index]
+        return self._bytes[start:end]
+
+    def where(self, index: int) -> str:
+        return f"{self._file}:{self._spans[index][2]}"
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        if ref.path is None:
+            raise images_lib.ImageError(
+                "a picture that is not a file",
+                where=str(ref.shard_key or ref.url),
+                expected="an image path in a jsonl source",
+                fix="download it and set its path",
+            )
+        return images_lib.decode(Path(self.root) / ref.path)
+
+
+class OpenMojiSource(Source):
+    """The prepared OpenMoji scenes; every scene gives several records in both languages."""
+
+    def __init__(self, path: str, split: str):
+        from zv_jax.data.openmoji import prepare
+
+        folder = path or prepare.prepare()
+        self._scenes = prepare.open_split(folder, split)
+        # Straight to the stored lines: `scenes[i]` would decode each picture and parse each record.
+        rows = (self._scenes._row(i) for i in range(len(self._scenes)))
+        self._lines = [line for row in rows for line in bytes(row["records"]).splitlines()]
+        super().__init__("zv_openmoji", path, split, "zv_openmoji", iter(self._lines))
+
+    def line(self, index: int) -> bytes:
+        return self._lines[index]
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        try:
+            return self._scenes.image(str(ref.shard_key))
+        except DataError as error:
+            raise images_lib.ImageError(
+                error.what, error.where, error.expected, error.fix
+            ) from error
+
+
+OPENERS: dict[str, Callable[[str, str], Source]] = {
+    "jsonl": JsonlSource,
+    "zv_openmoji": OpenMojiSource,
+}
+
+
+def open_source(name: str, path: str = "", split: str = "train") -> Source:
+    """The source called `name`; opened once per process for as long as its file does not change.
+
+    Raises:
+      ConfigError: there is no such source.
+      DataError: nothing readable is at `path`, or it has no such split.
+    """
+    if name not in OPENERS:
+        raise ConfigError(
+            f"unknown source {name!r}{nearest(name, OPENERS)}",
+            where="data.sources",
+            expected="one of " + ", ".join(OPENERS),
+            fix="name one of these, or give your records as a jsonl source",
+        )
+    return _open(name, path, split, _stamp(path, split))
+
+
+def _stamp(path: str, split: str) -> Any:
+    file = Path(path).expanduser()
+    file = file / f"{split}.jsonl" if file.is_dir() else file
+    stat = file.stat() if path and file.is_file() else None
+    return stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@functools.lru_cache(8)
+def _open(name: str, path: str, split: str, stamp: Any) -> Source:
+    del stamp
+    return OPENERS[name](path, split)

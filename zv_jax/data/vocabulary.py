@@ -1,0 +1,117 @@
+"""The two tokenizers of a run: those the configuration names, or one trained on its sources."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from zv_jax.config import Config
+from zv_jax.data import dialogue, tokenizers
+from zv_jax.data.sources import Source, open_source
+from zv_jax.data.templates import templates
+from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.errors import ConfigError
+
+MAX_RECORDS = 200_000  # read of each source to train a tokenizer
+_VERSION = 3  # of what `corpus` yields; part of the name a trained tokenizer is kept under
+
+
+def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizers of the LLM and of the Q-Former, checked against the model's vocabularies.
+
+    Without a path, one is trained on all records of the sources, whatever the stage's tasks and
+    weights, and kept in `cache` (the user's cache by default); the next stage finds it again. One
+    model serves both towers where the Q-Former's vocabulary holds it.
+
+    Raises:
+      ConfigError: ids do not fit the model, or the vocabulary cannot hold the texts.
+      DataError: a file or the sources cannot be read.
+    """
+    data, model = config.data, config.model
+    for section, wanted in (
+        ("tokenizer", data.tokenizer),
+        ("qformer_tokenizer", data.qformer_tokenizer),
+    ):
+        if not wanted.path and wanted.kind != "sentencepiece":
+            raise ConfigError(
+                f"a {wanted.kind} tokenizer cannot be trained here",
+                where=f"data.{section}.path",
+                expected="the path of a vocab.txt",
+                fix=f"set --config.data.{section}.path, or kind=sentencepiece",
+            )
+    # Ids from the placeholder on stay free.
+    size = min(data.tokenizer.vocab_size, model.image_token_id, model.llm.vocab_size)
+    if data.tokenizer.path:
+        own = tokenizers.load(data.tokenizer.path, data.tokenizer.kind)
+    else:
+        own = _trained(config, size, cache)
+    tokenizers.check_image_token(own, model.image_token_id, model.llm.vocab_size)
+    limit = min(data.qformer_tokenizer.vocab_size, model.qformer.vocab_size)
+    if data.qformer_tokenizer.path:
+        other = tokenizers.load(data.qformer_tokenizer.path, data.qformer_tokenizer.kind)
+    elif not data.tokenizer.path and own.vocab_size <= limit:
+        other = own
+    else:
+        other = _trained(config, limit, cache)
+    if other.vocab_size > model.qformer.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {other.vocab_size} ids, the Q-Former {model.qformer.vocab_size}",
+            where="model.qformer.vocab_size",
+            expected=f"at least {other.vocab_size}",
+            fix=f"set --config.model.qformer.vocab_size={other.vocab_size}",
+        )
+    other.cls_id, other.sep_id, other.dec_id  # noqa: B018  raises where there are none
+    return own, other
+
+
+def cache_root() -> Path:
+    """Where trained tokenizers are kept: in `$ZV_CACHE`, else in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    root = os.environ.get("ZV_CACHE") or str(Path(base) / "zv_jax")
+    return Path(root).expanduser() / "tokenizers"
+
+
+def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
+    chosen = sorted({(s.name, s.path, s.split) for s in config.data.sources})
+    sources = [open_source(*key) for key in chosen]
+    about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
+    name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+    folder = Path(cache or cache_root()) / name
+    if (folder / tokenizers.KINDS["sentencepiece"]).is_file():
+        return tokenizers.load(folder)
+    texts = (t for source in sources for t in corpus(source, config.data.box_decimals))
+    return tokenizers.train_sentencepiece(texts, size, folder, _coordinates(config, size))
+
+
+def _coordinates(config: Config, size: int) -> list[str]:
+    """Every number a box may hold, each one piece, where the vocabulary has room for them.
+
+    Left to the trainer, boxes fall into odd pieces such as `9,0.9`, and a place in the picture has
+    many spellings.
+    """
+    decimals = config.data.box_decimals
+    count = 10**decimals + 1
+    return [f"{n / (count - 1):.{decimals}f}" for n in range(count)] if 8 * count <= size else []
+
+
+def corpus(source: Source, box_decimals: int) -> Iterator[str]:
+    """The texts a tokenizer is trained on: turns, answers, choices, and every template."""
+    step = -(-len(source) // MAX_RECORDS)
+    tasks = set()
+    for index in range(0, len(source), step):
+        record = source.record(index)
+        tasks.add(record.meta.get("template", record.task))
+        for turn in dialogue.exchanges(record, box_decimals=box_decimals):
+            yield dialogue.prompt_text(turn.question)
+            yield turn.answer or ""
+        for view in dialogue.symbolic_views(record, box_decimals):
+            yield from (words for words, _ in view)
+        yield from record.answers or ()
+        yield from record.choices or ()
+        yield from (obj.label for obj in record.objects)
+        yield from (obj.tag_zh for obj in record.objects if obj.tag_zh)
+    for task in sorted(tasks):
+        for lang in ("en", "zh"):
+            yield from templates(task, lang)

@@ -1,0 +1,78 @@
+"""Errors people can act on: what happened, where, what was expected and how to mend it.
+
+The command line prints ``str(error)`` and no traceback unless ``--debug`` is given, so the text
+must be complete by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ZvError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+      what: one sentence, what is wrong.
+      where: the file, line, field, leaf or address it was found at.
+      expected: what would have been right.
+      fix: the next thing to do, as a command where there is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        where: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ):
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for name in ("where", "expected", "fix"):
+            value = getattr(self, name)
+            if value:
+                first, *rest = str(value).splitlines()
+                lines.append(f"  {name + ':':<10}{first}")
+                lines.extend(" " * 12 + line for line in rest)
+        return "\n".join(lines)
+
+    def __reduce__(self):
+        # Exception pickles only its args; worker processes must hand back all four fields.
+        return type(self), (self.what, self.where, self.expected, self.fix)
+
+
+class ConfigError(ZvError):
+    """A recipe, flag or override is wrong."""
+
+
+class DataError(ZvError):
+    """A record, image, shard or annotation file is wrong or missing."""
+
+
+class CheckpointError(ZvError):
+    """A checkpoint cannot be written, found, read or matched to the model."""
+
+
+class ConversionError(ZvError):
+    """A foreign checkpoint does not map one to one onto our parameters."""
+
+
+class ServerError(ZvError):
+    """A request to the server, or the server itself, is wrong."""
+
+
+class EnvironmentProblem(ZvError):
+    """A package, device, driver or disk this program needs is missing or unsuitable."""
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Returns ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or ``""``."""
+    close = difflib.get_close_matches(str(name), list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,398 @@
+"""`load` and what it returns: a model that answers, embeds and matches pictures and texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
+
+from zv_jax.config import Config, MeshConfig, validate
+from zv_jax.data import dialogue, tokenizers
+from zv_jax.data.dialogue import Exchange
+from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.errors import CheckpointError, ConfigError, DataError
+from zv_jax.inference import decode, embed
+from zv_jax.inference import prompts as prompts_lib
+from zv_jax.inference.prompts import Picture, Prompt
+from zv_jax.models.presets import DTYPES
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
+from zv_jax.training import checkpoint
+from zv_jax.training.loop import on_mesh
+from zv_jax.training.stages import stage_model, stage_of
+from zv_jax.training.state import abstract_variables, fresh_variables
+
+BATCH = 64  # most rows computed at once
+_WORDS = ("llm",)
+_SEES = ("vision", "qformer", "projector")
+_RETRIEVAL = ("vision", "qformer", "heads")
+
+
+def load(
+    path: str | Path,
+    dtype: str = "float32",
+    untrained: bool = False,
+    mesh: MeshConfig | None = None,
+) -> Model:
+    """The model of a training run, on the devices of this process.
+
+    Args:
+        path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's.
+        dtype: of weights and computation, whatever it was trained in.
+        untrained: random weights, made by the run's seed, instead of the trained ones.
+        mesh: how weights and rows are laid over several devices; by default every device holds
+            the weights and takes a part of the rows.
+
+    Raises:
+        CheckpointError: there is no readable checkpoint, or its tokenizers are missing or others.
+        ConfigError: the dtype is unknown, or the mesh does not fit the devices.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(
+            f"unknown dtype {dtype!r}", where="dtype", expected="one of " + ", ".join(DTYPES)
+        )
+    _, meta = checkpoint.describe(path)
+    trained = validate(meta["config"])
+    model = dataclasses.replace(trained.model, dtype=dtype, param_dtype=dtype, remat="none")
+    config = dataclasses.replace(trained, model=model)
+    stage = stage_of(config)
+    devices = make_mesh(mesh or MeshConfig(), jax.local_devices())
+    with on_mesh(devices):
+        if untrained:
+            flat, _ = fresh_variables(config, stage, devices)
+        else:
+            abstract = abstract_variables(config, stage)
+            shardings = leaf_shardings(abstract, devices)
+            shapes = flatten_dict(unboxed(abstract), sep="/")
+            wanted = {
+                name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[name])
+                for name, leaf in shapes.items()
+            }
+            # Naming the step keeps to the checkpoint just described.
+            flat, _ = checkpoint.load_params(path, meta["step"], wanted)
+    config = dataclasses.replace(config, model=stage_model(config))
+    return Model(config, flat, _tokenizers(path, meta), devices)
+
+
+def _tokenizers(path: str | Path, meta: dict[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+    (step,) = checkpoint.find_steps(path, meta["step"])
+    folders = [f for f in (step, *step.parents[:2]) if (f / "tokenizer").is_dir()]
+    if not folders:
+        raise CheckpointError(
+            "the tokenizers of this checkpoint are missing",
+            where=str(step.parents[1]),
+            expected="the folders tokenizer and qformer_tokenizer, which training saves there",
+            fix="copy them from the workdir of the run",
+        )
+    found = tuple(
+        tokenizers.load(folders[0] / name) for name in ("tokenizer", "qformer_tokenizer")
+    )
+    if [t.fingerprint for t in found] != list(meta["tokenizers"]):
+        raise CheckpointError(
+            "the tokenizers are not those the model was trained with",
+            where=str(folders[0]),
+            expected="the folders tokenizer and qformer_tokenizer of the run itself",
+            fix="copy them from the workdir of the run",
+        )
+    return found
+
+
+class Model:
+    """A loaded model; `load` makes it.
+
+    Every method takes any number of rows and computes them in batches of a few sizes, so that
+    little is compiled.
+
+    Attributes:
+        config: of the run that trained it, with the dtype it was loaded in.
+        tokenizer, qformer_tokenizer: texts of the language model and of the Q-Former.
+        towers: the parts it has, of vision, ln_vision, qformer, heads, projector, llm.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        flat: dict[str, jax.Array],
+        both: tuple[Tokenizer, Tokenizer],
+        mesh: Mesh,
+    ):
+        self.config, self.mesh = config, mesh
+        self.tokenizer, self.qformer_tokenizer = self._both = both
+        self.towers = frozenset(name.split("/")[1] for name in flat)
+        self._variables = unflatten_dict(flat, sep="/")
+        self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    @property
+    def has_llm(self) -> bool:
+        """Whether it can answer."""
+        return "llm" in self.towers
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether it can embed and match."""
+        return "heads" in self.towers
+
+    # --- words ------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Picture]] | None = None,
+        max_new_tokens: int = 32,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """The answers to questions, in their order.
+
+        Args:
+            prompts: questions, or dialogues whose last exchange is to be answered.
+            images: for each prompt a list of all its pictures, those of its history first.
+            max_new_tokens: the longest answer.
+            history: for each prompt the exchanges before it.
+            instructions: for each prompt what the Q-Former of Chat reads, in place of the last
+                question.
+            temperature: 0 takes the most probable token each time; above, tokens are drawn.
+            top_p: draw from the most probable tokens that hold this share of the probability.
+            seed: of drawing; prompt i draws by seed + i, whatever the other prompts are.
+
+        Raises:
+            ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
+            DataError: a picture or a dialogue is wrong.
+        """
+        images = [()] * len(prompts) if images is None else images
+        history = [()] * len(prompts) if history is None else history
+        given = [None] * len(prompts) if instructions is None else instructions
+        if not len(prompts) == len(images) == len(history) == len(given):
+            raise DataError(
+                f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
+                f"and {len(given)} instructions",
+                where="answer",
+                expected="one of each for every prompt",
+                fix="give [[image]] for one prompt about one picture",
+            )
+        if not all(isinstance(row, (list, tuple)) for row in images):
+            raise DataError(
+                "the pictures of a prompt are no list",
+                where="images",
+                expected="a list of pictures for every prompt",
+                fix="give [[image]] for one prompt about one picture",
+            )
+        questions = [
+            prompts_lib.question(
+                prompt,
+                pictures,
+                self.config,
+                self._both,
+                max_new_tokens=max_new_tokens,
+                history=past,
+                instruction=instruction,
+            )
+            for prompt, pictures, past, instruction in zip(
+                prompts, images, history, given, strict=True
+            )
+        ]
+        # Rows of one batch share a shape: those that are alike go together.
+        order = sorted(
+            range(len(questions)),
+            key=lambda i: (len(questions[i].pictures), len(questions[i].input_ids)),
+        )
+        answers = [""] * len(questions)
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            arrays = prompts_lib.collate(
+                [questions[i] for i in part],
+                self.config,
+                self._both,
+                max_new_tokens=max_new_tokens,
+            )
+            ids = self.generate(
+                **arrays,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=[seed + i for i in part],
+            )
+            for i, row in zip(part, ids, strict=True):
+                answers[i] = self.tokenizer.decode(row).strip()
+        return answers
+
+    def generate(
+        self,
+        images: np.ndarray | None,
+        input_ids: np.ndarray,
+        attention_mask: np.ndarray,
+        qformer_input_ids: np.ndarray | None = None,
+        qformer_attention_mask: np.ndarray | None = None,
+        max_new_tokens: int = 32,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> np.ndarray:
+        """Ids that follow rows of ids; `answer` is this with texts.
+
+        Args:
+            images: float32 [B, I, H, W, 3], resized and normalised; None without pictures.
+            input_ids: int [B, T], padded on the left, each image as `num_queries` placeholders.
+            attention_mask: bool [B, T].
+            qformer_input_ids: int [B, S], `[CLS] instruction [SEP]`; Chat needs it with images.
+            qformer_attention_mask: bool [B, S].
+            max_new_tokens, temperature, top_p: see `answer`.
+            seed: one for each row, or the first row's, from which the others count on.
+
+        Returns:
+            int32 [B, max_new_tokens]: `</s>` is followed by padding.
+
+        Raises:
+            ConfigError: see `answer`; or the row is too long for the language model.
+        """
+        self._need(_WORDS if images is None else _WORDS + _SEES, "answers")
+        if temperature < 0 or not 0 < top_p <= 1:
+            raise ConfigError(
+                f"temperature {temperature} with top_p {top_p}",
+                where="temperature, top_p",
+                expected="a temperature of 0 or more, top_p above 0 and at most 1",
+                fix="leave them out for the most probable answer",
+            )
+        room = prompts_lib.longest_prompt(self.config, max_new_tokens)
+        if input_ids.shape[1] > room:
+            raise ConfigError(
+                f"a prompt of {input_ids.shape[1]} ids and {max_new_tokens} new tokens",
+                where="input_ids",
+                expected=f"at most {room} ids",
+                fix="shorten the prompt, or lower max_new_tokens",
+            )
+        seeds = np.asarray(seed + np.arange(len(input_ids)) if np.ndim(seed) == 0 else seed)
+        text = qformer_input_ids, qformer_attention_mask
+        rows = images, input_ids, attention_mask, *text, seeds.astype(np.uint32)
+
+        def run(variables: dict, *arrays: jax.Array | None) -> jax.Array:
+            return decode.generate(
+                variables,
+                *arrays,
+                cfg=self.config.model,
+                max_new_tokens=max_new_tokens,
+                eos_id=self.tokenizer.eos_id,
+                pad_id=self.tokenizer.pad_id,
+                sample=temperature > 0,
+                temperature=temperature or 1.0,
+                top_p=top_p,
+            )
+
+        return self._batched(run, *rows)
+
+    # --- pictures and texts -----------------------------------------------------------------
+
+    def image_embeddings(self, images: Sequence[Picture]) -> np.ndarray:
+        """float32 [N, Q, E]: the projected query outputs of every picture, L2-normalised.
+
+        Raises:
+            ConfigError: the checkpoint has no heads (only stage 0 has). DataError: a picture
+            cannot be read.
+        """
+        self._need(_RETRIEVAL, "embeddings")
+        run = functools.partial(embed.apply, self.config.model, "image_embed")
+        return self._batched(run, self._pixels(images))
+
+    def text_embeddings(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, E], L2-normalised; the similarity of a pair is the largest over the queries.
+
+        Raises:
+            ConfigError: see `image_embeddings`.
+        """
+        self._need(_RETRIEVAL, "embeddings")
+        run = functools.partial(embed.apply, self.config.model, "text_embed")
+        return self._batched(run, *self._texts(texts))
+
+    def match_scores(self, images: Sequence[Picture], texts: Sequence[str]) -> np.ndarray:
+        """float32 [N]: the logit that picture i and text i belong together (ITM).
+
+        Raises:
+            ConfigError: see `image_embeddings`. DataError: not as many pictures as texts, or a
+            picture cannot be read.
+        """
+        self._need(_RETRIEVAL, "match scores")
+        if len(images) != len(texts):
+            raise DataError(
+                f"{len(images)} pictures and {len(texts)} texts",
+                where="match_scores",
+                expected="pairs: as many pictures as texts",
+            )
+        run = functools.partial(embed.match, self.config.model)
+        return self._batched(run, self._pixels(images), *self._texts(texts))
+
+    def query_attention(self, image: Picture, instruction: str | None = None) -> np.ndarray:
+        """Where each query looks: float32 [Q, h, w] over the patches, each map summing to 1.
+
+        The last cross-attention, its heads averaged, the CLS token left out. `instruction` is
+        read by the Q-Former of Chat.
+        """
+        self._need(("vision", "qformer"), "attention maps")
+        model, text = self.config.model, (None, None)
+        if instruction is not None and model.qformer_sees_instruction:
+            text = self._texts([instruction], self.config.data.max_qformer_text, "end")
+        run = functools.partial(embed.attention, model)
+        weights = self._batched(run, self._pixels([image]), *text)[0]
+        weights = weights if model.vision.drop_cls else weights[:, 1:]
+        side = model.vision.image_size // model.vision.patch_size
+        weights = weights / weights.sum(-1, keepdims=True)
+        return weights.reshape(-1, side, side)
+
+    # --- all --------------------------------------------------------------------------------
+
+    def _need(self, towers: Sequence[str], wanted: str) -> None:
+        missing = [tower for tower in towers if tower not in self.towers]
+        if missing:
+            stage = "stage 0" if "heads" in missing else "stage 1 or 2"
+            raise ConfigError(
+                f"a checkpoint of {self.config.stage.name} gives no {wanted}",
+                where="missing: " + ", ".join(missing),
+                expected=f"a checkpoint of {stage}",
+                fix=f"load the workdir of {stage}",
+            )
+
+    def _pixels(self, images: Sequence[Picture]) -> np.ndarray:
+        size = self.config.model.vision.image_size
+        if not len(images):
+            return np.zeros((0, size, size, 3), np.float32)
+        return prompts_lib.pixels([[image] for image in images], size)[:, 0]
+
+    def _texts(
+        self, texts: Sequence[str], length: int | None = None, keep: str = "start"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        length = length or self.config.data.max_text
+        rows = [dialogue.qformer_ids(t, self.qformer_tokenizer, length, keep) for t in texts]
+        ids = dialogue.pad_right(rows, self.qformer_tokenizer.pad_id, length)
+        return ids, dialogue.mask_of(rows, length)
+
+    def _batched(self, run: Callable[..., jax.Array], *arrays: np.ndarray | None) -> np.ndarray:
+        """run(variables, *arrays) over batches of rows, the last one filled up to a bucket."""
+        total = next(len(array) for array in arrays if array is not None)
+        out = []
+        with on_mesh(self.mesh):
+            for start in range(0, max(total, 1), BATCH):
+                part = [a if a is None else a[start : start + BATCH] for a in arrays]
+                real = min(BATCH, total - start)
+                size = prompts_lib.bucket(max(real, 1))
+                size = -(-size // self._ways) * self._ways
+                placed = [self._place(array, size) for array in part]
+                out.append(np.asarray(run(self._variables, *placed))[:real])
+        return np.concatenate(out)
+
+    def _place(self, array: np.ndarray | None, size: int) -> jax.Array | None:
+        if array is None:
+            return None
+        # Rows to fill up with repeat the first one; without any row they are zero.
+        full = np.zeros((size, *array.shape[1:]), array.dtype)
+        full[: len(array)], full[len(array) :] = array, array[:1] if len(array) else 0
+        return jax.device_put(full, batch_sharding(self.mesh))

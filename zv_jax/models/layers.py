@@ -1,0 +1,196 @@
+"""Linear layers, norms and embeddings with logical axes; the only place that makes a parameter.
+
+Shape letters of this package: B batch, T text length, S keys, Q queries, P image tokens, N all
+tokens of a row, D width, H heads, K head dimension, V vocabulary, L layers, R LoRA rank.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zv_jax.models.presets import LoraConfig
+
+Array = jax.Array
+Initializer = Callable[..., Array]
+NORMAL = nn.initializers.normal(0.02)  # embeddings, queries, positions, as BERT and ViT
+# 1 / sqrt(fan_in): close to BERT's and EVA's 0.02 at their widths, and right at small ones too,
+# where 0.02 would leave the branches of a post-norm block almost silent.
+KERNEL = nn.initializers.lecun_normal()
+# Kaiming uniform with a = sqrt(5), PEFT's initialisation of lora_a: bound 1 / sqrt(fan_in).
+LORA_A = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+gelu = functools.partial(jax.nn.gelu, approximate=False)  # BERT and EVA use the exact erf form
+
+
+def quick_gelu(x: Array) -> Array:
+    """CLIP's approximation of GELU: x * sigmoid(1.702 x)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+class Linear(nn.Module):
+    """y = x W (+ b), with an adapter y += (alpha / rank) * drop(x) A B where the path matches.
+
+    `kernel` is [in, out] with logical axes `axes`. Adapter leaves live in the collection "lora",
+    so the base tree is the same with and without them; B starts at zero, so the output does too.
+    Source of the adapter: Hu et al. 2021, with the names and the scaling of PEFT.
+    """
+
+    features: int
+    axes: tuple[str | None, str | None]
+    use_bias: bool = True
+    kernel_init: Initializer = KERNEL
+    lora: LoraConfig = LoraConfig()
+    deterministic: bool = True
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1], self.features)
+        x = x.astype(self.dtype)
+        kernel = self.param(
+            "kernel",
+            nn.with_logical_partitioning(self.kernel_init, self.axes),
+            shape,
+            self.param_dtype,
+        )
+        y = x @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = self.param(
+                "bias",
+                nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:]),
+                (self.features,),
+                self.param_dtype,
+            )
+            y = y + bias.astype(self.dtype)
+        if self.lora.targets and re.fullmatch(self.lora.targets, "/".join(self.path)):
+            y = y + self._adapter(x)
+        return y
+
+    def _adapter(self, x: Array) -> Array:
+        rank = self.lora.rank
+        a = self._lora_leaf("lora_a", LORA_A, (x.shape[-1], rank), (self.axes[0], None))
+        b = self._lora_leaf(
+            "lora_b", nn.initializers.zeros, (rank, self.features), (None, self.axes[1])
+        )
+        x = nn.Dropout(self.lora.dropout)(x, deterministic=self.deterministic)
+        return (x @ a.astype(self.dtype)) @ b.astype(self.dtype) * (self.lora.alpha / rank)
+
+    def _lora_leaf(
+        self, name: str, init: Initializer, shape: tuple[int, int], axes: tuple[str | None, ...]
+    ) -> Array:
+        make = nn.with_logical_partitioning(init, axes)
+        return self.variable(
+            "lora", name, lambda: make(self.make_rng("params"), shape, jnp.float32)
+        ).value
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm with float32 statistics whatever the compute dtype."""
+
+    eps: float
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        width = (x.shape[-1],)
+        axes = ("norm",)
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        scale = self.param(
+            "scale", nn.with_logical_partitioning(ones, axes), width, self.param_dtype
+        )
+        bias = self.param(
+            "bias", nn.with_logical_partitioning(zeros, axes), width, self.param_dtype
+        )
+        x = x.astype(jnp.float32)
+        mean = x.mean(-1, keepdims=True)
+        centred = x - mean
+        variance = jnp.mean(centred * centred, -1, keepdims=True)
+        y = centred * jax.lax.rsqrt(variance + self.eps)
+        return (y * scale.astype(jnp.float32) + bias.astype(jnp.float32)).astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm of LLaMA, in float32 (Zhang and Sennrich 2019)."""
+
+    eps: float
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param(
+            "scale",
+            nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
+            (x.shape[-1],),
+            self.param_dtype,
+        )
+        x = x.astype(jnp.float32)
+        y = x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.eps)
+        return (y * scale.astype(jnp.float32)).astype(self.dtype)
+
+
+class Embed(nn.Module):
+    """A table of vectors; `attend` multiplies by its transpose (tied output layers)."""
+
+    rows: int
+    width: int
+    axes: tuple[str, str] = ("vocab", "embed")
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.embedding = self.param(
+            "embedding",
+            nn.with_logical_partitioning(NORMAL, self.axes),
+            (self.rows, self.width),
+            self.param_dtype,
+        )
+
+    def __call__(self, ids: Array) -> Array:
+        """ids int [...] -> [..., width]."""
+        return jnp.take(self.embedding, ids, axis=0).astype(self.dtype)
+
+    def attend(self, x: Array) -> Array:
+        """x [..., width] -> float32 logits [..., rows]."""
+        return jnp.matmul(
+            x.astype(self.dtype),
+            self.embedding.T.astype(self.dtype),
+            preferred_element_type=jnp.float32,
+        )
+
+
+def remat_policy(name: str) -> Callable | None:
+    """What `jax.checkpoint` may keep; None keeps nothing."""
+    return {
+        "full": None,
+        "dots": jax.checkpoint_policies.dots_saveable,
+        "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    }[name]
+
+
+def stacked(
+    layer: type[nn.Module], length: int, remat: str, *, scanned_inputs: int = 0, inputs: int = 0
+) -> Callable[..., nn.Module]:
+    """`layer` repeated `length` times by `nn.scan`, its parameters stacked on a leading axis.
+
+    The layer is called as layer(carry, *scanned, *broadcast) and returns (carry, output);
+    `scanned_inputs` of its inputs have a leading layer axis, the other `inputs` are shared.
+    """
+    if remat != "none":
+        layer = nn.remat(layer, policy=remat_policy(remat), prevent_cse=False)
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0, "lora": 0, "intermediates": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(0,) * scanned_inputs + (nn.broadcast,) * inputs,
+        length=length,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )

@@ -1,0 +1,229 @@
+"""`ZiyaVisual`: ViT -> Q-Former -> projector -> LLaMA, for Base and Chat alike (paper section 3.2).
+
+Base and Chat are one class: `qformer_sees_instruction` decides whether the instruction enters the
+Q-Former. Submodules are made lazily, so a stage that never calls a tower holds no weights of it.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zv_jax.models.layers import Array, LayerNorm, Linear
+from zv_jax.models.llama import Cache, Llama
+from zv_jax.models.presets import ModelConfig
+from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
+from zv_jax.models.vit import VisionTransformer
+
+
+class Heads(nn.Module):
+    """What only pre-training and retrieval need: two projections, the ITM head, the temperature."""
+
+    cfg: ModelConfig
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    def setup(self) -> None:
+        q = self.cfg.qformer
+        kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        self.vision_proj = Linear(q.embed_dim, ("embed", "projection"), **kinds)
+        self.text_proj = Linear(q.embed_dim, ("embed", "projection"), **kinds)
+        self.itm = Linear(2, ("embed", None), **kinds)
+        self.temperature = self.param(
+            "temperature",
+            nn.with_logical_partitioning(nn.initializers.constant(q.initial_temperature), ()),
+            (),
+            jnp.float32,
+        )
+
+
+class ZiyaVisual(nn.Module):
+    """The composition. `deterministic=False` turns dropout on; it needs the rng "dropout"."""
+
+    cfg: ModelConfig
+    deterministic: bool = True
+
+    def setup(self) -> None:
+        cfg = self.cfg
+        kinds = dict(dtype=jnp.dtype(cfg.dtype), param_dtype=jnp.dtype(cfg.param_dtype))
+        common = dict(remat=cfg.remat, deterministic=self.deterministic, **kinds)
+        self.vision = VisionTransformer(cfg.vision, lora=cfg.lora, **common)
+        self.ln_vision = LayerNorm(cfg.vision.ln_vision_eps, **kinds)
+        self.qformer = QFormer(cfg.qformer, **common)
+        self.heads = Heads(cfg, **kinds)
+        self.projector = Linear(cfg.llm.width, ("embed", "embed_out"), **kinds)
+        self.llm = Llama(cfg.llm, lora=cfg.lora, **common)
+
+    # --- image side -------------------------------------------------------------------------
+
+    def encode_images(self, images: Array) -> Array:
+        """Images [B, H, W, 3] -> image features [B, P, Dv], after `ln_vision`."""
+        return self.ln_vision(self.vision(images))
+
+    def query(
+        self, features: Array, text_ids: Array | None = None, text_mask: Array | None = None
+    ) -> Array:
+        """Image features [B, P, Dv] (and an instruction int [B, S]) -> query outputs [B, Q, D]."""
+        if text_ids is None:
+            return self.qformer(features)[0]
+        mask = bidirectional_mask(self.cfg.qformer.num_queries, text_mask)
+        return self.qformer(features, text_ids, mask)[0]
+
+    def project_queries(self, queries: Array) -> Array:
+        """Query outputs [B, Q, D] -> normalised projections, float32 [B, Q, E] (ITC)."""
+        return _unit(self.heads.vision_proj(queries))
+
+    def image_embed(self, images: Array) -> Array:
+        """Images [B, H, W, 3] -> normalised query projections [B, Q, E]."""
+        return self.project_queries(self.query(self.encode_images(images)))
+
+    # --- text side --------------------------------------------------------------------------
+
+    def text_embed(self, text_ids: Array, text_mask: Array) -> Array:
+        """Texts int [B, T] -> normalised projection of the first token, float32 [B, E] (ITC)."""
+        _, text = self.qformer(None, text_ids, bidirectional_mask(0, text_mask))
+        return _unit(self.heads.text_proj(text[:, 0]))
+
+    def caption(self, features: Array, text_ids: Array, text_mask: Array) -> tuple[Array, Array]:
+        """One multimodal causal pass: query outputs [B, Q, D] and logits [B, T, V] (ITG).
+
+        Queries never see the text here, so the same query outputs serve ITC.
+        """
+        mask = causal_mask(self.cfg.qformer.num_queries, text_mask)
+        queries, text = self.qformer(features, text_ids, mask)
+        return queries, self.qformer.text_logits(text)
+
+    def match(self, features: Array, text_ids: Array, text_mask: Array) -> Array:
+        """ITM logits float32 [B, 2], class 1 = match: the head's logits averaged over queries."""
+        queries = self.query(features, text_ids, text_mask)
+        return self.heads.itm(queries).astype(jnp.float32).mean(1)
+
+    # --- language ---------------------------------------------------------------------------
+
+    def visual_tokens(
+        self, images: Array, instruction: Array | None = None, instruction_mask: Array | None = None
+    ) -> Array:
+        """Images [B, I, H, W, 3] -> visual tokens [B, I * Q, D of the LLM].
+
+        The instruction int [B, S] enters the Q-Former when the model is Chat; it is the row's, the
+        same for each of its images.
+        """
+        batch, count = images.shape[:2]
+        features = self.encode_images(images.reshape(batch * count, *images.shape[2:]))
+        if not self.cfg.qformer_sees_instruction:
+            queries = self.query(features)
+        else:
+            queries = self.query(
+                features, jnp.repeat(instruction, count, 0), jnp.repeat(instruction_mask, count, 0)
+            )
+        return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
+
+    def symbol_tokens(self, symbols: Array) -> Array:
+        """Pictures in symbols, in the place of visual tokens (the language warm-up only).
+
+        Each symbol is the sum of its tokens' embeddings. Those of its box are turned by their
+        place, so that 0.1,0.2 and 0.2,0.1 differ (as in holographic representations, Plate 1995);
+        the words stay as they are. The language model so learns to read vectors that stand for
+        one object each, which is what the Q-Former can write.
+
+        Args:
+            symbols: int [B, N, K], the first half words, the second a box; -1 where no token is.
+
+        Returns:
+            [B, N, D of the LLM]; zeros where a symbol has no token.
+        """
+        words = self.llm.embed(jnp.maximum(symbols, 0)) * (symbols >= 0)[..., None]
+        half, width = words.shape[-2] // 2, words.shape[-1]
+        box = (
+            jnp.roll(words[..., half + k, :], (k + 1) * width // (half + 1), -1)
+            for k in range(half)
+        )
+        return words[..., :half, :].sum(-2) + sum(box)
+
+    def embed(self, input_ids: Array, visual: Array | None) -> Array:
+        """Token embeddings [B, T, D]; the k-th placeholder of a row takes its k-th visual token.
+
+        Args:
+            input_ids: int [B, T].
+            visual: [B, I * Q, D] or None when no row has an image.
+        """
+        is_image = input_ids == self.cfg.image_token_id
+        embeds = self.llm.embed(jnp.where(is_image, 0, input_ids))
+        if visual is None:
+            return embeds
+        order = jnp.clip(jnp.cumsum(is_image, 1) - 1, 0, visual.shape[1] - 1)
+        placed = jnp.take_along_axis(visual, order[..., None], 1)
+        return jnp.where(is_image[..., None], placed.astype(embeds.dtype), embeds)
+
+    def hidden(self, visual: Array | None, input_ids: Array, attention_mask: Array) -> Array:
+        """Last hidden states [B, T, D of the LLM]; arguments as `embed` and `__call__`."""
+        length = input_ids.shape[1]
+        causal = jnp.arange(length)[None] <= jnp.arange(length)[:, None]
+        mask = causal[None] & attention_mask[:, None].astype(bool)
+        hidden, _ = self.llm(self.embed(input_ids, visual), positions_of(attention_mask), mask)
+        return hidden
+
+    def __call__(
+        self,
+        images: Array | None,
+        input_ids: Array,
+        attention_mask: Array,
+        qformer_input_ids: Array | None = None,
+        qformer_attention_mask: Array | None = None,
+    ) -> Array:
+        """Logits of a whole row.
+
+        Args:
+            images: float32 [B, I, H, W, 3], resized and normalised, in the order of the row's
+                placeholders; None when no row has an image.
+            input_ids: int [B, T], each image as `num_queries` placeholders.
+            attention_mask: bool [B, T], False at padding on either side.
+            qformer_input_ids: int [B, S], the instruction (Chat only).
+            qformer_attention_mask: bool [B, S].
+
+        Returns:
+            float32 [B, T, V].
+        """
+        visual = None
+        if images is not None:
+            visual = self.visual_tokens(images, qformer_input_ids, qformer_attention_mask)
+        return self.llm.logits(self.hidden(visual, input_ids, attention_mask))
+
+    def prefill(
+        self, visual: Array | None, input_ids: Array, attention_mask: Array, cache: Cache
+    ) -> tuple[Array, Cache]:
+        """Fill the cache with a left-padded prompt; logits [B, V] of the next token.
+
+        `cache` has length S >= T; later tokens go to T, T + 1, ...
+        """
+        length, total = input_ids.shape[1], cache[0].shape[2]
+        causal = jnp.arange(total)[None] <= jnp.arange(length)[:, None]
+        seen = jnp.pad(attention_mask.astype(bool), ((0, 0), (0, total - length)))
+        hidden, cache = self.llm(
+            self.embed(input_ids, visual),
+            positions_of(attention_mask),
+            causal[None] & seen[:, None],
+            cache,
+            0,
+        )
+        return self.llm.logits(hidden[:, -1]), cache
+
+    def decode(
+        self, ids: Array, positions: Array, seen: Array, cache: Cache, index: Array
+    ) -> tuple[Array, Cache]:
+        """One token per row: ids and positions int [B], seen bool [B, S] -> logits [B, V]."""
+        hidden, cache = self.llm(
+            self.llm.embed(ids[:, None]), positions[:, None], seen[:, None], cache, index
+        )
+        return self.llm.logits(hidden[:, 0]), cache
+
+
+def positions_of(attention_mask: Array) -> Array:
+    """Positions int [B, T] that count real tokens only, so that left padding changes nothing."""
+    return jnp.maximum(jnp.cumsum(attention_mask.astype(jnp.int32), 1) - 1, 0)
+
+
+def _unit(x: Array) -> Array:
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))

@@ -1,0 +1,166 @@
+"""Starting a stage from the weights of others: `config.init_from`.
+
+Leaves are matched by name. Nothing is dropped in silence: a table says for every tower how much
+was loaded, is new, or was left over in the sources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from zv_jax.errors import CheckpointError, nearest
+from zv_jax.training import checkpoint, leaves
+
+_KINDS = ("loaded", "new", "unused")
+
+
+def initialise(
+    fresh: Mapping[str, Any], sources: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The leaves of a new run, taken from `sources` where they have them.
+
+    Args:
+        fresh: every leaf of the model by name: an array; a function without arguments that makes
+            it (traced for its shape, computed only if no source has the leaf); or a
+            `jax.ShapeDtypeStruct` of a leaf that must come from a source. A loaded leaf gets the
+            dtype given here, and the sharding where a ShapeDtypeStruct or a jax array has one.
+        sources: workdirs or checkpoints; where two have a leaf the later one wins.
+
+    Returns:
+        The leaves, in the order of `fresh`, and a table of JSON types for the meta: `sources`
+        (path and step of each) and `towers` (for each: numbers of leaves and parameters loaded,
+        new and unused, and the names of the last two where the tower was loaded in part).
+        `table_text` prints it.
+
+    Raises:
+        CheckpointError: a leaf has another shape in a source; a source has no leaf of this model;
+            a leaf without initial value is in no source; or a source cannot be read.
+    """
+    wanted = {name: _spec(leaf) for name, leaf in fresh.items()}
+    origin: dict[str, int] = {}
+    unused: dict[str, jax.ShapeDtypeStruct] = {}
+    metas = []
+    for number, source in enumerate(sources):
+        stored, meta = checkpoint.describe(source)
+        metas.append(meta)
+        shared = [name for name in stored if name in wanted]
+        if not shared:
+            first = next(iter(stored), "")
+            raise CheckpointError(
+                "no leaf of this checkpoint belongs to the model" + nearest(first, wanted),
+                where=str(source), expected="at least one tower in common",
+                fix="remove it from init_from, or choose the preset it was trained with",
+            )
+        for name in shared:
+            if tuple(stored[name].shape) != tuple(wanted[name].shape):
+                raise CheckpointError(
+                    f"leaf {name!r} has shape {tuple(stored[name].shape)} in the source",
+                    where=str(source), expected=f"{tuple(wanted[name].shape)}, as in this model",
+                    fix="use the same preset and vocabulary as that run",
+                )
+            origin[name] = number
+        unused.update((name, leaf) for name, leaf in stored.items() if name not in wanted)
+    values: dict[str, Any] = {}
+    for number, source in enumerate(sources):
+        only = {name: wanted[name] for name, source_number in origin.items()
+                if source_number == number}
+        if only:
+            # Naming the step keeps to the checkpoint just described, should a newer one appear.
+            values.update(checkpoint.load_params(source, metas[number]["step"], only)[0])
+    for name, leaf in fresh.items():
+        if name not in values:
+            values[name] = _make(name, leaf, sources)
+    table = {
+        "sources": [
+            {"path": str(source), "step": meta["step"]}
+            for source, meta in zip(sources, metas, strict=True)
+        ],
+        "towers": _towers(wanted, origin, unused),
+    }
+    return {name: values[name] for name in fresh}, table
+
+
+def table_text(table: Mapping[str, Any]) -> str:
+    """The table of `initialise` in aligned columns, with partly loaded towers explained below."""
+    head = ["tower"] + [f"{kind} {unit}" for kind in _KINDS for unit in ("leaves", "parameters")]
+    rows = [head]
+    total = {kind: [0, 0] for kind in _KINDS}
+    for tower in table["towers"]:
+        rows.append([tower["tower"]])
+        for kind in _KINDS:
+            for i, unit in enumerate(("leaves", "parameters")):
+                total[kind][i] += tower[kind][unit]
+                rows[-1].append(f"{tower[kind][unit]:,}")
+    rows.append(["total"] + [f"{number:,}" for kind in _KINDS for number in total[kind]])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    lines.insert(len(lines) - 1, "-" * len(lines[0]))
+    for source in table["sources"]:
+        lines.append(f"from {source['path']}, step {source['step']}")
+    for tower in table["towers"]:
+        for kind in ("new", "unused"):
+            names = tower.get(f"{kind}_names", [])
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                listed = ", ".join(names[:3])
+                lines.append(f"{tower['tower']} was loaded in part; {kind}: {listed}{more}")
+    return "\n".join(lines)
+
+
+def _spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    if callable(leaf):
+        leaf = jax.eval_shape(leaf)
+    return leaves.spec(leaf)
+
+
+def _make(name: str, leaf: Any, sources: Sequence[str]) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise CheckpointError(
+            f"leaf {name!r} has no initial value and no source has it",
+            where=", ".join(map(str, sources)) or "init_from is empty",
+            expected="a source with that leaf", fix="add its workdir to --config.init_from",
+        )
+    return leaf() if callable(leaf) else leaf
+
+
+def _tower(name: str) -> str:
+    collection, tower, *_ = name.split("/") + [""]
+    return tower if collection == "params" else f"{tower} ({collection})"
+
+
+def _towers(
+    wanted: Mapping[str, jax.ShapeDtypeStruct],
+    origin: Mapping[str, int],
+    unused: Mapping[str, jax.ShapeDtypeStruct],
+) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, dict[str, int]]] = {}
+    for kind, names in (
+        ("loaded", {n: s for n, s in wanted.items() if n in origin}),
+        ("new", {n: s for n, s in wanted.items() if n not in origin}),
+        ("unused", unused),
+    ):
+        for name, leaf in names.items():
+            group = groups.setdefault(_tower(name), {k: {} for k in _KINDS})
+            group[kind][name] = math.prod(leaf.shape)
+    rows = []
+    for tower in sorted(groups):
+        row: dict[str, Any] = {"tower": tower}
+        for kind in _KINDS:
+            sizes = groups[tower][kind]
+            row[kind] = {"leaves": len(sizes), "parameters": sum(sizes.values())}
+        if groups[tower]["loaded"]:
+            for kind in ("new", "unused"):
+                row[f"{kind}_names"] = sorted(groups[tower][kind])
+        rows.append(row)
+    return rows

@@ -1,0 +1,212 @@
+"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, a progress bar, its memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from zv_jax.errors import CheckpointError
+
+
+def peak_rss_bytes() -> int:
+    """The most resident memory this process has had, in bytes.
+
+    Linux reports it per program image in /proc; `getrusage` would also count what the parent held
+    before it started this program. Elsewhere `getrusage` is all there is.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource  # absent on Windows, where /proc is too
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line cut short by a crash is left out. A missing file is empty.
+
+    Raises:
+        CheckpointError: a line before the last is no JSON object.
+    """
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number < len(lines):
+            raise CheckpointError(
+                "a line of the log is not a JSON object",
+                where=f"{path}:{number}",
+                expected='one object a line, as {"step": 10, "loss": 1.5}',
+                fix="remove that line",
+            )
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    # JSON has no NaN and no infinity: null keeps the file readable by every program.
+    plain = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+    }
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+    except OSError as error:
+        raise CheckpointError(
+            f"the log cannot be written: {error.strerror}",
+            where=str(path),
+            expected="a writable directory with free space",
+            fix="free some space, or give another --workdir",
+        ) from error
+
+
+def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
+    part = path.with_name(path.name + ".tmp")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(_line(row) for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+class MetricLog:
+    """Writes one workdir's logs and shows progress.
+
+    On a terminal progress is a bar; anywhere else it is a line every `every_seconds`. Every
+    process makes one; only the one with `enabled=True` writes or prints.
+
+    `metrics.jsonl` has one object for each logged step: the step, the metrics given, `seconds` of
+    training up to here (earlier parts of a resumed run included) and `samples_per_second` since
+    the line before. `events.jsonl` has one object for each thing that happened: `time` (seconds
+    since 1970), `kind`, and whatever else was given; a resume never shortens it.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        steps: int,
+        *,
+        enabled: bool = True,
+        every_seconds: float = 10.0,
+        stream: IO[str] | None = None,
+    ):
+        self._metrics = Path(workdir) / "metrics.jsonl"
+        self._events = Path(workdir) / "events.jsonl"
+        self._steps = steps
+        self._enabled = enabled
+        self._every = every_seconds
+        self._stream = stream or sys.stderr
+        self._bar: tqdm | None = None
+        self._step = self._first = 0
+        self._before = 0.0
+        self._samples = self._samples_logged = 0
+        self._loss = math.nan
+        self._began = self._logged = self._printed = time.monotonic()
+
+    def start(self, step: int = 0) -> None:
+        """Begins at `step` steps done (0: a new run) and drops every metrics line after it.
+
+        The file is replaced by one rename, so a crash leaves the old or the new one.
+        """
+        self._step = self._first = step
+        self._began = self._logged = self._printed = time.monotonic()
+        if not self._enabled:
+            return
+        self._metrics.parent.mkdir(parents=True, exist_ok=True)
+        if self._metrics.exists():
+            rows = [row for row in read_jsonl(self._metrics) if row.get("step", 0) <= step]
+            _rewrite(self._metrics, rows)
+            self._before = float(rows[-1].get("seconds") or 0.0) if rows else 0.0
+        if self._events.exists():
+            _rewrite(self._events, read_jsonl(self._events))
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=self._steps, initial=step, file=self._stream, unit="step",
+                dynamic_ncols=True,
+            )
+
+    def advance(self, samples: int) -> None:
+        """Counts one finished step over `samples` samples, all hosts together."""
+        self._step += 1
+        self._samples += samples
+        if not self._enabled:
+            return
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(1)
+        elif now - self._printed >= self._every or self._step == self._steps:
+            self._printed = now
+            print(self._progress(now), file=self._stream, flush=True)
+
+    def log(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the metrics of the step last counted and returns the whole row.
+
+        Values are turned into floats, which waits for the device.
+        """
+        row: dict[str, Any] = {"step": self._step}
+        row.update((name, float(value)) for name, value in metrics.items())
+        now = time.monotonic()
+        row["seconds"] = round(self._before + now - self._began, 3)
+        taken = max(now - self._logged, 1e-9)
+        row["samples_per_second"] = round((self._samples - self._samples_logged) / taken, 3)
+        self._logged, self._samples_logged = now, self._samples
+        self._loss = row.get("loss", self._loss)
+        if self._enabled:
+            _append(self._metrics, row)
+            if self._bar is not None:
+                shown = {"loss": f"{self._loss:.4g}", "samples/s": row["samples_per_second"]}
+                self._bar.set_postfix(shown)
+        return row
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Appends `{"time", "kind", "step", ...}` to `events.jsonl`."""
+        if self._enabled:
+            self._events.parent.mkdir(parents=True, exist_ok=True)
+            row = {"time": round(time.time(), 3), "kind": kind, "step": self._step}
+            _append(self._events, {**row, **fields})
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        if self._enabled and self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        elif self._enabled:
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar. Calling it twice is harmless."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _progress(self, now: float) -> str:
+        taken = max(now - self._began, 1e-9)
+        done = self._step - self._first
+        left = (self._steps - self._step) * taken / max(1, done)
+        return (
+            f"step {self._step}/{self._steps} ({100 * self._step / max(1, self._steps):.0f}%)"
+            f"  loss {self._loss:.4g}  {self._samples / taken:.3g} samples/s"
+            f"  {tqdm.format_interval(taken)} passed, {tqdm.format_interval(left)} left"
+        )

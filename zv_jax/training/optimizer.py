@@ -1,0 +1,133 @@
+"""AdamW or Muon over a flat dictionary of trainable leaves, and the learning-rate schedule.
+
+Muon: Jordan et al. 2024, its updates scaled to the size of Adam's as Liu et al. 2025 do, so that
+the same learning rates serve. It helps where matrices are trained from nothing. Decoupled weight decay: Loshchilov and Hutter 2019. Which leaves decay: LAVIS, with the one
+exception named in `decayed`. Frozen leaves never come here, so neither the norm that clipping
+measures nor the optimiser state knows of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+from zv_jax.config import OptimizerConfig
+from zv_jax.errors import ConfigError, nearest
+
+# Matrices and tables. `cls`, `pos_embed` and `query_tokens` are 3-D in LAVIS, which decays them.
+_DECAYED = frozenset(
+    {"kernel", "embedding", "lora_a", "lora_b", "query_tokens", "cls", "pos_embed"}
+)
+# Vectors, whatever layer axis stacking puts before them, and the temperature: it is a scalar that
+# LAVIS decays towards zero by accident of its rule, which would sharpen the softmax without cause.
+_NOT_DECAYED = frozenset({"bias", "scale", "q_bias", "v_bias", "temperature"})
+
+_ADAM_RMS = 0.2  # root mean square of Adam's usual updates (Liu et al. 2025, section 2.2)
+
+Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
+
+
+def decayed(path: str) -> bool:
+    """Whether weight decay applies to the leaf called `path`, as `params/vision/blocks/.../bias`.
+
+    The last part of the name decides, not the number of axes: `nn.scan` stacks layers, so the bias
+    of a stacked layer has two axes and is still a bias.
+
+    Raises:
+        ConfigError: the name ends in a part this table does not know. A new kind of leaf must be
+            entered here by hand, because either guess could be wrong in silence.
+    """
+    name = path.rsplit("/", 1)[-1]
+    if name in _DECAYED:
+        return True
+    if name in _NOT_DECAYED:
+        return False
+    known = sorted(_DECAYED | _NOT_DECAYED)
+    raise ConfigError(
+        f"no rule says whether the leaf {path!r} has weight decay{nearest(name, known)}",
+        where=path,
+        expected="a name ending in one of " + ", ".join(known),
+        fix="rename the parameter, or enter its name in zv_jax/training/optimizer.py",
+    )
+
+
+def make_schedule(cfg: OptimizerConfig, steps: int) -> Schedule:
+    """The learning rate of the update made at step n, counted from 0, as a float32 scalar.
+
+    Linear warm-up reaches `cfg.lr` at the last of `cfg.warmup_steps` and does not waste the first
+    update on a rate of zero. After it: `cosine` falls to `cfg.final_lr` at n = `steps`, `constant`
+    stays. Beyond `steps` the last value holds.
+
+    Raises:
+        ConfigError: the warm-up is longer than the run.
+    """
+    if not 0 <= cfg.warmup_steps <= steps:
+        raise ConfigError(
+            f"a warm-up of {cfg.warmup_steps} steps in a run of {steps}",
+            where="optimizer.warmup_steps",
+            expected=f"between 0 and train.steps ({steps})",
+            fix=f"set --config.optimizer.warmup_steps={steps // 10}, or train longer",
+        )
+    falls = cfg.schedule == "cosine"
+
+    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+        n = jnp.asarray(count, jnp.float32)
+        warm = cfg.lr * (n + 1) / max(1, cfg.warmup_steps)
+        share = jnp.clip((n - cfg.warmup_steps) / max(1, steps - cfg.warmup_steps), 0.0, 1.0)
+        rest = cfg.lr
+        if falls:
+            rest = cfg.final_lr + (cfg.lr - cfg.final_lr) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        return jnp.where(n < cfg.warmup_steps, warm, rest).astype(jnp.float32)
+
+    return schedule
+
+
+def decay_mask(names: Iterable[str]) -> dict[str, bool]:
+    """`decayed` of every name; accepts the flat dictionary of parameters itself."""
+    return {name: decayed(name) for name in names}
+
+
+def make_optimizer(
+    cfg: OptimizerConfig, steps: int
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """Clipping by the global norm, Adam or Muon, decoupled decay, the schedule.
+
+    Args:
+        cfg: `clip_norm=0` and `weight_decay=0` switch that part off.
+        steps: steps of the whole run, which the schedule is stretched over.
+
+    Returns:
+        An optax transformation for a flat dictionary `{"params/...": array}` of trainable leaves
+        (its `update` needs the parameters), and the schedule, for logging. `init` raises a
+        ConfigError that names a leaf without a decay rule.
+    """
+    schedule = make_schedule(cfg, steps)
+    parts = []
+    if cfg.clip_norm > 0:
+        parts.append(optax.clip_by_global_norm(cfg.clip_norm))
+    adam = optax.scale_by_adam(b1=cfg.b1, b2=cfg.b2, eps=cfg.eps)
+    parts.append(_muon(adam) if cfg.name == "muon" else adam)
+    parts.append(optax.add_decayed_weights(cfg.weight_decay, mask=decay_mask))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    return optax.chain(*parts), schedule
+
+
+def _muon(adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Orthogonalised momentum for the kernels of linear layers, `adam` for everything else."""
+
+    def axes(leaves: dict[str, jax.Array]) -> dict[str, MuonDimensionNumbers]:
+        # Axes before the last two stack layers; each layer is a matrix of its own.
+        return jax.tree.map(lambda _: MuonDimensionNumbers(-2, -1), leaves)
+
+    def kinds(leaves: dict[str, jax.Array]) -> dict[str, str]:
+        return {path: "muon" if path.endswith("/kernel") else "adam" for path in leaves}
+
+    def like_adam(updates: dict[str, jax.Array], _: object) -> dict[str, jax.Array]:
+        return jax.tree.map(lambda u: u * (_ADAM_RMS * max(u.shape[-2:]) ** 0.5), updates)
+
+    muon = optax.chain(scale_by_muon(weight_dimension_numbers=axes), optax.stateless(like_adam))
+    return optax.partition({"muon": muon, "adam": adam}, kinds)

@@ -1,0 +1,97 @@
+"""The variables of a run: made on their shards, and split before any gradient is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding
+
+from zv_jax.config import Config
+from zv_jax.models.llama import copying_output
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.sharding import leaf_shardings, unboxed
+from zv_jax.training.stages import Stage, initialise_all, split, stage_model
+
+Flat = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Variables:
+    """Flat leaves by path ("params/...", "lora/..."), trained and frozen apart."""
+
+    trainable: Flat
+    frozen: Flat
+
+
+def join(trainable: Flat, frozen: Flat) -> dict:
+    """Both trees as the nested variables that `apply` takes."""
+    return unflatten_dict({**frozen, **trainable}, sep="/")
+
+
+def example_batch(config: Config) -> dict[str, jax.Array]:
+    """The smallest batch with which every part of the model can be traced."""
+    model = config.model
+    size, length = model.vision.image_size, model.qformer.num_queries + 2
+    ids = jnp.zeros((1, 2), jnp.int32)
+    return {
+        "images": jnp.zeros(
+            (1, size, size, 3) if config.stage.name == "stage0" else (1, 1, size, size, 3),
+            jnp.float32,
+        ),
+        "text_ids": ids,
+        "text_mask": jnp.ones_like(ids, bool),
+        "input_ids": jnp.zeros((1, length), jnp.int32),
+        "attention_mask": jnp.ones((1, length), bool),
+        "qformer_input_ids": ids,
+        "qformer_attention_mask": jnp.ones_like(ids, bool),
+    }
+
+
+def abstract_variables(config: Config, stage: Stage) -> dict:
+    """Boxed shapes of every variable (with logical axes), without computing any."""
+    model = ZiyaVisual(stage_model(config))
+    return jax.eval_shape(
+        lambda key: model.init(key, example_batch(config), stage, method=initialise_all),
+        jax.random.key(0),
+    )
+
+
+def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dict]:
+    """Random variables of the stage, each made on its own shards.
+
+    Returns:
+        the flat leaves and their shardings, both by path.
+    """
+    model = ZiyaVisual(stage_model(config))
+    shardings = leaf_shardings(abstract_variables(config, stage), mesh)
+
+    def init(key: jax.Array) -> Flat:
+        boxed = model.init(key, example_batch(config), stage, method=initialise_all)
+        flat = flatten_dict(unboxed(boxed), sep="/")
+        if stage.batch == "text":  # the only stage that trains a language model from nothing
+            attention = "params/llm/layers/attn"
+            flat[f"{attention}/o/kernel"] = copying_output(
+                flat[f"{attention}/v/kernel"], config.model.llm
+            )
+        return flat
+
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed)), shardings
+
+
+def place(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> Flat:
+    """Host leaves onto their shards."""
+    return {path: jax.device_put(leaf, shardings[path]) for path, leaf in flat.items()}
+
+
+def divide(flat: Flat, stage: Stage, config: Config) -> Variables:
+    """Split by the stage's table; frozen leaves are stored in the compute dtype."""
+    trainable, frozen = split(flat, stage)
+    dtype = jnp.dtype(config.model.dtype)
+    return Variables(
+        {path: flat[path] for path in trainable},
+        {path: flat[path].astype(dtype) for path in frozen},
+    )
