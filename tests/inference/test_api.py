@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import zv_jax
+from zv_jax.data import tokenizers
 from zv_jax.data.dialogue import Exchange
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.inference import api, prompts
@@ -144,10 +145,8 @@ def test_a_workdir_its_checkpoints_and_one_step_are_the_same_model(workdir, mode
 def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(workdir("stage0", "base"), folder)
-    about = folder / "tokenizer" / "zv_tokenizer.json"
-    about.write_text(about.read_text().replace("sentencepiece", "bert"))
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]
-    (folder / "tokenizer" / "vocab.txt").write_text("\n".join(vocab))
+    shutil.rmtree(folder / "tokenizer")
+    tokenizers.train_sentencepiece(["a text of other words", "另外一些文字"], 400, folder / "tokenizer")
     with pytest.raises(CheckpointError, match="not those the model was trained with"):
         api.load(folder)
     shutil.rmtree(folder / "tokenizer")

@@ -55,7 +55,7 @@ def test_grouped_heads_equal_repeated_heads(rng):
     q, k, v = random(5, 6), random(7, 2), random(7, 2)
     mask = jnp.asarray(rng.random((2, 5, 7)) < 0.7).at[..., 0].set(True)
     repeated = attend(q, k.repeat(3, 2), v.repeat(3, 2), mask)
-    np.testing.assert_allclose(attend(q, k, v, mask), repeated, atol=1e-6)
+    np.testing.assert_allclose(attend(q, k, v, mask), repeated, atol=2e-5)
 
 
 def test_attention_against_numpy(rng):
@@ -66,7 +66,7 @@ def test_attention_against_numpy(rng):
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     expected = np.einsum("bhts,bshk->bthk", weights, v).reshape(2, 5, 12)
-    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), expected, atol=1e-6)
+    np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), expected, atol=2e-5)
 
 
 def test_a_later_token_changes_nothing_before_it(tiny_base):
@@ -84,7 +84,7 @@ def test_padding_on_either_side_changes_nothing(tiny_base, side):
     mask = jnp.pad(jnp.ones_like(IDS, bool), widths)
     for filler in (0, 99):
         padded = full(tiny_base, jnp.pad(IDS, widths, constant_values=filler), mask)
-        np.testing.assert_allclose(padded[:, where], plain, atol=5e-6)
+        np.testing.assert_allclose(padded[:, where], plain, atol=2e-5)
         assert np.isfinite(padded).all()
 
 
@@ -97,13 +97,13 @@ def test_cache_equals_full_forward(tiny_base):
     cache = init_cache(cfg.llm, 2, total, jnp.float32)
     assert cache[0].shape == (2, 2, total, cfg.llm.kv_heads, cfg.llm.width // cfg.llm.heads)
     logits, cache = tiny_base("prefill", None, padded[:, :prompt], mask[:, :prompt], cache)
-    np.testing.assert_allclose(logits, expected[:, prompt - 1], atol=5e-6)
+    np.testing.assert_allclose(logits, expected[:, prompt - 1], atol=2e-5)
     seen = jnp.pad(mask[:, :prompt], ((0, 0), (0, total - prompt)))
     for index in range(prompt, IDS.shape[1]):
         seen = seen.at[:, index].set(True)
         positions = seen.sum(1) - 1
         logits, cache = tiny_base("decode", padded[:, index], positions, seen, cache, index)
-        np.testing.assert_allclose(logits, expected[:, index], atol=5e-6)
+        np.testing.assert_allclose(logits, expected[:, index], atol=2e-5)
 
 
 def test_tied_output_layer_is_the_table(make_tiny, tiny_base):
@@ -120,5 +120,5 @@ def test_softmax_is_float32_under_bfloat16(rng):
     q, k = (jnp.asarray(rng.standard_normal((1, 64, 2, 4)), jnp.bfloat16) for _ in range(2))
     weights = attention_weights(q, k, None)
     assert weights.dtype == jnp.float32
-    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=2e-5)
     assert attend(q, k, k).dtype == jnp.bfloat16

@@ -123,7 +123,7 @@ def test_mask_tables():
 def test_one_causal_pass_gives_the_queries_of_the_query_only_pass(tiny_base, features):
     alone = tiny_base("query", features)
     queries, _ = tiny_base("caption", features, IDS, MASK)
-    np.testing.assert_allclose(queries, alone, atol=2e-6)
+    np.testing.assert_allclose(queries, alone, atol=2e-5)
 
 
 def test_one_unimodal_pass_gives_both_single_passes(tiny_base, features):
@@ -134,7 +134,7 @@ def test_one_unimodal_pass_gives_both_single_passes(tiny_base, features):
 
     together, apart = jax.jit(lambda v: tiny_base.model.apply(v, method=run))(tiny_base.variables)
     for one, two in zip(together, apart, strict=True):
-        np.testing.assert_allclose(one, two, atol=2e-6)
+        np.testing.assert_allclose(one, two, atol=2e-5)
 
 
 def test_what_padding_holds_changes_nothing(tiny_base, features):
@@ -148,7 +148,7 @@ def test_what_padding_holds_changes_nothing(tiny_base, features):
     logits, changed = (tiny_base("caption", features, ids, MASK)[1] for ids in (IDS, other))
     np.testing.assert_array_equal(logits[:, :REAL], changed[:, :REAL])
     shorter = tiny_base("match", features, IDS[:, :REAL], MASK[:, :REAL])
-    np.testing.assert_allclose(shorter, match[0], atol=1e-6)
+    np.testing.assert_allclose(shorter, match[0], atol=2e-5)
 
 
 def test_image_reaches_every_query(tiny_base, features):

@@ -35,11 +35,29 @@ def test_placeholders_take_their_features_in_order(tiny_base, rng):
     np.testing.assert_array_equal(embeds[1, 4:], table[jnp.full(7, 8)])
 
 
+def test_a_symbol_is_its_words_and_where_they_are(tiny_base):
+    """Words add up in any order; the numbers of a box do not; what is absent counts for nothing."""
+    symbol = np.full((1, 4, 16), -1)
+    symbol[0, 0, 6:8], symbol[0, 0, 12:] = (40, 41), (50, 51, 52, 53)
+    found = tiny_base("symbol_tokens", jnp.asarray(symbol))
+    assert found.shape == (1, 4, 48) and not found[0, 1:].any()
+    words, box = symbol.copy(), symbol.copy()
+    words[0, 0, 6:8] = 41, 40
+    box[0, 0, 12:14] = 51, 50
+    np.testing.assert_allclose(tiny_base("symbol_tokens", jnp.asarray(words)), found, atol=2e-5)
+    other = tiny_base("symbol_tokens", jnp.asarray(box))
+    assert np.abs(other - found).max() > 1e-3
+    symbol[0, 0, 8:] = -1
+    table = tiny_base.variables["params"]["llm"]["embed"]["embedding"]
+    named = tiny_base("symbol_tokens", jnp.asarray(symbol))
+    np.testing.assert_allclose(named[0, 0], table[40] + table[41], atol=2e-5)
+
+
 def test_images_of_a_row_keep_their_order(tiny_base, pictures):
     both = tiny_base("visual_tokens", pictures[None, :2])
     swapped = tiny_base("visual_tokens", pictures[None, 1::-1])
     assert both.shape == (1, 8, 48)
-    np.testing.assert_allclose(both[:, :4], swapped[:, 4:], atol=2e-6)
+    np.testing.assert_allclose(both[:, :4], swapped[:, 4:], atol=2e-5)
     assert np.abs(both[:, :4] - both[:, 4:]).max() > 1e-2
 
 
@@ -69,7 +87,7 @@ def test_chat_gives_each_image_of_a_row_the_row_s_instruction(tiny_chat, picture
         alone = tiny_chat(
             "visual_tokens", pairs[row : row + 1, 1:], TEXT[row : row + 1], TEXT_MASK[row : row + 1]
         )
-        np.testing.assert_allclose(together[row : row + 1, 4:], alone, atol=2e-6)
+        np.testing.assert_allclose(together[row : row + 1, 4:], alone, atol=2e-5)
 
 
 def test_remat_gives_the_same_outputs_and_gradients(tiny_chat, arguments):
@@ -83,7 +101,7 @@ def test_remat_gives_the_same_outputs_and_gradients(tiny_chat, arguments):
     plain = run(tiny_chat.model)
     other = run(ZiyaVisual(dataclasses.replace(tiny_chat.model.cfg, remat="full")))
     assert float(plain[0][0]) > 0
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=2e-4), plain, other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-4), plain, other)
 
 
 def test_adapters_off_and_adapters_at_zero_change_no_bit(make_tiny, tiny_chat, arguments):
@@ -137,7 +155,10 @@ def test_bfloat16_policy(make_tiny, arguments):
 
     features = tiny("encode_images", arguments[0][:, 0])
     assert features.dtype == jnp.bfloat16
-    assert dtype("hidden", *arguments) == "bfloat16"
+    visual = tiny("visual_tokens", arguments[0], TEXT, TEXT_MASK)
+    assert visual.dtype == jnp.bfloat16
+    assert dtype("hidden", visual, IDS, MASK) == "bfloat16"
+    assert dtype("symbol_tokens", jnp.zeros((2, 4, 16), int)) == "bfloat16"
     assert dtype("query", features, TEXT, TEXT_MASK) == "bfloat16"
     assert dtype("__call__", *arguments) == "float32"
     assert dtype("match", features, TEXT, TEXT_MASK) == "float32"

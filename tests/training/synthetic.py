@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from zv_jax.config import Config, MeshConfig, recipe, validate
+from zv_jax.data.assemble import EMPTY, SYMBOL_TOKENS
 from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
 from zv_jax.training.loop import on_mesh
 from zv_jax.training.optimizer import make_optimizer
@@ -56,9 +57,10 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
     ids = np.where(mask, words(ROWS, 12), 0)
     labels = np.where(mask & (np.arange(12) >= 8), ids, -100)
     rows = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-    if kind == "text":
-        return rows
     ids[:, :QUERIES] = IMAGE
+    if kind == "text":
+        absent = rng.random((ROWS, QUERIES, SYMBOL_TOKENS)) < 0.6
+        return {**rows, "symbols": np.where(absent, EMPTY, words(*absent.shape))}
     seen = np.arange(5) < rng.integers(2, 6, (ROWS, 1))
     return {
         **rows,
