@@ -72,9 +72,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, or Muon for the matrices; decay is never applied to 1-D leaves, nor to the temperature.
+    """AdamW, or Muon for the matrices; 1-D leaves and the temperature never decay.
 
-    Muon takes the learning rate and the decay of AdamW, but `b1` of Adam is not its momentum (0.95).
+    Muon takes the learning rate and the decay of AdamW; its momentum is 0.95, not `b1` of Adam.
     """
 
     name: str = "adamw"  # adamw | muon

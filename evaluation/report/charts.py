@@ -38,7 +38,7 @@ def smooth(points: Sequence[Point]) -> list[Point]:
     reach = max(1, len(points) // 10)
     out: list[Point] = []
     for at, (x, y) in enumerate(points):
-        near = [(a - x, b) for a, b in points[max(0, at - reach): at + reach + 1] if b is not None]
+        near = [(a - x, b) for a, b in points[max(0, at - reach) : at + reach + 1] if b is not None]
         if y is None:
             out.append((x, None))
             continue
@@ -77,8 +77,10 @@ def _path(points: Sequence[Point], x_of, y_of) -> str:
 
 
 def lines(
-    series: Sequence[Series], described: tuple[str, str],
-    reference: tuple[float, str] | None = None, width: float = NARROW,
+    series: Sequence[Series],
+    described: tuple[str, str],
+    reference: tuple[float, str] | None = None,
+    width: float = NARROW,
 ) -> Html:
     """Curves over steps from zero upwards: each value faint, the smoothed line strong.
 
@@ -100,35 +102,77 @@ def lines(
 
     parts = []
     for y in y_ticks:
-        parts.append(tag("line", x1=f"{LEFT:g}", x2=f"{width - RIGHT:g}", y1=f"{y_of(y):.1f}",
-                         y2=f"{y_of(y):.1f}", cls="grid" if y else "axis"))
-        parts.append(tag("text", _mark(y), x=f"{LEFT - 6:g}", y=f"{y_of(y) + 3.5:.1f}",
-                         text_anchor="end"))
+        parts.append(
+            tag(
+                "line",
+                x1=f"{LEFT:g}",
+                x2=f"{width - RIGHT:g}",
+                y1=f"{y_of(y):.1f}",
+                y2=f"{y_of(y):.1f}",
+                cls="grid" if y else "axis",
+            )
+        )
+        parts.append(
+            tag("text", _mark(y), x=f"{LEFT - 6:g}", y=f"{y_of(y) + 3.5:.1f}", text_anchor="end")
+        )
     for x in x_ticks:
         if x <= x_high:
-            parts.append(tag("text", _mark(x), x=f"{x_of(x):.1f}", y=f"{HEIGHT - 9:g}",
-                             text_anchor="middle"))
+            parts.append(
+                tag("text", _mark(x), x=f"{x_of(x):.1f}", y=f"{HEIGHT - 9:g}", text_anchor="middle")
+            )
     for curve in shown:
         parts.append(tag("path", d=_path(curve.points, x_of, y_of), cls=f"raw {curve.cls}"))
     if reference:
         height, text = reference
-        parts.append(tag("line", x1=f"{LEFT:g}", x2=f"{width - RIGHT:g}", y1=f"{y_of(height):.1f}",
-                         y2=f"{y_of(height):.1f}", cls="reference"))
-        parts.append(tag("text", text, x=f"{width - RIGHT:g}", y=f"{y_of(height) - 5:.1f}",
-                         text_anchor="end", cls="reference-text"))
+        parts.append(
+            tag(
+                "line",
+                x1=f"{LEFT:g}",
+                x2=f"{width - RIGHT:g}",
+                y1=f"{y_of(height):.1f}",
+                y2=f"{y_of(height):.1f}",
+                cls="reference",
+            )
+        )
+        parts.append(
+            tag(
+                "text",
+                text,
+                x=f"{width - RIGHT:g}",
+                y=f"{y_of(height) - 5:.1f}",
+                text_anchor="end",
+                cls="reference-text",
+            )
+        )
     for curve in shown:
         mean = smooth(curve.points)
         parts.append(tag("path", d=_path(mean, x_of, y_of), cls=f"mean {curve.cls}"))
         last = next(((x, y) for x, y in reversed(mean) if y is not None), None)
         if last:
-            parts.append(tag("circle", cx=f"{x_of(last[0]):.1f}", cy=f"{y_of(last[1]):.1f}",
-                             r="3.2", cls=f"end {curve.cls}"))
-    return tag("svg", *parts, viewBox=f"0 0 {width:g} {HEIGHT:g}", role="img", cls="chart",
-               **label("aria_label", *described))
+            parts.append(
+                tag(
+                    "circle",
+                    cx=f"{x_of(last[0]):.1f}",
+                    cy=f"{y_of(last[1]):.1f}",
+                    r="3.2",
+                    cls=f"end {curve.cls}",
+                )
+            )
+    return tag(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {width:g} {HEIGHT:g}",
+        role="img",
+        cls="chart",
+        **label("aria_label", *described),
+    )
 
 
 def bar(
-    value: float | None, full: float, controls: dict[str, float | None], described: tuple[str, str],
+    value: float | None,
+    full: float,
+    controls: dict[str, float | None],
+    described: tuple[str, str],
     cls: str = "",
 ) -> Html:
     """A horizontal bar of `value` out of `full` with a tick at every control."""
@@ -142,8 +186,9 @@ def bar(
     for name, control in controls.items():
         if control is not None:
             parts.append(tag("span", cls=f"tick {name}", style=f"left:{share(control)}"))
-    return tag("span", *parts, cls=f"bar {cls}".strip(), role="img",
-               **label("aria_label", *described))
+    return tag(
+        "span", *parts, cls=f"bar {cls}".strip(), role="img", **label("aria_label", *described)
+    )
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -159,8 +204,10 @@ def as_box(value: object) -> tuple[float, float, float, float] | None:
     """Four finite numbers as an xyxy box in 0..1, or `None`."""
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v)
-           for v in value):
+    if any(
+        isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v)
+        for v in value
+    ):
         return None
     x1, y1, x2, y2 = (min(max(float(v), 0.0), 1.0) for v in value)
     return x1, y1, x2, y2
@@ -172,13 +219,23 @@ def boxes(true: Sequence[float] | None, predicted: Sequence[float] | None) -> Ht
     for box, cls in ((predicted, "predicted"), (true, "true")):
         if box is None:
             continue
-        place = {"x": f"{box[0] * 100:.2f}", "y": f"{box[1] * 100:.2f}",
-                 "width": f"{max(box[2] - box[0], 0) * 100:.2f}",
-                 "height": f"{max(box[3] - box[1], 0) * 100:.2f}", "rx": "1.2"}
+        place = {
+            "x": f"{box[0] * 100:.2f}",
+            "y": f"{box[1] * 100:.2f}",
+            "width": f"{max(box[2] - box[0], 0) * 100:.2f}",
+            "height": f"{max(box[3] - box[1], 0) * 100:.2f}",
+            "rx": "1.2",
+        }
         edges.append(tag("rect", cls="edge", **place))
         strokes.append(tag("rect", cls=cls, **place))
-    return tag("svg", join((*edges, *strokes)), viewBox="0 0 100 100", preserveAspectRatio="none",
-               cls="boxes", aria_hidden="true")
+    return tag(
+        "svg",
+        join((*edges, *strokes)),
+        viewBox="0 0 100 100",
+        preserveAspectRatio="none",
+        cls="boxes",
+        aria_hidden="true",
+    )
 
 
 def percent(value: float | None) -> str:

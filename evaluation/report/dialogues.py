@@ -23,8 +23,10 @@ def _images(sample: dict) -> list[object]:
 
 def dialogues(run: Run) -> Html:
     """The section with a three-turn dialogue and a two-picture dialogue, or what is missing."""
-    lead = t("Each answer of the model is fed back to it before the next question.",
-             "模型的每个回答都会作为上文，再进入下一个问题。")
+    lead = t(
+        "Each answer of the model is fed back to it before the next question.",
+        "模型的每个回答都会作为上文，再进入下一个问题。",
+    )
     blocks = []
     for en, zh, wanted in (
         ("Three turns", "三轮对话", lambda s: len(_turns(s)) >= 3 and len(_images(s)) == 1),
@@ -45,21 +47,39 @@ def dialogues(run: Run) -> Html:
 
 def _talk(evaluation: Evaluation, sample: dict) -> Html:
     lang = sample.get("lang")
-    pictures = [picture(evaluation.picture(image), f"Picture {at} of the dialogue",
-                        f"对话中的第 {at} 张图片")
-                for at, image in enumerate(_images(sample), 1)]
+    pictures = [
+        picture(
+            evaluation.picture(image), f"Picture {at} of the dialogue", f"对话中的第 {at} 张图片"
+        )
+        for at, image in enumerate(_images(sample), 1)
+    ]
     lines = []
     for turn in _turns(sample):
-        lines.append(tag("li", tag("span", t("Question: ", "问："), cls="hidden"),
-                         said(plain(turn.get("question")), lang), cls="asks"))
+        lines.append(
+            tag(
+                "li",
+                tag("span", t("Question: ", "问："), cls="hidden"),
+                said(plain(turn.get("question")), lang),
+                cls="asks",
+            )
+        )
         answer, refs = turn.get("prediction"), references(turn)
         same = any(bare(answer) == bare(ref) for ref in refs)
-        below = verdict(True) if same else tag(
-            "span", t("expected: ", "参考："), said(refs[0], lang), cls="reference") \
-            if refs else None
-        lines.append(tag("li", tag("span", t("Answer: ", "答："), cls="hidden"),
-                         join((x for x in (said(answer, lang, cls="prediction"), below) if x), " "),
-                         cls="says"))
-    return tag("article", tag("div", *pictures, cls="pair"), tag("ol", *lines, cls="bubbles"),
-               cls="talk")
-
+        below = (
+            verdict(True)
+            if same
+            else tag("span", t("expected: ", "参考："), said(refs[0], lang), cls="reference")
+            if refs
+            else None
+        )
+        lines.append(
+            tag(
+                "li",
+                tag("span", t("Answer: ", "答："), cls="hidden"),
+                join((x for x in (said(answer, lang, cls="prediction"), below) if x), " "),
+                cls="says",
+            )
+        )
+    return tag(
+        "article", tag("div", *pictures, cls="pair"), tag("ol", *lines, cls="bubbles"), cls="talk"
+    )

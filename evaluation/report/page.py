@@ -14,10 +14,16 @@ from zv_jax.errors import DataError
 
 HERE = Path(__file__).parent
 NAVIGATION = (
-    ("summary", "Summary", "概要"), ("answers", "Answers", "回答"), ("boxes", "Boxes", "定位"),
-    ("retrieval", "Retrieval", "检索"), ("dialogues", "Dialogue", "对话"),
-    ("attention", "Attention", "注意力"), ("learning", "Learning", "学习"),
-    ("towers", "Parts", "结构"), ("scores", "Scores", "分数"), ("costs", "Cost", "开销"),
+    ("summary", "Summary", "概要"),
+    ("answers", "Answers", "回答"),
+    ("boxes", "Boxes", "定位"),
+    ("retrieval", "Retrieval", "检索"),
+    ("dialogues", "Dialogue", "对话"),
+    ("attention", "Attention", "注意力"),
+    ("learning", "Learning", "学习"),
+    ("towers", "Parts", "结构"),
+    ("scores", "Scores", "分数"),
+    ("costs", "Cost", "开销"),
     ("about", "About", "关于"),
 )
 TITLE = ("Ziya-Visual in JAX: report of a run", "Ziya-Visual JAX：运行报告")
@@ -37,9 +43,12 @@ def build(runs_dir: Path) -> Path:
     """
     runs_dir = Path(runs_dir)
     if not runs_dir.is_dir():
-        raise DataError("there is no such runs folder", where=str(runs_dir),
-                        expected="the folder that holds language/, stage0/, ..., eval_*/",
-                        fix="name the folder that training and evaluation wrote to")
+        raise DataError(
+            "there is no such runs folder",
+            where=str(runs_dir),
+            expected="the folder that holds language/, stage0/, ..., eval_*/",
+            fix="name the folder that training and evaluation wrote to",
+        )
     run = read(runs_dir)
     merged = json.dumps(_finite_only(results(run)), ensure_ascii=False, indent=1, allow_nan=False)
     _write(runs_dir / "results.json", merged + "\n")
@@ -50,18 +59,31 @@ def results(run: Run) -> dict[str, Any]:
     """Everything measured, in one dictionary: scores with their source, times, memory, stages."""
     return {
         "scores": [
-            {"evaluation": e.name, "stage": e.results.get("stage"),
-             "variant": e.results.get("variant"), "model": e.results.get("model"), **score}
-            for e in run.evaluations for score in e.scores],
+            {
+                "evaluation": e.name,
+                "stage": e.results.get("stage"),
+                "variant": e.results.get("variant"),
+                "model": e.results.get("model"),
+                **score,
+            }
+            for e in run.evaluations
+            for score in e.scores
+        ],
         "times": costs.durations(run),
         "memory": {"peak_rss_bytes": costs.memory(run)},
         "stages": {
             name: {
-                "status": stage.status, "steps": stage.steps, "planned_steps": stage.planned,
-                "losses": {key: {"first": points[0][1], "last": points[-1][1]}
-                           for key, points in stage.losses().items()},
+                "status": stage.status,
+                "steps": stage.steps,
+                "planned_steps": stage.planned,
+                "losses": {
+                    key: {"first": points[0][1], "last": points[-1][1]}
+                    for key, points in stage.losses().items()
+                },
                 "parameters": stage.table,
-            } for name, stage in run.stages.items()},
+            }
+            for name, stage in run.stages.items()
+        },
         "evaluation_seconds": {e.name: finite(e.results.get("seconds")) for e in run.evaluations},
         "environment": costs.environment(),
         "missing": run.missing,
@@ -94,14 +116,31 @@ def render(run: Run) -> str:
 
 def _sections(run: Run) -> list[Html]:
     opening = section(
-        "summary", "At a glance", "概要", summary.path(run), summary.model_line(run),
+        "summary",
+        "At a glance",
+        "概要",
+        summary.path(run),
+        summary.model_line(run),
         tag("h3", t("Scores on unseen pictures", "在未见图片上的成绩"), cls="spaced"),
         scores.board(run),
-        lead=t("Training goes in steps; each builds on the one before.",
-               "训练分步进行，每一步都建立在前一步之上。"))
-    return [opening, examples.spoken(run), examples.boxes(run), examples.retrieval(run),
-            dialogues.dialogues(run), examples.attention(run), learning.curves(run),
-            learning.towers(run), scores.full_table(run), costs.costs(run), costs.grounds(run)]
+        lead=t(
+            "Training goes in steps; each builds on the one before.",
+            "训练分步进行，每一步都建立在前一步之上。",
+        ),
+    )
+    return [
+        opening,
+        examples.spoken(run),
+        examples.boxes(run),
+        examples.retrieval(run),
+        dialogues.dialogues(run),
+        examples.attention(run),
+        learning.curves(run),
+        learning.towers(run),
+        scores.full_table(run),
+        costs.costs(run),
+        costs.grounds(run),
+    ]
 
 
 def _bar() -> Html:
@@ -115,13 +154,22 @@ def _bar() -> Html:
         tag("label", "中文", for_="lang-zh", title="中文", lang="zh-Hans"),
         cls="switch",
     )
-    return tag("div", tag("nav", *links, **label("aria_label", "Sections", "章节")), switch,
-               cls="topbar")
+    return tag(
+        "div", tag("nav", *links, **label("aria_label", "Sections", "章节")), switch, cls="topbar"
+    )
 
 
 def _foot() -> Html:
-    return tag("footer", tag("p", t(
-        "Figures behind this page: results.json, beside it.", "本页数据见同目录的 results.json。")))
+    return tag(
+        "footer",
+        tag(
+            "p",
+            t(
+                "Figures behind this page: results.json, beside it.",
+                "本页数据见同目录的 results.json。",
+            ),
+        ),
+    )
 
 
 def _finite_only(value: Any) -> Any:
@@ -141,7 +189,10 @@ def _write(path: Path, text: str) -> Path:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write the report: {error.strerror or error}", where=str(path),
-                        expected="a writable folder with free space",
-                        fix="free some space or choose another folder") from error
+        raise DataError(
+            f"cannot write the report: {error.strerror or error}",
+            where=str(path),
+            expected="a writable folder with free space",
+            fix="free some space or choose another folder",
+        ) from error
     return path

@@ -37,7 +37,8 @@ def heat_uri(weights: Sequence[float], grid: tuple[int, int]) -> str:
     levels = levels.resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BICUBIC)
     table = [_heat(level / 255) for level in range(256)]
     colours = Image.merge(
-        "RGBA", [levels.point([colour[band] for colour in table]) for band in range(4)])
+        "RGBA", [levels.point([colour[band] for colour in table]) for band in range(4)]
+    )
     return _encode(colours, "WEBP", quality=70, method=4)
 
 

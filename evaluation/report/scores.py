@@ -21,24 +21,43 @@ Words = tuple[str, str]
 
 LANGS: dict[str, Words] = {"en": ("English", "英文"), "zh": ("Chinese", "中文")}
 TASKS: dict[str, tuple[Words, Words]] = {
-    "retrieval": (("Retrieval", "图文检索"),
-                  ("Does a caption find its picture, and a picture its caption?",
-                   "文字能找到对应的图片吗？图片能找到对应的文字吗？")),
-    "caption": (("Captions", "图片描述"),
-                ("Does it say what is in the picture?", "能说出图里有什么吗？")),
-    "vqa": (("Questions", "视觉问答"),
-            ("Does it answer questions about the picture?", "能回答关于图片的问题吗？")),
-    "mc_vqa": (("Multiple choice", "选择题"),
-               ("Does it pick the right option?", "能选出正确选项吗？")),
-    "grounding": (("Finding things", "目标定位"),
-                  ("Does it draw the box around the thing asked for?", "能框出所问的物体吗？")),
-    "grounded_caption": (("Naming a region", "区域描述"),
-                         ("Does it name what is inside a given box?", "能说出框里是什么吗？")),
-    "conversation": (("Dialogue", "多轮对话"),
-                     ("Does it keep the thread over several turns?", "能在多轮对话中保持连贯吗？")),
+    "retrieval": (
+        ("Retrieval", "图文检索"),
+        (
+            "Does a caption find its picture, and a picture its caption?",
+            "文字能找到对应的图片吗？图片能找到对应的文字吗？",
+        ),
+    ),
+    "caption": (
+        ("Captions", "图片描述"),
+        ("Does it say what is in the picture?", "能说出图里有什么吗？"),
+    ),
+    "vqa": (
+        ("Questions", "视觉问答"),
+        ("Does it answer questions about the picture?", "能回答关于图片的问题吗？"),
+    ),
+    "mc_vqa": (
+        ("Multiple choice", "选择题"),
+        ("Does it pick the right option?", "能选出正确选项吗？"),
+    ),
+    "grounding": (
+        ("Finding things", "目标定位"),
+        ("Does it draw the box around the thing asked for?", "能框出所问的物体吗？"),
+    ),
+    "grounded_caption": (
+        ("Naming a region", "区域描述"),
+        ("Does it name what is inside a given box?", "能说出框里是什么吗？"),
+    ),
+    "conversation": (
+        ("Dialogue", "多轮对话"),
+        ("Does it keep the thread over several turns?", "能在多轮对话中保持连贯吗？"),
+    ),
 }
-SYNONYMS = {"ref_ground": "grounding", "ref_caption": "grounded_caption",
-            "dialogue": "conversation"}
+SYNONYMS = {
+    "ref_ground": "grounding",
+    "ref_caption": "grounded_caption",
+    "dialogue": "conversation",
+}
 HEADLINES = {"retrieval": ("IR@1", "TR@1")}
 METRICS: dict[str, Words] = {
     "IR@1": ("caption → picture, first guess right", "以文找图，首位命中"),
@@ -48,8 +67,10 @@ METRICS: dict[str, Words] = {
     "accuracy": ("right option", "选项正确"),
     "turn_accuracy": ("share of turns answered right", "答对的轮次比例"),
     "cider-d": ("agreement with the reference wording", "与参考描述的一致程度"),
-    "cider_zh_char": ("agreement with the reference wording, by character",
-                      "与参考描述的一致程度（按字）"),
+    "cider_zh_char": (
+        "agreement with the reference wording, by character",
+        "与参考描述的一致程度（按字）",
+    ),
 }
 CONTROLS: dict[str, Words] = {
     "untrained": ("untrained model", "未训练的模型"),
@@ -141,12 +162,17 @@ def board(run: Run) -> Html:
     panels = [_panel(task, headline(task, rows)) for task, rows in by_task(run).items()]
     if not panels:
         return absent("No scores: the evaluation has not run yet.", "暂无分数：评测尚未运行。")
-    note = tag("p", t(
-        "Bars are this run's models on pictures they never saw. The thin marks are controls, "
-        "spelled out below the bars: a score means something only as far as it stands clear "
-        "of them.",
-        "横条是本次训练的模型在从未见过的图片上的成绩。细竖线是对照，数值写在横条下方："
-        "只有明显高过对照的分数才有意义。"), cls="quiet")
+    note = tag(
+        "p",
+        t(
+            "Bars are this run's models on pictures they never saw. The thin marks are controls, "
+            "spelled out below the bars: a score means something only as far as it stands clear "
+            "of them.",
+            "横条是本次训练的模型在从未见过的图片上的成绩。细竖线是对照，数值写在横条下方："
+            "只有明显高过对照的分数才有意义。",
+        ),
+        cls="quiet",
+    )
     return join((tag("div", *panels, cls="board"), note))
 
 
@@ -169,8 +195,13 @@ def _panel(task: str, rows: list[tuple[Evaluation, dict]]) -> Html:
             blocks += [named, tag("div", *parts, cls="langs")]
     if all(block.startswith("<div><p") for block in blocks):
         blocks = [tag("div", *blocks, cls="langs")]
-    return tag("article", tag("h3", t(en, zh), tag("span", t(*stage), cls="stage-name")),
-               tag("p", t(*asks), cls="quiet asked") if asks else None, *blocks, cls="panel")
+    return tag(
+        "article",
+        tag("h3", t(en, zh), tag("span", t(*stage), cls="stage-name")),
+        tag("p", t(*asks), cls="quiet asked") if asks else None,
+        *blocks,
+        cls="panel",
+    )
 
 
 def _block(metric: str, lang: str, rows: list[tuple[Evaluation, dict]]) -> Html:
@@ -184,21 +215,37 @@ def _block(metric: str, lang: str, rows: list[tuple[Evaluation, dict]]) -> Html:
         shown, model = figure(score.get("value"), metric), evaluation.title
         short = [part.split(" · ")[-1] for part in model]
         cls = "base" if evaluation.key.endswith("_base") else "chat"
-        bars += [tag("span", t(*short), cls=f"model {cls}"),
-                 charts.bar(finite(score.get("value")), full, controls_of(score),
-                            (f"{words[0]}, {model[0]}: {shown}",
-                             f"{words[1]}，{model[1]}：{shown}"), cls),
-                 tag("strong", shown)]
+        bars += [
+            tag("span", t(*short), cls=f"model {cls}"),
+            charts.bar(
+                finite(score.get("value")),
+                full,
+                controls_of(score),
+                (f"{words[0]}, {model[0]}: {shown}", f"{words[1]}，{model[1]}：{shown}"),
+                cls,
+            ),
+            tag("strong", shown),
+        ]
     notes = []
     for name, control_words in CONTROLS.items():
         values = [figure(controls_of(score)[name], metric) for _, score in rows]
         if set(values) != {"–"}:
             one = len(set(values)) == 1
-            notes.append(tag("span", t(*control_words), " ",
-                             tag("b", values[0] if one else " / ".join(values))))
-    return tag("div", tag("h4", t(*words)), tag("div", *bars, cls="bars"),
-               tag("div", *(notes or [t("no control measured", "未测对照")]), cls="controls"),
-               cls="score")
+            notes.append(
+                tag(
+                    "span",
+                    t(*control_words),
+                    " ",
+                    tag("b", values[0] if one else " / ".join(values)),
+                )
+            )
+    return tag(
+        "div",
+        tag("h4", t(*words)),
+        tag("div", *bars, cls="bars"),
+        tag("div", *(notes or [t("no control measured", "未测对照")]), cls="controls"),
+        cls="score",
+    )
 
 
 def _interval(score: dict) -> Html | None:
@@ -215,24 +262,37 @@ def full_table(run: Run) -> Html:
     rows = []
     groups = by_task(run)
     for task, scores in groups.items():
-        rows.append(tag("tr", tag("th", t(*task_title(task)), scope="rowgroup",
-                                  colspan=4 + len(CONTROLS)), cls="group"))
+        rows.append(
+            tag(
+                "tr",
+                tag("th", t(*task_title(task)), scope="rowgroup", colspan=4 + len(CONTROLS)),
+                cls="group",
+            )
+        )
         keys = [(str(s.get("metric")), str(s.get("lang"))) for _, s in scores]
         first = {key: keys.index(key) for key in keys}
         for evaluation, score in sorted(
             scores, key=lambda r: first[str(r[1].get("metric")), str(r[1].get("lang"))]
         ):
             metric = score.get("metric")
-            rows.append(tag(
-                "tr",
-                tag("th", tag("code", metric), " ", lang_badge(score.get("lang")), scope="row"),
-                tag("td", t(*evaluation.title)),
-                tag("td", tag("strong", figure(score.get("value"), metric)), _interval(score),
-                    cls="num"),
-                *(tag("td", figure(control, metric), cls="num")
-                  for control in controls_of(score).values()),
-                tag("td", score.get("n"), cls="num"),
-            ))
+            rows.append(
+                tag(
+                    "tr",
+                    tag("th", tag("code", metric), " ", lang_badge(score.get("lang")), scope="row"),
+                    tag("td", t(*evaluation.title)),
+                    tag(
+                        "td",
+                        tag("strong", figure(score.get("value"), metric)),
+                        _interval(score),
+                        cls="num",
+                    ),
+                    *(
+                        tag("td", figure(control, metric), cls="num")
+                        for control in controls_of(score).values()
+                    ),
+                    tag("td", score.get("n"), cls="num"),
+                )
+            )
     if not rows:
         return section("scores", "All scores", "全部分数", absent())
     lead = t(
@@ -240,8 +300,19 @@ def full_table(run: Run) -> Html:
         "about someone else's picture: what is left is guessing from the words. “–” means not "
         "measured; small figures below a score are its 95 % bootstrap interval.",
         "全部测量结果。“打乱图片”指让同一个模型就别人的图片回答同样的问题：剩下的分数只是凭文字猜测。"
-        "“–”表示未测；分数下方的小字为 95 % 自助法置信区间。")
-    head = (t("Measure", "指标"), t("Model", "模型"), t("Score", "分数"),
-            *(t(*words) for words in CONTROLS.values()), t("Items", "样本数"))
-    return section("scores", "All scores", "全部分数",
-                   table(head, rows, t("Scores and controls", "分数与对照"), "scores"), lead=lead)
+        "“–”表示未测；分数下方的小字为 95 % 自助法置信区间。",
+    )
+    head = (
+        t("Measure", "指标"),
+        t("Model", "模型"),
+        t("Score", "分数"),
+        *(t(*words) for words in CONTROLS.values()),
+        t("Items", "样本数"),
+    )
+    return section(
+        "scores",
+        "All scores",
+        "全部分数",
+        table(head, rows, t("Scores and controls", "分数与对照"), "scores"),
+        lead=lead,
+    )

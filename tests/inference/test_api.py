@@ -39,7 +39,9 @@ def test_pictures_count_and_so_does_their_order(model, pictures):
     rows = [
         prompts.collate(
             [prompts.question(ASK, images, talker.config, talker._both, max_new_tokens=5)],
-            talker.config, talker._both, max_new_tokens=5,
+            talker.config,
+            talker._both,
+            max_new_tokens=5,
         )
         for images in ([a, b], [b, a], [a, c])
     ]
@@ -146,7 +148,9 @@ def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(workdir("stage0", "base"), folder)
     shutil.rmtree(folder / "tokenizer")
-    tokenizers.train_sentencepiece(["a text of other words", "另外一些文字"], 400, folder / "tokenizer")
+    tokenizers.train_sentencepiece(
+        ["a text of other words", "另外一些文字"], 400, folder / "tokenizer"
+    )
     with pytest.raises(CheckpointError, match="not those the model was trained with"):
         api.load(folder)
     shutil.rmtree(folder / "tokenizer")

@@ -47,7 +47,9 @@ def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
     tokens = chat.model.qformer_tokenizer
     mask = prompts[2]["qformer_attention_mask"][0]
     assert prompts[2]["qformer_input_ids"][0][mask].tolist() == [
-        tokens.cls_id, *tokens.encode("图里有什么？"), tokens.sep_id
+        tokens.cls_id,
+        *tokens.encode("图里有什么？"),
+        tokens.sep_id,
     ]
 
 

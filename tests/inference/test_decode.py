@@ -31,9 +31,16 @@ def rerun(talker, given, new):
     space = np.full((len(ids), new), 0, np.int32)
     ids = np.concatenate([ids, space], 1)
     mask = np.concatenate([mask, space.astype(bool)], 1)
-    run = jax.jit(lambda i, m: forward.apply(
-        talker._variables, given["images"], i, m, given["qformer_input_ids"],
-        given["qformer_attention_mask"]))
+    run = jax.jit(
+        lambda i, m: forward.apply(
+            talker._variables,
+            given["images"],
+            i,
+            m,
+            given["qformer_input_ids"],
+            given["qformer_attention_mask"],
+        )
+    )
     start, ended = ids.shape[1] - new, np.zeros(len(ids), bool)
     for place in range(start, ids.shape[1]):
         logits = np.array(run(ids, mask)[:, place - 1])
@@ -97,6 +104,4 @@ def test_sampling_is_repeatable_and_a_tiny_nucleus_is_greedy(model, pictures):
     twice = {k: None if v is None else np.repeat(v, 2, 0) for k, v in given.items()}
     rows = talker.generate(**twice, max_new_tokens=NEW, temperature=1.5, seed=1)
     np.testing.assert_array_equal(rows, np.concatenate([draw(seed=1), draw(seed=2)]))
-    np.testing.assert_array_equal(
-        draw(top_p=1e-6), talker.generate(**given, max_new_tokens=NEW)
-    )
+    np.testing.assert_array_equal(draw(top_p=1e-6), talker.generate(**given, max_new_tokens=NEW))

@@ -71,9 +71,15 @@ def test_stage_2_chat_adds_the_adapters_only():
     "preset, tower, expected",
     [
         # 23 blocks of CLIP ViT-L/14, patches without bias, table of 257 positions, ln_pre.
-        ("ziya_visual_base_13b_clip_l", "vision",
-         23 * (4 * 1024**2 + 4 * 1024 + 2 * 1024 * 4096 + 4096 + 1024 + 4 * 1024)
-         + 588 * 1024 + 257 * 1024 + 1024 + 2 * 1024),
+        (
+            "ziya_visual_base_13b_clip_l",
+            "vision",
+            23 * (4 * 1024**2 + 4 * 1024 + 2 * 1024 * 4096 + 4096 + 1024 + 4 * 1024)
+            + 588 * 1024
+            + 257 * 1024
+            + 1024
+            + 2 * 1024,
+        ),
         # LLaMA 7B has 6,738,415,616 parameters with 32,000 rows; here both tables have 39,424.
         ("ziya_visual_base_7b", "llm", 6_738_415_616 + 2 * (39_424 - 32_000) * 4096),
         ("ziya_visual_chat_7b", "llm", 6_738_415_616 + 2 * (39_424 - 32_000) * 4096),

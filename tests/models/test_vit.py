@@ -88,8 +88,8 @@ def test_patches_are_read_in_rows_and_cls_comes_first(make_tiny, rng):
     """Swapping two patches and their positions swaps the two image tokens and nothing else."""
     tiny = make_tiny("tiny_base")
     images = jnp.asarray(rng.standard_normal((1, 28, 28, 3)), jnp.float32)
-    swapped = images.at[:, :14, 14:].set(images[:, 14:, :14]).at[:, 14:, :14].set(
-        images[:, :14, 14:]
+    swapped = (
+        images.at[:, :14, 14:].set(images[:, 14:, :14]).at[:, 14:, :14].set(images[:, :14, 14:])
     )
     vision = tiny.variables["params"]["vision"]
     order = jnp.array([0, 1, 3, 2, 4])  # patch (0, 1) and patch (1, 0)
@@ -114,9 +114,7 @@ def test_drop_path_drops_whole_samples_in_training_only():
     assert 1 < len(distinct) <= 4  # the last block's two branches are kept or dropped
 
 
-@pytest.mark.parametrize(
-    "remat", ["dots", pytest.param("dots_no_batch", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("remat", ["dots", pytest.param("dots_no_batch", marks=pytest.mark.slow)])
 def test_remat_policies_change_no_gradient(remat, pictures):
     cfg = VisionConfig(**TINY)
     params = unboxed(jax.jit(VisionTransformer(cfg).init)(jax.random.key(0), pictures))

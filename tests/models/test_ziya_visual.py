@@ -148,9 +148,7 @@ def test_bfloat16_policy(make_tiny, arguments):
     assert {leaf.dtype for leaf in jax.tree.leaves(tiny.variables)} == {jnp.dtype("float32")}
 
     def dtype(method, *inputs):
-        out = jax.eval_shape(
-            lambda v: tiny.model.apply(v, *inputs, method=method), tiny.variables
-        )
+        out = jax.eval_shape(lambda v: tiny.model.apply(v, *inputs, method=method), tiny.variables)
         return jax.tree.map(lambda leaf: leaf.dtype.name, out)
 
     features = tiny("encode_images", arguments[0][:, 0])

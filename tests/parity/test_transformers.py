@@ -209,9 +209,7 @@ def test_instructblip_logits_and_gradients(convert):
         pixel_values=pixels(IMAGES), input_ids=t(ids), attention_mask=t(mask.astype(int)),
         qformer_input_ids=t(TEXT), qformer_attention_mask=t(TEXT_MASK.astype(int)),
     )  # fmt: skip
-    got = np.asarray(
-        run(ours(), params, "__call__", IMAGES[:, None], ids, mask, TEXT, TEXT_MASK)
-    )
+    got = np.asarray(run(ours(), params, "__call__", IMAGES[:, None], ids, mask, TEXT, TEXT_MASK))
     expected = out.logits.detach().numpy()
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(got[mask], expected[mask], **CLOSE)

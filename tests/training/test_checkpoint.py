@@ -110,8 +110,15 @@ def test_frozen_leaves_are_stored_once_for_all_steps_and_restarts(tmp_path):
 
 def test_content_hash_sees_names_dtypes_shapes_and_bytes():
     leaf = np.arange(4, dtype=np.int32)
-    variants = [{"a": leaf}, {"b": leaf}, {"a": leaf.view(np.uint32)}, {"a": leaf.reshape(2, 2)},
-                {"a": leaf + 1}, {"a": leaf, "b": leaf}, {}]
+    variants = [
+        {"a": leaf},
+        {"b": leaf},
+        {"a": leaf.view(np.uint32)},
+        {"a": leaf.reshape(2, 2)},
+        {"a": leaf + 1},
+        {"a": leaf, "b": leaf},
+        {},
+    ]
     assert len({content_hash(v) for v in variants}) == len(variants)
     assert content_hash({"a": leaf, "b": leaf}) == content_hash({"b": jnp.array(leaf), "a": leaf})
     transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T

@@ -25,9 +25,11 @@ def row(table, tower):
 def stage0(tmp_path):
     return source(
         tmp_path / "stage0",
-        {"params/qformer/a/kernel": jnp.full((2, 3), 7.0),
-         "params/heads/itm/kernel": jnp.ones((3, 2)),
-         "params/qformer/ffn_text/kernel": jnp.ones((3, 3))},
+        {
+            "params/qformer/a/kernel": jnp.full((2, 3), 7.0),
+            "params/heads/itm/kernel": jnp.ones((3, 2)),
+            "params/qformer/ffn_text/kernel": jnp.ones((3, 3)),
+        },
         frozen={"params/vision/cls": jnp.full((1, 1, 4), 2.0)},
     )
 
@@ -57,8 +59,13 @@ def test_sources_replace_fresh_leaves_and_the_rest_is_new(stage0):
 
 
 def test_the_text_table_is_aligned_and_explains_partly_loaded_towers(stage0):
-    _, table = initialise({"params/qformer/a/kernel": jnp.zeros((2, 3)),
-                           "params/qformer/b/kernel": jnp.zeros((2, 2))}, (stage0,))
+    _, table = initialise(
+        {
+            "params/qformer/a/kernel": jnp.zeros((2, 3)),
+            "params/qformer/b/kernel": jnp.zeros((2, 2)),
+        },
+        (stage0,),
+    )
     lines = table_text(table).splitlines()
     end = next(i for i, line in enumerate(lines) if line.startswith("total"))
     assert len({len(line) for line in lines[: end + 1]}) == 1
@@ -89,8 +96,10 @@ def test_a_source_that_gives_nothing_is_an_error(stage0):
 
 
 def test_a_leaf_that_nobody_has_is_an_error(stage0):
-    fresh = {"params/qformer/a/kernel": jnp.zeros((2, 3)),
-             "params/llm/x/kernel": jax.ShapeDtypeStruct((2,), jnp.float32)}
+    fresh = {
+        "params/qformer/a/kernel": jnp.zeros((2, 3)),
+        "params/llm/x/kernel": jax.ShapeDtypeStruct((2,), jnp.float32),
+    }
     with pytest.raises(CheckpointError, match="params/llm/x/kernel.*no source has it"):
         initialise(fresh, (stage0,))
 

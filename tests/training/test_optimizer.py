@@ -25,8 +25,11 @@ SHAPES = {
     "lora/llm/layers/attn/q/lora_a": (3, 4, 2),
     "lora/llm/layers/attn/q/lora_b": (3, 2, 4),
 }
-KEPT = {name for name in SHAPES if name.rsplit("/")[-1] in
-        ("q_bias", "v_bias", "bias", "scale", "temperature")}
+KEPT = {
+    name
+    for name in SHAPES
+    if name.rsplit("/")[-1] in ("q_bias", "v_bias", "bias", "scale", "temperature")
+}
 
 
 def test_decay_reaches_matrices_only_even_when_layers_are_stacked():
@@ -89,8 +92,9 @@ def test_the_rate_in_the_update_is_the_one_of_the_schedule():
 
 
 def test_clipping_is_by_the_norm_over_all_leaves_together():
-    cfg = OptimizerConfig(lr=1.0, b1=0.0, b2=0.0, eps=1e6, weight_decay=0.0, clip_norm=1.0,
-                          schedule="constant")
+    cfg = OptimizerConfig(
+        lr=1.0, b1=0.0, b2=0.0, eps=1e6, weight_decay=0.0, clip_norm=1.0, schedule="constant"
+    )
     grads = {"params/a/kernel": jnp.full((1, 1), 3.0), "params/b/kernel": jnp.full((1, 1), 4.0)}
     # A huge eps makes Adam linear: update = -g / eps.
     for clip, scale in ((1.0, 0.2), (10.0, 1.0), (0.0, 1.0)):

@@ -253,9 +253,7 @@ def leaves(config: Any, path: str = "") -> dict[str, Any]:
 def _quote_lists(argv: list[str], spec: str) -> list[str]:
     """`--config.init_from=a,/b` means two items; config_flags wants Python, `('a', '/b')`."""
     lists = {
-        p: v
-        for p, v in _overrides(argv)
-        if v is not None and not v.lstrip().startswith(("(", "["))
+        p: v for p, v in _overrides(argv) if v is not None and not v.lstrip().startswith(("(", "["))
     }
     if not lists:
         return argv

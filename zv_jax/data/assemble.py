@@ -166,9 +166,7 @@ class Assembler:
         are drawn anew each time, since no query is bound to a part of the picture.
         """
         views = []
-        for number, view in enumerate(
-            dialogue_lib.symbolic_views(record, self.shape.box_decimals)
-        ):
+        for number, view in enumerate(dialogue_lib.symbolic_views(record, self.shape.box_decimals)):
             symbols = np.full((self.shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
             rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, f"view {number}"))
             places = rng.permutation(len(symbols))

@@ -90,9 +90,7 @@ def _tokenizers(path: str | Path, meta: dict[str, Any]) -> tuple[Tokenizer, Toke
             expected="the folders tokenizer and qformer_tokenizer, which training saves there",
             fix="copy them from the workdir of the run",
         )
-    found = tuple(
-        tokenizers.load(folders[0] / name) for name in ("tokenizer", "qformer_tokenizer")
-    )
+    found = tuple(tokenizers.load(folders[0] / name) for name in ("tokenizer", "qformer_tokenizer"))
     if [t.fingerprint for t in found] != list(meta["tokenizers"]):
         raise CheckpointError(
             "the tokenizers are not those the model was trained with",

@@ -38,8 +38,6 @@ def attention(
     """float32 [B, Q, P]: weights of the last cross-attention, mean over the heads."""
     model = ZiyaVisual(cfg)
     features = model.apply(variables, images, method="encode_images")
-    _, sown = model.apply(
-        variables, features, ids, mask, method="query", mutable=["intermediates"]
-    )
+    _, sown = model.apply(variables, features, ids, mask, method="query", mutable=["intermediates"])
     (weights,) = sown["intermediates"]["qformer"]["pairs"]["even"]["cross"]["weights"]
     return weights[-1].mean((1, 2))  # [pairs, B, heads, 1, Q, P]

@@ -151,8 +151,10 @@ class Checkpointer:
         steps = [step] if step is not None else sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise CheckpointError(
-                "there is no checkpoint to restore", where=str(self.directory),
-                expected="a directory named after a step", fix="train without resuming",
+                "there is no checkpoint to restore",
+                where=str(self.directory),
+                expected="a directory named after a step",
+                fix="train without resuming",
             )
         one_process = jax.process_count() == 1
         damaged: list[tuple[int, leaves.UnreadableError]] = []
@@ -230,7 +232,9 @@ class Checkpointer:
                 (self.directory / str(step)).rename(target)
                 _log.warning(
                     "checkpoint %d was damaged and is now at %s; continuing from step %d",
-                    step, target, used,
+                    step,
+                    target,
+                    used,
                 )
             self._manager.reload()
 
@@ -259,8 +263,10 @@ def read_meta(step_directory: Path) -> dict[str, Any]:
         newer = meta["format"] > FORMAT
     if newer:
         raise CheckpointError(
-            f"the checkpoint has format {meta['format']}", where=str(step_directory),
-            expected=f"format {FORMAT} or older", fix="update zv_jax",
+            f"the checkpoint has format {meta['format']}",
+            where=str(step_directory),
+            expected=f"format {FORMAT} or older",
+            fix="update zv_jax",
         )
     return meta
 
@@ -295,7 +301,8 @@ def find_steps(path: str | Path, step: int | None = None) -> list[Path]:
         where=str(root),
         expected="a workdir, its checkpoints directory, or one step's directory",
         fix="give the --workdir of a training run that has saved at least once"
-        if step is None else "leave the step out, or choose one of those",
+        if step is None
+        else "leave the step out, or choose one of those",
     )
 
 

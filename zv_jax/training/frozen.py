@@ -111,8 +111,10 @@ def directory(step_directory: Path, digest: str) -> Path:
     path = step_directory.parent / FOLDER / digest
     if not path.is_dir():
         raise CheckpointError(
-            "the frozen parameters of this checkpoint are missing", where=str(step_directory),
-            expected=f"the directory {path}", fix="copy the whole checkpoints directory",
+            "the frozen parameters of this checkpoint are missing",
+            where=str(step_directory),
+            expected=f"the directory {path}",
+            fix="copy the whole checkpoints directory",
         )
     return path
 
@@ -126,6 +128,7 @@ def verify(named: Mapping[str, Any], digest: str, path: Path) -> None:
     if content_hash(named) != digest:
         raise leaves.UnreadableError(
             "the frozen parameters are damaged: their content no longer has the hash in their name",
-            where=str(path), expected=f"hash {digest}",
+            where=str(path),
+            expected=f"hash {digest}",
             fix="copy that directory again from where it came from, or remove it and train again",
         )

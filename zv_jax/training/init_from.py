@@ -52,22 +52,25 @@ def initialise(
             first = next(iter(stored), "")
             raise CheckpointError(
                 "no leaf of this checkpoint belongs to the model" + nearest(first, wanted),
-                where=str(source), expected="at least one tower in common",
+                where=str(source),
+                expected="at least one tower in common",
                 fix="remove it from init_from, or choose the preset it was trained with",
             )
         for name in shared:
             if tuple(stored[name].shape) != tuple(wanted[name].shape):
                 raise CheckpointError(
                     f"leaf {name!r} has shape {tuple(stored[name].shape)} in the source",
-                    where=str(source), expected=f"{tuple(wanted[name].shape)}, as in this model",
+                    where=str(source),
+                    expected=f"{tuple(wanted[name].shape)}, as in this model",
                     fix="use the same preset and vocabulary as that run",
                 )
             origin[name] = number
         unused.update((name, leaf) for name, leaf in stored.items() if name not in wanted)
     values: dict[str, Any] = {}
     for number, source in enumerate(sources):
-        only = {name: wanted[name] for name, source_number in origin.items()
-                if source_number == number}
+        only = {
+            name: wanted[name] for name, source_number in origin.items() if source_number == number
+        }
         if only:
             # Naming the step keeps to the checkpoint just described, should a newer one appear.
             values.update(checkpoint.load_params(source, metas[number]["step"], only)[0])
@@ -129,7 +132,8 @@ def _make(name: str, leaf: Any, sources: Sequence[str]) -> Any:
         raise CheckpointError(
             f"leaf {name!r} has no initial value and no source has it",
             where=", ".join(map(str, sources)) or "init_from is empty",
-            expected="a source with that leaf", fix="add its workdir to --config.init_from",
+            expected="a source with that leaf",
+            fix="add its workdir to --config.init_from",
         )
     return leaf() if callable(leaf) else leaf
 

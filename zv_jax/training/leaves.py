@@ -48,7 +48,9 @@ def flat(tree: Any) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
         raise CheckpointError(
-            "two leaves have one name", where=double, expected="different names",
+            "two leaves have one name",
+            where=double,
+            expected="different names",
             fix="rename one of the two parameters",
         )
     return named
@@ -104,20 +106,26 @@ def check(
         raise CheckpointError(
             f"leaf {missing[0]!r} is not in the checkpoint ({len(missing)} are missing)"
             + nearest(missing[0], stored),
-            where=str(where), expected=f"{len(wanted)} leaves, those of this model", fix=fix,
+            where=str(where),
+            expected=f"{len(wanted)} leaves, those of this model",
+            fix=fix,
         )
     for name, leaf in wanted.items():
         if tuple(leaf.shape) != tuple(stored[name].shape):
             raise CheckpointError(
                 f"leaf {name!r} has shape {tuple(stored[name].shape)} in the checkpoint",
-                where=str(where), expected=f"{tuple(leaf.shape)}, as in this model", fix=fix,
+                where=str(where),
+                expected=f"{tuple(leaf.shape)}, as in this model",
+                fix=fix,
             )
     extra = [name for name in stored if name not in wanted] if whole else []
     if extra:
         raise CheckpointError(
             f"leaf {extra[0]!r} of the checkpoint is unknown to this model ({len(extra)} are)"
             + nearest(extra[0], wanted),
-            where=str(where), expected=f"{len(wanted)} leaves, those of this model", fix=fix,
+            where=str(where),
+            expected=f"{len(wanted)} leaves, those of this model",
+            fix=fix,
         )
 
 
@@ -151,8 +159,10 @@ def read(directory: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[st
     for name in wanted:
         if isinstance(found.get(name), (jax.ShapeDtypeStruct, type(None))):
             raise UnreadableError(
-                f"leaf {name!r} is listed but has no value", where=str(directory),
-                expected="a value for every leaf", fix="use an earlier checkpoint",
+                f"leaf {name!r} is listed but has no value",
+                where=str(directory),
+                expected="a value for every leaf",
+                fix="use an earlier checkpoint",
             )
     return {name: found[name] for name in wanted}
 
@@ -166,14 +176,17 @@ def reading(where: Path) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise CheckpointError(
-            "the checkpoint may not be read: permission denied", where=str(where),
-            expected="files this user can read", fix="change their owner or mode",
+            "the checkpoint may not be read: permission denied",
+            where=str(where),
+            expected="files this user can read",
+            fix="change their owner or mode",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = str(error).strip().splitlines()
         raise UnreadableError(
             f"the checkpoint cannot be read: {text[0][:300] if text else type(error).__name__}",
-            where=str(where), expected="complete, undamaged files",
+            where=str(where),
+            expected="complete, undamaged files",
             fix="use an earlier step of the same run",
         ) from error
 
@@ -202,7 +215,8 @@ def writing(where: Path) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         what, fix = _cause(error)
         raise CheckpointError(
-            f"the checkpoint cannot be written: {what}", where=str(where),
+            f"the checkpoint cannot be written: {what}",
+            where=str(where),
             expected="a writable directory with space for one more checkpoint",
             fix=f"{fix}; the same command then continues from the last finished step",
         ) from error

@@ -144,7 +144,10 @@ class MetricLog:
             _rewrite(self._events, read_jsonl(self._events))
         if self._stream.isatty():
             self._bar = tqdm(
-                total=self._steps, initial=step, file=self._stream, unit="step",
+                total=self._steps,
+                initial=step,
+                file=self._stream,
+                unit="step",
                 dynamic_ncols=True,
             )
 

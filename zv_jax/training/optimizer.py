@@ -1,9 +1,10 @@
 """AdamW or Muon over a flat dictionary of trainable leaves, and the learning-rate schedule.
 
 Muon: Jordan et al. 2024, its updates scaled to the size of Adam's as Liu et al. 2025 do, so that
-the same learning rates serve. It helps where matrices are trained from nothing. Decoupled weight decay: Loshchilov and Hutter 2019. Which leaves decay: LAVIS, with the one
-exception named in `decayed`. Frozen leaves never come here, so neither the norm that clipping
-measures nor the optimiser state knows of them.
+the same learning rates serve. It helps where matrices are trained from nothing. Decoupled weight
+decay: Loshchilov and Hutter 2019. Which leaves decay: LAVIS, with the one exception named in
+`decayed`. Frozen leaves never come here, so neither the norm that clipping measures nor the
+optimiser state knows of them.
 """
 
 from __future__ import annotations

@@ -154,14 +154,10 @@ class _Writer:
         """Words to box, for everything that words can tell apart, and box to words."""
         for number, ref in enumerate(self.referents):
             said, placed = self.say.ground(ref, self.words), ref.placed
-            yield self.record(
-                "ref_ground", f"ground-{number}", [said], [placed], [placed.concept]
-            )
+            yield self.record("ref_ground", f"ground-{number}", [said], [placed], [placed.concept])
         for number, placed in enumerate(self.scene.objects):
             said = self.say.region(placed.concept, self.words)
-            yield self.record(
-                "ref_caption", f"region-{number}", [said], [placed], [placed.concept]
-            )
+            yield self.record("ref_caption", f"region-{number}", [said], [placed], [placed.concept])
 
     def multiple_choice(self) -> Record:
         """One question with three options."""
