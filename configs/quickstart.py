@@ -42,7 +42,7 @@ def _data(*tasks: str, **other) -> dict:
     return {
         "sources": (_source(*tasks),),
         "max_text": 28,
-        "max_length": 96,
+        "max_length": 108,
         "max_answer": 72,
         "max_qformer_text": 24,
         "box_decimals": 2,
@@ -103,7 +103,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
     return _recipe(
         variant,
         "stage1",
-        data=_data(*MULTI_TASK, max_length=60, max_answer=34),
+        data=_data(*MULTI_TASK, max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
         train=_train(150 if base else 250, 64),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),

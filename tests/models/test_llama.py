@@ -6,7 +6,8 @@ import pytest
 
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
-from zv_jax.models.llama import init_cache, rope_tables, rotate
+from zv_jax.models.llama import copying_output, init_cache, rope_tables, rotate
+from zv_jax.models.presets import LlamaConfig
 
 IDS = jnp.array([[5, 9, 17, 33, 65, 2], [7, 7, 8, 100, 1, 3]])
 
@@ -122,3 +123,16 @@ def test_softmax_is_float32_under_bfloat16(rng):
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=2e-5)
     assert attend(q, k, k).dtype == jnp.bfloat16
+
+
+def test_copying_output_returns_what_a_head_attends_to(rng):
+    cfg = LlamaConfig(width=256, heads=4, kv_heads=2, layers=3)
+    values = rng.standard_normal((3, 256, 128)).astype(np.float32) / 16
+    output = np.asarray(copying_output(jnp.asarray(values), cfg))
+    assert output.shape == (3, 256, 256)
+    x = rng.standard_normal((256,))
+    for value, out in zip(values, output, strict=True):
+        heads = np.repeat((x @ value).reshape(2, 64), 2, 0).reshape(-1)  # as queries share heads
+        passed = heads @ out
+        cosine = passed @ x / np.linalg.norm(passed) / np.linalg.norm(x)
+        assert cosine > 0.5

@@ -109,3 +109,42 @@ def test_state_exists_for_the_given_leaves_alone():
     tx, _ = make_optimizer(OptimizerConfig(), 3)
     sizes = sum(leaf.size for leaf in jax.tree.leaves(tx.init(params)) if leaf.ndim)
     assert sizes == 2 * (12 + 4)
+
+
+def test_muon_moves_every_layer_s_kernel_by_a_nearly_orthogonal_step():
+    """Of Adam's size: all singular values near 0.2 * sqrt(4) whatever the gradient's are."""
+    cfg = OptimizerConfig(name="muon", lr=1.0, weight_decay=0.0, clip_norm=0.0, schedule="constant")
+    rng, (tx, _) = np.random.default_rng(0), make_optimizer(cfg, 3)
+    params = {"params/llm/layers/attn/q/kernel": jnp.zeros((3, 4, 3))}
+    scales = jnp.array([[[1.0]], [[100.0]], [[1e-3]]])
+    grads = jax.tree.map(lambda p: scales * rng.standard_normal(p.shape), params)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    for layer, grad in zip(
+        *(tree["params/llm/layers/attn/q/kernel"] for tree in (updates, grads)), strict=True
+    ):
+        sizes = np.linalg.svd(layer, compute_uv=False)
+        assert np.all((0.2 < sizes) & (sizes < 0.6)), sizes
+        assert float(jnp.sum(layer * grad)) < 0
+
+
+def test_muon_leaves_everything_but_kernels_to_adam():
+    params = {name: jnp.ones(shape) for name, shape in SHAPES.items()}
+    grads = jax.tree.map(lambda p: p + 1, params)
+    found = {}
+    for name in ("adamw", "muon"):
+        tx, _ = make_optimizer(OptimizerConfig(name=name, lr=0.1, weight_decay=0.1), 3)
+        found[name], _ = tx.update(grads, tx.init(params), params)
+    same = {name for name in SHAPES if np.array_equal(*(found[k][name] for k in found))}
+    assert set(SHAPES) - same == {"params/vision/blocks/attn/qkv/kernel"}
+
+
+def test_muon_keeps_one_moment_of_a_kernel_and_decays_it():
+    cfg = OptimizerConfig(name="muon", lr=0.1, weight_decay=0.5, clip_norm=0.0, schedule="constant")
+    params = {"params/a/kernel": jnp.ones((3, 4)), "params/a/bias": jnp.ones(4)}
+    tx, _ = make_optimizer(cfg, 3)
+    state = tx.init(params)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(state)]
+    assert shapes.count((3, 4)) == 1 and shapes.count((4,)) == 2
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    np.testing.assert_allclose(updates["params/a/kernel"], -0.05, rtol=1e-5)
+    assert not updates["params/a/bias"].any()

@@ -26,7 +26,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
-SYMBOL_TOKENS = 16  # half of them for the words, half for the box; the first of more are left out
+SYMBOL_TOKENS = 12  # the first of more are left out
 EMPTY = -1  # in `symbols`: no token here
 MAX_BAD_PICTURES = 0.01  # of those tried
 _BAD_BEFORE_JUDGING = 10
@@ -170,11 +170,9 @@ class Assembler:
             symbols = np.full((self.shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
             rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, f"view {number}"))
             places = rng.permutation(len(symbols))
-            for place, (words, box) in zip(places, view, strict=False):
-                for half, text in enumerate((words, box.strip("[]"))):
-                    ids = self.tokenizer.encode(text)[-SYMBOL_TOKENS // 2 :]
-                    end = SYMBOL_TOKENS // 2 * (half + 1)
-                    symbols[place, end - len(ids) : end] = ids
+            for place, text in zip(places, view, strict=False):
+                ids = self.tokenizer.encode(text)[-SYMBOL_TOKENS:]
+                symbols[place, : len(ids)] = ids
             views.append(symbols)
         return views
 

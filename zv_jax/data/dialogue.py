@@ -24,6 +24,7 @@ from zv_jax.errors import DataError
 IGNORE = -100
 IMAGE = "<image>"
 _OBJECT = re.compile(r"<obj_(\d+)>")
+SIDES = ("x1", "y1", "x2", "y2")  # of a box, as `symbolic_views` names them
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,19 @@ def box_text(box: Sequence[float], decimals: int) -> str:
     return "[" + ",".join(f"{value:.{decimals}f}" for value in box) + "]"
 
 
-def symbolic_views(record: Record, decimals: int) -> list[list[tuple[str, str]]]:
-    """Each picture of the record as a list of (words, box), where `meta["views"]` has them.
+def symbolic_views(record: Record, decimals: int) -> list[list[str]]:
+    """Each picture of the record in symbols, where `meta["views"]` has them.
 
-    `[("blue", ""), ("top left dog", "[0.05,0.06,0.29,0.30]"), ...]`: the background, then every
-    object (paper section 3.1, "captions" and "bounding boxes").
+    `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
+    of each object's box (paper section 3.1, "captions" and "bounding boxes").
     """
     return [
-        [(view["background"], "")]
-        + [(label, box_text(box, decimals)) for label, box in view["objects"]]
+        [view["background"]]
+        + [
+            f"{label} {side} {number}"
+            for label, box in view["objects"]
+            for side, number in zip(SIDES, box_text(box, decimals)[1:-1].split(","), strict=True)
+        ]
         for view in record.meta.get("views", ())
     ]
 

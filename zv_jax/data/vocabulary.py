@@ -15,7 +15,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
-_VERSION = 3  # of what `corpus` yields; part of the name a trained tokenizer is kept under
+_VERSION = 4  # of what `corpus` yields; part of the name a trained tokenizer is kept under
 
 
 def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[Tokenizer, Tokenizer]:
@@ -107,7 +107,7 @@ def corpus(source: Source, box_decimals: int) -> Iterator[str]:
             yield dialogue.prompt_text(turn.question)
             yield turn.answer or ""
         for view in dialogue.symbolic_views(record, box_decimals):
-            yield from (words for words, _ in view)
+            yield from view
         yield from record.answers or ()
         yield from record.choices or ()
         yield from (obj.label for obj in record.objects)

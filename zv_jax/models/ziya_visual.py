@@ -122,24 +122,17 @@ class ZiyaVisual(nn.Module):
     def symbol_tokens(self, symbols: Array) -> Array:
         """Pictures in symbols, in the place of visual tokens (the language warm-up only).
 
-        Each symbol is the sum of its tokens' embeddings. Those of its box are turned by their
-        place, so that 0.1,0.2 and 0.2,0.1 differ (as in holographic representations, Plate 1995);
-        the words stay as they are. The language model so learns to read vectors that stand for
-        one object each, which is what the Q-Former can write.
+        Each symbol is the sum of its tokens' embeddings. The language model so learns to read
+        vectors that hold several words each, which is what the Q-Former can write.
 
         Args:
-            symbols: int [B, N, K], the first half words, the second a box; -1 where no token is.
+            symbols: int [B, N, K], K tokens of one symbol in any order; -1 where no token is.
 
         Returns:
             [B, N, D of the LLM]; zeros where a symbol has no token.
         """
-        words = self.llm.embed(jnp.maximum(symbols, 0)) * (symbols >= 0)[..., None]
-        half, width = words.shape[-2] // 2, words.shape[-1]
-        box = (
-            jnp.roll(words[..., half + k, :], (k + 1) * width // (half + 1), -1)
-            for k in range(half)
-        )
-        return words[..., :half, :].sum(-2) + sum(box)
+        words = self.llm.embed(jnp.maximum(symbols, 0))
+        return (words * (symbols >= 0)[..., None]).sum(-2)
 
     def embed(self, input_ids: Array, visual: Array | None) -> Array:
         """Token embeddings [B, T, D]; the k-th placeholder of a row takes its k-th visual token.
