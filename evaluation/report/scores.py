@@ -65,7 +65,14 @@ METRICS: dict[str, Words] = {
     "exact_match": ("answer exactly right", "答案完全一致"),
     "acc@0.5": ("box overlaps the true one by half or more", "预测框与真实框重叠（IoU）≥ 0.5"),
     "accuracy": ("right option", "选项正确"),
+    "exact_match_lenient": (
+        "answer right, other ways of saying the same accepted",
+        "答案一致（接受同义的其他说法）",
+    ),
+    "yes_no_accuracy": ("yes-or-no questions answered right", "是非题答对的比例"),
+    "mean_iou": ("mean overlap (IoU) with the true box", "与真实框的平均重叠（IoU）"),
     "turn_accuracy": ("share of turns answered right", "答对的轮次比例"),
+    "dialogue_accuracy": ("share of dialogues right in every turn", "每一轮都答对的对话比例"),
     "cider-d": ("agreement with the reference wording", "与参考描述的一致程度"),
     "cider_zh_char": (
         "agreement with the reference wording, by character",

@@ -145,14 +145,6 @@ def test_wrong_parameters_are_named(tmp_path, made):
         prepare.open_split(made, "vall")
 
 
-def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("ZV_CACHE", raising=False)
-    assert prepare.cache_root() == tmp_path / "zv_jax"
-    monkeypatch.setenv("ZV_CACHE", str(tmp_path / "z"))
-    assert prepare.cache_root() == tmp_path / "z"
-
-
 def test_anyone_can_load_it_through_tfds(tmp_path):
     config = builder.config_of(builder.Recipe(train=4, val=2, test=3, canvas=64))
     source = tfds.data_source(

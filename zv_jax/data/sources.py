@@ -180,7 +180,7 @@ class OpenMojiSource(Source):
         folder = path or prepare.prepare()
         self._scenes = prepare.open_split(folder, split)
         # Straight to the stored lines: `scenes[i]` would decode each picture and parse each record.
-        rows = (self._scenes._row(i) for i in range(len(self._scenes)))
+        rows = (self._scenes.row(i) for i in range(len(self._scenes)))
         self._lines = [line for row in rows for line in bytes(row["records"]).splitlines()]
         super().__init__("zv_openmoji", path, split, "zv_openmoji", iter(self._lines))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from zv_jax.data.sources import Source, open_source
 from zv_jax.data.templates import templates
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError
+from zv_jax.runtime import cache_dir
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
 _VERSION = 4  # of what `corpus` yields; part of the name a trained tokenizer is kept under
@@ -66,19 +66,12 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
     return own, other
 
 
-def cache_root() -> Path:
-    """Where trained tokenizers are kept: in `$ZV_CACHE`, else in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    root = os.environ.get("ZV_CACHE") or str(Path(base) / "zv_jax")
-    return Path(root).expanduser() / "tokenizers"
-
-
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
     chosen = sorted({(s.name, s.path, s.split) for s in config.data.sources})
     sources = [open_source(*key) for key in chosen]
     about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
-    folder = Path(cache or cache_root()) / name
+    folder = Path(cache or cache_dir() / "tokenizers") / name
     if (folder / tokenizers.KINDS["sentencepiece"]).is_file():
         return tokenizers.load(folder)
     texts = (t for source in sources for t in corpus(source, config.data.box_decimals))

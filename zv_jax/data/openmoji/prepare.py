@@ -28,21 +28,14 @@ from zv_jax.data.openmoji.builder import Recipe
 from zv_jax.data.openmoji.peek import peek
 from zv_jax.data.openmoji.source import SceneSource, open_split
 from zv_jax.errors import DataError, nearest
+from zv_jax.runtime import cache_dir
 
-__all__ = ["Recipe", "SceneSource", "cache_root", "open_split", "peek", "prepare"]
+__all__ = ["Recipe", "SceneSource", "open_split", "peek", "prepare"]
 
 _log = logging.getLogger(__name__)
 _INCOMPLETE = ".incomplete-"
 _ROW_TEXT_BYTES = 20_000  # generous size of a scene's records as JSON lines
 _PIXEL_BYTES = 0.5  # generous size of a PNG pixel of these flat pictures
-
-
-def cache_root() -> Path:
-    """``$ZV_CACHE``, else ``$XDG_CACHE_HOME/zv_jax``, else ``~/.cache/zv_jax``."""
-    if os.environ.get("ZV_CACHE"):
-        return Path(os.environ["ZV_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "zv_jax"
 
 
 def prepare(
@@ -58,7 +51,7 @@ def prepare(
     """Makes the OpenMoji scenes, or finds them if the same ones are already there and intact.
 
     Args:
-      data_dir: where to put them, also usable as ``data_dir`` of TFDS; `cache_root` by default.
+      data_dir: where to put them, also usable as ``data_dir`` of TFDS; the user's cache by default.
       concepts: ``"everyday"`` or ``"all"``.
       seed: of the sampling and the wording.
       train: scenes in the split; like ``val`` and ``test`` by default that of the standard recipe
@@ -74,7 +67,7 @@ def prepare(
       EnvironmentProblem: a package for drawing is missing.
     """
     recipe = _recipe(concepts, seed, train, val, test, canvas)
-    root = Path(data_dir).expanduser() if data_dir else cache_root()
+    root = Path(data_dir).expanduser() if data_dir else cache_dir()
     final = root / builder_lib.ZvOpenmoji.name / recipe.name / str(builder_lib.ZvOpenmoji.VERSION)
     if final.exists():
         why = manifest.problem(final, recipe)

@@ -48,7 +48,8 @@ class SceneSource:
     def __len__(self) -> int:
         return len(self._open())
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def row(self, index: int) -> dict[str, Any]:
+        """The stored example, nothing decoded; IndexError outside the split."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside {self!r} of {len(self)} scenes")
         return self._open()[index % len(self)]
@@ -62,7 +63,7 @@ class SceneSource:
             ) from error
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self._row(int(index))
+        row = self.row(int(index))
         name = bytes(row["id"]).decode()
         lines = bytes(row["records"]).decode().splitlines()
         return {
@@ -92,7 +93,7 @@ class SceneSource:
                 where=repr(source),
                 expected=f"an index below {len(source)}",
             )
-        return self._decode(source._row(index)["image"], shard_key)
+        return self._decode(source.row(index)["image"], shard_key)
 
 
 def open_split(path: str | os.PathLike, split: str) -> SceneSource:
