@@ -3,10 +3,11 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
-from zv_jax.models.llama import copying_output, init_cache, rope_tables, rotate
+from zv_jax.models.llama import copying_output, init_cache, rope_tables, rotate, warm_up_start
 from zv_jax.models.presets import LlamaConfig
 
 IDS = jnp.array([[5, 9, 17, 33, 65, 2], [7, 7, 8, 100, 1, 3]])
@@ -123,6 +124,15 @@ def test_softmax_is_float32_under_bfloat16(rng):
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=2e-5)
     assert attend(q, k, k).dtype == jnp.bfloat16
+
+
+def test_a_warm_up_starts_with_large_words_and_copying_heads(tiny_base):
+    llm = flatten_dict(tiny_base.variables["params"]["llm"], sep="/")
+    start = warm_up_start(llm, tiny_base.model.cfg.llm)
+    changed = {path for path in llm if not np.array_equal(llm[path], start[path])}
+    assert changed == {"embed/embedding", "layers/attn/o/kernel"}
+    assert {p: x.shape for p, x in start.items()} == {p: x.shape for p, x in llm.items()}
+    np.testing.assert_allclose(start["embed/embedding"], 16 * llm["embed/embedding"], rtol=1e-6)
 
 
 def test_copying_output_returns_what_a_head_attends_to(rng):

@@ -11,12 +11,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 
 from zv_jax.config import Config
-from zv_jax.models.llama import copying_output
+from zv_jax.models.llama import warm_up_start
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.sharding import leaf_shardings, unboxed
 from zv_jax.training.stages import Stage, initialise_all, split, stage_model
 
 Flat = dict[str, jax.Array]
+LLM = "params/llm/"
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,9 @@ def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dic
         boxed = model.init(key, example_batch(config), stage, method=initialise_all)
         flat = flatten_dict(unboxed(boxed), sep="/")
         if stage.batch == "text":  # the only stage that trains a language model from nothing
-            attention = "params/llm/layers/attn"
-            flat[f"{attention}/o/kernel"] = copying_output(
-                flat[f"{attention}/v/kernel"], config.model.llm
-            )
+            llm = {path.removeprefix(LLM): leaf for path, leaf in flat.items() if LLM in path}
+            changed = warm_up_start(llm, config.model.llm)
+            flat |= {LLM + path: leaf for path, leaf in changed.items()}
         return flat
 
     return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed)), shardings
