@@ -82,7 +82,7 @@ def _language() -> ml_collections.ConfigDict:
         "language",
         # Looking things up in a picture is learnt last, so it is asked for more often.
         data=_data(
-            sources=(_source(), _source("vqa", weight=1.0), _source("ref_ground", weight=0.4))
+            sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
         train=_train(800, 16),

@@ -128,7 +128,10 @@ class Assembler:
         turns = list(self._exchanges(record, epoch))
         if views:
             # One view serves many questions: fill the row with others about the same picture.
-            for other in self._companions(number, index, record):
+            others = list(self._companions(number, index, record))
+            # In any order, or the first of a picture's questions would fill few rows but their own.
+            rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, "companions"))
+            for other in (others[i] for i in rng.permutation(len(others))):
                 turns += (replace(turn, images=()) for turn in self._exchanges(other, epoch))
         row = dialogue_lib.dialogue_row(
             turns,
@@ -144,8 +147,7 @@ class Assembler:
         return row, [views[i] for i in row.images]
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
-        """Records of the mixture beside `index` about the same one picture, in the same language:
-        those after it, then those before it."""
+        """Records of the mixture beside `index` about the same one picture, in the same language."""
         if len(record.images) != 1:
             return
         source, drawn = self.sources[number], self.drawn[number]
