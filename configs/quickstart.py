@@ -12,7 +12,7 @@ or all of it with evaluation and report: `make quickstart`. Hardware: 2 CPU core
 Time and scores: runs/quickstart/times.jsonl, results.json and report.html of your own run.
 
 What differs from the full-size recipes: the models are small, no pre-trained weights exist for
-them, so `language` teaches the small LLaMA to speak on the sentences alone, and stage 0 trains
+them, so `language` teaches the small LLaMA to speak and to read symbols, and stage 0 trains
 the ViT together with the Q-Former. Both are frozen from stage 1 on, as in the paper.
 
 In another place: --config.init_from=OTHER/language,OTHER/stage0
@@ -85,7 +85,7 @@ def _language() -> ml_collections.ConfigDict:
             sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(800, 16),
+        train=_train(1200, 16),
     )
 
 
@@ -96,7 +96,7 @@ def _stage0() -> ml_collections.ConfigDict:
         data=_data("caption"),
         train_vision=True,
         optimizer=_optimizer(2e-3, 20),
-        train=_train(200, 128),
+        train=_train(170, 128),
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from zv_jax.config import recipe, validate
-from zv_jax.data import pipeline, vocabulary
+from zv_jax.data import dialogue, pipeline, vocabulary
 from zv_jax.data.openmoji import prepare
 from zv_jax.data.sources import open_source
 
@@ -21,14 +21,13 @@ def test_its_records_are_those_of_the_scenes(folder):
     assert source.picture(everything[0].images[0]).size == (48, 48)
 
 
-@pytest.mark.parametrize("variant", ["base", "chat"])
-@pytest.mark.parametrize("stage", ["language", "stage0", "stage1", "stage2"])
-def test_every_record_becomes_a_row(folder, tmp_path_factory, stage, variant):
+def setting(folder, tmp_path_factory, stage, variant="base", max_length=256, **source):
+    """The quickstart's model over all records of the scenes, and its tokenizers."""
     data = {
-        "sources": ({"name": "zv_openmoji", "path": folder},),
+        "sources": ({"name": "zv_openmoji", "path": folder, **source},),
         "max_images": 2,
         "box_decimals": 2,
-        "max_length": 256,
+        "max_length": max_length,
     }
     config = validate(
         recipe(
@@ -38,7 +37,13 @@ def test_every_record_becomes_a_row(folder, tmp_path_factory, stage, variant):
             train={"batch_size": 16},
         )
     )
-    words = vocabulary.load_tokenizers(config, tmp_path_factory.getbasetemp() / "words")
+    return config, vocabulary.load_tokenizers(config, tmp_path_factory.getbasetemp() / "words")
+
+
+@pytest.mark.parametrize("variant", ["base", "chat"])
+@pytest.mark.parametrize("stage", ["language", "stage0", "stage1", "stage2"])
+def test_every_record_becomes_a_row(folder, tmp_path_factory, stage, variant):
+    config, words = setting(folder, tmp_path_factory, stage, variant)
     stream = pipeline.make_pipeline(config, tokenizers=words)
     seen = set()
     for _ in range(-(-pipeline.samples_per_epoch(config)[0] // 16)):
@@ -48,3 +53,42 @@ def test_every_record_becomes_a_row(folder, tmp_path_factory, stage, variant):
             assert not (batch[name] == words[0].unk_id).any()
     stream.close()
     assert seen == set(range(pipeline.samples_per_epoch(config)[0]))
+
+
+def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
+    """One symbol for the background and one for each side of each box, at places drawn anew."""
+    scenes = prepare.open_split(folder, "train")
+    true = {
+        (row.lang, frozenset(text.replace(" ", "") for text in view))
+        for i in range(len(scenes))
+        for row in scenes[i]["records"]
+        for view in dialogue.symbolic_views(row, 2)
+    }
+    assert any("topleft" in text for _, view in true for text in view)
+    config, words = setting(folder, tmp_path_factory, "language")
+    stream = pipeline.make_pipeline(config, tokenizers=words)
+    places = set()
+    for rows in (next(stream)["symbols"], next(stream)["symbols"]):
+        for row in rows.reshape(-1, config.model.qformer.num_queries, pipeline.SYMBOL_TOKENS):
+            texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in row]
+            shown = frozenset(text.replace(" ", "") for text in texts if text)
+            assert not shown or any(shown == view for _, view in true), shown
+            places.add(tuple(bool(text) for text in texts))
+    stream.close()
+    assert len(places) > 10
+
+
+def test_rows_of_the_warm_up_ask_a_picture_s_questions_in_any_order(folder, tmp_path_factory):
+    """Each kind of question is asked about as often as the others, wherever it stands."""
+    config, words = setting(
+        folder, tmp_path_factory, "language", max_length=96, tasks=("vqa",), langs=("en",)
+    )
+    stream = pipeline.make_pipeline(config, tokenizers=words)
+    text = " ".join(
+        words[0].decode([int(i) for i in row if i < words[0].vocab_size])
+        for _ in range(12)
+        for row in next(stream)["input_ids"]
+    )
+    stream.close()
+    where, background = text.count("where is") + text.count("in which"), text.count("background")
+    assert where > 0.6 * background > 20

@@ -147,7 +147,7 @@ class Assembler:
         return row, [views[i] for i in row.images]
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
-        """Records of the mixture beside `index` about the same one picture, in the same language."""
+        """Records of the mixture about the same one picture, in the same language."""
         if len(record.images) != 1:
             return
         source, drawn = self.sources[number], self.drawn[number]
