@@ -65,6 +65,13 @@ def use_plain_matmul() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {_YNN_FUSION}=".strip()
 
 
+def quiet_compiler() -> None:
+    """Silences XLA's log, which tells of its own slow passes as if they were errors of the user's.
+    What fails is still raised as an exception. A level that the user set stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def use_compilation_cache() -> None:
     """Lets a later process reuse compiled programs. Settings the user made are left alone."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
@@ -76,4 +83,5 @@ def prepare() -> None:
     if backend_is_cpu():
         keep_freed_memory()
         use_plain_matmul()
+        quiet_compiler()
     use_compilation_cache()
