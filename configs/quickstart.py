@@ -85,7 +85,7 @@ def _language() -> ml_collections.ConfigDict:
             sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(1200, 16),
+        train=_train(800, 16),
     )
 
 
@@ -96,7 +96,7 @@ def _stage0() -> ml_collections.ConfigDict:
         data=_data("caption"),
         train_vision=True,
         optimizer=_optimizer(2e-3, 20),
-        train=_train(170, 128),
+        train=_train(190, 128),
     )
 
 
@@ -108,7 +108,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
         "stage1",
         data=_data(*MULTI_TASK, max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
-        train=_train(150 if base else 250, 64),
+        train=_train(250 if base else 500, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
     )
 
@@ -120,7 +120,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(max_images=2),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(250 if variant == "base" else 350, 64),
+        train=_train(350 if variant == "base" else 600, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 
