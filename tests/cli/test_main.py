@@ -1,5 +1,6 @@
 """The dispatcher: help, unknown commands and flags, exit codes."""
 
+import signal
 import subprocess
 import sys
 
@@ -146,9 +147,11 @@ def test_interrupt_of_a_real_process(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.strip() == "zv: interrupted; the same command continues"
