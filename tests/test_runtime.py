@@ -1,5 +1,6 @@
 """Settings of the process before jax is imported."""
 
+import os
 import platform
 
 import pytest
@@ -69,6 +70,15 @@ def test_settings_of_the_user_win(fresh_python, tmp_path):
     own = str(tmp_path / "own")
     done = fresh_python("-c", CODE, JAX_COMPILATION_CACHE_DIR=own)
     assert done.stdout.split()[-1] == own, done.stderr
+
+
+def test_the_compiler_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    runtime.quiet_compiler()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    runtime.quiet_compiler()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 
 def test_several_cpu_devices_in_a_fresh_process(fresh_python):

@@ -100,18 +100,14 @@ def lines(
     def y_of(y: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - y / y_ticks[-1])
 
+    def level(y: float, cls: str) -> Html:
+        height = f"{y_of(y):.1f}"
+        ends = {"x1": f"{LEFT:g}", "x2": f"{width - RIGHT:g}", "y1": height, "y2": height}
+        return tag("line", **ends, cls=cls)
+
     parts = []
     for y in y_ticks:
-        parts.append(
-            tag(
-                "line",
-                x1=f"{LEFT:g}",
-                x2=f"{width - RIGHT:g}",
-                y1=f"{y_of(y):.1f}",
-                y2=f"{y_of(y):.1f}",
-                cls="grid" if y else "axis",
-            )
-        )
+        parts.append(level(y, "grid" if y else "axis"))
         parts.append(
             tag("text", _mark(y), x=f"{LEFT - 6:g}", y=f"{y_of(y) + 3.5:.1f}", text_anchor="end")
         )
@@ -124,16 +120,7 @@ def lines(
         parts.append(tag("path", d=_path(curve.points, x_of, y_of), cls=f"raw {curve.cls}"))
     if reference:
         height, text = reference
-        parts.append(
-            tag(
-                "line",
-                x1=f"{LEFT:g}",
-                x2=f"{width - RIGHT:g}",
-                y1=f"{y_of(height):.1f}",
-                y2=f"{y_of(height):.1f}",
-                cls="reference",
-            )
-        )
+        parts.append(level(height, "reference"))
         parts.append(
             tag(
                 "text",

@@ -64,18 +64,21 @@ def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
         for row in scenes[i]["records"]
         for view in dialogue.symbolic_views(row, 2)
     }
-    assert any("topleft" in text for _, view in true for text in view)
+    for place in ("topleft", "左上角"):
+        assert any(text.startswith(place) and "x1" in text for _, view in true for text in view)
     config, words = setting(folder, tmp_path_factory, "language")
     stream = pipeline.make_pipeline(config, tokenizers=words)
-    places = set()
+    places, langs = set(), set()
     for rows in (next(stream)["symbols"], next(stream)["symbols"]):
         for row in rows.reshape(-1, config.model.qformer.num_queries, pipeline.SYMBOL_TOKENS):
             texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in row]
             shown = frozenset(text.replace(" ", "") for text in texts if text)
-            assert not shown or any(shown == view for _, view in true), shown
+            found = {lang for lang, view in true if view == shown}
+            assert found or not shown, shown
+            langs |= found
             places.add(tuple(bool(text) for text in texts))
     stream.close()
-    assert len(places) > 10
+    assert len(places) > 10 and langs == {"en", "zh"}
 
 
 def test_rows_of_the_warm_up_ask_a_picture_s_questions_in_any_order(folder, tmp_path_factory):

@@ -70,9 +70,9 @@ def symbolic_views(record: Record, decimals: int) -> list[list[str]]:
     return [
         [view["background"]]
         + [
-            f"{label} {side} {number}"
+            f"{label} {side} {value:.{decimals}f}"
             for label, box in view["objects"]
-            for side, number in zip(SIDES, box_text(box, decimals)[1:-1].split(","), strict=True)
+            for side, value in zip(SIDES, box, strict=True)
         ]
         for view in record.meta.get("views", ())
     ]

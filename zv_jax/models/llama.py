@@ -14,7 +14,7 @@ from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, stacked
 from zv_jax.models.presets import LlamaConfig, LoraConfig
 
 Cache = tuple[Array, Array]  # keys and values, each [L, B, S, G, K]
-EMBEDDING_SCALE = 16.0  # of a warm-up; measured on the quickstart: 1, 4, 16 and 40 were tried
+EMBEDDING_SCALE = 16.0  # of a warm-up; 1, 4, 16 and 40 were compared on the quickstart
 
 
 def init_cache(cfg: LlamaConfig, batch: int, length: int, dtype: jnp.dtype) -> Cache:
@@ -26,9 +26,15 @@ def init_cache(cfg: LlamaConfig, batch: int, length: int, dtype: jnp.dtype) -> C
 def warm_up_start(leaves: dict[str, Array], cfg: LlamaConfig) -> dict[str, Array]:
     """Random leaves, by path below the LLM, changed so that little training goes a long way.
 
-    Word embeddings are made as large as what attention adds to them; at the usual 0.02 a token is
-    drowned by its context before the second layer, and comparing words is learnt late (Takase et
-    al. 2023 scale them for another reason). Heads start by copying: `copying_output`.
+    Word embeddings start larger than the usual 0.02, at which a token is small beside what the
+    first layer adds to it (Takase et al. 2023 scale them too, for stability). Heads start by
+    copying: `copying_output`.
+
+    Args:
+        leaves: among others `embed/embedding` [V, D] and the kernels of `layers/attn`.
+
+    Returns:
+        the same leaves, shapes and dtypes; only the table and the output kernels differ.
     """
     table, value, output = "embed/embedding", "layers/attn/v/kernel", "layers/attn/o/kernel"
     return {

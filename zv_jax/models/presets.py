@@ -160,7 +160,7 @@ _SMALL = dict(
 _QUICKSTART = dict(
     vision=VisionConfig(image_size=72, patch_size=12, width=192, layers=4, heads=4, mlp_width=384),
     qformer=QFormerConfig(
-        num_queries=18,
+        num_queries=18,  # the warm-up shows 17 symbols: a background, four boxes of four sides
         width=192,
         layers=2,
         heads=4,

@@ -74,7 +74,9 @@ def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dic
         boxed = model.init(key, example_batch(config), stage, method=initialise_all)
         flat = flatten_dict(unboxed(boxed), sep="/")
         if stage.batch == "text":  # the only stage that trains a language model from nothing
-            llm = {path.removeprefix(LLM): leaf for path, leaf in flat.items() if LLM in path}
+            llm = {
+                path.removeprefix(LLM): leaf for path, leaf in flat.items() if path.startswith(LLM)
+            }
             changed = warm_up_start(llm, config.model.llm)
             flat |= {LLM + path: leaf for path, leaf in changed.items()}
         return flat
