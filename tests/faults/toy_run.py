@@ -138,7 +138,7 @@ def ids(workdir: Path) -> dict[int, list[int]]:
 def losses(workdir: Path) -> list[dict]:
     """Rows of the metrics without what depends on the clock."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    timed = ("seconds", "samples_per_second")
+    timed = ("seconds", "samples_per_second", "rss_bytes")
     return [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
 
 
