@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 
 from zv_jax.config import Config, MeshConfig, recipe, validate
 from zv_jax.data.assemble import EMPTY, SYMBOL_TOKENS
-from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
-from zv_jax.training.loop import on_mesh
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh, unboxed
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import Variables, abstract_variables, divide, place

@@ -9,8 +9,7 @@ import synthetic
 from synthetic import batch, on_devices, start, tiny
 
 from zv_jax.config import MeshConfig
-from zv_jax.sharding import make_mesh
-from zv_jax.training.loop import on_mesh
+from zv_jax.sharding import make_mesh, on_mesh
 from zv_jax.training.stages import stage_of
 
 CASES = [
