@@ -163,7 +163,9 @@ class Embed(nn.Module):
 
     def __call__(self, ids: Array) -> Array:
         """ids int [...] -> [..., width]."""
-        return jnp.take(self.embedding, ids, axis=0).astype(self.dtype)
+        # Gathered whole: looked up by shards of D, rows would have to change devices afterwards.
+        table = constrain(self.embedding, None, None)
+        return jnp.take(table, ids, axis=0).astype(self.dtype)
 
     def attend(self, x: Array) -> Array:
         """x [..., width] -> float32 logits [..., rows]."""

@@ -237,6 +237,8 @@ class QFormer(nn.Module):
         return queries, text
 
     def _embed(self, x: Array) -> Array:
+        # Rows stay where they are; a table split along D would spread them by column.
+        x = constrain(x, "batch", "length", "act_embed")
         return self.dropout(self.ln(x), deterministic=self.deterministic)
 
     def text_logits(self, hidden: Array) -> Array:

@@ -15,6 +15,7 @@ from zv_jax.config import Config
 from zv_jax.models.llama import warm_up_start
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.sharding import leaf_shardings, unboxed
+from zv_jax.training.frozen import SCALE
 from zv_jax.training.stages import Stage, initialise_all, split, stage_model
 
 Flat = dict[str, jax.Array]
@@ -99,7 +100,7 @@ def divide(flat: Flat, stage: Stage, config: Config) -> Variables:
     held: Flat = {}
     for path in frozen:
         if config.train.frozen_dtype == "int8" and re.fullmatch(QUANTISED, path):
-            held[path], held[f"{path}_scale"] = quantise(flat[path])
+            held[path], held[path + SCALE] = quantise(flat[path])
         else:
             held[path] = flat[path].astype(dtype)
     return Variables({path: flat[path] for path in trainable}, held)
