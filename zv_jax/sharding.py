@@ -57,25 +57,35 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
             divide `data` or are not those of the devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = [config.data, config.fsdp, config.tensor]
-    fixed = int(np.prod([s for s in sizes if s > 0]))
-    if sizes.count(-1) == 1 and len(devices) % fixed == 0:
-        sizes[sizes.index(-1)] = len(devices) // fixed
-    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
-        raise ConfigError(
-            f"a mesh of data={config.data} x fsdp={config.fsdp} x tensor={config.tensor}",
-            where="mesh",
-            expected=f"a product of {len(devices)}, the number of devices",
-            fix="set one of the axes to -1 to fill it",
-        )
+    sizes = mesh_sizes(config, len(devices))
     # linen needs Auto axes: constraints become assertions on Explicit ones.
     types = (AxisType.Auto,) * len(AXES)
     if config.slices == 1:
-        return jax.make_mesh(tuple(sizes), AXES, devices=devices, axis_types=types)
+        return jax.make_mesh(sizes, AXES, devices=devices, axis_types=types)
     return Mesh(_sliced(sizes, config.slices, devices), AXES, axis_types=types)
 
 
-def _sliced(sizes: list[int], slices: int, devices: list) -> np.ndarray:
+def mesh_sizes(config: MeshConfig, devices: int) -> tuple[int, int, int]:
+    """Sizes of data, fsdp and tensor on so many devices.
+
+    Raises:
+        ConfigError: they do not multiply to the number of devices.
+    """
+    sizes = [config.data, config.fsdp, config.tensor]
+    fixed = int(np.prod([s for s in sizes if s > 0]))
+    if sizes.count(-1) == 1 and devices % fixed == 0:
+        sizes[sizes.index(-1)] = devices // fixed
+    if min(sizes) < 1 or int(np.prod(sizes)) != devices:
+        raise ConfigError(
+            f"a mesh of data={config.data} x fsdp={config.fsdp} x tensor={config.tensor}",
+            where="mesh",
+            expected=f"a product of {devices}, the number of devices",
+            fix="set one of the axes to -1 to fill it",
+        )
+    return tuple(sizes)
+
+
+def _sliced(sizes: tuple[int, ...], slices: int, devices: list) -> np.ndarray:
     found = len({getattr(device, "slice_index", None) for device in devices})
     # Devices that know no slices (CPU, GPU) are taken in order, process by process.
     if sizes[0] % slices or (hasattr(devices[0], "slice_index") and found != slices):
