@@ -25,6 +25,7 @@ RUNTIME = [
     "pyyaml>=6.0",
     "resvg-py>=0.5",
     "sentencepiece>=0.2",
+    "tensorboardx>=2.6",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]

@@ -1,9 +1,9 @@
 """The input pipeline: a configuration to an endless stream of numpy batches.
 
-Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> stride by process -> batch. The
-global batch at step n is a pure function of (sources, weights, seed, n): the number of processes
-and of workers changes neither its rows nor their order within a process, and starting at a step
-costs no more than starting at 0.
+Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> rows of this process -> batch.
+The global batch at step n is a pure function of (sources, weights, seed, n): processes share out
+its rows, and neither their number nor that of workers changes a row or its place. Starting at a
+step costs no more than starting at 0.
 """
 
 from __future__ import annotations
@@ -67,6 +67,23 @@ class _Safely:
             )
 
 
+class _Rows(grain.MapDataset):
+    """The chosen rows of each `size` elements; the others are not even looked up."""
+
+    def __init__(self, stream: grain.MapDataset, rows: Sequence[int], size: int):
+        super().__init__(stream)
+        self.rows, self.size = rows, size
+
+    def __len__(self) -> int:
+        return len(self._parent) // self.size * len(self.rows)
+
+    def __getitem__(self, place: int | slice) -> Pick | grain.MapDataset:
+        if isinstance(place, slice):
+            return self.slice(place)
+        step, row = divmod(place, len(self.rows))
+        return self._parent[step * self.size + self.rows[row]]
+
+
 class Batches(Iterator[Batch]):
     """An endless iterator of batches; `step` is the number of the next one.
 
@@ -98,8 +115,7 @@ class Batches(Iterator[Batch]):
 def make_pipeline(
     config: Config,
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     start_step: int = 0,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
 ) -> Batches:
@@ -107,26 +123,20 @@ def make_pipeline(
 
     Args:
       config: `stage`, `data`, `train.batch_size` (global) and the sizes of `model` are read.
-      process_index, process_count: this process gets every `process_count`-th row.
+      rows: which rows of each global batch this process makes, in this order; by default all.
       tokenizers: of the LLM and the Q-Former; `load_tokenizers(config)` by default.
 
     Returns:
-      Batches of `train.batch_size // process_count` rows with the arrays of `abstract_batch`.
+      Batches of `len(rows)` rows with the arrays of `abstract_batch`.
       `index` numbers the sample among all samples of all sources; `image_ids` are equal for the
       same picture.
 
     Raises:
-      ConfigError: no sample is left, the batch does not divide, or a vocabulary does not fit.
+      ConfigError: no sample is left, or a vocabulary does not fit.
       DataError: a source cannot be read.
     """
     size = config.train.batch_size
-    if size % process_count:
-        raise ConfigError(
-            f"a batch of {size} rows for {process_count} processes",
-            where="train.batch_size",
-            expected=f"a multiple of {process_count}",
-            fix=f"set --config.train.batch_size={size + -size % process_count}",
-        )
+    rows = range(size) if rows is None else rows
     chosen, sources, tables = _samples(config)
     own, other = tokenizers or load_tokenizers(config)
     assembler = Assembler(_shape(config), sources, tables, own, other, config.data.cache_images)
@@ -134,8 +144,8 @@ def make_pipeline(
     stream = mixing.mixture(
         names, [len(table) for table in tables], [s.weight for s in chosen], config.seed
     )
-    batches = stream[process_index::process_count].batch(
-        size // process_count, drop_remainder=True, batch_fn=_Safely(assembler)
+    batches = _Rows(stream, rows, size).batch(
+        len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
     )
     return Batches(iter(_read_ahead(batches[start_step:], config.data.workers)), start_step)
 
@@ -239,10 +249,10 @@ def pipeline_fingerprint(
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpec]:
-    """Shapes and dtypes of one process's batch; reads no data."""
+def abstract_batch(config: Config) -> dict[str, ArraySpec]:
+    """Shapes and dtypes of the global batch; reads no data."""
     data, size = config.data, config.model.vision.image_size
-    rows = config.train.batch_size // process_count
+    rows = config.train.batch_size
     whole, flag = np.dtype(np.int32), np.dtype(np.bool_)
 
     def spec(dtype: np.dtype, *shape: int) -> ArraySpec:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import jax
@@ -18,15 +19,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import Config, to_dict
 from zv_jax.data.pipeline import make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
+from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, DataError
-from zv_jax.sharding import batch_sharding, check_heads, make_mesh, on_mesh, row_ways
+from zv_jax.sharding import batch_sharding, check_heads, local_rows, make_mesh, on_mesh, row_ways
 from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stages import stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
+from zv_jax.training.throughput import Throughput
 
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
@@ -38,6 +42,7 @@ def run(config: Config, workdir: Path) -> None:
         ConfigError, DataError, CheckpointError: each names the field, the file or the leaf.
     """
     workdir = Path(workdir)
+    check_same(to_dict(config), str(workdir))
     log = MetricLog(workdir, config.train.steps, enabled=jax.process_index() == 0)
     if finished_at(workdir) >= config.train.steps:
         log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
@@ -45,11 +50,13 @@ def run(config: Config, workdir: Path) -> None:
     mesh = make_mesh(config.mesh)
     check_heads(config.model, mesh)
     check_batch(config, mesh)
-    with Checkpointer(workdir, config.checkpoint) as checkpoints, on_mesh(mesh):
-        try:
-            Run(config, workdir, mesh, checkpoints, log).train(checkpoints.latest_step())
-        finally:
-            log.close()
+    with (
+        log_to_file(workdir),
+        Checkpointer(workdir, config.checkpoint) as checkpoints,
+        on_mesh(mesh),
+        closing(log),
+    ):
+        Run(config, workdir, mesh, checkpoints, log).train(checkpoints.latest_step())
 
 
 def finished_at(workdir: Path) -> int:
@@ -108,6 +115,7 @@ class Run:
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
+        self.throughput = Throughput(config, workdir)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
 
     def train(self, done: int | None) -> None:
@@ -118,17 +126,22 @@ class Run:
         first = int(state["step"])  # not `done`: a damaged latest step falls back to the one before
         log.start(first)
         log.event("restore" if done is not None else "start", devices=jax.device_count())
+        log.say(self.throughput.formula())
+        self.throughput.start(first)
         batches = make_pipeline(
             config,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            rows=local_rows(self.mesh, config.train.batch_size),
             start_step=first,
             tokenizers=self.tokenizers,
         )
         try:
             for step in range(first, config.train.steps):
-                batch = self._to_devices(next(batches))
-                state, metrics = step_fn(state, variables.frozen, batch)
+                with self.throughput.waiting():
+                    batch = next(batches)
+                batch = self._to_devices(batch)
+                compiling = step == first
+                with heartbeat("compiling the step", log.say) if compiling else nullcontext():
+                    state, metrics = step_fn(state, variables.frozen, batch)
                 log.advance(config.train.batch_size)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
                     self._log(step + 1, metrics)
@@ -209,7 +222,9 @@ class Run:
             self.log.event("save", checkpoint=step)
 
     def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        row = self.last = self.log.log(jax.device_get(metrics))
+        metrics = jax.device_get(metrics)  # waits for the step
+        row = self.last = self.log.log({**metrics, **self.throughput.fields(step)})
+        journal.info("step %d: loss %.6g, %.3f s", step, row["loss"], row["step_seconds"])
         if not np.isfinite(row["loss"]):
             raise DataError(
                 "the loss is not a finite number",

@@ -1,4 +1,4 @@
-"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, a progress bar, its memory."""
+"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from zv_jax.errors import CheckpointError
@@ -101,7 +102,8 @@ class MetricLog:
     `metrics.jsonl` has one object for each logged step: the step, the metrics given, `seconds` of
     training up to here (earlier parts of a resumed run included) and `samples_per_second` since
     the line before. `events.jsonl` has one object for each thing that happened: `time` (seconds
-    since 1970), `kind`, and whatever else was given; a resume never shortens it.
+    since 1970), `kind`, and whatever else was given; a resume never shortens it. `tensorboard/`
+    has the metrics once more, for TensorBoard.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class MetricLog:
         self._every = every_seconds
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
+        self._board: SummaryWriter | None = None
         self._step = self._first = 0
         self._before = 0.0
         self._samples = self._samples_logged = 0
@@ -179,10 +182,19 @@ class MetricLog:
         self._loss = row.get("loss", self._loss)
         if self._enabled:
             _append(self._metrics, row)
+            self._to_tensorboard(row)
             if self._bar is not None:
                 shown = {"loss": f"{self._loss:.4g}", "samples/s": row["samples_per_second"]}
                 self._bar.set_postfix(shown)
         return row
+
+    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        if self._board is None:
+            folder = self._metrics.parent / "tensorboard"
+            self._board = SummaryWriter(str(folder), purge_step=self._first + 1)
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, row["step"])
 
     def event(self, kind: str, **fields: Any) -> None:
         """Appends `{"time", "kind", "step", ...}` to `events.jsonl`."""
@@ -192,14 +204,19 @@ class MetricLog:
             _append(self._events, {**row, **fields})
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar."""
+        """Prints a line above the bar; an empty one not at all."""
+        if not text:
+            return
         if self._enabled and self._bar is not None:
             self._bar.write(text, file=self._stream)
         elif self._enabled:
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Ends the bar. Calling it twice is harmless."""
+        """Ends the bar and the TensorBoard file. Calling it twice is harmless."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
         if self._bar is not None:
             self._bar.close()
             self._bar = None
