@@ -25,7 +25,7 @@ from zv_jax.models.presets import ModelConfig
 class StageConfig:
     """Which stage of the paper runs; what that trains and feeds is in `training/stages.py`."""
 
-    name: str = "stage0"  # language | stage0 | stage1 | stage2
+    name: str = "stage0"  # language | vision | stage0 | stage1 | stage2
     variant: str = "chat"  # base | chat
     train_vision: bool = False  # stage 0 only: train the ViT too (it has no pre-trained weights)
     label_smoothing: float = 0.1
@@ -141,7 +141,7 @@ class Config:
 
 
 CHOICES = {
-    "stage.name": ("language", "stage0", "stage1", "stage2"),
+    "stage.name": ("language", "vision", "stage0", "stage1", "stage2"),
     "stage.variant": ("base", "chat"),
     "stage.itm_negatives": ("hard", "random"),
     "stage.itm_pairs": ("both", "single"),

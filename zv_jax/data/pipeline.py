@@ -30,7 +30,7 @@ from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
-_VERSION = 5  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +205,7 @@ def _shape(config: Config) -> Shape:
         stage=config.stage.name,
         seed=config.seed,
         image_size=model.vision.image_size,
+        patch_size=model.vision.patch_size,
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_text=data.max_text,
@@ -255,6 +256,12 @@ def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpe
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
             "image_ids": spec(whole),
+        } | index
+    if config.stage.name == "vision":
+        patches = (size // config.model.vision.patch_size) ** 2
+        return {
+            "images": spec(np.dtype(np.float32), size, size, 3),
+            "symbols": spec(whole, 4 * patches, SYMBOL_TOKENS),
         } | index
     text = {
         "input_ids": spec(whole, data.max_length),

@@ -3,6 +3,7 @@
 | stage    | variant | trains                                               | loss            |
 |----------|---------|------------------------------------------------------|-----------------|
 | language | both    | the LLM (only where no pre-trained one is at hand)   | LM on text      |
+| vision   | both    | the ViT and ln_vision (likewise)                     | squared error   |
 | stage0   | both    | queries, Q-Former, heads, ln_vision (ViT on request) | ITC + ITM + ITG |
 | stage1   | Base    | projector                                            | LM on answers   |
 | stage1   | Chat    | Q-Former, ln_vision, projector                       | LM on answers   |
@@ -28,7 +29,7 @@ from zv_jax.config import Config
 from zv_jax.errors import ConfigError
 from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual, positions_of
-from zv_jax.objectives import itc, itg, itm, sample_negatives
+from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.objectives.language import cross_entropy, labelled_positions
@@ -46,7 +47,7 @@ QFORMER = r"params/(ln_vision|qformer)/.*"
 class Stage:
     """One row of the table. `trainable` are full-match patterns of parameter paths."""
 
-    batch: str  # pairs | dialogue | text
+    batch: str  # pairs | dialogue | text | patches
     losses: tuple[str, ...]
     trainable: tuple[str, ...]
     adapters: bool = False
@@ -55,6 +56,9 @@ class Stage:
 STAGES: dict[tuple[str, str], Stage] = {}
 for _variant in ("base", "chat"):
     STAGES["language", _variant] = Stage("text", ("lm",), (r"params/llm/.*",))
+    STAGES["vision", _variant] = Stage(
+        "patches", ("symbols",), (r"params/(vision|ln_vision|patch_head)/.*",)
+    )
     STAGES["stage0", _variant] = Stage(
         "pairs", ("itc", "itm", "itg"), (QFORMER, r"params/heads/.*")
     )
@@ -193,6 +197,13 @@ def _rows(features: Array, index: Array) -> Array:
     return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
 
 
+def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+    """What every patch shows, as the symbols that the language warm-up reads."""
+    del key, config
+    said = model.describe_patches(batch["images"])
+    return {"symbols": unexplained(said, model.symbol_tokens(batch["symbols"]))}
+
+
 def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
     """Next-token loss on labelled tokens: dialogues with images, or with symbols of them."""
     del key
@@ -216,7 +227,7 @@ def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) 
 
 def terms_of(stage: Stage) -> Callable[[ZiyaVisual, Batch, Array, Config], Terms]:
     """The loss function of a stage."""
-    return pretraining_terms if stage.batch == "pairs" else language_terms
+    return {"pairs": pretraining_terms, "patches": patch_terms}.get(stage.batch, language_terms)
 
 
 def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
@@ -228,6 +239,9 @@ def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
         model.project_queries(queries)
         model.text_embed(ids, mask)
         model.match(features, ids, mask)
+    elif stage.batch == "patches":
+        model.describe_patches(batch["images"])
+        model.symbol_tokens(jnp.zeros((1, 1, 1), jnp.int32))
     elif stage.batch == "dialogue":
         model(
             batch["images"],
