@@ -37,6 +37,7 @@ EXTRAS = {
     "bench": REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
+    "tpu-aot": ["jax[tpu]>=0.10.2"],
 }
 
 setup(

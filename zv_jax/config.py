@@ -32,6 +32,7 @@ class StageConfig:
     itc_gather_grad: bool = True  # False: the candidate side carries no gradient, as in LAVIS
     itm_negatives: str = "hard"  # hard | random
     itm_pairs: str = "both"  # both: one negative image and one negative text; single: one pair
+    itm_group: int = 0  # consecutive rows among which negatives are sought; 0: the whole batch
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,18 @@ class MeshConfig:
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    slices: int = 1  # of a pod; they are joined along data
 
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """Steps, and how one is computed; only int8 changes the numbers, by its rounding."""
+
     steps: int = 1000
     batch_size: int = 64  # global
+    microbatches: int = 1  # parts a batch is computed in, one after the other
+    loss_chunks: int = 1  # parts the output layer runs in, over positions of a row
+    frozen_dtype: str = "compute"  # compute: as model.dtype; int8: weight-only, about half of bf16
     log_every: int = 10
 
 
@@ -154,11 +161,15 @@ CHOICES = {
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
     "model.attention": ("xla",),
+    "train.frozen_dtype": ("compute", "int8"),
 }
 POSITIVE = (
     "train.steps",
     "train.batch_size",
     "train.log_every",
+    "mesh.slices",
+    "train.microbatches",
+    "train.loss_chunks",
     "checkpoint.every",
     "checkpoint.keep",
     "data.max_text",

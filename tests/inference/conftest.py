@@ -7,9 +7,8 @@ from PIL import Image
 from zv_jax.config import CheckpointConfig, recipe, to_dict, validate
 from zv_jax.data import tokenizers
 from zv_jax.inference import api
-from zv_jax.sharding import make_mesh
+from zv_jax.sharding import make_mesh, on_mesh
 from zv_jax.training.checkpoint import Checkpointer
-from zv_jax.training.loop import on_mesh
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import divide, fresh_variables
 

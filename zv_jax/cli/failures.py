@@ -34,6 +34,7 @@ _EXTRAS = {
     "tokenizers": "bert",
     "pytest": "dev",
     "ruff": "dev",
+    "libtpu": "tpu-aot",
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
+    "plan": "does a recipe fit on a machine, how fast, at what cost",
     "config": "show a recipe with every field resolved",
 }
 

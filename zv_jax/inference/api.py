@@ -22,9 +22,8 @@ from zv_jax.inference import decode, embed
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference.prompts import Picture, Prompt
 from zv_jax.models.presets import DTYPES
-from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh, unboxed
 from zv_jax.training import checkpoint
-from zv_jax.training.loop import on_mesh
 from zv_jax.training.stages import stage_model, stage_of
 from zv_jax.training.state import abstract_variables, fresh_variables
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from zv_jax.models.attention import attend, split_heads
-from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, stacked
+from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, constrain, named, stacked
 from zv_jax.models.presets import LlamaConfig, LoraConfig
 
 Cache = tuple[Array, Array]  # keys and values, each [L, B, S, G, K]
@@ -95,7 +95,7 @@ class SelfAttention(nn.Module):
         q = split_heads(Linear(cfg.width, ("embed", "heads"), name="q", **common)(x), cfg.heads)
         k = split_heads(Linear(kv_width, ("embed", "heads"), name="k", **common)(x), cfg.kv_heads)
         v = split_heads(Linear(kv_width, ("embed", "heads"), name="v", **common)(x), cfg.kv_heads)
-        q, k = rotate(q, tables), rotate(k, tables)
+        q, k, v = (named(x, "qkv") for x in (rotate(q, tables), rotate(k, tables), v))
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k.astype(cache[0].dtype), index, 1)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), index, 1)
@@ -121,12 +121,13 @@ class DecoderLayer(nn.Module):
         linear = dict(use_bias=False, **common)
         y = RMSNorm(cfg.norm_eps, name="ln_attn", **kinds)(x)
         y, cache = SelfAttention(cfg, name="attn", **common)(y, cache, tables, mask, index)
-        x = x + y
+        x = named(x + y, "residual")
         y = RMSNorm(cfg.norm_eps, name="ln_mlp", **kinds)(x)
         gate = Linear(cfg.mlp_width, ("embed", "mlp"), name="gate", **linear)(y)
         up = Linear(cfg.mlp_width, ("embed", "mlp"), name="up", **linear)(y)
+        gate, up = named(gate, "mlp"), named(up, "mlp")
         x = x + Linear(cfg.width, ("mlp", "embed"), name="down", **linear)(jax.nn.silu(gate) * up)
-        return nn.with_logical_constraint(x, ("batch", "length", "act_embed")), cache
+        return constrain(x, "batch", "length", "act_embed"), cache
 
 
 class Llama(nn.Module):
@@ -172,7 +173,7 @@ class Llama(nn.Module):
         """
         tables = rope_tables(positions, self.cfg.width // self.cfg.heads, self.cfg.rope_theta)
         # Without this, XLA's partitioner computes wrong values on meshes that use all three axes.
-        x = nn.with_logical_constraint(embeds.astype(self.dtype), ("batch", "length", "act_embed"))
+        x = constrain(embeds.astype(self.dtype), "batch", "length", "act_embed")
         x, cache = self.layers(x, cache, tables, mask, jnp.asarray(index))
         return self.norm(x), cache
 

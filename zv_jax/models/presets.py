@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from zv_jax.errors import ConfigError
 
 DTYPES = ("float32", "bfloat16", "float16")
-REMAT_POLICIES = ("none", "full", "dots", "dots_no_batch")
+REMAT_POLICIES = ("none", "full", "names", "offload", "dots", "dots_no_batch")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -22,7 +19,7 @@ from zv_jax.config import Config, to_dict
 from zv_jax.data.pipeline import make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError, ConfigError, DataError
-from zv_jax.sharding import batch_sharding, logical_rules, make_mesh
+from zv_jax.sharding import batch_sharding, check_heads, make_mesh, on_mesh, row_ways
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.init_from import initialise, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
@@ -46,6 +43,7 @@ def run(config: Config, workdir: Path) -> None:
         log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
         return
     mesh = make_mesh(config.mesh)
+    check_heads(config.model, mesh)
     check_batch(config, mesh)
     with Checkpointer(workdir, config.checkpoint) as checkpoints, on_mesh(mesh):
         try:
@@ -69,22 +67,32 @@ def finished_at(workdir: Path) -> int:
         ) from error
 
 
-@contextmanager
-def on_mesh(mesh: Mesh) -> Iterator[None]:
-    """The mesh and the logical axis rules that every traced function of ours expects."""
-    with jax.set_mesh(mesh), nn.logical_axis_rules(logical_rules()):
-        yield
-
-
 def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the global batch does not divide over the mesh."""
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    if config.train.batch_size % ways:
+    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups."""
+    train, ways = config.train, row_ways(mesh)
+    unit = ways * train.microbatches
+    if train.batch_size % unit:
         raise ConfigError(
-            f"a batch of {config.train.batch_size} rows",
+            f"a batch of {train.batch_size} rows",
             where="train.batch_size",
-            expected=f"a multiple of {ways} (mesh.data x mesh.fsdp)",
-            fix=f"set --config.train.batch_size={-(-config.train.batch_size // ways) * ways}",
+            expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
+            fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+        )
+    group, local = config.stage.itm_group, train.batch_size // ways
+    if group and (train.batch_size % group or max(group, local) % min(group, local)):
+        raise ConfigError(
+            f"groups of {group} rows in a batch of {train.batch_size}",
+            where="stage.itm_group",
+            expected=f"a divisor of the batch that fits the {local} rows of a device",
+            fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
+        )
+    field = "max_length" if config.stage.name == "language" else "max_answer"
+    if getattr(config.data, field) % train.loss_chunks:
+        raise ConfigError(
+            f"{train.loss_chunks} chunks of {getattr(config.data, field)} tokens",
+            where="train.loss_chunks",
+            expected=f"a divisor of data.{field}",
+            fix="set --config.train.loss_chunks=1",
         )
 
 
