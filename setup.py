@@ -24,11 +24,12 @@ RUNTIME = [
     "pillow>=11",
     "pyyaml>=6.0",
     "resvg-py>=0.5",
+    "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]
-REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
+REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21"]
 EXTRAS = {
     "dev": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],
     "docs": ["mkdocs>=1.6"],
