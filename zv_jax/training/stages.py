@@ -141,12 +141,22 @@ def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
 # --- losses: functions of (bound model, batch, key, config), used as `method=` of apply -----------
 
 
-def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+def pretraining_terms(
+    model: ZiyaVisual,
+    batch: Batch,
+    key: Array,
+    config: Config,
+    negatives: tuple[Array, Array] | None = None,
+) -> Terms:
     """ITC, ITM and ITG in three Q-Former passes (paper Figure 2).
 
     [queries; text] under the multimodal causal mask gives ITG and, since queries never see text
     there, the image side of ITC; text alone gives the other side; the joint bidirectional pass
     runs on the positives and their hard negatives.
+
+    `negatives` fixes what is otherwise drawn with `key`, to compare with another implementation:
+    the image for each text and the text for each image, int [B] each, as `sample_negatives`
+    returns them.
     """
     stage, ids, mask = config.stage, batch["text_ids"], batch["text_mask"]
     features = model.encode_images(batch["images"])
@@ -161,7 +171,7 @@ def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Confi
         stage.label_smoothing,
         stage.itc_gather_grad,
     )
-    image_of, text_of = sample_negatives(
+    image_of, text_of = negatives or sample_negatives(
         key, sims, clamp_temperature(tau), batch["image_ids"], stage.itm_negatives
     )
     # Rows: (image, text), (negative image, text) and, with both directions, (image, negative text).
