@@ -48,7 +48,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`kind` is sentencepiece (a .model file) or bert (a vocab.txt)."""
+    """`kind` is sentencepiece (a .model file), bert (a vocab.txt) or hf (a tokenizer.json)."""
 
     kind: str = "sentencepiece"
     path: str = ""  # empty: train one on the sources, of `vocab_size` pieces
@@ -147,8 +147,8 @@ CHOICES = {
     "stage.itm_pairs": ("both", "single"),
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
-    "data.tokenizer.kind": ("sentencepiece", "bert"),
-    "data.qformer_tokenizer.kind": ("sentencepiece", "bert"),
+    "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
+    "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
     "model.llm.rope_scaling.kind": presets.ROPE_SCALINGS,
     "model.dtype": presets.DTYPES,

@@ -25,6 +25,7 @@ COMMANDS = {
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
+    "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
     "config": "show a recipe with every field resolved",
 }
 
