@@ -30,7 +30,7 @@ _EXTRAS = {
     "torch": "parity",
     "transformers": "parity",
     "peft": "parity",
-    "tokenizers": "bert",
+    "tokenizers": "tokenizers",
     "pytest": "dev",
     "ruff": "dev",
 }

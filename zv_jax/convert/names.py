@@ -234,7 +234,7 @@ def text_head(prefix: str) -> list[Entry]:
 
 
 def llama(prefix: str = "") -> list[Entry]:
-    """`LlamaForCausalLM`."""
+    """`LlamaForCausalLM`; the biases are there where the configuration asks for them."""
     layer, ours = f"{prefix}model.layers.{{}}.", "llm/layers/"
     rows = [
         table("llm/embed", f"{prefix}model.embed_tokens"),
@@ -244,9 +244,9 @@ def llama(prefix: str = "") -> list[Entry]:
         *linear("llm/lm_head", f"{prefix}lm_head", bias=False),
     ]
     for name in "qkvo":
-        rows += linear(f"{ours}attn/{name}", f"{layer}self_attn.{name}_proj", bias=False)
+        rows += linear(f"{ours}attn/{name}", f"{layer}self_attn.{name}_proj")
     for name in ("gate", "up", "down"):
-        rows += linear(f"{ours}{name}", f"{layer}mlp.{name}_proj", bias=False)
+        rows += linear(f"{ours}{name}", f"{layer}mlp.{name}_proj")
     return rows
 
 

@@ -20,7 +20,7 @@ from zv_jax.errors import ConversionError, EnvironmentProblem
 Spec = jax.ShapeDtypeStruct
 INDEX = "{}.index.json"
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of a whole checkpoint, best first
-_SAFE_DTYPES = {
+SAFE_DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
     "F16": np.float16,
@@ -64,14 +64,14 @@ class SafetensorsFile:
         with _open_safetensors(path) as file:
             for name in file.keys():
                 part = file.get_slice(name)
-                if part.get_dtype() not in _SAFE_DTYPES:
+                if part.get_dtype() not in SAFE_DTYPES:
                     raise ConversionError(
                         f"tensor {name!r} has the dtype {part.get_dtype()}",
                         where=self.where,
-                        expected="one of " + ", ".join(_SAFE_DTYPES),
+                        expected="one of " + ", ".join(SAFE_DTYPES),
                         fix="convert a checkpoint that is not quantised",
                     )
-                dtype = _SAFE_DTYPES[part.get_dtype()]
+                dtype = SAFE_DTYPES[part.get_dtype()]
                 self.specs[name] = Spec(tuple(part.get_shape()), dtype)
 
     def read(self, name: str) -> np.ndarray:

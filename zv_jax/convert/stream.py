@@ -29,6 +29,7 @@ from zv_jax.training import checkpoint, leaves
 
 STEP = 0  # of a converted checkpoint
 PARTIAL = ".partial"  # ending of what is not finished
+_SMALL = 1 << 22  # bytes of a leaf that is written in one piece
 
 # What to say where a shape depends on a choice that cannot be converted away.
 _EXPLAIN = {
@@ -136,7 +137,7 @@ def plan(
     unexpected = [name for name in rest if not family.is_derived(name)]
     known = [name for row in rows for name in row.names()]
     for name in unexpected:
-        if not _matches(name, allow):
+        if not matches(name, allow):
             raise ConversionError(
                 f"the model has no place for tensor {name!r} ({len(unexpected)} such tensors)"
                 + nearest(name, known),
@@ -153,7 +154,7 @@ def plan(
     )
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
+def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
@@ -163,7 +164,7 @@ def _leaf(row: Entry, number: int, count: int, source: Source, dtype: str | None
     for layer in range(count):
         specs = [source.specs[name] for name in row.names(layer)]
         try:
-            part = row.transform.load(*(_hollow(spec) for spec in specs))[number]
+            part = row.transform.load(*(hollow(spec) for spec in specs))[number]
         except (ValueError, IndexError, TypeError):
             raise ConversionError(
                 f"tensor {row.names(layer)[0]!r} has shape {specs[0].shape}",
@@ -191,7 +192,7 @@ def _leaf(row: Entry, number: int, count: int, source: Source, dtype: str | None
     return Leaf((count, *shape) if row.stacked else shape, kept, pieces, row.stacked)
 
 
-def _hollow(spec: Spec) -> np.ndarray:
+def hollow(spec: Spec) -> np.ndarray:
     return np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
 
 
@@ -250,7 +251,7 @@ def _refuse_missing(
         for name in row.names(layer)
     }
     for name in missing:
-        if not _matches(name, allow) and not _matches(ours[name], allow):
+        if not matches(name, allow) and not matches(ours[name], allow):
             raise ConversionError(
                 f"tensor {name!r} is missing ({len(missing)} are)" + nearest(name, source.specs),
                 where=source.where,
@@ -327,7 +328,8 @@ def write_checkpoint(workdir: Path, found: Mapping[str, Leaf], meta: Mapping[str
 
 
 class _LeafHandler(ocp.type_handlers.NumpyHandler):
-    """Writes a `Leaf` as Orbax writes an array, with one chunk for each layer, one at a time.
+    """Writes a `Leaf` as Orbax writes an array. A large one has a chunk for each layer, and one
+    layer of one large leaf is in memory at a time; small ones go together, which disks like.
 
     Attributes:
         failure: the first exception of reading or writing. Raised inside, Orbax would print it
@@ -340,16 +342,26 @@ class _LeafHandler(ocp.type_handlers.NumpyHandler):
         self.failure: Exception | None = None
 
     async def _open_and_write(self, value: Leaf, tspec: dict, ts_context: Any) -> None:
-        if value.stacked:
-            tspec["metadata"]["chunks"] = [1, *value.shape[1:]]
-        # Orbax starts all leaves together; in turn, only one is in memory.
+        # Orbax starts all leaves at once.
         self._turn = self._turn or asyncio.Semaphore(1)
-        async with self._turn:
-            if self.failure is not None:
+        try:
+            if value.nbytes <= _SMALL:
+                await self._write(value, tspec, ts_context)
                 return
-            try:
-                stored = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
-                for i, part in enumerate(value.parts()):
-                    await (stored[i] if value.stacked else stored).write(part)
-            except Exception as error:
-                self.failure = error
+            async with self._turn:
+                await self._write(value, tspec, ts_context)
+        except Exception as error:
+            self.failure = self.failure or error
+
+    async def _write(self, value: Leaf, tspec: dict, ts_context: Any) -> None:
+        if self.failure is not None:
+            return
+        by_layer = value.stacked and value.nbytes > _SMALL
+        if by_layer:
+            tspec["metadata"]["chunks"] = [1, *value.shape[1:]]
+        stored = None
+        for i, part in enumerate(value.parts() if by_layer else [value.value()]):
+            if stored is None:  # only now, for Orbax refuses an array without any part
+                spec = ts.Spec(tspec)
+                stored = await ts.open(spec, create=True, open=True, context=ts_context)
+            await (stored[i] if by_layer else stored).write(part)
