@@ -25,6 +25,7 @@ RUNTIME = [
     "protobuf>=5",
     "pyyaml>=6.0",
     "resvg-py>=0.5",
+    "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
@@ -33,7 +34,6 @@ REFERENCE = [
     "torch==2.13.0",
     "transformers>=5.0",
     "peft>=0.21",
-    "safetensors>=0.5",
     "mistral-common>=1.8",
 ]
 EXTRAS = {

@@ -30,7 +30,6 @@ _EXTRAS = {
     "torch": "parity",
     "transformers": "parity",
     "peft": "parity",
-    "safetensors": "parity",
     "tokenizers": "bert",
     "pytest": "dev",
     "ruff": "dev",
