@@ -31,8 +31,8 @@ SUBCOMMANDS = ("union", "extend", "to-hf")
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "characters",
-        ["gb2312"],
-        "Chinese to add: gb2312, big5 or text files",
+        "gb2312",
+        "to add: gb2312, big5 or text files",
         flag_values=values,
     )
     flags.DEFINE_string(
