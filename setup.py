@@ -30,8 +30,10 @@ RUNTIME = [
 ]
 REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
 EXTRAS = {
-    "dev": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "dev": ["jieba==0.42.1", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
     "docs": ["mkdocs>=1.6"],
+    "eval": ["jieba==0.42.1"],
+    "java": ["pycocoevalcap>=1.2"],
     "bert": ["tokenizers>=0.21"],
     "parity": REFERENCE,
     "bench": REFERENCE,
