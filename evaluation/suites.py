@@ -322,6 +322,7 @@ class Suite:
             if control is not None:
                 values[key], counts[key] = control.value, len(control.values)
         values["chance"] = chance
+        self.writer.items(task, lang, measure, ids)
         return score(
             task,
             lang,
