@@ -11,10 +11,12 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "zv_jax/__init__.py").read
 # Lower bounds only: the lock files hold the exact versions that were tested together.
 RUNTIME = [
     "absl-py>=2.1",
+    "aiolimiter>=1.2",
     "clu>=0.0.12",
     "emoji>=2.14",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "httpx2>=2.16",
     "jax>=0.10.2",
     "ml-collections>=1.1",
     "numpy>=2.0",
@@ -25,6 +27,7 @@ RUNTIME = [
     "pyyaml>=6.0",
     "resvg-py>=0.5",
     "sentencepiece>=0.2",
+    "tenacity>=9.0",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]

@@ -106,7 +106,7 @@ def _items(folder: Path) -> dict[Key, dict[str, list[float]]]:
     file = folder / "items.jsonl"
     found: dict[Key, dict[str, list[float]]] = defaultdict(dict)
     try:
-        for line in file.read_text("utf-8").splitlines():
+        for line in filter(None, file.read_text("utf-8").split("\n")):
             row = json.loads(line)
             found[row["task"], row["lang"], row["metric"]][row["id"]] = row["values"]
     except OSError as error:

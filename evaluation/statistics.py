@@ -48,11 +48,20 @@ def interval(values: np.ndarray, owners: np.ndarray, seed: int) -> tuple[float, 
 
 
 def ratio_interval(
-    above: np.ndarray, below: np.ndarray, seed: int, scale: float = 100.0
+    groups: Sequence[tuple[np.ndarray, np.ndarray]], seed: int, scale: float = 100.0
 ) -> tuple[float, float]:
-    """95 % interval of ``scale * mean(above) / mean(below)``, both [N] of the same items."""
-    draws = _draws(len(above), seed)
-    low, high = np.percentile(scale * above[draws].sum(1) / below[draws].sum(1), _LEVELS)
+    """95 % interval of ``scale * mean(above) / mean(below)``, averaged over groups.
+
+    Args:
+      groups: for each group the pair (above, below), both [N] of the same items; the items of one
+        group are drawn apart from those of another.
+      seed: of the draws.
+    """
+    drawn = np.zeros(RESAMPLES)
+    for number, (above, below) in enumerate(groups):
+        draws = _draws(len(above), seed + number)
+        drawn += scale * above[draws].sum(1) / below[draws].sum(1) / len(groups)
+    low, high = np.percentile(drawn, _LEVELS)
     return float(low), float(high)
 
 

@@ -20,7 +20,9 @@ LOWEST, HIGHEST = 1.0, 10.0
 _SCALE = re.compile(
     r"\s*/\s*10(?:\.0+)?\b|\bout of (?:10|ten)\b|[(（]?\s*满分(?:为|是|:)?\s*10\s*分?\s*[)）]?"
 )
-_LABEL = re.compile(r"(?:assistant|ai|model|answer|回答|助手|模型|答案)\s*[#_]?\s*[12一二](?!\d)")
+_LABEL = re.compile(
+    r"(?:assistant|ai|model|answer|回答|助手|助理|模型|答案)\s*[#_]?\s*[12一二](?!\d)"
+)
 _NUMBER = re.compile(r"(?<![\d.\-])\d+(?:\.\d+)?(?![\d])")
 
 

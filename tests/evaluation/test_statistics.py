@@ -32,9 +32,12 @@ def test_the_interval_of_a_ratio_holds_the_ratio():
     rng = np.random.default_rng(2)
     below = rng.uniform(6, 10, 90)
     above = below * 0.8 + rng.normal(0, 0.5, 90)
-    low, high = statistics.ratio_interval(above, below, seed=0)
+    low, high = statistics.ratio_interval([(above, below)], seed=0)
     assert low < 100 * above.mean() / below.mean() < high
     assert high - low < 5
+    # The mean over two halves drawn apart is about as sure as the whole.
+    halves = [(above[:45], below[:45]), (above[45:], below[45:])]
+    assert statistics.ratio_interval(halves, seed=0) == pytest.approx((low, high), abs=1)
 
 
 def test_pairing_finds_a_small_difference_that_separate_intervals_hide():
