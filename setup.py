@@ -15,6 +15,7 @@ RUNTIME = [
     "emoji>=2.14",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "ijson>=3.3",
     "jax>=0.10.2",
     "ml-collections>=1.1",
     "numpy>=2.0",
@@ -30,7 +31,7 @@ RUNTIME = [
 ]
 REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
 EXTRAS = {
-    "dev": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "dev": ["hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
     "docs": ["mkdocs>=1.6"],
     "bert": ["tokenizers>=0.21"],
     "parity": REFERENCE,

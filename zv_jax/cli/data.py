@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from absl import flags
 
 from zv_jax.cli.arguments import existing_file
 from zv_jax.data import records
 from zv_jax.data.records import Record
+from zv_jax.data.schema import json_schema
+from zv_jax.data.validate import check_file
 from zv_jax.errors import ConfigError, DataError, nearest
 
 USAGE = """
@@ -18,12 +20,13 @@ usage: zv data prepare  [zv_openmoji]            make the data set in the cache,
        zv data peek     [zv_openmoji]            draw a sheet of scenes, print their records
        zv data stats    [zv_openmoji | FILE ...] count records by task, language and split
        zv data validate FILE ...                 check every line of record files (.jsonl)
+       zv data schema                            print the record as JSON Schema
 
   zv data prepare zv_openmoji --concepts=all
   zv data peek zv_openmoji --split=test --n=12 --out=sheet.png
-  zv data validate mine.jsonl
+  zv data validate mine.jsonl --image_root=photos --decode
 """
-SUBCOMMANDS = ("prepare", "peek", "stats", "validate")
+SUBCOMMANDS = ("prepare", "peek", "stats", "validate", "schema")
 BUILT_IN = ("zv_openmoji",)
 
 
@@ -40,13 +43,19 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("split", "train", "split to look at or count", flag_values=values)
     flags.DEFINE_integer("n", 12, "scenes to draw", 1, flag_values=values)
+    flags.DEFINE_string(
+        "image_root", "", "folder of the pictures (default: that of the file)", flag_values=values
+    )
+    flags.DEFINE_bool("decode", False, "validate: decode every picture too", flag_values=values)
     flags.DEFINE_string("out", "peek.png", "where peek writes its sheet", flag_values=values)
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     command, names = words[0], words[1:]
     if command == "validate":
-        _validate(names)
+        _validate(values, names)
+    elif command == "schema":
+        print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
     elif command == "stats" and names and names[0] not in BUILT_IN:
         _count(record for name in names for record in _read(name))
     else:
@@ -87,7 +96,7 @@ def _count(found: Iterator[Record]) -> None:
     print(f"{'all':<28}{counts.total():>9}")
 
 
-def _validate(names: list[str]) -> None:
+def _validate(values: flags.FlagValues, names: list[str]) -> None:
     if not names:
         raise ConfigError(
             "zv data validate needs a file",
@@ -97,17 +106,12 @@ def _validate(names: list[str]) -> None:
     bad = 0
     for name in names:
         good = 0
-        with existing_file(name, "record file").open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = records.loads(line, f"{name}:{number}")
-                    _check_images(record, Path(name), number)
-                    good += 1
-                except DataError as error:
-                    bad += 1
-                    print(error)
+        path = existing_file(name, "record file")
+        for _, errors in check_file(path, values.image_root, values.decode):
+            good += not errors
+            bad += bool(errors)
+            for error in errors:
+                print(error)
         print(f"{name}: {good} records are right")
     if bad:
         raise DataError(
@@ -115,19 +119,3 @@ def _validate(names: list[str]) -> None:
             where=", ".join(names),
             fix="mend or remove these lines",
         )
-
-
-def _check_images(record: Record, file: Path, number: int) -> None:
-    for image in record.images:
-        path = image.path
-        if (
-            path
-            and "://" not in path
-            and not (file.parent / path).is_file()
-            and not (Path(path).is_file())
-        ):
-            raise DataError(
-                f"there is no picture {path!r}",
-                where=f"{file}:{number}",
-                expected="a path relative to the record file or to this folder",
-            )

@@ -168,7 +168,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     sources, tables = [], []
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
-        source = open_source(item.name, item.path, item.split)
+        source = open_source(item.name, item.path, item.split, item.image_root)
         table = mixing.samples(
             source.facts,
             stage.name,

@@ -67,7 +67,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
 
 
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
-    chosen = sorted({(s.name, s.path, s.split) for s in config.data.sources})
+    chosen = sorted({(s.name, s.path, s.split, s.image_root) for s in config.data.sources})
     sources = [open_source(*key) for key in chosen]
     about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
