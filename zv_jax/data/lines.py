@@ -14,7 +14,15 @@ MAX_LINE = 64 * 2**20
 
 
 def numbered(path: str | Path) -> Iterator[tuple[int, bytes]]:
-    """Yields (number from 1, bytes) of every line that is not blank; memory is bounded.
+    """Yields (number from 1, bytes) of every line that is not blank; see `at`."""
+    for number, _, line in at(path):
+        yield number, line
+
+
+def at(path: str | Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yields (number from 1, byte offset, bytes) of every line that is not blank.
+
+    Memory is bounded by `MAX_LINE`.
 
     Raises:
       DataError: there is no such file, or a line is longer than `MAX_LINE`.
@@ -25,12 +33,13 @@ def numbered(path: str | Path) -> Iterator[tuple[int, bytes]]:
             "Record file not found", where=str(path), expected="a .jsonl file", fix="check the path"
         )
     with path.open("rb") as file:
-        number = 0
+        number = offset = 0
         while line := file.readline(MAX_LINE + 1):
             number += 1
             check_length(len(line), f"{path}:{number}")
             if line.strip():
-                yield number, line
+                yield number, offset, line
+            offset += len(line)
 
 
 def check_length(size: int, where: str) -> None:

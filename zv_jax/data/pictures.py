@@ -6,6 +6,7 @@ A shard key is `<file>#<address>`, the file relative to the same root:
     data/train.parquet#17:image         row and column of a Parquet file
     data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
+    dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set
 """
 
 from __future__ import annotations
@@ -170,6 +171,19 @@ def arrow_table(file: str) -> Any:
     return pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all()
 
 
+def _tfds(file: Path, address: str) -> bytes:
+    split, row, feature = address.split(":")
+    return _cell(_tfds_source(str(file.parent), split, feature)[int(row)][feature])
+
+
+@functools.lru_cache(8)
+def _tfds_source(folder: str, split: str, feature: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split=split, decoders={feature: tfds.decode.SkipDecoding()})
+
+
 def _cell(value: Any) -> bytes:
     """Bytes of a cell: plain, or the `{bytes, path}` that Hugging Face writes."""
     data = value["bytes"] if isinstance(value, dict) else value
@@ -178,4 +192,10 @@ def _cell(value: Any) -> bytes:
     return data
 
 
-_READERS = {".tar": _tar, ".parquet": _parquet, ".arrow": _arrow, ".jsonl": _base64}
+_READERS = {
+    ".tar": _tar,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".jsonl": _base64,
+    ".json": _tfds,
+}
