@@ -7,6 +7,7 @@ A shard key is `<file>#<address>`, the file relative to the same root:
     data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
     dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set
+    00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
 """
 
 from __future__ import annotations
@@ -184,6 +185,12 @@ def _tfds_source(folder: str, split: str, feature: str) -> Any:
     return builder.as_data_source(split=split, decoders={feature: tfds.decode.SkipDecoding()})
 
 
+def _array_record(file: Path, address: str) -> bytes:
+    from zv_jax.data import shards
+
+    return shards.entry(file, int(address))
+
+
 def _cell(value: Any) -> bytes:
     """Bytes of a cell: plain, or the `{bytes, path}` that Hugging Face writes."""
     data = value["bytes"] if isinstance(value, dict) else value
@@ -198,4 +205,5 @@ _READERS = {
     ".arrow": _arrow,
     ".jsonl": _base64,
     ".json": _tfds,
+    ".array_record": _array_record,
 }

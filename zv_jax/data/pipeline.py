@@ -30,7 +30,7 @@ from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
-_VERSION = 5  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 

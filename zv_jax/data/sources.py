@@ -1,8 +1,8 @@
 """A source name and a path to records one can reach by number, with their pictures.
 
 Records stay JSON lines until they are asked for, so that a source costs little memory and starts
-with one scan. `jsonl` reads records with image paths beside the file; `zv_openmoji` the embedded
-default data set.
+with one scan. `jsonl` reads records with image paths beside the file; `prepared` the shards of
+`zv data prepare`; `zv_openmoji` the embedded default data set.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Source:
         for number, line in enumerate(lines):
             digest.update(line)
             digest.update(b"\n")
-            rows.append(_facts(line, self.where(number)))
+            rows.append(facts_of(line, self.where(number)))
         self.fingerprint = digest.hexdigest()
         table = np.array(rows, np.int16).reshape(-1, 4).T
         self.facts = Facts(*table)
@@ -88,7 +88,8 @@ class Source:
         raise NotImplementedError
 
 
-def _facts(line: bytes, where: str) -> tuple[int, int, int, int]:
+def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
+    """Task, lang, parts and images of a record, as in `Facts`, without reading all of it."""
     try:
         data = json.loads(line)
         roles = [turn["role"] for turn in data["turns"]]
@@ -171,6 +172,39 @@ class JsonlSource(Source):
         return pictures.load(self.root, ref)
 
 
+class PreparedSource(Source):
+    """What `zv data prepare` wrote; its manifest stands for its contents."""
+
+    def __init__(self, path: str, split: str, image_root: str = ""):
+        from zv_jax.data import prepare
+
+        del image_root  # its pictures lie in the shards
+        folder = Path(path).expanduser()
+        folder = folder / split if split and (folder / split).is_dir() else folder
+        manifest = folder / prepare.MANIFEST
+        if not path or not manifest.is_file():
+            raise DataError(
+                "no prepared data here",
+                where=str(folder) if path else "data.sources",
+                expected="a folder that `zv data prepare` finished",
+                fix="zv data prepare NAME --root=DIR --out=DIR; it goes on where it was",
+            )
+        self.name, self.path, self.split = "prepared", path, split
+        self.root = str(folder.resolve())
+        self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        self._table = np.load(folder / prepare.FACTS, mmap_mode="r")
+        self.facts = Facts(*self._table[:, :4].T)
+
+    def line(self, index: int) -> bytes:
+        from zv_jax.data import shards
+
+        shard, entry = (int(v) for v in self._table[index, 4:])
+        return shards.entry(shards.records_file(self.root, shard), entry)
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        return pictures.load(self.root, ref)
+
+
 class OpenMojiSource(Source):
     """The prepared OpenMoji scenes; every scene gives several records in both languages."""
 
@@ -200,6 +234,7 @@ class OpenMojiSource(Source):
 
 OPENERS: dict[str, Callable[[str, str, str], Source]] = {
     "jsonl": JsonlSource,
+    "prepared": PreparedSource,
     "zv_openmoji": OpenMojiSource,
 }
 
@@ -216,7 +251,7 @@ def open_source(name: str, path: str = "", split: str = "train", image_root: str
             f"unknown source {name!r}{nearest(name, OPENERS)}",
             where="data.sources",
             expected="one of " + ", ".join(OPENERS),
-            fix="name one of these, or give your records as a jsonl source",
+            fix="name one of these; other data sets become one by `zv data convert` or `prepare`",
         )
     return _open(name, path, split, image_root, _stamp(path, split))
 

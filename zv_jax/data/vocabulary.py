@@ -15,7 +15,7 @@ from zv_jax.errors import ConfigError
 from zv_jax.runtime import cache_dir
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
-_VERSION = 4  # of what `corpus` yields; part of the name a trained tokenizer is kept under
+_VERSION = 5  # of what `corpus` yields; part of the name a trained tokenizer is kept under
 
 
 def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[Tokenizer, Tokenizer]:
