@@ -17,6 +17,7 @@ RUNTIME = [
     "flax>=0.12.8",
     "grain>=0.2.18",
     "httpx2>=2.16",
+    "ijson>=3.3",
     "jax>=0.10.2",
     "ml-collections>=1.1",
     "numpy>=2.0",
@@ -33,7 +34,14 @@ RUNTIME = [
 ]
 REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
 EXTRAS = {
-    "dev": ["jieba==0.42.1", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "dev": [
+        "hypothesis>=6.100",
+        "jieba==0.42.1",
+        "jsonschema>=4.20",
+        "pytest>=8",
+        "ruff>=0.9",
+        "setuptools>=77",
+    ],
     "docs": ["mkdocs>=1.6"],
     "eval": ["jieba==0.42.1"],
     "java": ["pycocoevalcap>=1.2"],
