@@ -41,6 +41,7 @@ class SourceConfig:
 
     name: str = "zv_openmoji"
     path: str = ""  # empty: the source's own place in the cache
+    image_root: str = ""  # what image paths are relative to; empty: the folder of the record file
     split: str = "train"
     weight: float = 1.0
     tasks: tuple[str, ...] = ()  # empty: all

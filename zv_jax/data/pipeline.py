@@ -168,7 +168,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     sources, tables = [], []
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
-        source = open_source(item.name, item.path, item.split)
+        source = open_source(item.name, item.path, item.split, item.image_root)
         table = mixing.samples(
             source.facts,
             stage.name,
@@ -215,6 +215,17 @@ def _shape(config: Config) -> Shape:
         max_images=data.max_images,
         box_decimals=data.box_decimals,
     )
+
+
+def located(config: Config, index: int) -> tuple[Source, int, int]:
+    """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
+    _, sources, tables = _samples(config)
+    for source, table in zip(sources, tables, strict=True):
+        if index < len(table):
+            number, part = table[index]
+            return source, int(number), int(part)
+        index -= len(table)
+    raise IndexError(f"no sample {index} in these sources")
 
 
 def samples_per_epoch(config: Config) -> list[int]:
