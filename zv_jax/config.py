@@ -25,7 +25,7 @@ from zv_jax.models.presets import ModelConfig
 class StageConfig:
     """Which stage of the paper runs; what that trains and feeds is in `training/stages.py`."""
 
-    name: str = "stage0"  # language | stage0 | stage1 | stage2
+    name: str = "stage0"  # language | vision | stage0 | stage1 | stage2
     variant: str = "chat"  # base | chat
     train_vision: bool = False  # stage 0 only: train the ViT too (it has no pre-trained weights)
     label_smoothing: float = 0.1
@@ -41,6 +41,7 @@ class SourceConfig:
 
     name: str = "zv_openmoji"
     path: str = ""  # empty: the source's own place in the cache
+    image_root: str = ""  # what image paths are relative to; empty: the folder of the record file
     split: str = "train"
     weight: float = 1.0
     tasks: tuple[str, ...] = ()  # empty: all
@@ -49,7 +50,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`kind` is sentencepiece (a .model file) or bert (a vocab.txt)."""
+    """`kind` is sentencepiece (a .model file), bert (a vocab.txt) or hf (a tokenizer.json)."""
 
     kind: str = "sentencepiece"
     path: str = ""  # empty: train one on the sources, of `vocab_size` pieces
@@ -148,15 +149,16 @@ class Config:
 
 
 CHOICES = {
-    "stage.name": ("language", "stage0", "stage1", "stage2"),
+    "stage.name": ("language", "vision", "stage0", "stage1", "stage2"),
     "stage.variant": ("base", "chat"),
     "stage.itm_negatives": ("hard", "random"),
     "stage.itm_pairs": ("both", "single"),
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
-    "data.tokenizer.kind": ("sentencepiece", "bert"),
-    "data.qformer_tokenizer.kind": ("sentencepiece", "bert"),
+    "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
+    "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
+    "model.llm.rope_scaling.kind": presets.ROPE_SCALINGS,
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
@@ -179,6 +181,7 @@ POSITIVE = (
     "eval.max_new_tokens",
     "optimizer.lr",
     "model.lora.rank",
+    "model.llm.rope_scaling.factor",
 )
 
 
@@ -264,7 +267,8 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
 
 def _check_model(model: ModelConfig) -> None:
     for name, tower in (("vision", model.vision), ("qformer", model.qformer), ("llm", model.llm)):
-        if tower.width % tower.heads:
+        # An LLM may name the width of its heads; `key_dim` below then decides.
+        if tower.width % tower.heads and not getattr(tower, "head_dim", 0):
             raise ConfigError(
                 f"width {tower.width} is not divisible by {tower.heads} heads",
                 where=f"model.{name}.heads",
@@ -277,6 +281,22 @@ def _check_model(model: ModelConfig) -> None:
             where="model.llm.kv_heads",
             expected="a divisor of model.llm.heads",
             fix="change --config.model.llm.kv_heads",
+        )
+    if model.llm.key_dim % 2:
+        raise ConfigError(
+            f"heads of {model.llm.key_dim} values",
+            where="model.llm.head_dim",
+            expected="an even number: the rotary embedding turns pairs",
+            fix="change --config.model.llm.head_dim, or the width and the number of heads",
+        )
+    scaling = model.llm.rope_scaling
+    if scaling.kind == "llama3" and not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
+        raise ConfigError(
+            f"low_freq_factor {scaling.low_freq_factor} and "
+            f"high_freq_factor {scaling.high_freq_factor}",
+            where="model.llm.rope_scaling",
+            expected="0 < low_freq_factor < high_freq_factor",
+            fix="take both from the checkpoint's config.json",
         )
     if model.qformer.layers % 2:
         raise ConfigError(

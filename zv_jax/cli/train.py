@@ -16,7 +16,10 @@ usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value 
   zv train --config configs/stage1.py:chat --workdir runs/s1 --config.optimizer.lr=2e-5
 
 The same workdir resumes; a finished run returns at once. Every field of a recipe can be
-overridden; `zv config show --config FILE` lists them.
+overridden; `zv config show --config FILE` lists them. A run whose configuration or data changed
+does not resume, unless the change is named:
+
+  zv train ... --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
 
 On many hosts the same command runs on each: with --multihost on TPU VMs, GKE and SLURM, else with
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
@@ -34,6 +37,9 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
     flags.DEFINE_integer("num_processes", 0, "of this job", flag_values=values)
     flags.DEFINE_integer("process_id", -1, "of this process, from 0", flag_values=values)
+    flags.DEFINE_list(
+        "allow_change", [], "fields that may differ from the checkpoint", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
@@ -46,4 +52,4 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.training import loop
 
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
-    loop.run(config, workdir)
+    loop.run(config, workdir, values.allow_change)

@@ -9,9 +9,10 @@ step costs no more than starting at 0.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
-_VERSION = 5  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,20 @@ def _read_ahead(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
         flags.FLAGS.mark_as_parsed()
     # The batch is an element of the MapDataset, so workers deal out whole batches in order.
     read = batches.to_iter_dataset(grain.ReadOptions(1, 1))
-    return read.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2))
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+    return read.mp_prefetch(options, worker_init_fn=_end_with_parent)
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Ends this worker when the trainer is gone; a killed one cannot tell its workers to stop."""
+    del worker, workers
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.ndarray]]:
@@ -178,7 +192,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     sources, tables = [], []
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
-        source = open_source(item.name, item.path, item.split)
+        source = open_source(item.name, item.path, item.split, item.image_root)
         table = mixing.samples(
             source.facts,
             stage.name,
@@ -215,6 +229,7 @@ def _shape(config: Config) -> Shape:
         stage=config.stage.name,
         seed=config.seed,
         image_size=model.vision.image_size,
+        patch_size=model.vision.patch_size,
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_text=data.max_text,
@@ -226,6 +241,17 @@ def _shape(config: Config) -> Shape:
     )
 
 
+def located(config: Config, index: int) -> tuple[Source, int, int]:
+    """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
+    _, sources, tables = _samples(config)
+    for source, table in zip(sources, tables, strict=True):
+        if index < len(table):
+            number, part = table[index]
+            return source, int(number), int(part)
+        index -= len(table)
+    raise IndexError(f"no sample {index} in these sources")
+
+
 def samples_per_epoch(config: Config) -> list[int]:
     """How many samples each source with a weight gives before it repeats."""
     return [len(table) for table in _samples(config)[2]]
@@ -233,20 +259,23 @@ def samples_per_epoch(config: Config) -> list[int]:
 
 def pipeline_fingerprint(
     config: Config, tokenizers: tuple[Tokenizer, Tokenizer] | None = None
-) -> str:
-    """SHA-256 of everything the batches depend on; paths and worker counts are not among it.
+) -> dict[str, str | int]:
+    """What the batches depend on beside the fields of the configuration, by names like theirs.
 
-    A checkpoint holds it, so that a run does not go on over other data without a word.
+    Content counts, as SHA-256; paths and worker counts do not. A checkpoint holds it, so that a
+    run does not go on over other data without a word.
     """
     chosen, sources, tables = _samples(config)
-    drawn = [hashlib.sha256(table.tobytes()).hexdigest() for table in tables]
-    mixed = [
-        [s.name, s.split, s.weight, source.fingerprint, sha]
-        for s, source, sha in zip(chosen, sources, drawn, strict=True)
-    ]
-    words = [t.fingerprint for t in tokenizers or load_tokenizers(config)]
-    about = [_VERSION, mixed, words, vars(_shape(config)), config.train.batch_size]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    found: dict[str, str | int] = {"data.version": _VERSION}
+    for item, source, table in zip(chosen, sources, tables, strict=True):
+        name = f"data.sources[{config.data.sources.index(item)}]"
+        found[f"{name}.records"] = source.fingerprint
+        found[f"{name}.samples"] = hashlib.sha256(table.tobytes()).hexdigest()
+    own, other = tokenizers or load_tokenizers(config)
+    return found | {
+        "data.tokenizer.content": own.fingerprint,
+        "data.qformer_tokenizer.content": other.fingerprint,
+    }
 
 
 def abstract_batch(config: Config) -> dict[str, ArraySpec]:
@@ -265,6 +294,12 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
             "image_ids": spec(whole),
+        } | index
+    if config.stage.name == "vision":
+        patches = (size // config.model.vision.patch_size) ** 2
+        return {
+            "images": spec(np.dtype(np.float32), size, size, 3),
+            "symbols": spec(whole, 4 * patches, SYMBOL_TOKENS),
         } | index
     text = {
         "input_ids": spec(whole, data.max_length),

@@ -188,12 +188,14 @@ class Checkpointer:
         return leaves.read(path, wanted)
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
-        """The meta of `step`, by default the latest.
+        """The meta of `step`, by default of the latest step that has a readable one.
 
         Raises:
             CheckpointError: it is missing, damaged or of a newer format.
         """
-        return read_meta(self._step_directory(step))
+        if step is not None:
+            return read_meta(self._step_directory(step))
+        return _first_readable(self.directory, None, read_meta)
 
     def wait(self) -> None:
         """Returns when every save is on the disk.

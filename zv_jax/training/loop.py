@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.sharding import batch_sharding, check_heads, local_rows, make_mesh, on_mesh, row_ways
+from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
@@ -35,8 +37,11 @@ from zv_jax.training.throughput import Throughput
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
-def run(config: Config, workdir: Path) -> None:
+def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None:
     """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
+
+    Args:
+        allow_change: fields or sections that may differ from the checkpoint resumed.
 
     Raises:
         ConfigError, DataError, CheckpointError: each names the field, the file or the leaf.
@@ -56,7 +61,7 @@ def run(config: Config, workdir: Path) -> None:
         on_mesh(mesh),
         closing(log),
     ):
-        Run(config, workdir, mesh, checkpoints, log).train(checkpoints.latest_step())
+        Run(config, workdir, mesh, checkpoints, log, allow_change).train()
 
 
 def finished_at(workdir: Path) -> int:
@@ -107,25 +112,38 @@ class Run:
     """What one call of `run` holds together."""
 
     def __init__(
-        self, config: Config, workdir: Path, mesh: Mesh, checkpoints: Checkpointer, log: MetricLog
+        self,
+        config: Config,
+        workdir: Path,
+        mesh: Mesh,
+        checkpoints: Checkpointer,
+        log: MetricLog,
+        allow_change: Sequence[str] = (),
     ):
         self.config, self.workdir, self.mesh = config, workdir, mesh
-        self.checkpoints, self.log = checkpoints, log
+        self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
         self.throughput = Throughput(config, workdir)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
+        self.changes: list[resume.Change] = []  # allowed when this process resumed
+        self.history: list[dict] = []  # allowed since the run was started
 
-    def train(self, done: int | None) -> None:
-        """From step `done` (None: from the start) to the last one."""
+    def train(self) -> None:
+        """From the latest checkpoint, or from the start, to the last step."""
         config, log = self.config, self.log
-        variables, state = self._start() if done is None else self._resume()
+        resumes = self.checkpoints.latest_step() is not None
+        variables, state = self._resume() if resumes else self._start()
         step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
-        first = int(state["step"])  # not `done`: a damaged latest step falls back to the one before
+        first = int(state["step"])
         log.start(first)
-        log.event("restore" if done is not None else "start", devices=jax.device_count())
+        log.event(
+            "restore" if resumes else "start",
+            devices=jax.device_count(),
+            changes=[str(change) for change in self.changes],
+        )
         log.say(self.throughput.formula())
         self.throughput.start(first)
         batches = make_pipeline(
@@ -169,21 +187,25 @@ class Run:
         return variables, init_state(variables.trainable, self.tx)
 
     def _resume(self) -> tuple[Variables, State]:
-        variables = divide(
-            fresh_variables(self.config, self.stage, self.mesh)[0], self.stage, self.config
-        )
-        state = self.checkpoints.restore(init_state(variables.trainable, self.tx))
         meta = self.checkpoints.meta()
-        if meta["fingerprint"] != self.fingerprint:
-            raise CheckpointError(
-                "the data of this run have changed since its last checkpoint",
-                where=str(self.workdir),
-                expected=f"pipeline {meta['fingerprint'][:16]}, found {self.fingerprint[:16]}",
-                fix="restore the old data section, or use a new workdir",
-            )
+        self.changes = resume.check(
+            resume.fields_of(meta["config"], meta["fingerprint"]),
+            resume.fields_of(to_dict(self.config), self.fingerprint),
+            self.allow_change,
+            str(self.workdir),
+        )
+        flat = fresh_variables(self.config, self.stage, self.mesh)[0]
+        variables = divide(flat, self.stage, self.config)
+        state = self.checkpoints.restore(init_state(variables.trainable, self.tx))
+        step = int(state["step"])
+        frozen = self.checkpoints.restore_frozen(variables.frozen, step)
         self.provenance = meta["provenance"]
-        frozen = self.checkpoints.restore_frozen(variables.frozen)
-        self.log.say(f"resumed {self.workdir} at step {int(state['step'])}")
+        self.history = meta["changes"] + [{"step": step, **c._asdict()} for c in self.changes]
+        self.log.say(f"resumed {self.workdir} at step {step}")
+        for change in self.changes:
+            self.log.say(f"  allowed: {change}")
+        if self.changes and jax.process_index() == 0:
+            write_json(self.workdir / "config.json", to_dict(self.config))
         return Variables(state["trainable"], frozen), state
 
     def _describe(self, flat: dict, trainable: set[str]) -> None:
@@ -215,6 +237,7 @@ class Run:
                 "fingerprint": self.fingerprint,
                 "tokenizers": [t.fingerprint for t in self.tokenizers],
                 "provenance": self.provenance,
+                "changes": self.history,
             },
             force=force,
         )

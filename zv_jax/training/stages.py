@@ -3,6 +3,7 @@
 | stage    | variant | trains                                               | loss            |
 |----------|---------|------------------------------------------------------|-----------------|
 | language | both    | the LLM (only where no pre-trained one is at hand)   | LM on text      |
+| vision   | both    | the ViT and ln_vision (likewise)                     | squared error   |
 | stage0   | both    | queries, Q-Former, heads, ln_vision (ViT on request) | ITC + ITM + ITG |
 | stage1   | Base    | projector                                            | LM on answers   |
 | stage1   | Chat    | Q-Former, ln_vision, projector                       | LM on answers   |
@@ -28,7 +29,7 @@ from zv_jax.config import Config
 from zv_jax.errors import ConfigError
 from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual, positions_of
-from zv_jax.training.terms import Batch, Terms, language_terms, pretraining_terms
+from zv_jax.training.terms import Batch, Terms, language_terms, patch_terms, pretraining_terms
 
 Array = jax.Array
 
@@ -39,7 +40,7 @@ QFORMER = r"params/(ln_vision|qformer)/.*"
 class Stage:
     """One row of the table. `trainable` are full-match patterns of parameter paths."""
 
-    batch: str  # pairs | dialogue | text
+    batch: str  # pairs | dialogue | text | patches
     losses: tuple[str, ...]  # the loss is the sum of the means of these terms
     trainable: tuple[str, ...]
     adapters: bool = False
@@ -48,6 +49,9 @@ class Stage:
 STAGES: dict[tuple[str, str], Stage] = {}
 for _variant in ("base", "chat"):
     STAGES["language", _variant] = Stage("text", ("lm",), (r"params/llm/.*",))
+    STAGES["vision", _variant] = Stage(
+        "patches", ("symbols",), (r"params/(vision|ln_vision|patch_head)/.*",)
+    )
     STAGES["stage0", _variant] = Stage(
         "pairs", ("itc", "itm", "itg"), (QFORMER, r"params/heads/.*")
     )
@@ -133,7 +137,7 @@ def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
 
 def terms_of(stage: Stage) -> Callable[[ZiyaVisual, Batch, Array, Config], Terms]:
     """The loss function of a stage."""
-    return pretraining_terms if stage.batch == "pairs" else language_terms
+    return {"pairs": pretraining_terms, "patches": patch_terms}.get(stage.batch, language_terms)
 
 
 def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
@@ -145,6 +149,9 @@ def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
         model.project_queries(queries)
         model.text_embed(ids, mask)
         model.match(features, ids, mask)
+    elif stage.batch == "patches":
+        model.describe_patches(batch["images"])
+        model.symbol_tokens(jnp.zeros((1, 1, 1), jnp.int32))
     elif stage.batch == "dialogue":
         model(
             batch["images"],

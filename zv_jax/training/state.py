@@ -44,7 +44,9 @@ def example_batch(config: Config) -> dict[str, jax.Array]:
     ids = jnp.zeros((1, 2), jnp.int32)
     return {
         "images": jnp.zeros(
-            (1, size, size, 3) if config.stage.name == "stage0" else (1, 1, size, size, 3),
+            (1, size, size, 3)
+            if config.stage.name in ("vision", "stage0")
+            else (1, 1, size, size, 3),
             jnp.float32,
         ),
         "text_ids": ids,

@@ -12,7 +12,7 @@ from zv_jax.config import Config
 from zv_jax.models.layers import constrain
 from zv_jax.models.llama import Llama
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.objectives import itc, itg, itm, sample_negatives
+from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.objectives.language import cross_entropy, labelled_positions
@@ -38,7 +38,13 @@ def join_rows(x: Array) -> Array:
     return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
 
 
-def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+def pretraining_terms(
+    model: ZiyaVisual,
+    batch: Batch,
+    key: Array,
+    config: Config,
+    negatives: tuple[Array, Array] | None = None,
+) -> Terms:
     """ITC, ITM and ITG in three Q-Former passes (paper Figure 2).
 
     [queries; text] under the multimodal causal mask gives ITG and, since queries never see text
@@ -47,6 +53,10 @@ def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Confi
 
     With microbatches the passes run part by part and are computed again for the gradient, so that
     ITC and its negatives still span the whole batch (Gao et al. 2021, gradient caching).
+
+    `negatives` fixes what is otherwise drawn with `key`, to compare with another implementation:
+    the image for each text and the text for each image, int [B] each, as `sample_negatives`
+    returns them.
     """
     stage, parts = config.stage, config.train.microbatches
     ids, mask = batch["text_ids"], batch["text_mask"]
@@ -67,7 +77,7 @@ def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Confi
         images, texts, tau, image_ids, stage.label_smoothing, stage.itc_gather_grad
     )
     temperature, group = clamp_temperature(tau), stage.itm_group
-    image_of, text_of = sample_negatives(
+    image_of, text_of = negatives or sample_negatives(
         key, sims, temperature, image_ids, stage.itm_negatives, group
     )
     same = image_ids[:, None] == image_ids[None]
@@ -142,6 +152,13 @@ def _rows(features: Array, index: Array, group: int) -> Array:
         return take_rows(features, index, group)
     chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
     return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
+
+
+def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+    """What every patch shows, as the symbols that the language warm-up reads."""
+    del key, config
+    said = model.describe_patches(batch["images"])
+    return {"symbols": unexplained(said, model.symbol_tokens(batch["symbols"]))}
 
 
 def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
