@@ -65,12 +65,10 @@ def _train(steps: int, batch_size: int) -> dict:
     return {"steps": steps, "batch_size": batch_size, "log_every": 10}
 
 
-def _recipe(
-    variant: str, name: str, train_vision: bool = False, **sections
-) -> ml_collections.ConfigDict:
+def _recipe(variant: str, name: str, **sections) -> ml_collections.ConfigDict:
     return recipe(
         f"quickstart_{variant}",
-        stage={"name": name, "variant": variant, "train_vision": train_vision},
+        stage={"name": name, "variant": variant},
         checkpoint={"every": 100, "keep": 1},
         **sections,
     )
@@ -89,14 +87,24 @@ def _language() -> ml_collections.ConfigDict:
     )
 
 
+def _vision() -> ml_collections.ConfigDict:
+    return _recipe(
+        "base",
+        "vision",
+        data=_data("caption"),
+        optimizer=_optimizer(5e-3, 20),
+        train=_train(300, 64),
+    )
+
+
 def _stage0() -> ml_collections.ConfigDict:
     return _recipe(
         "base",
         "stage0",
         data=_data("caption"),
-        train_vision=True,
         optimizer=_optimizer(2e-3, 20),
         train=_train(190, 128),
+        init_from=(f"{RUNS}/vision",),
     )
 
 
@@ -127,6 +135,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
 
 RECIPES = {
     "language": _language,
+    "vision": _vision,
     "stage0": _stage0,
     "stage1_base": lambda: _stage1("base"),
     "stage1_chat": lambda: _stage1("chat"),

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from zv_jax.data.records import Object, Record
-from zv_jax.data.templates import instruction, seeded
+from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
 
@@ -29,11 +29,15 @@ SIDES = ("x1", "y1", "x2", "y2")  # of a box, as `symbolic_views` names them
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer (None: still to be given) and the record's images it introduces."""
+    """A question, its answer (None: still to be given) and the record's images it introduces.
+
+    `template` names the instruction that was put in or around the question, if one was.
+    """
 
     question: str
     answer: str | None = None
     images: tuple[int, ...] = ()
+    template: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,21 +65,25 @@ def box_text(box: Sequence[float], decimals: int) -> str:
     return "[" + ",".join(f"{value:.{decimals}f}" for value in box) + "]"
 
 
-def symbolic_views(record: Record, decimals: int) -> list[list[str]]:
+def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
     """Each picture of the record in symbols, where `meta["views"]` has them.
 
     `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
-    of each object's box (paper section 3.1, "captions" and "bounding boxes").
+    of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
+    the objects that the record does not ask about.
     """
-    return [
-        [view["background"]]
-        + [
-            f"{label} {side} {value:.{decimals}f}"
-            for label, box in view["objects"]
-            for side, value in zip(SIDES, box, strict=True)
-        ]
-        for view in record.meta.get("views", ())
-    ]
+    views = []
+    for view in record.meta.get("views", ()):
+        asked = view.get("asked") if narrow else None
+        shown = view["objects"] if asked is None else [view["objects"][i] for i in asked]
+        sides = [symbol for label, box in shown for symbol in box_symbols(label, box, decimals)]
+        views.append([view["background"], *sides])
+    return views
+
+
+def box_symbols(label: str, box: Sequence[float], decimals: int) -> list[str]:
+    """One symbol for each side of a box: `["dog x1 0.05", "dog y1 0.06", ...]`."""
+    return [f"{label} {side} {value:.{decimals}f}" for side, value in zip(SIDES, box, strict=True)]
 
 
 def pick_answer(record: Record, seed: int, epoch: int | None) -> str | None:
@@ -120,8 +128,9 @@ def _label(record: Record) -> str:
     return thing.tag_zh if record.lang != "en" and thing.tag_zh else thing.label
 
 
-def _ask(record: Record, text: str, seed: int, epoch: int | None) -> str:
-    """The instruction for a record whose turns have none, or a template around its question."""
+def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, str]:
+    """The instruction for a record whose turns have none, or a template around its question, and
+    the id of the template."""
     values = {"q": text, "text": text} if text else {}
     if record.objects:
         values |= {"expr": _label(record), "box": "<obj_0>"}
@@ -130,7 +139,8 @@ def _ask(record: Record, text: str, seed: int, epoch: int | None) -> str:
         values["choices"] = " ".join(letters)
     task = record.meta.get("template", record.task)
     choice = None if epoch is None else seeded(seed, record.id, epoch, "template")
-    return instruction(task, record.lang, record.id, choice, **values)
+    text = instruction(task, record.lang, record.id, choice, **values)
+    return text, template_id(task, record.lang, choice)
 
 
 def _needs_template(record: Record, question: str) -> bool:
@@ -178,10 +188,13 @@ def exchanges(
             )
         pairs.append(("\n".join(pending), answer))
     bare = pairs[0][0].replace(IMAGE, "").strip()
+    template = None
     if _needs_template(record, bare):
         blocks = IMAGE * pairs[0][0].count(IMAGE)
-        pairs[0] = (blocks + _ask(record, bare, seed, epoch), pairs[0][1])
-    return _place_images(record, pairs, box_decimals)
+        question, template = _ask(record, bare, seed, epoch)
+        pairs[0] = (blocks + question, pairs[0][1])
+    first, *others = _place_images(record, pairs, box_decimals)
+    return replace(first, template=template), *others
 
 
 def _place_images(

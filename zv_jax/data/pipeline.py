@@ -1,9 +1,9 @@
 """The input pipeline: a configuration to an endless stream of numpy batches.
 
-Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> stride by process -> batch. The
-global batch at step n is a pure function of (sources, weights, seed, n): the number of processes
-and of workers changes neither its rows nor their order within a process, and starting at a step
-costs no more than starting at 0.
+Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> rows of this process -> batch.
+The global batch at step n is a pure function of (sources, weights, seed, n): processes share out
+its rows, and neither their number nor that of workers changes a row or its place. Starting at a
+step costs no more than starting at 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from zv_jax.errors import ConfigError, DataError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
-_VERSION = 5  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,23 @@ class _Safely:
             return _Failure(
                 RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()
             )
+
+
+class _Rows(grain.MapDataset):
+    """The chosen rows of each `size` elements; the others are not even looked up."""
+
+    def __init__(self, stream: grain.MapDataset, rows: Sequence[int], size: int):
+        super().__init__(stream)
+        self.rows, self.size = rows, size
+
+    def __len__(self) -> int:
+        return len(self._parent) // self.size * len(self.rows)
+
+    def __getitem__(self, place: int | slice) -> Pick | grain.MapDataset:
+        if isinstance(place, slice):
+            return self.slice(place)
+        step, row = divmod(place, len(self.rows))
+        return self._parent[step * self.size + self.rows[row]]
 
 
 class Batches(Iterator[Batch]):
@@ -138,8 +155,7 @@ class Batches(Iterator[Batch]):
 def make_pipeline(
     config: Config,
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     start_step: int = 0,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
     report: Callable[[int, Fault], None] | None = None,
@@ -148,28 +164,22 @@ def make_pipeline(
 
     Args:
       config: `stage`, `data`, `train.batch_size` (global) and the sizes of `model` are read.
-      process_index, process_count: this process gets every `process_count`-th row.
+      rows: which rows of each global batch this process makes, in this order; by default all.
       tokenizers: of the LLM and the Q-Former; `load_tokenizers(config)` by default.
       report: called with the step and each sample that another one replaced, in order; by
         default it is logged. Records that could not even be listed come first.
 
     Returns:
-      Batches of `train.batch_size // process_count` rows with the arrays of `abstract_batch`.
+      Batches of `len(rows)` rows with the arrays of `abstract_batch`.
       `index` numbers the sample among all samples of all sources; `image_ids` are equal for the
       same picture.
 
     Raises:
-      ConfigError: no sample is left, the batch does not divide, or a vocabulary does not fit.
+      ConfigError: no sample is left, or a vocabulary does not fit.
       DataError: a source cannot be read.
     """
     size = config.train.batch_size
-    if size % process_count:
-        raise ConfigError(
-            f"a batch of {size} rows for {process_count} processes",
-            where="train.batch_size",
-            expected=f"a multiple of {process_count}",
-            fix=f"set --config.train.batch_size={size + -size % process_count}",
-        )
+    rows = range(size) if rows is None else rows
     chosen, sources, tables = _samples(config)
     own, other = tokenizers or load_tokenizers(config)
     assembler = Assembler(_shape(config), sources, tables, own, other, config.data.cache_images)
@@ -177,13 +187,13 @@ def make_pipeline(
     stream = mixing.mixture(
         names, [len(table) for table in tables], [s.weight for s in chosen], config.seed
     )
-    batches = stream[process_index::process_count].batch(
-        size // process_count, drop_remainder=True, batch_fn=_Safely(assembler)
+    batches = _Rows(stream, rows, size).batch(
+        len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
     )
     ledger = Ledger(config.data.max_bad, report or _log_fault)
     for item, source in zip(chosen, sources, strict=True):
         faults = _broken(item, source)
-        if start_step == process_index == 0:  # once for the whole run
+        if start_step == 0 and 0 in rows:  # once for the whole run
             for fault in faults:
                 ledger.report(0, fault)
         if len(faults) > config.data.max_bad * (len(source) + len(faults)):
@@ -248,7 +258,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     sources, tables = [], []
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
-        source = open_source(item.name, item.path, item.split, tolerant=True)
+        source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
         table = mixing.samples(
             source.facts,
             stage.name,
@@ -285,6 +295,7 @@ def _shape(config: Config) -> Shape:
         stage=config.stage.name,
         seed=config.seed,
         image_size=model.vision.image_size,
+        patch_size=model.vision.patch_size,
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_text=data.max_text,
@@ -294,6 +305,17 @@ def _shape(config: Config) -> Shape:
         max_images=data.max_images,
         box_decimals=data.box_decimals,
     )
+
+
+def located(config: Config, index: int) -> tuple[Source, int, int]:
+    """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
+    _, sources, tables = _samples(config)
+    for source, table in zip(sources, tables, strict=True):
+        if index < len(table):
+            number, part = table[index]
+            return source, int(number), int(part)
+        index -= len(table)
+    raise IndexError(f"no sample {index} in these sources")
 
 
 def samples_per_epoch(config: Config) -> list[int]:
@@ -322,10 +344,10 @@ def pipeline_fingerprint(
     }
 
 
-def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpec]:
-    """Shapes and dtypes of one process's batch; reads no data."""
+def abstract_batch(config: Config) -> dict[str, ArraySpec]:
+    """Shapes and dtypes of the global batch; reads no data."""
     data, size = config.data, config.model.vision.image_size
-    rows = config.train.batch_size // process_count
+    rows = config.train.batch_size
     whole, flag = np.dtype(np.int32), np.dtype(np.bool_)
 
     def spec(dtype: np.dtype, *shape: int) -> ArraySpec:
@@ -338,6 +360,12 @@ def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpe
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
             "image_ids": spec(whole),
+        } | index
+    if config.stage.name == "vision":
+        patches = (size // config.model.vision.patch_size) ** 2
+        return {
+            "images": spec(np.dtype(np.float32), size, size, 3),
+            "symbols": spec(whole, 4 * patches, SYMBOL_TOKENS),
         } | index
     text = {
         "input_ids": spec(whole, data.max_length),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from zv_jax.data import lines as lines_lib
 from zv_jax.errors import DataError, nearest
 
 TASKS: tuple[str, ...] = (
@@ -168,6 +169,13 @@ class _Reader:
     def text(self, key: str, required: bool = False) -> str | None:
         return self.get(key, str, "a string", required)
 
+    def words(self, key: str) -> str:
+        """A required text that is not blank."""
+        value = self.text(key, required=True)
+        if not value.strip():
+            raise _bad(self.where, self.name(key), value, "a text that is not blank")
+        return value
+
     def whole(self, key: str) -> int | None:
         return self.get(key, int, "a whole number")
 
@@ -190,6 +198,8 @@ class _Reader:
         for i, value in enumerate(values or ()):
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise _bad(self.where, f"{self.name(key)}[{i}]", value, f"a {wanted}")
+            if kind is str and not value.strip():
+                raise _bad(self.where, f"{self.name(key)}[{i}]", value, "a text that is not blank")
         return values
 
 
@@ -249,7 +259,9 @@ def _image(data: Any, where: str, path: str) -> ImageRef:
 
 def _turn(data: Any, where: str, path: str, objects: int) -> Turn:
     r = _Reader(data, where, path, Turn)
-    text = r.text("text", required=True)
+    role = r.enum("role", ROLES)
+    # A question may be blank: a template asks it then.
+    text = r.words("text") if role == "assistant" else r.text("text", required=True)
     groups = r.items("boxes", (list, tuple), "list of object indices") or []
     mentioned = [int(k) for k in _OBJ.findall(text)]
     for name, indices in [("text", mentioned)] + [(f"boxes[{i}]", g) for i, g in enumerate(groups)]:
@@ -258,7 +270,7 @@ def _turn(data: Any, where: str, path: str, objects: int) -> Turn:
                 raise _bad(
                     where, f"{path}.{name}", k, f"an index into the record's {objects} objects"
                 )
-    return Turn(r.enum("role", ROLES), text, tuple(tuple(g) for g in groups))
+    return Turn(role, text, tuple(tuple(g) for g in groups))
 
 
 def _object(data: Any, where: str, path: str, images: int) -> Object:
@@ -270,7 +282,7 @@ def _object(data: Any, where: str, path: str, images: int) -> Object:
     if images and not 0 <= image < images:
         raise _bad(where, f"{path}.image", image, f"an index into the record's {images} images")
     score = r.get("score", (int, float), "a number")
-    return Object(box, r.text("label", required=True), score, r.text("tag_zh"), image)
+    return Object(box, r.words("label"), score, r.text("tag_zh"), image)
 
 
 def from_json(data: Any, where: str = "record") -> Record:
@@ -313,9 +325,9 @@ def from_json(data: Any, where: str = "record") -> Record:
     if index is not None and not 0 <= index < len(choices or ()):
         raise _bad(where, "answer_index", index, f"an index into the {len(choices or ())} choices")
     return Record(
-        id=r.text("id", required=True),
-        source=r.text("source", required=True),
-        split=r.text("split", required=True),
+        id=r.words("id"),
+        source=r.words("source"),
+        split=r.words("split"),
         task=r.enum("task", TASKS),
         lang=r.enum("lang", LANGS),
         images=images,
@@ -337,26 +349,10 @@ def dumps(record: Record) -> str:
 
 def loads(line: str | bytes, where: str = "record") -> Record:
     """Reads one line of JSON; `DataError` for text that is not JSON or not a record."""
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise DataError(
-            f"Not JSON: {error}",
-            where=where,
-            expected="one JSON object per line",
-            fix="mend or remove the line",
-        ) from None
-    return from_json(data, where)
+    return from_json(lines_lib.parse(line, where), where)
 
 
 def read_jsonl(path: str | Path) -> Iterator[Record]:
     """Yields the records of a JSONL file; blank lines are skipped, errors name ``file:line``."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(
-            "Record file not found", where=str(path), expected="a .jsonl file", fix="check the path"
-        )
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield loads(line, f"{path}:{number}")
+    for number, line in lines_lib.numbered(path):
+        yield loads(line, f"{path}:{number}")

@@ -1,8 +1,8 @@
 """A source name and a path to records one can reach by number, with their pictures.
 
 Records stay JSON lines until they are asked for, so that a source costs little memory and starts
-with one scan. `jsonl` reads records with image paths beside the file; `zv_openmoji` the embedded
-default data set.
+with one scan. `jsonl` reads records with image paths beside the file; `prepared` the shards of
+`zv data prepare`; `zv_openmoji` the embedded default data set.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 from PIL import Image
 
 from zv_jax.data import images as images_lib
+from zv_jax.data import lines as lines_lib
+from zv_jax.data import pictures
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import ConfigError, DataError, nearest
@@ -43,12 +45,14 @@ class Source:
     """Random access to the records of one split, cheap to send to a worker process.
 
     Attributes:
-      name, path, split: what it was opened with.
+      name, path, split, image_root: what it was opened with.
       root: what its image references are relative to; equal roots share pictures.
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
       broken: errors of the records left out because they could not be read.
     """
+
+    image_root = ""
 
     def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
         self.name, self.path, self.split, self.root = name, path, split, root
@@ -59,7 +63,7 @@ class Source:
             digest.update(line)
             digest.update(b"\n")
             try:
-                rows.append(_facts(line, self.where(number)))
+                rows.append(facts_of(line, self.where(number)))
                 whole.append(number)
             except DataError as error:
                 self.broken.append(error)
@@ -69,7 +73,7 @@ class Source:
         self.facts = Facts(*table)
 
     def __reduce__(self):
-        return open_source, (self.name, self.path, self.split, True)
+        return open_source, (self.name, self.path, self.split, self.image_root, True)
 
     def __len__(self) -> int:
         return len(self.facts.task)
@@ -95,7 +99,8 @@ class Source:
         raise NotImplementedError
 
 
-def _facts(line: bytes, where: str) -> tuple[int, int, int, int]:
+def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
+    """Task, lang, parts and images of a record, as in `Facts`, without reading all of it."""
     try:
         data = json.loads(line)
         roles = [turn["role"] for turn in data["turns"]]
@@ -113,9 +118,9 @@ def _facts(line: bytes, where: str) -> tuple[int, int, int, int]:
 
 
 class JsonlSource(Source):
-    """Records of a `.jsonl` file; image paths are relative to its folder."""
+    """Records of a `.jsonl` file; image paths are relative to its folder, or to `image_root`."""
 
-    def __init__(self, path: str, split: str):
+    def __init__(self, path: str, split: str, image_root: str = ""):
         file = Path(path).expanduser()
         if file.is_dir():
             file = file / f"{split}.jsonl"
@@ -137,6 +142,7 @@ class JsonlSource(Source):
             number += 1
             end = self._bytes.find(b"\n", start)
             end = size if end < 0 else end
+            lines_lib.check_length(end - start, f"{file}:{number}")
             if self._bytes[start:end].strip():
                 # A line whose split cannot be read may be of this one: it counts as broken below.
                 native = self._split_of(start, end)
@@ -151,11 +157,13 @@ class JsonlSource(Source):
                 expected="one of " + (", ".join(sorted(found)) or "(empty file)"),
                 fix="set the source's split; an empty one takes all records",
             )
+        self.image_root = image_root
+        root = Path(image_root).expanduser() if image_root else file.parent
         super().__init__(
             "jsonl",
             path,
             split,
-            str(file.parent.resolve()),
+            str(root.resolve()),
             (self.line(i) for i in range(len(self._spans))),
         )
 
@@ -176,21 +184,50 @@ class JsonlSource(Source):
         return f"{self._file}:{self._spans[index][2]}"
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        if ref.path is None:
-            raise images_lib.ImageError(
-                "a picture that is not a file",
-                where=str(ref.shard_key or ref.url),
-                expected="an image path in a jsonl source",
-                fix="download it and set its path",
+        return pictures.load(self.root, ref)
+
+
+class PreparedSource(Source):
+    """What `zv data prepare` wrote; its manifest stands for its contents."""
+
+    def __init__(self, path: str, split: str, image_root: str = ""):
+        from zv_jax.data import prepare
+
+        del image_root  # its pictures lie in the shards
+        folder = Path(path).expanduser()
+        folder = folder / split if split and (folder / split).is_dir() else folder
+        manifest = folder / prepare.MANIFEST
+        if not path or not manifest.is_file():
+            raise DataError(
+                "no prepared data here",
+                where=str(folder) if path else "data.sources",
+                expected="a folder that `zv data prepare` finished",
+                fix="zv data prepare NAME --root=DIR --out=DIR; it goes on where it was",
             )
-        return images_lib.decode(Path(self.root) / ref.path)
+        self.name, self.path, self.split = "prepared", path, split
+        self.root = str(folder.resolve())
+        self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        self._table = np.load(folder / prepare.FACTS, mmap_mode="r")
+        self.facts = Facts(*self._table[:, :4].T)
+        self.broken = []  # `zv data prepare` has reported them
+
+    def line(self, index: int) -> bytes:
+        from zv_jax.data import shards
+
+        shard, entry = (int(v) for v in self._table[index, 4:])
+        return shards.entry(shards.records_file(self.root, shard), entry)
+
+    def picture(self, ref: ImageRef) -> Image.Image:
+        return pictures.load(self.root, ref)
 
 
 class OpenMojiSource(Source):
     """The prepared OpenMoji scenes; every scene gives several records in both languages."""
 
-    def __init__(self, path: str, split: str):
+    def __init__(self, path: str, split: str, image_root: str = ""):
         from zv_jax.data.openmoji import prepare
+
+        del image_root  # its pictures lie in the shards
 
         folder = path or prepare.prepare()
         self._scenes = prepare.open_split(folder, split)
@@ -214,13 +251,16 @@ class OpenMojiSource(Source):
             ) from error
 
 
-OPENERS: dict[str, Callable[[str, str], Source]] = {
+OPENERS: dict[str, Callable[[str, str, str], Source]] = {
     "jsonl": JsonlSource,
+    "prepared": PreparedSource,
     "zv_openmoji": OpenMojiSource,
 }
 
 
-def open_source(name: str, path: str = "", split: str = "train", tolerant: bool = False) -> Source:
+def open_source(
+    name: str, path: str = "", split: str = "train", image_root: str = "", tolerant: bool = False
+) -> Source:
     """The source called `name`; opened once per process for as long as its file does not change.
 
     Args:
@@ -235,9 +275,9 @@ def open_source(name: str, path: str = "", split: str = "train", tolerant: bool 
             f"unknown source {name!r}{nearest(name, OPENERS)}",
             where="data.sources",
             expected="one of " + ", ".join(OPENERS),
-            fix="name one of these, or give your records as a jsonl source",
+            fix="name one of these; other data sets become one by `zv data convert` or `prepare`",
         )
-    source = _open(name, path, split, _stamp(path, split))
+    source = _open(name, path, split, image_root, _stamp(path, split))
     if source.broken and not tolerant:
         raise source.broken[0]
     return source
@@ -251,6 +291,6 @@ def _stamp(path: str, split: str) -> Any:
 
 
 @functools.lru_cache(8)
-def _open(name: str, path: str, split: str, stamp: Any) -> Source:
+def _open(name: str, path: str, split: str, image_root: str, stamp: Any) -> Source:
     del stamp
-    return OPENERS[name](path, split)
+    return OPENERS[name](path, split, image_root)

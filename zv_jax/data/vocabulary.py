@@ -15,7 +15,7 @@ from zv_jax.errors import ConfigError, DataError
 from zv_jax.runtime import cache_dir
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
-_VERSION = 4  # of what `corpus` yields; part of the name a trained tokenizer is kept under
+_VERSION = 5  # of what `corpus` yields; part of the name a trained tokenizer is kept under
 
 
 def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[Tokenizer, Tokenizer]:
@@ -38,7 +38,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
             raise ConfigError(
                 f"a {wanted.kind} tokenizer cannot be trained here",
                 where=f"data.{section}.path",
-                expected="the path of a vocab.txt",
+                expected=f"the path of a {tokenizers.KINDS[wanted.kind]}",
                 fix=f"set --config.data.{section}.path, or kind=sentencepiece",
             )
     # Ids from the placeholder on stay free.
@@ -67,7 +67,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
 
 
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
-    chosen = sorted({(s.name, s.path, s.split) for s in config.data.sources})
+    chosen = sorted({(s.name, s.path, s.split, s.image_root) for s in config.data.sources})
     sources = [open_source(*key, tolerant=True) for key in chosen]
     about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]

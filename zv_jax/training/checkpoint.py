@@ -124,7 +124,6 @@ class Checkpointer:
                 "versions": versions(),
                 "metrics": {name: float(value) for name, value in (metrics or {}).items()},
             }
-            self._manager.wait_until_finished()
             self._running = step
             return self._manager.save(
                 step,
@@ -139,13 +138,16 @@ class Checkpointer:
         """Whether `save` saves `step` unasked."""
         return self._manager.should_save(step)
 
-    def finished(self) -> int | None:
+    def finished(self, wait: bool = False) -> int | None:
         """The step whose files have become complete since the last call, if any.
+
+        Args:
+            wait: for the one that is being written.
 
         Raises:
             CheckpointError: they cannot be written.
         """
-        if self._running is None or self._manager.is_saving_in_progress():
+        if self._running is None or (self._manager.is_saving_in_progress() and not wait):
             return None
         self.wait()
         step, self._running = self._running, None

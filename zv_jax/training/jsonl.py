@@ -55,8 +55,11 @@ class JsonLines:
         self.path = Path(path)
         self._waiting: list[str] = []
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, Any]) -> bool:
         """Writes `row`, and first those that wait.
+
+        Returns:
+            Whether the disk has taken it; if not, it waits.
 
         Raises:
             CheckpointError: the file can never be written.
@@ -81,8 +84,9 @@ class JsonLines:
             if size is not None:
                 os.truncate(self.path, size)  # half a line would spoil the next one
             del self._waiting[:-_WAITING]
-        else:
-            self._waiting.clear()
+            return False
+        self._waiting.clear()
+        return True
 
     def keep(self, wanted: Callable[[Row], bool] = lambda row: True) -> list[Row]:
         """Drops every other row, and a torn last line, by one rename; returns those kept."""

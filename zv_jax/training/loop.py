@@ -8,11 +8,10 @@ save if due. The position in the data is the step, and the step's randomness is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -21,22 +20,24 @@ from zv_jax.config import Config, to_dict
 from zv_jax.data.faults import Fault
 from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
+from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
-from zv_jax.sharding import batch_sharding, logical_rules, make_mesh
+from zv_jax.sharding import batch_sharding, check_heads, local_rows, make_mesh, on_mesh, row_ways
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
+from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
 from zv_jax.training.jsonl import JsonLines
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
 from zv_jax.training.preemption import Preemption
-from zv_jax.training.runlog import run_log
 from zv_jax.training.saving import Saver
 from zv_jax.training.stages import stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
+from zv_jax.training.throughput import Throughput
 from zv_jax.training.watchdog import Watchdog
 
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
@@ -57,13 +58,15 @@ def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None
     workdir = Path(workdir)
     process, processes = jax.process_index(), jax.process_count()
     with ExitStack() as stack:
-        stack.enter_context(run_log(workdir, process))
+        stack.enter_context(log_to_file(workdir))
+        check_same(to_dict(config), str(workdir))
         log = MetricLog(workdir, config.train.steps, enabled=process == 0)
         stack.callback(log.close)
         if finished_at(workdir) >= config.train.steps:
             log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
             return
         mesh = make_mesh(config.mesh)
+        check_heads(config.model, mesh)
         check_batch(config, mesh)
         watchdog = Watchdog(
             config.guards.hang_seconds,
@@ -94,22 +97,32 @@ def finished_at(workdir: Path) -> int:
         ) from error
 
 
-@contextmanager
-def on_mesh(mesh: Mesh) -> Iterator[None]:
-    """The mesh and the logical axis rules that every traced function of ours expects."""
-    with jax.set_mesh(mesh), nn.logical_axis_rules(logical_rules()):
-        yield
-
-
 def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the global batch does not divide over the mesh."""
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    if config.train.batch_size % ways:
+    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups."""
+    train, ways = config.train, row_ways(mesh)
+    unit = ways * train.microbatches
+    if train.batch_size % unit:
         raise ConfigError(
-            f"a batch of {config.train.batch_size} rows",
+            f"a batch of {train.batch_size} rows",
             where="train.batch_size",
-            expected=f"a multiple of {ways} (mesh.data x mesh.fsdp)",
-            fix=f"set --config.train.batch_size={-(-config.train.batch_size // ways) * ways}",
+            expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
+            fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+        )
+    group, local = config.stage.itm_group, train.batch_size // ways
+    if group and (train.batch_size % group or max(group, local) % min(group, local)):
+        raise ConfigError(
+            f"groups of {group} rows in a batch of {train.batch_size}",
+            where="stage.itm_group",
+            expected=f"a divisor of the batch that fits the {local} rows of a device",
+            fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
+        )
+    field = "max_length" if config.stage.name == "language" else "max_answer"
+    if getattr(config.data, field) % train.loss_chunks:
+        raise ConfigError(
+            f"{train.loss_chunks} chunks of {getattr(config.data, field)} tokens",
+            where="train.loss_chunks",
+            expected=f"a divisor of data.{field}",
+            fix="set --config.train.loss_chunks=1",
         )
 
 
@@ -131,6 +144,7 @@ class Run:
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
+        self.throughput = Throughput(config, workdir)
         self.saver = Saver(checkpoints, log, config.checkpoint.every, self._meta)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
         self.changes: list[resume.Change] = []  # allowed when this process resumed
@@ -154,6 +168,8 @@ class Run:
             processes=jax.process_count(),
             changes=[str(change) for change in self.changes],
         )
+        log.say(self.throughput.formula())
+        self.throughput.start(first)
         batches = self._batches(first)
         patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
         metrics: dict[str, jax.Array] = {}
@@ -165,13 +181,17 @@ class Run:
                     log.event("preemption")
                     log.say(f"told to end; step {step} is saved, the same command continues")
                     return
-                rows = next(batches)
-                state, metrics = step_fn(state, variables.frozen, self._to_devices(rows))
+                with self.throughput.waiting():
+                    rows = next(batches)
+                batch = self._to_devices(rows)
+                compiling = step == first
+                with heartbeat("compiling the step", log.say) if compiling else nullcontext():
+                    state, metrics = step_fn(state, variables.frozen, batch)
                 patrol.step(step, metrics, rows["index"])
                 log.advance(config.train.batch_size)
                 watchdog.beat(step + 1)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
-                    self.last = log.log(shown(metrics))
+                    self._log(step + 1, metrics)
                 if step + 1 < config.train.steps:
                     self._save(step + 1, state, variables, metrics)
             patrol.finish()
@@ -219,8 +239,7 @@ class Run:
     def _batches(self, first: int) -> Batches:
         return make_pipeline(
             self.config,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            rows=local_rows(self.mesh, self.config.train.batch_size),
             start_step=first,
             tokenizers=self.tokenizers,
             report=self._replaced,
@@ -249,6 +268,11 @@ class Run:
             "provenance": self.provenance,
             "changes": self.history,
         }
+
+    def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        values = shown(metrics)  # waits for the step
+        row = self.last = self.log.log({**values, **self.throughput.fields(step)})
+        journal.info("step %d: loss %.6g, %.3f s", step, row["loss"], row["step_seconds"])
 
     def _save(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
         if self.saver.is_due(step):

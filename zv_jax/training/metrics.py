@@ -1,4 +1,4 @@
-"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, a progress bar, its memory."""
+"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from zv_jax.distributed import journal
 from zv_jax.training.jsonl import JsonLines
-from zv_jax.training.runlog import SAID
+
+_BOARD_QUEUE = 10_000  # values
 
 
 def peak_rss_bytes() -> int:
@@ -53,7 +56,7 @@ class MetricLog:
     training up to here (earlier parts of a resumed run included), `rss_bytes` of this process and
     `samples_per_second` since the line before. `events.jsonl` has one object for each thing that
     happened: `time` (seconds since 1970), `kind`, and whatever else was given; a resume never
-    shortens it.
+    shortens it. `tensorboard/` has the metrics once more, for TensorBoard.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class MetricLog:
         self._every = every_seconds
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
+        self._board: SummaryWriter | None = None
         self._step = self._first = 0
         self._before = 0.0
         self._samples = self._samples_logged = 0
@@ -127,11 +131,25 @@ class MetricLog:
         self._logged, self._samples_logged = now, self._samples
         self._loss = row.get("loss", self._loss)
         if self._enabled:
-            self._metrics.append(row)
+            if self._metrics.append(row):
+                self._to_tensorboard(row)
+            else:
+                self._board = None  # its writer would block on a full disk; a new one comes later
             if self._bar is not None:
                 shown = {"loss": f"{self._loss:.4g}", "samples/s": row["samples_per_second"]}
                 self._bar.set_postfix(shown)
         return row
+
+    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        if self._board is None:
+            folder = self._metrics.path.parent / "tensorboard"
+            # Room for many lines: a writer that died of a full disk no longer empties its queue.
+            self._board = SummaryWriter(
+                str(folder), purge_step=self._first + 1, max_queue=_BOARD_QUEUE
+            )
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, row["step"])
 
     def event(self, kind: str, **fields: Any) -> None:
         """Appends `{"time", "kind", "step", ...}` to `events.jsonl`."""
@@ -140,15 +158,23 @@ class MetricLog:
             self._events.append({**row, **fields})
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar, and leaves it in the log of the run."""
-        SAID.info("%s", text)
+        """Prints a line above the bar, and leaves it in the log; an empty one not at all."""
+        if not text:
+            return
+        journal.info("%s", text)
         if self._enabled and self._bar is not None:
             self._bar.write(text, file=self._stream)
         elif self._enabled:
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Ends the bar. Calling it twice is harmless."""
+        """Ends the bar and the TensorBoard file. Calling it twice is harmless."""
+        if self._board is not None:
+            try:
+                self._board.close()
+            except OSError as error:
+                journal.warning("the TensorBoard file cannot be finished: %s", error)
+            self._board = None
         if self._bar is not None:
             self._bar.close()
             self._bar = None

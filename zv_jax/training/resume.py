@@ -23,6 +23,8 @@ FREE = (
     "guards.max_skipped",
     "guards.hang_seconds",
     "train.log_every",
+    "train.microbatches",
+    "train.loss_chunks",
     "data.max_bad",
     "data.workers",
     "data.cache_images",

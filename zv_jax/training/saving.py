@@ -49,8 +49,9 @@ class Saver:
     ) -> None:
         """Call it after every step; `metrics()` fetches those of this step."""
         try:
-            self._collect()
-            if self.is_due(step):
+            due = self.is_due(step)
+            self._collect(wait=due)
+            if due:
                 self._checkpoints.save(
                     step, state, frozen, self._describe(), metrics=metrics(), force=True
                 )
@@ -74,20 +75,19 @@ class Saver:
         """
         while True:
             try:
-                self._collect()
+                self._collect(wait=True)
                 self._checkpoints.save(
                     step, state, frozen, self._describe(), metrics=metrics(), force=True
                 )
-                self._checkpoints.wait()
-                self._collect()
+                self._collect(wait=True)
                 return
             except CheckpointError as error:
                 self._failed(step, error)
                 time.sleep(pause)
                 pause *= 2
 
-    def _collect(self) -> None:
-        done = self._checkpoints.finished()
+    def _collect(self, wait: bool = False) -> None:
+        done = self._checkpoints.finished(wait)
         if done is not None:
             self._failures = self._again = 0
             self._log.event("save", checkpoint=done)

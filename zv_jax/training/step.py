@@ -11,9 +11,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config, GuardConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.sharding import like_parameters
 from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
-from zv_jax.training.stages import Stage, Terms, stage_model, terms_of
+from zv_jax.training.stages import Stage, stage_model, terms_of
 from zv_jax.training.state import Flat, join
+from zv_jax.training.terms import Terms, split_rows
 
 State = dict[str, object]  # step (int32), trainable (Flat), opt_state (of optax), guards
 Metrics = dict[str, jax.Array]
@@ -26,11 +28,14 @@ def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Terms]]:
-    """loss(trainable, frozen, batch, key) -> (scalar float32, terms)."""
+    """loss(trainable, frozen, batch, key, merge=mean) -> (scalar float32, terms).
+
+    The loss is the sum of `merge(term)` over the terms named in `stage.losses`.
+    """
     model = ZiyaVisual(stage_model(config), deterministic=False)
     terms_fn = terms_of(stage)
 
-    def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array):
+    def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array, merge: Callable = mean):
         negatives, dropout = jax.random.split(key)
         terms = model.apply(
             join(trainable, frozen),
@@ -40,9 +45,43 @@ def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Te
             method=terms_fn,
             rngs={"dropout": dropout},
         )
-        return sum(mean(terms[name]) for name in stage.losses), terms
+        return sum(merge(terms[name]) for name in stage.losses), terms
 
     return loss
+
+
+def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Terms]]:
+    """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the whole batch).
+
+    Microbatches add up gradients of the sum over tokens and divide once by the number of tokens of
+    the whole batch: a mean of the parts' means would favour the tokens of short parts. Stage 0
+    compares rows with each other and splits itself, in `terms.pretraining_terms`.
+    """
+    loss, parts = make_loss(config, stage), config.train.microbatches
+    gradient = jax.grad(loss, has_aux=True)
+    if parts == 1 or stage.batch == "pairs":
+        return gradient
+    (name,) = stage.losses
+
+    def summed(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array) -> tuple[Flat, Terms]:
+        def part_of(xs: tuple[dict, jax.Array]) -> tuple[Flat, Terms]:
+            part, index = xs
+            key_of_part = jax.random.fold_in(key, index)
+            return jax.grad(lambda *a: loss(*a, merge=lambda term: term[0]), has_aux=True)(
+                trainable, frozen, part, key_of_part
+            )
+
+        def add(total: tuple[Flat, Terms], xs: tuple[dict, jax.Array]):
+            return jax.tree.map(jnp.add, total, part_of(xs)), None
+
+        split = jax.tree.map(lambda x: split_rows(x, parts), batch), jnp.arange(parts)
+        shapes = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], split))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, terms), _ = jax.lax.scan(add, zeros, split)
+        weight = jnp.maximum(terms[name][1], 1e-9)
+        return jax.tree.map(lambda g: g / weight, grads), terms
+
+    return summed
 
 
 def init_state(
@@ -57,6 +96,15 @@ def init_state(
     }
 
 
+def state_shardings(state: State, mesh: Mesh) -> State:
+    """Where the leaves of a state (arrays, or shapes with shardings) lie between steps."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    trainable = {path: leaf.sharding for path, leaf in state["trainable"].items()}
+    moments = like_parameters(state["opt_state"], trainable, whole)
+    guards = jax.tree.map(lambda _: whole, state["guards"])
+    return {"step": whole, "trainable": trainable, "opt_state": moments, "guards": guards}
+
+
 def make_step(
     config: Config,
     stage: Stage,
@@ -69,18 +117,18 @@ def make_step(
 
     Randomness is folded from (seed, step), so a resumed run repeats nothing and skips nothing.
     """
-    loss_fn = make_loss(config, stage)
+    gradient = make_gradient(config, stage)
 
     def step(state: State, frozen: Flat, batch: dict) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, terms), grads = grad_fn(state["trainable"], frozen, batch, key)
+        grads, terms = gradient(state["trainable"], frozen, batch, key)
+        metrics = {name: mean(term) for name, term in terms.items()}
+        loss = sum(metrics[name] for name in stage.losses)
         norms = tower_norms(grads)
         norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
         verdict, guards = judge(config.guards, state["guards"], loss, norm)
         updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
         trainable = optax.apply_updates(state["trainable"], updates)
-        metrics = {name: mean(term) for name, term in terms.items()}
         metrics |= {
             "loss": loss,
             "grad_norm": norm,
@@ -97,13 +145,10 @@ def make_step(
         }
         return new, metrics
 
-    whole = NamedSharding(mesh, PartitionSpec())
-    shardings = jax.tree.map(
-        lambda leaf: leaf.sharding if isinstance(leaf.sharding, NamedSharding) else whole, state
-    )
+    shardings = state_shardings(state, mesh)
     return jax.jit(
         step,
         donate_argnums=0,
         in_shardings=(shardings, None, None),
-        out_shardings=(shardings, whole),
+        out_shardings=(shardings, NamedSharding(mesh, PartitionSpec())),
     )

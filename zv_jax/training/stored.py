@@ -146,9 +146,11 @@ def load_params(
         if meta["frozen"] is not None:
             source = frozen.directory(directory, meta["frozen"])
             inside = leaves.describe(source)
-            found = leaves.read(source, {k: v for k, v in wanted.items() if k in inside})
+            chosen = inside if only is None else frozen.with_scales(wanted, inside)
+            found = leaves.read(source, chosen)
             if only is None:
                 frozen.verify(found, meta["frozen"], source)
+            found = frozen.unscaled(found, wanted)
         prefix = "trainable/"
         rest = {prefix + k: v for k, v in wanted.items() if k not in found}
         values = leaves.read(directory / "state", rest)
@@ -164,7 +166,8 @@ def _describe(directory: epath.Path) -> tuple[dict[str, jax.ShapeDtypeStruct], d
     state = leaves.describe(directory / "state")
     found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if meta["frozen"] is not None:
-        found.update(leaves.describe(frozen.directory(directory, meta["frozen"])))
+        inside = leaves.describe(frozen.directory(directory, meta["frozen"]))
+        found.update(frozen.as_unscaled(inside))
     return found, meta
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from zv_jax.training.runlog import SAID
+from zv_jax.distributed import journal
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 COMPILING = 4.0  # times as long may pass before the first step, which compiles
@@ -88,7 +88,7 @@ class Watchdog:
         with tempfile.TemporaryFile("w+") as stacks:
             faulthandler.dump_traceback(stacks, all_threads=True)
             stacks.seek(0)
-            SAID.error("%s\n%s", text, stacks.read())
+            journal.error("%s\n%s", text, stacks.read())
         print(f"zv: {text}; the stacks of all threads are in run.log", file=sys.stderr, flush=True)
         if self._on_hang is not None:
             self._on_hang(text)

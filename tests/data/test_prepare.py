@@ -1,0 +1,164 @@
+"""Shards: the same records and pixels as their source, the same bytes however they were made."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zv_jax.data import images, pictures, prepare
+from zv_jax.data import records as R
+from zv_jax.data.pipeline import make_pipeline
+from zv_jax.data.shards import Settings
+from zv_jax.data.sources import open_source
+from zv_jax.errors import ConfigError, DataError
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def make(toy, out, records=None, **options):
+    settings = Settings(shard_size=5, **options.pop("settings", {}))
+    return prepare.prepare(records or R.read_jsonl(toy), toy.parent, out, settings, **options)
+
+
+def test_a_prepared_set_is_its_source(toy, tmp_path):
+    manifest = make(toy, tmp_path / "out")
+    plain, shards = open_source("jsonl", str(toy)), open_source("prepared", str(tmp_path / "out"))
+    assert manifest["records"] == len(shards) == len(plain) == 64
+    assert manifest["pictures"] < 64, "a picture that many records show is stored once per shard"
+    for name in ("task", "lang", "parts", "images"):
+        np.testing.assert_array_equal(getattr(shards.facts, name), getattr(plain.facts, name))
+    for index in (0, 17, 63):
+        one, two = plain.record(index), shards.record(index)
+        assert dataclasses.replace(two, images=one.images) == one
+        np.testing.assert_array_equal(
+            np.asarray(shards.picture(two.images[0])), np.asarray(plain.picture(one.images[0]))
+        )
+
+
+def test_batches_of_shards_equal_those_of_files(toy, tmp_path, make_config, tokenizer):
+    size = make_config("stage1").model.vision.image_size
+    make(toy, tmp_path / "out", settings={"image_size": size, "encoding": "png"})
+    rows = []
+    for name, path in (("jsonl", toy), ("prepared", tmp_path / "out")):
+        config = make_config("stage1", sources=({"name": name, "path": str(path)},))
+        stream = make_pipeline(config, tokenizers=(tokenizer, tokenizer))
+        batches = [next(stream) for _ in range(15)]
+        stream.close()
+        # The order within an epoch is that of the source's name: compare sample by sample.
+        rows.append(
+            {int(i): {k: b[k][row] for k in b} for b in batches for row, i in enumerate(b["index"])}
+        )
+    shared = rows[0].keys() & rows[1].keys()
+    assert len(shared) > 20
+    for index in shared:
+        for name, value in rows[0][index].items():
+            np.testing.assert_array_equal(value, rows[1][index][name], err_msg=name)
+
+
+def test_pictures_are_stretched_as_in_training_and_turned_as_exif_says(toy, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(toy.parent / "images" / "0.png", exif=exif)
+    make(toy, tmp_path / "out", settings={"image_size": 16, "encoding": "png"})
+    shards = open_source("prepared", str(tmp_path / "out"))
+    stored = np.asarray(shards.picture(shards.record(0).images[0]))
+    expected = images.resize(images.decode(toy.parent / "images" / "0.png"), 16)
+    np.testing.assert_array_equal(stored, expected)
+    upright = images.resize(Image.fromarray(pixels), 16)
+    assert np.abs(stored.astype(int) - upright).max() > 10
+
+
+def test_a_jpeg_of_another_quality_is_smaller(toy, tmp_path):
+    sizes = {}
+    for quality in (95, 20):
+        out = tmp_path / str(quality)
+        manifest = make(toy, out, settings={"image_size": 64, "quality": quality})
+        shards = open_source("prepared", str(out))
+        data = pictures.read(shards.root, shards.record(0).images[0])
+        assert Image.open(io.BytesIO(data)).format == "JPEG"
+        sizes[quality] = len(data)
+        assert manifest["settings"]["quality"] == quality
+    assert sizes[20] < sizes[95]
+
+
+def test_the_number_of_processes_does_not_change_a_byte(toy, tmp_path):
+    for workers in (0, 2):
+        make(toy, tmp_path / str(workers), workers=workers, settings={"image_size": 8})
+    assert contents(tmp_path / "0") == contents(tmp_path / "2")
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(toy, tmp_path):
+    make(toy, tmp_path / "whole")
+    records = list(R.read_jsonl(toy))
+
+    def stopped():
+        yield from records[:22]
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        make(toy, out, stopped())
+    assert not (out / prepare.MANIFEST).exists()
+    with pytest.raises(DataError, match="goes on where it was"):
+        open_source("prepared", str(out))
+    with pytest.raises(DataError, match="did not finish"):
+        prepare.check(out)
+    finished = {p.name: p.stat().st_mtime_ns for p in out.glob("*.array_record")}
+    assert len(finished) == 2 * 4
+    make(toy, out)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert finished == {name: (out / name).stat().st_mtime_ns for name in finished}
+
+
+def test_a_finished_run_is_not_repeated_nor_overwritten_by_another(toy, tmp_path):
+    first = make(toy, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    assert make(toy, tmp_path / "out") == first
+    with pytest.raises(DataError, match="other settings"):
+        make(toy, tmp_path / "out", settings={"image_size": 8})
+    with pytest.raises(DataError, match="other records"):
+        make(toy, tmp_path / "out", list(R.read_jsonl(toy))[:9])
+    assert contents(tmp_path / "out") == before
+
+
+def test_records_without_a_readable_picture_are_listed(toy, tmp_path):
+    (toy.parent / "images" / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="8 of 64 records have pictures that cannot be read"):
+        make(toy, tmp_path / "strict")
+    manifest = make(toy, tmp_path / "out", max_rejected=0.2)
+    assert (manifest["records"], manifest["rejected"]) == (56, 8)
+    listed = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").open()]
+    assert {row["id"].split("#")[0] for row in listed} == {"toy/train/3"}
+    assert len(open_source("prepared", str(tmp_path / "out"))) == 56
+
+
+def test_a_repeated_id_is_refused(toy, tmp_path):
+    records = list(R.read_jsonl(toy))
+    with pytest.raises(DataError, match="repeats"):
+        make(toy, tmp_path / "out", [*records, records[0]])
+
+
+def test_a_changed_shard_is_found(toy, tmp_path):
+    manifest = make(toy, tmp_path / "out")
+    assert prepare.check(tmp_path / "out") == manifest
+    path = tmp_path / "out" / "00002.pictures.array_record"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="missing or has changed") as caught:
+        prepare.check(tmp_path / "out")
+    assert "00002.pictures" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_size": -1}, {"encoding": "webm"}, {"quality": 0}, {"shard_size": 0}]
+)
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Settings(**wrong)

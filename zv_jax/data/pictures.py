@@ -1,0 +1,209 @@
+"""From an image reference to the bytes of the picture: a file below a root, or a place in a shard.
+
+A shard key is `<file>#<address>`, the file relative to the same root:
+
+    pairs/00000.tar#1536:20481          offset and size of a member of a tar (WebDataset)
+    data/train.parquet#17:image         row and column of a Parquet file
+    data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
+    coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
+    dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set
+    00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from zv_jax.data import images as images_lib
+from zv_jax.data import lines as lines_lib
+from zv_jax.data.images import ImageError
+from zv_jax.data.records import ImageRef
+from zv_jax.errors import DataError
+
+
+def load(root: str | Path, ref: ImageRef) -> Image.Image:
+    """The picture, RGB, turned as its EXIF orientation says.
+
+    Raises:
+      DataError: the reference leads out of `root` or is an address that cannot be understood.
+      ImageError: there is no such picture, or it cannot be decoded.
+    """
+    if ref.path is not None:
+        return images_lib.decode(locate(root, ref.path))
+    return images_lib.decode(read(root, ref), ref.shard_key)
+
+
+def read(root: str | Path, ref: ImageRef) -> bytes:
+    """The encoded picture; errors as in `load`."""
+    if ref.path is not None:
+        path = locate(root, ref.path)
+        problem = trouble(path)
+        if problem:
+            raise ImageError(problem, where=str(path), expected="an image file")
+        return path.read_bytes()
+    if ref.shard_key is None:
+        raise ImageError(
+            "a picture that is not a file",
+            where=str(ref.url),
+            expected="a path or a shard key",
+            fix="download it and set its path",
+        )
+    name, _, address = ref.shard_key.partition("#")
+    file = locate(root, name)
+    reader = _READERS.get(file.suffix)
+    if reader is None or not address:
+        raise DataError(
+            f"an address that cannot be read: {ref.shard_key!r}",
+            where=str(root),
+            expected="<file>#<address> with a file of " + ", ".join(_READERS),
+            fix="make the records again with `zv data convert`",
+        )
+    try:
+        return reader(file, address)
+    except FileNotFoundError:
+        raise ImageError("shard not found", where=str(file), expected="a shard file") from None
+    except (ValueError, KeyError, IndexError, TypeError, OSError, binascii.Error) as error:
+        raise ImageError(
+            f"no picture at this address ({type(error).__name__}: {error})",
+            where=ref.shard_key,
+            expected="the shard that the records were made from",
+            fix="make the records again with `zv data convert`",
+        ) from None
+
+
+def locate(root: str | Path, path: str) -> Path:
+    """The file `path` names below `root`.
+
+    Symbolic links are followed, since image folders often are such; `..` and absolute paths must
+    not lead out of `root`, so that a record file can never name other files of the machine.
+
+    Raises:
+      DataError: it leads out of `root`.
+    """
+    base = os.path.normpath(root)
+    full = os.path.normpath(os.path.join(base, path))
+    if os.path.commonpath([os.path.abspath(base), os.path.abspath(full)]) != os.path.abspath(base):
+        raise DataError(
+            f"picture {path!r} lies outside the image root",
+            where=base,
+            expected="a path below the image root",
+            fix="set the source's image_root to the folder that holds the pictures",
+        )
+    return Path(full)
+
+
+def trouble(path: Path) -> str | None:
+    """Why there is no file at `path`, or None if there is one."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "the picture is a loop of symbolic links"
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return "the picture is not there"
+        return f"the picture cannot be opened ({error.strerror})"
+    return None if path.is_file() else "the picture is no file"
+
+
+def _tar(file: Path, address: str) -> bytes:
+    offset, size = (int(part) for part in address.split(":"))
+    with file.open("rb") as handle:
+        handle.seek(offset)
+        data = handle.read(size)
+    if len(data) != size:
+        raise ValueError(f"the file ends before byte {offset + size}")
+    return data
+
+
+def _base64(file: Path, address: str) -> bytes:
+    offset, item, field = address.split(":")
+    with file.open("rb") as handle:
+        handle.seek(int(offset))
+        row = lines_lib.parse(handle.readline(lines_lib.MAX_LINE + 1), f"{file} byte {offset}")
+    value = row[field]
+    return base64.b64decode(value if isinstance(value, str) else value[int(item)])
+
+
+def _parquet(file: Path, address: str) -> bytes:
+    row, _, column = address.partition(":")
+    return _cell(_parquet_group(str(file), int(row), column))
+
+
+def _parquet_group(file: str, row: int, column: str) -> Any:
+    table, starts = _parquet_file(file)
+    group = max(i for i, start in enumerate(starts) if start <= row)
+    return _parquet_column(file, group, column)[row - starts[group]].as_py()
+
+
+@functools.lru_cache(16)
+def _parquet_file(file: str) -> tuple[Any, list[int]]:
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.ParquetFile(file)
+    starts = [0]
+    for i in range(table.num_row_groups - 1):
+        starts.append(starts[-1] + table.metadata.row_group(i).num_rows)
+    return table, starts
+
+
+@functools.lru_cache(4)
+def _parquet_column(file: str, group: int, column: str) -> Any:
+    return _parquet_file(file)[0].read_row_group(group, [column]).column(0)
+
+
+def _arrow(file: Path, address: str) -> bytes:
+    row, _, column = address.partition(":")
+    return _cell(arrow_table(str(file)).column(column)[int(row)].as_py())
+
+
+@functools.lru_cache(16)
+def arrow_table(file: str) -> Any:
+    """The table of an Arrow stream file, mapped into memory and not read."""
+    import pyarrow
+
+    return pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all()
+
+
+def _tfds(file: Path, address: str) -> bytes:
+    split, row, feature = address.split(":")
+    return _cell(_tfds_source(str(file.parent), split, feature)[int(row)][feature])
+
+
+@functools.lru_cache(8)
+def _tfds_source(folder: str, split: str, feature: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split=split, decoders={feature: tfds.decode.SkipDecoding()})
+
+
+def _array_record(file: Path, address: str) -> bytes:
+    from zv_jax.data import shards
+
+    return shards.entry(file, int(address))
+
+
+def _cell(value: Any) -> bytes:
+    """Bytes of a cell: plain, or the `{bytes, path}` that Hugging Face writes."""
+    data = value["bytes"] if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise ValueError("the cell holds no bytes")
+    return data
+
+
+_READERS = {
+    ".tar": _tar,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".jsonl": _base64,
+    ".json": _tfds,
+    ".array_record": _array_record,
+}

@@ -1,0 +1,113 @@
+"""What every reader is: a generator of records, registered under the names of its data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zv_jax.data.readers.files import Row, not_as_published
+from zv_jax.data.records import ImageRef, Record, Turn
+from zv_jax.errors import DataError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read.
+
+    Attributes:
+      name: of the data set; a reader may serve several of one format.
+      root: folder the files were unpacked to.
+      split: the data set's own name of the split.
+      columns: for tables of one's own, which column holds image, caption, question...
+      overlaps: also read subsets that contain images or questions of the evaluations.
+    """
+
+    name: str
+    root: Path
+    split: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    overlaps: bool = False
+
+    def record(
+        self,
+        native: object,
+        task: str,
+        lang: str,
+        images: Iterable[ImageRef],
+        turns: Iterable[tuple[str, str]] = (),
+        **other: Any,
+    ) -> Record:
+        """A record of this data set and split; `turns` are (role, text).
+
+        `meta` entries that are None are left out.
+        """
+        meta = {k: v for k, v in other.pop("meta", {}).items() if v is not None}
+        return Record(
+            id=f"{self.name}/{self.split}/{native}",
+            source=self.name,
+            split=self.split,
+            task=task,
+            lang=lang,
+            images=tuple(images),
+            turns=tuple(Turn(role, text) for role, text in turns),
+            meta=meta,
+            **other,
+        )
+
+    def one_of(self, splits: Iterable[str]) -> str:
+        """The split, if it is one of `splits`; else `DataError`."""
+        splits = list(splits)
+        if self.split not in splits:
+            raise DataError(
+                f"{self.name} has no split {self.split!r}",
+                where=str(self.root),
+                expected="one of " + ", ".join(splits),
+                fix="set --split",
+            )
+        return self.split
+
+
+Reader = Callable[[Request], Iterator[Record]]
+READERS: dict[str, Reader] = {}
+
+
+def reader(*names: str) -> Callable[[Reader], Reader]:
+    """Registers a reader for the data sets `names`."""
+
+    def register(function: Reader) -> Reader:
+        READERS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def each(rows: Iterable[Row], make: Callable[[Row], Iterable[Record]]) -> Iterator[Record]:
+    """The records `make` gives for each annotation.
+
+    Raises:
+      DataError: an annotation has other fields or types than published; it names where.
+    """
+    for row in rows:
+        try:
+            yield from make(row)
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+            raise not_as_published(row.where, f"{type(error).__name__}: {error}") from error
+
+
+def user(text: str) -> tuple[str, str]:
+    """A turn of the user."""
+    return "user", text
+
+
+def assistant(text: str) -> tuple[str, str]:
+    """A turn of the assistant."""
+    return "assistant", text
+
+
+def texts(values: Iterable[Any]) -> tuple[str, ...] | None:
+    """The texts that are not blank, stripped, with white space of any length as one blank; None if
+    there is none."""
+    kept = (" ".join(str(value).split()) for value in values)
+    return tuple(value for value in kept if value) or None

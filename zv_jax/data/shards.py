@@ -1,0 +1,222 @@
+"""One prepared shard: records in one ArrayRecord file, their pictures in another, both by number.
+
+    00007.records.array_record    one JSON line each; pictures are `00007.pictures.array_record#k`
+    00007.pictures.array_record   encoded pictures, each once however many records show it
+    00007.json                    what the shard was made from and holds, until all shards are done
+
+A shard depends on its own records, pictures and settings only, so that shards can be made in any
+order, by any number of processes or machines, and come out the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zv_jax.data import images as images_lib
+from zv_jax.data import pictures
+from zv_jax.data import records as records_lib
+from zv_jax.data.images import ImageError
+from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.sources import facts_of
+from zv_jax.data.tokenizers import write_atomic
+from zv_jax.errors import ConfigError
+
+FORMAT = 1
+ENCODINGS = {"jpeg": "JPEG", "png": "PNG"}
+# Records compress well; pictures are compressed already.
+_RECORDS, _PICTURES = "group_size:1,zstd:3", "group_size:1,uncompressed"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are stored.
+
+    Attributes:
+      image_size: side in pixels, stretched to a square as in training, so that boxes stay; 0 keeps
+        the files as they are.
+      encoding: jpeg or png, where pictures are resized; `quality` of a JPEG.
+      shard_size: records per shard.
+    """
+
+    image_size: int = 0
+    encoding: str = "jpeg"
+    quality: int = 95
+    shard_size: int = 2048
+
+    def __post_init__(self):
+        wrong = (
+            ("image_size", self.image_size >= 0, "0 or more pixels"),
+            ("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS)),
+            ("quality", 1 <= self.quality <= 100, "1 to 100"),
+            ("shard_size", self.shard_size >= 1, "1 or more records"),
+        )
+        for name, right, expected in wrong:
+            if not right:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}", expected=expected, fix=f"set --{name}"
+                )
+
+
+def inputs_digest(lines: Sequence[bytes], settings: Settings) -> str:
+    """SHA-256 of what a shard is made from, pictures aside."""
+    digest = hashlib.sha256(repr((FORMAT, settings)).encode())
+    for line in lines:
+        digest.update(line + b"\n")
+    return digest.hexdigest()
+
+
+def write(
+    number: int, lines: Sequence[bytes], root: str, folder: str, settings: Settings
+) -> dict[str, Any]:
+    """Writes shard `number` and returns its facts; a shard that is there already is kept.
+
+    Records with a picture that cannot be read are left out and listed as rejected.
+
+    Args:
+      number: of the shard; lines: its records as JSON.
+      root: of their pictures; folder: where to.
+    """
+    out, digest = Path(folder), inputs_digest(lines, settings)
+    about = out / f"{number:05d}.json"
+    done = _finished(about, digest)
+    if done is not None:
+        return done
+    stored, kept, facts, rejected = _Pictures(number, root, settings), [], [], []
+    for line in lines:
+        record = records_lib.loads(line, f"shard {number}")
+        try:
+            moved = stored.take(record)
+        except ImageError as error:
+            rejected.append({"id": record.id, "what": error.what, "where": error.where})
+            continue
+        kept.append(records_lib.dumps(moved).encode())
+        facts.append(facts_of(kept[-1], record.id))
+    files = {
+        _name(number, "records"): _write_all(out / _name(number, "records"), kept, _RECORDS),
+        _name(number, "pictures"): _write_all(
+            out / _name(number, "pictures"), stored.encoded, _PICTURES
+        ),
+    }
+    result = {
+        "inputs": digest,
+        "records": len(kept),
+        "pictures": len(stored.encoded),
+        "facts": facts,
+        "rejected": rejected,
+        "files": files,
+    }
+    write_atomic(about, json.dumps(result, ensure_ascii=False).encode())
+    return result
+
+
+def _name(number: int, kind: str) -> str:
+    return f"{number:05d}.{kind}.array_record"
+
+
+def records_file(folder: str, number: int) -> Path:
+    """The file of the records of shard `number`."""
+    return Path(folder) / _name(number, "records")
+
+
+def _finished(about: Path, digest: str) -> dict[str, Any] | None:
+    try:
+        result = json.loads(about.read_text(encoding="utf-8"))
+        sizes = {name: (about.parent / name).stat().st_size for name in result["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = all(sizes[name] == facts["bytes"] for name, facts in result["files"].items())
+    return result if whole and result["inputs"] == digest else None
+
+
+class _Pictures:
+    """The pictures of a shard, each stored once."""
+
+    def __init__(self, number: int, root: str, settings: Settings):
+        self.file, self.root, self.settings = _name(number, "pictures"), root, settings
+        self.encoded: list[bytes] = []
+        self.places: dict[ImageRef, ImageRef] = {}
+
+    def take(self, record: Record) -> Record:
+        """The record with references into the shard; nothing is stored unless all can be read."""
+        new = {
+            ref: self._encode(ref) for ref in dict.fromkeys(record.images) if ref not in self.places
+        }
+        for ref, data in new.items():
+            key = f"{self.file}#{len(self.encoded)}"
+            self.encoded.append(data)
+            # Equal pictures of two shards are one picture to the contrastive loss.
+            sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+            self.places[ref] = ImageRef(None, key, ref.width, ref.height, sha1)
+        images = tuple(self.places[ref] for ref in record.images)
+        return dataclasses.replace(record, images=images)
+
+    def _encode(self, ref: ImageRef) -> bytes:
+        data = pictures.read(self.root, ref)
+        picture = images_lib.decode(data, ref.path or ref.shard_key)
+        size = self.settings.image_size
+        if not size:
+            return data
+        out = io.BytesIO()
+        options = {"quality": self.settings.quality} if self.settings.encoding == "jpeg" else {}
+        square = Image.fromarray(images_lib.resize(picture, size))
+        square.save(out, ENCODINGS[self.settings.encoding], **options)
+        return out.getvalue()
+
+
+def _write_all(path: Path, entries: Sequence[bytes], options: str) -> dict[str, Any]:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    writer = ArrayRecordWriter(str(temporary), options)
+    for entry in entries:
+        writer.write(entry)
+    writer.close()
+    with temporary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = temporary.stat().st_size
+    os.replace(temporary, path)
+    return {"bytes": size, "sha256": digest}
+
+
+@functools.lru_cache(64)
+def _reader(path: str) -> Any:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(path)
+    if not reader.ok():
+        raise OSError(f"{path} is missing or damaged")
+    return reader
+
+
+def entry(path: str | Path, number: int) -> bytes:
+    """Entry `number` of an ArrayRecord file.
+
+    Raises:
+      OSError: the file is missing or damaged. IndexError: it has no such entry.
+    """
+    reader = _reader(str(path))
+    if not 0 <= number < reader.num_records():
+        raise IndexError(f"entry {number} of {reader.num_records()}")
+    return reader.read([number])[0]
+
+
+def facts_table(shards: Sequence[dict[str, Any]]) -> np.ndarray:
+    """int32 [N, 6]: task, lang, parts, images, shard and entry of every record, in order."""
+    rows = [
+        (*facts, number, place)
+        for number, shard in enumerate(shards)
+        for place, facts in enumerate(shard["facts"])
+    ]
+    return np.array(rows, np.int32).reshape(-1, 6)

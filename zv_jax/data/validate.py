@@ -1,0 +1,88 @@
+"""Every mistake of a record file, not the first only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from zv_jax.data import lines as lines_lib
+from zv_jax.data import pictures
+from zv_jax.data import records as records_lib
+from zv_jax.data.records import Record
+from zv_jax.errors import DataError
+
+
+def check_file(
+    path: str | Path, image_root: str | Path = "", decode: bool = False
+) -> Iterator[tuple[int, list[DataError]]]:
+    """Yields, for each record of a `.jsonl` file, its line number and all that is wrong with it.
+
+    Args:
+      path: the file; a line that is too long ends the check, since what follows is no line.
+      image_root: what picture paths are relative to; the file's folder by default.
+      decode: also decode every picture and compare its size with the record's, which takes longer.
+    """
+    path = Path(path)
+    root = Path(image_root) if image_root else path.parent
+    seen: dict[bytes, int] = {}
+    try:
+        for number, line in lines_lib.numbered(path):
+            where = f"{path}:{number}"
+            try:
+                record = records_lib.loads(line, where)
+            except DataError as error:
+                yield number, [error]
+                continue
+            # A digest keeps the memory of a million ids at some 100 MB whatever their length.
+            digest = hashlib.blake2b(record.id.encode(), digest_size=12).digest()
+            first = seen.setdefault(digest, number)
+            errors = list(_pictures(record, root, where, decode))
+            if first != number:
+                errors.insert(0, _duplicate(record, where, f"{path}:{first}"))
+            yield number, errors
+    except DataError as error:
+        yield 0, [error]
+
+
+def _duplicate(record: Record, where: str, first: str) -> DataError:
+    return DataError(
+        f"Id {record.id!r} is taken",
+        where=where,
+        expected=f"another id than that of {first}",
+        fix="give every record an id of its own",
+    )
+
+
+def _pictures(record: Record, root: Path, where: str, decode: bool) -> Iterator[DataError]:
+    for number, ref in enumerate(record.images):
+        if ref.url is not None:
+            continue
+        field = f"images[{number}]"
+        try:
+            problem = None
+            if ref.path is not None:
+                path = pictures.locate(root, ref.path)
+                problem = pictures.trouble(path) and f"{pictures.trouble(path)}: {ref.path!r}"
+            else:
+                pictures.read(root, ref)
+            if problem is None and decode:
+                problem = _wrong_size(ref, pictures.load(root, ref).size)
+        except DataError as error:
+            yield DataError(f"Field {field!r}: {error.what}", where, error.expected, error.fix)
+            continue
+        if problem:
+            yield DataError(
+                f"Field {field!r}: {problem}",
+                where=where,
+                expected=f"a picture below {root}",
+                fix="correct the path, or give the folder of the pictures with --image_root",
+            )
+
+
+def _wrong_size(ref: records_lib.ImageRef, size: tuple[int, int]) -> str | None:
+    named = (ref.width or size[0], ref.height or size[1])
+    # A picture stored on its side has its size swapped after its EXIF orientation is applied.
+    if named in (size, size[::-1]):
+        return None
+    return f"it has {size[0]}x{size[1]} pixels, not {named[0]}x{named[1]}"
