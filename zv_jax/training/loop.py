@@ -260,6 +260,8 @@ class Run:
         other.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
+        if self.provenance:
+            write_json(self.workdir / "provenance.json", self.provenance)
 
     def _meta(self) -> dict:
         return {
