@@ -84,7 +84,7 @@ def _language() -> ml_collections.ConfigDict:
             sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(800, 16),
+        train=_train(600, 16),
     )
 
 
