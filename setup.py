@@ -14,6 +14,7 @@ RUNTIME = [
     "aiolimiter>=1.2",
     "clu>=0.0.12",
     "emoji>=2.14",
+    "etils>=1.12",
     "flax>=0.12.8",
     "grain>=0.2.18",
     "httpx2>=2.16",
@@ -31,6 +32,7 @@ RUNTIME = [
     "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tenacity>=9.0",
+    "tensorboardx>=2.6",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]

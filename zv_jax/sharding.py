@@ -212,6 +212,12 @@ def row_ways(mesh: Mesh) -> int:
     return int(np.prod([mesh.shape[axis] for axis in ROWS]))
 
 
+def local_rows(mesh: Mesh, batch_size: int) -> list[int]:
+    """Rows of a global batch that lie on the devices of this process, in their order."""
+    parts = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return sorted({row for (part,) in parts for row in range(*part.indices(batch_size))})
+
+
 def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
     """`x[index]` where both lie row by row over the mesh, and so does what is returned.
 

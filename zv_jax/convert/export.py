@@ -18,7 +18,7 @@ from zv_jax.convert.tokenizer_json import hf_files
 from zv_jax.data import images
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
-from zv_jax.training.loop import write_json
+from zv_jax.training.files import write_json
 
 IMAGE, PAD = "<image>", "[PAD]"
 _TOGETHER = 1 << 28  # bytes of leaves that are read together

@@ -26,7 +26,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 from zv_jax.models.vit import resize_positions
 from zv_jax.sharding import unboxed
-from zv_jax.training.loop import write_json
+from zv_jax.training.files import write_json
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import abstract_variables
 
