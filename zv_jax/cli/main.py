@@ -26,6 +26,7 @@ COMMANDS = {
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
     "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
+    "convert": "weights from and to Hugging Face, and a comparison of two checkpoints",
     "config": "show a recipe with every field resolved",
 }
 
