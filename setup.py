@@ -25,14 +25,21 @@ RUNTIME = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=11",
+    "protobuf>=5",
     "pyyaml>=6.0",
     "resvg-py>=0.5",
+    "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tenacity>=9.0",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]
-REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
+REFERENCE = [
+    "torch==2.13.0",
+    "transformers>=5.0",
+    "peft>=0.21",
+    "mistral-common>=1.8",
+]
 EXTRAS = {
     "dev": [
         "hypothesis>=6.100",
@@ -43,13 +50,14 @@ EXTRAS = {
         "setuptools>=77",
     ],
     "docs": ["mkdocs>=1.6"],
+    "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
     "java": ["pycocoevalcap>=1.2"],
-    "bert": ["tokenizers>=0.21"],
     "parity": REFERENCE,
     "bench": REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
+    "tpu-aot": ["jax[tpu]>=0.10.2"],
 }
 
 setup(

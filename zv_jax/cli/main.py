@@ -25,6 +25,8 @@ COMMANDS = {
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
+    "plan": "does a recipe fit on a machine, how fast, at what cost",
+    "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
     "config": "show a recipe with every field resolved",
 }
 
