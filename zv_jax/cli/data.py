@@ -1,102 +1,266 @@
-"""`zv data`: make, look at, count and check data."""
+"""`zv data`: find, read, prepare, look at, count, check and guard data."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import Counter
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 
-from zv_jax.cli.arguments import existing_file
-from zv_jax.data import records
+from zv_jax.cli.arguments import existing_file, required
+from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
-from zv_jax.data.schema import json_schema
-from zv_jax.data.validate import check_file
-from zv_jax.errors import ConfigError, DataError, nearest
+from zv_jax.errors import ConfigError, DataError
 
 USAGE = """
-usage: zv data prepare  [zv_openmoji]            make the data set in the cache, once
-       zv data peek     [zv_openmoji]            draw a sheet of scenes, print their records
-       zv data stats    [zv_openmoji | FILE ...] count records by task, language and split
-       zv data validate FILE ...                 check every line of record files (.jsonl)
-       zv data schema                            print the record as JSON Schema
+usage: zv data list     [NAME]                all data sets that can be read, or the card of one
+       zv data convert  NAME --root=DIR       write the records of a data set to a .jsonl file
+       zv data prepare  NAME --root=DIR       write records and pictures to shards for training
+       zv data stats    NAME --root=DIR       count a copy, beside what was published
+       zv data guard    NAME=DIR ...          list pictures of evaluations, to keep them out
+       zv data validate FILE ...              check every line of record files
+       zv data peek     [NAME | FILE]         show samples as the model gets them, as a page
+       zv data schema                         print the record as JSON Schema
 
-  zv data prepare zv_openmoji --concepts=all
-  zv data peek zv_openmoji --split=test --n=12 --out=sheet.png
+NAME is one of `zv data list`, or zv_openmoji, the embedded data set, which needs no --root.
+FILE holds records, one JSON object per line; prepare and stats take one in place of NAME.
+
+  zv data convert llava_json --root=chats.json --image_root=photos --out=mine.jsonl
+  zv data prepare coco_caption --root=/data/coco --out=/shards/coco --image_size=224 --workers=8
+  zv data guard okvqa=/data/okvqa coco_caption=/data/coco visual_genome=/data/vg --out=guard
+  zv data convert csv --root=mine.csv --columns=image=pic,caption=words --out=mine.jsonl
   zv data validate mine.jsonl --image_root=photos --decode
+  zv data peek mine.jsonl --image_root=photos --stage=stage1 --n=20 --out=peek.html
+  zv data peek --config configs/quickstart.py:stage1_chat
+  zv data peek zv_openmoji --n=12 --out=sheet.png      (a sheet of scenes)
 """
-SUBCOMMANDS = ("prepare", "peek", "stats", "validate", "schema")
-BUILT_IN = ("zv_openmoji",)
+SUBCOMMANDS = ("list", "convert", "prepare", "stats", "guard", "validate", "peek", "schema")
+TAKES_CONFIG = "config"
+EMBEDDED = "zv_openmoji"
 
 
 def define(values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, about: str) -> None:
+        flags.DEFINE_string(name, default, about, flag_values=values)
+
+    def whole(name: str, default: int, about: str, lower: int = 0) -> None:
+        flags.DEFINE_integer(name, default, about, lower, flag_values=values)
+
+    def switch(name: str, about: str) -> None:
+        flags.DEFINE_bool(name, False, about, flag_values=values)
+
+    text("root", None, "folder (or file) of the data set as its authors distribute it")
+    text("split", "", "split, by the data set's own name (default: the first; train for files)")
+    text("image_root", "", "folder of the pictures (default: --root, or that of the file)")
+    text("out", None, "where to write")
+    flags.DEFINE_list(
+        "columns", [], "which columns hold what: image=a,caption=b", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "purpose", "train", ["train", "eval"], "what records are for", flag_values=values
+    )
+    text("guard", None, "folder of `zv data guard`: leave out the pictures it lists")
+    switch("paper_mixture", "read evaluation splits for training too, as the paper's counts need")
+    whole("image_size", 0, "prepare: side of the stored pictures in pixels; 0: as they are")
+    flags.DEFINE_enum(
+        "encoding", "jpeg", ["jpeg", "png"], "prepare: of resized pictures", flag_values=values
+    )
+    whole("quality", 95, "prepare: of JPEG pictures", 1)
+    whole("shard_size", 2048, "prepare: records per shard", 1)
+    whole("workers", 0, "prepare: processes; 0: this one")
+    flags.DEFINE_float(
+        "max_rejected", 0.01, "prepare: share of pictures that may be bad", flag_values=values
+    )
+    switch("decode", "validate: decode every picture too")
+    whole("n", 12, "peek: samples to show", 1)
+    flags.DEFINE_enum(
+        "stage",
+        "stage2",
+        ["language", "stage0", "stage1", "stage2"],
+        "peek: whose batches",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
         "concepts",
         "everyday",
         ["everyday", "all"],
-        "which concepts the scenes show",
+        "zv_openmoji: what scenes show",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "data_dir", None, "where the data set lies (default: the cache)", flag_values=values
-    )
-    flags.DEFINE_string("split", "train", "split to look at or count", flag_values=values)
-    flags.DEFINE_integer("n", 12, "scenes to draw", 1, flag_values=values)
-    flags.DEFINE_string(
-        "image_root", "", "folder of the pictures (default: that of the file)", flag_values=values
-    )
-    flags.DEFINE_bool("decode", False, "validate: decode every picture too", flag_values=values)
-    flags.DEFINE_string("out", "peek.png", "where peek writes its sheet", flag_values=values)
+    text("data_dir", None, "zv_openmoji: where it lies (default: the cache)")
+    flags.DEFINE_enum("lang", "en", ["en", "zh"], "list: language of the cards", flag_values=values)
+    switch("markdown", "list: as a page of the documentation")
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     command, names = words[0], words[1:]
-    if command == "validate":
-        _validate(values, names)
-    elif command == "schema":
-        print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
-    elif command == "stats" and names and names[0] not in BUILT_IN:
-        _count(record for name in names for record in _read(name))
+    functions = {
+        "list": _list,
+        "convert": _convert,
+        "prepare": _prepare,
+        "stats": _stats,
+        "guard": _guard,
+        "validate": _validate,
+        "peek": _peek,
+        "schema": _schema,
+    }
+    functions[command](values, names)
+
+
+def _one(command: str, names: list[str], default: str | None = None) -> str:
+    if not names and default:
+        return default
+    if len(names) != 1:
+        raise ConfigError(
+            f"zv data {command} needs one name" + (f", not {len(names)}" if names else ""),
+            expected="a data set of `zv data list`, or a .jsonl file",
+            fix="zv data --help",
+        )
+    return names[0]
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".jsonl") or Path(name).is_file()
+
+
+def _records(values: flags.FlagValues, name: str) -> tuple[Iterator[Record], Path]:
+    """The records of a file or a data set, and what their picture paths are relative to."""
+    from zv_jax.data import catalogue, guard
+
+    if _is_file(name):
+        path = existing_file(name, "record file")
+        return records_lib.read_jsonl(path), Path(values.image_root or path.parent)
+    card = catalogue.card(name)
+    root = Path(required(values, "root", "DIR"))
+    training = values.purpose == "train"
+    if training and not values.guard and card.space and card.splits:
+        print(
+            f"zv: no --guard: pictures of {name} that evaluations show too are not left out",
+            file=sys.stderr,
+        )
+    records = catalogue.read(
+        name,
+        root,
+        values.split or next(iter(card.splits), "train"),
+        columns=dict(_pairs(values.columns, "--columns", "image=photo,caption=words")),
+        training=training,
+        paper_mixture=values.paper_mixture,
+        guard=guard.Guard.load(values.guard) if values.guard and training else None,
+    )
+    return records, Path(values.image_root or (root if root.is_dir() else root.parent))
+
+
+def _pairs(words: list[str], where: str, example: str) -> Iterator[tuple[str, str]]:
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"{word!r} is no NAME=VALUE", where=where, expected=example)
+        yield name, value
+
+
+def _list(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data import catalogue, catalogue_page
+
+    if values.markdown:
+        print(catalogue_page.page(values.lang), end="")
+    elif names:
+        for name in names:
+            print(catalogue_page.card_text(catalogue.card(name), values.lang))
     else:
-        _built_in(values, command, names)
+        print(catalogue_page.table_text())
 
 
-def _built_in(values: flags.FlagValues, command: str, names: list[str]) -> None:
-    for name in names:
-        if name not in BUILT_IN:
-            raise ConfigError(
-                f"there is no data set {name!r}{nearest(name, BUILT_IN)}",
-                where=f"zv data {command}",
-                expected="one of " + ", ".join(BUILT_IN),
-                fix=f"zv data {command} {BUILT_IN[0]}",
-            )
-    from zv_jax.data.openmoji import prepare as openmoji
+def _convert(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data import convert
 
-    path = openmoji.prepare(data_dir=values.data_dir, concepts=values.concepts)
-    if command == "prepare":
+    records, root = _records(values, _one("convert", names))
+    out = Path(required(values, "out", "mine.jsonl"))
+    count = convert.write_jsonl(records, out)
+    print(f"{out}: {count:,} records; pictures are relative to {root}")
+
+
+def _prepare(values: flags.FlagValues, names: list[str]) -> None:
+    name = _one("prepare", names, EMBEDDED)
+    if name == EMBEDDED:
+        from zv_jax.data.openmoji import prepare as openmoji
+
+        path = openmoji.prepare(data_dir=values.data_dir, concepts=values.concepts)
         print(f"zv_openmoji ({values.concepts}): {path}")
-    elif command == "peek":
-        print(f"sheet: {openmoji.peek(path, values.split, values.n, values.out)}")
-    else:
-        scenes = openmoji.open_split(path, values.split)
-        _count(record for i in range(len(scenes)) for record in scenes[i]["records"])
+        return
+    from zv_jax.data import prepare
+    from zv_jax.data.shards import Settings
+
+    settings = Settings(values.image_size, values.encoding, values.quality, values.shard_size)
+    records, root = _records(values, name)
+    out = Path(required(values, "out", "DIR"))
+    manifest = prepare.prepare(
+        records, root, out, settings, workers=values.workers, max_rejected=values.max_rejected
+    )
+    print(
+        f"{out}: {manifest['records']:,} records, {manifest['pictures']:,} pictures, "
+        f"{manifest['shards']:,} shards, {manifest['rejected']:,} records left out"
+    )
 
 
-def _read(name: str) -> Iterator[Record]:
-    return records.read_jsonl(existing_file(name, "record file"))
+def _stats(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data import catalogue, stats
+
+    if all(map(_is_file, names)) and names:
+        for name in names:
+            existing_file(name, "record file")
+        _print_counts(record for name in names for record in records_lib.read_jsonl(name))
+        return
+    name = _one("stats", names, EMBEDDED)
+    if name == EMBEDDED:
+        from zv_jax.data.openmoji import prepare as openmoji
+
+        path = openmoji.prepare(data_dir=values.data_dir, concepts=values.concepts)
+        scenes = openmoji.open_split(path, values.split or "train")
+        _print_counts(record for i in range(len(scenes)) for record in scenes[i]["records"])
+        return
+    catalogue.card(name)
+    root = required(values, "root", "DIR")
+    for count in stats.compare(name, root, [values.split] if values.split else []):
+        published = "" if count.published is None else f"{count.published:>13,}"
+        print(
+            f"{count.split:<20}{count.what:<28}{count.found:>13,}{published:>13}  {count.verdict}"
+        )
 
 
-def _count(found: Iterator[Record]) -> None:
-    counts: Counter = Counter()
-    for record in found:
-        counts[record.split, record.task, record.lang] += 1
+def _print_counts(found: Iterator[Record]) -> None:
+    from zv_jax.data import stats
+
+    counts = stats.by_task(found)
     for (split, task, lang), number in sorted(counts.items()):
         print(f"{split:<8}{task:<14}{lang:<6}{number:>9}")
-    print(f"{'all':<28}{counts.total():>9}")
+    print(f"{'all':<28}{sum(counts.values()):>9}")
+
+
+def _guard(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data import guard, guard_lists
+
+    if not names:
+        raise ConfigError(
+            "zv data guard needs copies of evaluation sets",
+            expected="NAME=DIR ... with names of " + ", ".join(guard_lists.guarded_sets()),
+            fix="zv data guard okvqa=/data/okvqa --out=guard",
+        )
+    out = required(values, "out", "guard")
+    found = guard_lists.collect(dict(_pairs(names, "zv data guard", "okvqa=/data/okvqa")))
+    guard.write(out, found)
+    for space, parts in sorted(found.items()):
+        for origin, ids in sorted(parts.items()):
+            print(f"{space:<16}{origin:<36}{len(ids):>9,}  {guard.digest(ids)[:16]}")
 
 
 def _validate(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data.validate import check_file
+
     if not names:
         raise ConfigError(
             "zv data validate needs a file",
@@ -119,3 +283,67 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
             where=", ".join(names),
             fix="mend or remove these lines",
         )
+
+
+def _peek(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data import peek
+
+    if (not names or names == [EMBEDDED]) and (values.out or "").endswith(".png"):
+        from zv_jax.data.openmoji import prepare as openmoji
+
+        path = openmoji.prepare(data_dir=values.data_dir, concepts=values.concepts)
+        print(f"sheet: {openmoji.peek(path, values.split or 'train', values.n, values.out)}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = _peek_config(values, names, Path(folder))
+        out = values.out or "peek.html"
+        print(f"{out}: {peek.write_page(config, values.n, out)} samples")
+
+
+def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> Any:
+    """The recipe that is given, or a small one that reads the file or data set that is named."""
+    from zv_jax import config as config_lib
+    from zv_jax.data import convert, prepare
+
+    if values.config is not None and not names:
+        return config_lib.validate(values.config)
+    name = _one("peek", names, EMBEDDED)
+    source = {"name": "jsonl", "path": name, "split": values.split, "image_root": values.image_root}
+    if name == EMBEDDED:
+        source = {"name": name, "path": values.data_dir or "", "split": values.split or "train"}
+    elif (Path(name) / prepare.MANIFEST).is_file():
+        source |= {"name": "prepared"}
+    elif not _is_file(name):
+        records, root = _records(values, name)
+        source |= {"path": str(folder / "first.jsonl"), "image_root": str(root), "split": ""}
+        convert.write_jsonl(itertools.islice(records, values.n), source["path"])
+    if values.config is not None:
+        with values.config.unlocked():
+            values.config.data.sources = (source,)
+        return config_lib.validate(values.config)
+    tokens = 8192
+    return config_lib.validate(
+        config_lib.recipe(
+            "tiny_chat",
+            stage={"name": values.stage},
+            data={
+                "sources": (source,),
+                "max_length": 1024,
+                "max_qformer_text": 64,
+                "max_images": 4,
+            },
+            model={
+                "vision": {"image_size": 224},
+                "llm": {"vocab_size": tokens},
+                "qformer": {"vocab_size": tokens},
+                "image_token_id": tokens - 1,
+            },
+            train={"batch_size": 1},
+        )
+    )
+
+
+def _schema(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data.schema import json_schema
+
+    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))

@@ -78,9 +78,10 @@ def card(name: str) -> Card:
       ConfigError: there is no such data set.
     """
     if name not in names():
+        valid = ("zv_openmoji", *names())
         raise ConfigError(
-            f"there is no data set {name!r}{nearest(name, names())}",
-            expected="one of " + ", ".join(names()),
+            f"there is no data set {name!r}{nearest(name, valid)}",
+            expected="one of " + ", ".join(valid),
             fix="zv data list",
         )
     text = resources.files(cards).joinpath(f"{name}.yaml").read_text(encoding="utf-8")

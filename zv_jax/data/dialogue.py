@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from zv_jax.data.records import Object, Record
-from zv_jax.data.templates import instruction, seeded
+from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
 
@@ -29,11 +29,15 @@ SIDES = ("x1", "y1", "x2", "y2")  # of a box, as `symbolic_views` names them
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer (None: still to be given) and the record's images it introduces."""
+    """A question, its answer (None: still to be given) and the record's images it introduces.
+
+    `template` names the instruction that was put in or around the question, if one was.
+    """
 
     question: str
     answer: str | None = None
     images: tuple[int, ...] = ()
+    template: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,9 @@ def _label(record: Record) -> str:
     return thing.tag_zh if record.lang != "en" and thing.tag_zh else thing.label
 
 
-def _ask(record: Record, text: str, seed: int, epoch: int | None) -> str:
-    """The instruction for a record whose turns have none, or a template around its question."""
+def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, str]:
+    """The instruction for a record whose turns have none, or a template around its question, and
+    the id of the template."""
     values = {"q": text, "text": text} if text else {}
     if record.objects:
         values |= {"expr": _label(record), "box": "<obj_0>"}
@@ -130,7 +135,8 @@ def _ask(record: Record, text: str, seed: int, epoch: int | None) -> str:
         values["choices"] = " ".join(letters)
     task = record.meta.get("template", record.task)
     choice = None if epoch is None else seeded(seed, record.id, epoch, "template")
-    return instruction(task, record.lang, record.id, choice, **values)
+    text = instruction(task, record.lang, record.id, choice, **values)
+    return text, template_id(task, record.lang, choice)
 
 
 def _needs_template(record: Record, question: str) -> bool:
@@ -178,10 +184,13 @@ def exchanges(
             )
         pairs.append(("\n".join(pending), answer))
     bare = pairs[0][0].replace(IMAGE, "").strip()
+    template = None
     if _needs_template(record, bare):
         blocks = IMAGE * pairs[0][0].count(IMAGE)
-        pairs[0] = (blocks + _ask(record, bare, seed, epoch), pairs[0][1])
-    return _place_images(record, pairs, box_decimals)
+        question, template = _ask(record, bare, seed, epoch)
+        pairs[0] = (blocks + question, pairs[0][1])
+    first, *others = _place_images(record, pairs, box_decimals)
+    return replace(first, template=template), *others
 
 
 def _place_images(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zv_jax.data.records import Record
+from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
 MANIFEST = "guard.json"
@@ -92,7 +92,7 @@ def write(folder: str | Path, origins: Mapping[str, Mapping[str, Iterable[str]]]
     lists: dict[str, Any] = {}
     for space, parts in sorted(origins.items()):
         ids = sorted({name for part in parts.values() for name in part})
-        _replace(folder / f"{space}.txt", "".join(f"{name}\n" for name in ids))
+        write_atomic(folder / f"{space}.txt", "".join(f"{name}\n" for name in ids).encode())
         lists[space] = {
             "count": len(ids),
             "sha256": digest(ids),
@@ -101,10 +101,4 @@ def write(folder: str | Path, origins: Mapping[str, Mapping[str, Iterable[str]]]
                 for origin, part in sorted(parts.items())
             },
         }
-    _replace(folder / MANIFEST, json.dumps({"lists": lists}, indent=2) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(folder / MANIFEST, (json.dumps({"lists": lists}, indent=2) + "\n").encode())

@@ -216,6 +216,17 @@ def _shape(config: Config) -> Shape:
     )
 
 
+def located(config: Config, index: int) -> tuple[Source, int, int]:
+    """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
+    _, sources, tables = _samples(config)
+    for source, table in zip(sources, tables, strict=True):
+        if index < len(table):
+            number, part = table[index]
+            return source, int(number), int(part)
+        index -= len(table)
+    raise IndexError(f"no sample {index} in these sources")
+
+
 def samples_per_epoch(config: Config) -> list[int]:
     """How many samples each source with a weight gives before it repeats."""
     return [len(table) for table in _samples(config)[2]]

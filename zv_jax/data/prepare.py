@@ -25,6 +25,7 @@ from zv_jax.data import records as records_lib
 from zv_jax.data import shards
 from zv_jax.data.records import Record
 from zv_jax.data.shards import Settings
+from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
 MANIFEST, FACTS = "manifest.json", "facts.npy"
@@ -101,7 +102,7 @@ def finish(
     os.replace(out / f".{FACTS}", out / FACTS)
     rejected = [json.dumps(r, ensure_ascii=False) for shard in done for r in shard["rejected"]]
     if rejected:
-        shards.replace_text(out / "rejected.jsonl", "\n".join(rejected) + "\n")
+        write_atomic(out / "rejected.jsonl", ("\n".join(rejected) + "\n").encode())
     manifest = {
         "format": shards.FORMAT,
         "settings": dataclasses.asdict(settings),
@@ -112,7 +113,7 @@ def finish(
         "shards": len(done),
         "files": {name: facts for shard in done for name, facts in shard["files"].items()},
     }
-    shards.replace_text(out / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     for number in range(len(done)):
         (out / f"{number:05d}.json").unlink(missing_ok=True)
     return manifest

@@ -30,6 +30,7 @@ from zv_jax.data import records as records_lib
 from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import facts_of
+from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import ConfigError
 
 FORMAT = 1
@@ -116,7 +117,7 @@ def write(
         "rejected": rejected,
         "files": files,
     }
-    replace_text(about, json.dumps(result, ensure_ascii=False))
+    write_atomic(about, json.dumps(result, ensure_ascii=False).encode())
     return result
 
 
@@ -187,13 +188,6 @@ def _write_all(path: Path, entries: Sequence[bytes], options: str) -> dict[str, 
     size = temporary.stat().st_size
     os.replace(temporary, path)
     return {"bytes": size, "sha256": digest}
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file at once: under a name of its own, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @functools.lru_cache(64)

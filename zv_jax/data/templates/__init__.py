@@ -28,6 +28,12 @@ def seeded(seed: int, identity: str, epoch: int, purpose: str) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "big")
 
 
+def template_id(task: str, lang: str, choice: int | None) -> str:
+    """`task/lang/number` of the instruction that `instruction` takes for the same arguments."""
+    own = "en" if lang == "en" else "zh"
+    return f"{task}/{own}/{(choice or 0) % len(templates(task, own))}"
+
+
 def instruction(task: str, lang: str, where: str, choice: int | None, **values: str) -> str:
     """One instruction with its fields filled in.
 
