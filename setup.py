@@ -11,10 +11,12 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "zv_jax/__init__.py").read
 # Lower bounds only: the lock files hold the exact versions that were tested together.
 RUNTIME = [
     "absl-py>=2.1",
+    "aiolimiter>=1.2",
     "clu>=0.0.12",
     "emoji>=2.14",
     "flax>=0.12.8",
     "grain>=0.2.18",
+    "httpx2>=2.16",
     "ijson>=3.3",
     "jax>=0.10.2",
     "ml-collections>=1.1",
@@ -23,21 +25,39 @@ RUNTIME = [
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=11",
+    "protobuf>=5",
     "pyyaml>=6.0",
     "resvg-py>=0.5",
+    "safetensors>=0.8",
     "sentencepiece>=0.2",
+    "tenacity>=9.0",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]
-REFERENCE = ["torch==2.13.0", "transformers>=5.0", "peft>=0.21", "safetensors>=0.5"]
+REFERENCE = [
+    "torch==2.13.0",
+    "transformers>=5.0",
+    "peft>=0.21",
+    "mistral-common>=1.8",
+]
 EXTRAS = {
-    "dev": ["hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "dev": [
+        "hypothesis>=6.100",
+        "jieba==0.42.1",
+        "jsonschema>=4.20",
+        "pytest>=8",
+        "ruff>=0.9",
+        "setuptools>=77",
+    ],
     "docs": ["mkdocs>=1.6"],
-    "bert": ["tokenizers>=0.21"],
+    "tokenizers": ["tokenizers>=0.21"],
+    "eval": ["jieba==0.42.1"],
+    "java": ["pycocoevalcap>=1.2"],
     "parity": REFERENCE,
     "bench": REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
+    "tpu-aot": ["jax[tpu]>=0.10.2"],
 }
 
 setup(

@@ -2,6 +2,7 @@
 
     zv data prepare zv_openmoji
     zv train --config configs/quickstart.py:language    --workdir runs/quickstart/language
+    zv train --config configs/quickstart.py:vision      --workdir runs/quickstart/vision
     zv train --config configs/quickstart.py:stage0      --workdir runs/quickstart/stage0
     zv train --config configs/quickstart.py:stage1_base --workdir runs/quickstart/stage1_base
     zv train --config configs/quickstart.py:stage1_chat --workdir runs/quickstart/stage1_chat
@@ -11,9 +12,9 @@
 or all of it with evaluation and report: `make quickstart`. Hardware: 2 CPU cores, 6 GiB.
 Time and scores: runs/quickstart/times.jsonl, results.json and report.html of your own run.
 
-What differs from the full-size recipes: the models are small, no pre-trained weights exist for
-them, so `language` teaches the small LLaMA to speak and to read symbols, and stage 0 trains
-the ViT together with the Q-Former. Both are frozen from stage 1 on, as in the paper.
+What differs from the full-size recipes: the models are small and no pre-trained weights exist for
+them, so `language` teaches the small LLaMA to speak and to read symbols, and `vision` teaches the
+small ViT to write such symbols. Both are frozen from then on, as in the paper.
 
 In another place: --config.init_from=OTHER/language,OTHER/stage0
 """
@@ -65,12 +66,10 @@ def _train(steps: int, batch_size: int) -> dict:
     return {"steps": steps, "batch_size": batch_size, "log_every": 10}
 
 
-def _recipe(
-    variant: str, name: str, train_vision: bool = False, **sections
-) -> ml_collections.ConfigDict:
+def _recipe(variant: str, name: str, **sections) -> ml_collections.ConfigDict:
     return recipe(
         f"quickstart_{variant}",
-        stage={"name": name, "variant": variant, "train_vision": train_vision},
+        stage={"name": name, "variant": variant},
         checkpoint={"every": 100, "keep": 1},
         **sections,
     )
@@ -85,7 +84,17 @@ def _language() -> ml_collections.ConfigDict:
             sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(800, 16),
+        train=_train(600, 16),
+    )
+
+
+def _vision() -> ml_collections.ConfigDict:
+    return _recipe(
+        "base",
+        "vision",
+        data=_data("caption"),
+        optimizer=_optimizer(5e-3, 20),
+        train=_train(300, 64),
     )
 
 
@@ -94,9 +103,9 @@ def _stage0() -> ml_collections.ConfigDict:
         "base",
         "stage0",
         data=_data("caption"),
-        train_vision=True,
         optimizer=_optimizer(2e-3, 20),
         train=_train(190, 128),
+        init_from=(f"{RUNS}/vision",),
     )
 
 
@@ -127,6 +136,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
 
 RECIPES = {
     "language": _language,
+    "vision": _vision,
     "stage0": _stage0,
     "stage1_base": lambda: _stage1("base"),
     "stage1_chat": lambda: _stage1("chat"),

@@ -5,44 +5,40 @@
         "--config.data.sources=({'name': 'jsonl', 'path': 'pairs.jsonl'},)" \
         --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
 
-`init_from` takes checkpoints of this program. Hardware: an accelerator cluster; the paper gives
-neither hardware nor hours, and none is claimed here.
+`init_from` takes checkpoints of this program. Further words after the colon choose model, image
+size and hardware (`zv_jax/full_size.py`): `base,v5e-256`. The paper gives neither hardware nor
+hours; `zv plan` calculates them, docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3): AdamW, lr 1e-5, beta1 0.9, beta2 0.9, eps 1e-8, weight
 decay 0.05, clipping 2.0, batch 2048, 90,000 steps; for Chat one hard negative pair per positive.
 Not in the paper, from LAVIS's BLIP-2: 5,000 warm-up steps, cosine, captions of 32 tokens, label
-smoothing 0.1, negatives in both directions for Base.
+smoothing 0.1, negatives in both directions for Base. The paper's "one hard negative" for Chat
+leaves open of which kind: an image for each text, as the first of LAVIS's two directions.
+
+Rows of a chip above 32 are computed in microbatches; up to there nothing is computed twice.
 """
 
 import ml_collections
 
-from zv_jax.config import recipe
-from zv_jax.errors import ConfigError
-
-PRESETS = {"base": "ziya_visual_base_13b", "chat": "ziya_visual_chat_13b"}
+from zv_jax import full_size
 
 
 def get_config(arg: str = "base") -> ml_collections.ConfigDict:
-    """`arg` is base or chat.
+    """`arg`: base or chat, and further words.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: a word is unknown.
     """
-    if arg not in PRESETS:
-        raise ConfigError(
-            f"there is no variant {arg!r}",
-            where="configs/stage0.py",
-            expected="base or chat",
-            fix="--config configs/stage0.py:base",
-        )
-    return recipe(
-        PRESETS[arg],
+    words = full_size.read("configs/stage0.py", arg, "base")
+    return full_size.recipe(
+        words,
+        model={"remat": "none"},
         stage={
             "name": "stage0",
-            "variant": arg,
+            "variant": words.variant,
             "label_smoothing": 0.1,
             "itm_negatives": "hard",
-            "itm_pairs": "single" if arg == "chat" else "both",
+            "itm_pairs": "single" if words.variant == "chat" else "both",
         },
         data={"max_text": 32, "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523}},
         optimizer={
@@ -55,7 +51,11 @@ def get_config(arg: str = "base") -> ml_collections.ConfigDict:
             "warmup_steps": 5000,
             "schedule": "cosine",
         },
-        mesh={"data": 1, "fsdp": -1},
-        train={"steps": 90_000, "batch_size": 2048, "log_every": 50},
+        train={
+            "steps": 90_000,
+            "batch_size": 2048,
+            "microbatches": max(1, 2048 // (32 * words.chips)) if words.machine else 1,
+            "log_every": 50,
+        },
         checkpoint={"every": 1000, "keep": 2},
     )

@@ -7,38 +7,32 @@
         --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
 
 Base opens the Q-Former; Chat also trains low-rank adapters in the ViT and the language model.
-Hardware: an accelerator cluster; the paper gives neither hardware nor hours, and none is claimed
-here.
+Further words after the colon choose model, image size and hardware (`zv_jax/full_size.py`):
+`chat,7b,v5e-256`. The paper gives neither hardware nor hours; `zv plan` calculates them,
+docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3, Table 3): what trains, and the kinds of data. The paper
 gives no hyper-parameters for this stage, nor the rank of the adapters; as in stage 1 the optimiser
 is InstructBLIP's with the paper's clipping of 2.0. Rank and targets: zv_jax/models/presets.py.
+Hardware of more than 16 chips gets larger batches and fewer steps over the same number of rows.
 """
 
 import ml_collections
 
-from zv_jax.config import recipe
-from zv_jax.errors import ConfigError
-
-PRESETS = {"base": "ziya_visual_base_13b", "chat": "ziya_visual_chat_13b"}
+from zv_jax import full_size
 
 
 def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
-    """`arg` is base or chat.
+    """`arg`: base or chat, and further words.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: a word is unknown.
     """
-    if arg not in PRESETS:
-        raise ConfigError(
-            f"there is no variant {arg!r}",
-            where="configs/stage2.py",
-            expected="base or chat",
-            fix="--config configs/stage2.py:chat",
-        )
-    return recipe(
-        PRESETS[arg],
-        stage={"name": "stage2", "variant": arg},
+    words = full_size.read("configs/stage2.py", arg, "chat")
+    optimizer, train = full_size.fine_tuning(words)
+    return full_size.recipe(
+        words,
+        stage={"name": "stage2", "variant": words.variant},
         data={
             "max_length": 1024,
             "max_qformer_text": 128,
@@ -46,17 +40,7 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
             "tokenizer": {"kind": "sentencepiece", "vocab_size": 39424},
             "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},
         },
-        optimizer={
-            "lr": 1e-5,
-            "b1": 0.9,
-            "b2": 0.999,
-            "eps": 1e-8,
-            "weight_decay": 0.05,
-            "clip_norm": 2.0,
-            "warmup_steps": 1000,
-            "schedule": "cosine",
-        },
-        mesh={"data": 1, "fsdp": -1},
-        train={"steps": 60_000, "batch_size": 64, "log_every": 50},
+        optimizer=optimizer,
+        train=train,
         checkpoint={"every": 1000, "keep": 2},
     )

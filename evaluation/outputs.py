@@ -1,4 +1,4 @@
-"""What a suite leaves behind: results.json, samples.jsonl, images/ and attention.json.
+"""What a suite leaves behind: results.json, items.jsonl, samples.jsonl, images/, attention.json.
 
 Every file appears complete or not at all.
 """
@@ -15,24 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from evaluation import statistics
 from evaluation.tasks.base import Item, Measure
 from zv_jax.data.records import ImageRef
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
 LONGEST = 512  # pixels of a picture kept for looking at
-RESAMPLES = 1000
-
-
-def interval(measure: Measure, seed: int) -> tuple[float, float]:
-    """95 % bootstrap interval of a measure's mean; whole items are drawn, with all their units."""
-    owners, place = np.unique(measure.owners, return_inverse=True)
-    sums = np.bincount(place, measure.values, len(owners))
-    sizes = np.bincount(place, minlength=len(owners))
-    draws = np.random.default_rng(seed).integers(0, len(owners), (RESAMPLES, len(owners)))
-    means = sums[draws].sum(1) / sizes[draws].sum(1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def ids_hash(ids: Iterable[str]) -> str:
@@ -53,7 +42,7 @@ def score(
     seed: int,
 ) -> dict[str, Any]:
     """One entry of ``scores`` in results.json; values are rounded to 4 decimals."""
-    low, high = interval(measure, seed)
+    low, high = statistics.interval(measure.values, measure.owners, seed)
     return {
         "task": task,
         "lang": lang,
@@ -78,6 +67,7 @@ class Writer:
         self.workdir, self._picture = workdir, picture
         self._names: dict[ImageRef, str] = {}
         self._samples: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []
         try:
             (workdir / "images").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -135,6 +125,16 @@ class Writer:
             ]
         self.sample(task, item.record.lang, item.images, **(facts | mark))
 
+    def items(self, task: str, lang: str, measure: Measure, ids: Sequence[str]) -> None:
+        """Adds rows of items.jsonl: every item's values, for comparisons with other runs."""
+        values: dict[int, list[float]] = {}
+        for owner, value in zip(measure.owners.tolist(), measure.values.tolist(), strict=True):
+            values.setdefault(owner, []).append(round(value, 6))
+        self._items += [
+            {"task": task, "lang": lang, "metric": measure.metric, "id": ids[owner], "values": v}
+            for owner, v in values.items()
+        ]
+
     def attention(self, maps: Iterable[tuple[ImageRef, np.ndarray]]) -> None:
         """Writes attention.json from pairs of a picture and float [queries, h, w]."""
         entries = [
@@ -150,9 +150,10 @@ class Writer:
         self._write("attention.json", json.dumps(entries))
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Writes samples.jsonl, then results.json, whose presence says that all is there."""
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self._samples]
-        self._write("samples.jsonl", "".join(lines))
+        """Writes the lines, then results.json, whose presence says that all is there."""
+        for name, rows in (("items.jsonl", self._items), ("samples.jsonl", self._samples)):
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            self._write(name, "".join(lines))
         self._write("results.json", json.dumps(results, ensure_ascii=False, indent=1) + "\n")
 
     def _write(self, name: str, text: str) -> None:

@@ -34,7 +34,7 @@ def run(
     Args:
       checkpoint: a workdir (its latest step) or one checkpoint.
       suite_config: the suite, e.g. of `configs/eval/quickstart.py`.
-      workdir: folder for results.json, samples.jsonl, images/ and attention.json.
+      workdir: folder for results.json, items.jsonl, samples.jsonl, images/, attention.json.
       progress: whether to show a progress bar and print the table.
       load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.api.load`.
 

@@ -19,7 +19,7 @@ from evaluation.model import Model
 from evaluation.outputs import Writer, score
 from evaluation.tasks.base import Item, Measure, Task
 from evaluation.tasks.registry import GENERATION, RETRIEVAL, taught_by
-from evaluation.tasks.retrieval import EXCLUDED, Gallery, similarities
+from evaluation.tasks.retrieval import Gallery, similarities
 from zv_jax.data.records import TASKS as RECORD_TASKS
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import Source
@@ -247,10 +247,7 @@ class Suite:
             logits = generation.match_scores(
                 self.model, pairs, self.picture, config.batch_size, self._tick
             )
-            out = np.full((queries, scores.shape[1]), EXCLUDED, np.float32)
-            rows = np.arange(queries)[:, None]
-            out[rows, best] = scores[rows, best] + logits.reshape(queries, k)
-            return out
+            return retrieval_lib.reranked(scores[:queries], best, logits.reshape(queries, k))
 
         return RETRIEVAL.reranked(
             gallery, direction(similarity, True), direction(similarity.T, False), k
@@ -325,6 +322,7 @@ class Suite:
             if control is not None:
                 values[key], counts[key] = control.value, len(control.values)
         values["chance"] = chance
+        self.writer.items(task, lang, measure, ids)
         return score(
             task,
             lang,

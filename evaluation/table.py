@@ -12,12 +12,11 @@ CONTROL_HEADS = {
     "chance": "chance",
 }
 LANG_HEADS = {"en": "English", "zh": "Chinese"}
-_NOTE = (
-    "[ ]: 95 % bootstrap interval. Controls: untrained = same architecture, random weights; "
-    "shuffled = same model,\nother pictures; frequent = commonest training answer per question "
-    "type; chance = blind guess.  *: on a part of the\nitems, see control_n in results.json. "
-    "CIDEr scores are x 100, the others percentages."
-)
+_NOTE = """\
+[ ]: 95 % bootstrap interval. Controls: untrained = same architecture, random weights; shuffled =
+same model, other pictures; frequent = commonest training answer per question type; chance = blind
+guess.  *: on a part of the items, see control_n in results.json.  n: judged units, or items/all
+where a part of the split was evaluated. CIDEr scores are x 100, the others percentages."""
 
 
 def render(scores: Sequence[dict[str, Any]], width: int | None = None) -> str:
@@ -78,4 +77,5 @@ def _block(entry: dict[str, Any] | None) -> list[str]:
         value = entry["controls"].get(name)
         part = entry["control_n"].get(name, entry["n"]) < entry["n"]
         cells.append("-" if value is None else f"{value:.1f}" + ("*" if part else ""))
-    return [*cells, str(entry["n"])]
+    items, expected = entry["items"], entry["items_expected"]
+    return [*cells, str(entry["n"]) if items == expected else f"{items}/{expected}"]

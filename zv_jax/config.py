@@ -25,13 +25,14 @@ from zv_jax.models.presets import ModelConfig
 class StageConfig:
     """Which stage of the paper runs; what that trains and feeds is in `training/stages.py`."""
 
-    name: str = "stage0"  # language | stage0 | stage1 | stage2
+    name: str = "stage0"  # language | vision | stage0 | stage1 | stage2
     variant: str = "chat"  # base | chat
     train_vision: bool = False  # stage 0 only: train the ViT too (it has no pre-trained weights)
     label_smoothing: float = 0.1
     itc_gather_grad: bool = True  # False: the candidate side carries no gradient, as in LAVIS
     itm_negatives: str = "hard"  # hard | random
     itm_pairs: str = "both"  # both: one negative image and one negative text; single: one pair
+    itm_group: int = 0  # consecutive rows among which negatives are sought; 0: the whole batch
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """`kind` is sentencepiece (a .model file) or bert (a vocab.txt)."""
+    """`kind` is sentencepiece (a .model file), bert (a vocab.txt) or hf (a tokenizer.json)."""
 
     kind: str = "sentencepiece"
     path: str = ""  # empty: train one on the sources, of `vocab_size` pieces
@@ -97,12 +98,18 @@ class MeshConfig:
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    slices: int = 1  # of a pod; they are joined along data
 
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """Steps, and how one is computed; only int8 changes the numbers, by its rounding."""
+
     steps: int = 1000
     batch_size: int = 64  # global
+    microbatches: int = 1  # parts a batch is computed in, one after the other
+    loss_chunks: int = 1  # parts the output layer runs in, over positions of a row
+    frozen_dtype: str = "compute"  # compute: as model.dtype; int8: weight-only, about half of bf16
     log_every: int = 10
 
 
@@ -142,24 +149,29 @@ class Config:
 
 
 CHOICES = {
-    "stage.name": ("language", "stage0", "stage1", "stage2"),
+    "stage.name": ("language", "vision", "stage0", "stage1", "stage2"),
     "stage.variant": ("base", "chat"),
     "stage.itm_negatives": ("hard", "random"),
     "stage.itm_pairs": ("both", "single"),
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
-    "data.tokenizer.kind": ("sentencepiece", "bert"),
-    "data.qformer_tokenizer.kind": ("sentencepiece", "bert"),
+    "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
+    "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
+    "model.llm.rope_scaling.kind": presets.ROPE_SCALINGS,
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
     "model.attention": ("xla",),
+    "train.frozen_dtype": ("compute", "int8"),
 }
 POSITIVE = (
     "train.steps",
     "train.batch_size",
     "train.log_every",
+    "mesh.slices",
+    "train.microbatches",
+    "train.loss_chunks",
     "checkpoint.every",
     "checkpoint.keep",
     "data.max_text",
@@ -169,6 +181,7 @@ POSITIVE = (
     "eval.max_new_tokens",
     "optimizer.lr",
     "model.lora.rank",
+    "model.llm.rope_scaling.factor",
 )
 
 
@@ -254,7 +267,8 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
 
 def _check_model(model: ModelConfig) -> None:
     for name, tower in (("vision", model.vision), ("qformer", model.qformer), ("llm", model.llm)):
-        if tower.width % tower.heads:
+        # An LLM may name the width of its heads; `key_dim` below then decides.
+        if tower.width % tower.heads and not getattr(tower, "head_dim", 0):
             raise ConfigError(
                 f"width {tower.width} is not divisible by {tower.heads} heads",
                 where=f"model.{name}.heads",
@@ -267,6 +281,22 @@ def _check_model(model: ModelConfig) -> None:
             where="model.llm.kv_heads",
             expected="a divisor of model.llm.heads",
             fix="change --config.model.llm.kv_heads",
+        )
+    if model.llm.key_dim % 2:
+        raise ConfigError(
+            f"heads of {model.llm.key_dim} values",
+            where="model.llm.head_dim",
+            expected="an even number: the rotary embedding turns pairs",
+            fix="change --config.model.llm.head_dim, or the width and the number of heads",
+        )
+    scaling = model.llm.rope_scaling
+    if scaling.kind == "llama3" and not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
+        raise ConfigError(
+            f"low_freq_factor {scaling.low_freq_factor} and "
+            f"high_freq_factor {scaling.high_freq_factor}",
+            where="model.llm.rope_scaling",
+            expected="0 < low_freq_factor < high_freq_factor",
+            fix="take both from the checkpoint's config.json",
         )
     if model.qformer.layers % 2:
         raise ConfigError(

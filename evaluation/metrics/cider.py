@@ -1,4 +1,4 @@
-"""CIDEr-D, and the two ways of cutting a caption into tokens that we report it with.
+"""CIDEr-D of tokenised captions.
 
 Vedantam et al., CIDEr: Consensus-based Image Description Evaluation (CVPR 2015), the -D variant, in
 the form the COCO caption tools compute: n-grams of 1 to 4 tokens, raw counts weighted by the idf of
@@ -12,28 +12,13 @@ the score on all of it.
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-
-from evaluation.metrics import ptb
 
 MAX_N = 4
 SIGMA = 6.0
 
 Grams = Counter[tuple[str, ...]]
-_RUN = re.compile(r"[a-z0-9]+|\S")
-
-
-def tokens_zh_char(text: str) -> list[str]:
-    """One token per Chinese character; runs of Latin letters and digits stay whole.
-
-    NFKC, lower case, all punctuation removed. ``"两只 dog，3.5"`` -> ``两 只 dog 3 5``.
-    """
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = "".join(" " if unicodedata.category(c)[0] == "P" else c for c in text)
-    return _RUN.findall(text)
 
 
 def cider_d(
@@ -99,32 +84,3 @@ def _similarity(hypothesis: tuple, reference: tuple) -> float:
             dot = sum(min(w, r[gram]) * r[gram] for gram, w in h.items() if gram in r)
             total += dot / (h_norm * r_norm)
     return total / MAX_N * math.exp(-((h_length - r_length) ** 2) / (2 * SIGMA**2))
-
-
-def caption_metric(lang: str) -> str:
-    """Name of the caption metric of a language; Chinese is never a bare CIDEr, because the score
-    depends on how characters are cut into tokens."""
-    return "CIDEr-D" if lang == "en" else "cider_zh_char"
-
-
-def caption_protocol(lang: str) -> str:
-    """What else the number depends on."""
-    cut = ptb.VERSION if lang == "en" else "nfkc+lower+chars-1"
-    return f"cider-d|{cut}|df=refs|n={MAX_N}|sigma={SIGMA:g}|x100"
-
-
-def caption_scores(
-    predictions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    lang: str,
-    corpus: Sequence[Sequence[str]] | None = None,
-) -> list[float]:
-    """CIDEr-D x 100 of each caption, texts in, cut as the language asks; see `cider_d`."""
-    cut = ptb.tokenize if lang == "en" else tokens_zh_char
-
-    def cut_all(texts: Sequence[Sequence[str]]) -> list[list[list[str]]]:
-        return [[cut(text) for text in several] for several in texts]
-
-    whole = None if corpus is None else cut_all(corpus)
-    _, scores = cider_d([cut(p) for p in predictions], cut_all(references), whole)
-    return [100.0 * score for score in scores]

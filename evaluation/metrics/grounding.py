@@ -40,12 +40,12 @@ def parse_box(text: str, repair: bool = False) -> Box | None:
     return (x1, y1, x2, y2) if x1 < x2 <= 1 and y1 < y2 <= 1 else None
 
 
-def iou(first: Box, second: Box) -> float:
+def box_iou(a: Box, b: Box) -> float:
     """Area of the intersection over area of the union of two xyxy boxes; 0 for empty ones."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     inside = max(0.0, width) * max(0.0, height)
-    union = _area(first) + _area(second) - inside
+    union = _area(a) + _area(b) - inside
     return inside / union if union > 0 else 0.0
 
 
@@ -55,7 +55,7 @@ def _area(box: Box) -> float:
 
 def hit(predicted: Box | None, true: Box, threshold: float = THRESHOLD) -> bool:
     """Whether the boxes overlap by at least ``threshold``; None is a miss."""
-    return predicted is not None and iou(predicted, true) >= threshold
+    return predicted is not None and box_iou(predicted, true) >= threshold
 
 
 def accuracy(

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+EXCLUDED = -100.0  # score of what is not among the candidates
+
 
 def positives(image_of_text: Sequence[int], images: int) -> np.ndarray:
     """bool [images, texts]: true where the text was written for the picture."""
@@ -61,6 +63,40 @@ def recall_hits(
     text_ranks, image_ranks = ranks(similarity, belongs), ranks(similarity.T, belongs.T)
     found = {f"TR@{k}": text_ranks <= k for k in ks}
     return found | {f"IR@{k}": image_ranks <= k for k in ks}
+
+
+def retrieval_recall(
+    scores: np.ndarray, image_of_text: Sequence[int], ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, float]:
+    """Recall in both directions, in percent: ``{"tr@1": ..., "ir@1": ..., ...}``.
+
+    Args:
+      scores: float [images, texts], larger for what fits better; no NaN.
+      image_of_text: for each text the index of the image it was written for.
+      ks: how many of the best count.
+
+    Raises:
+      ValueError: shapes do not fit, a score is NaN, or an image has no text.
+    """
+    hits = recall_hits(scores, positives(image_of_text, len(scores)), ks)
+    return {name.lower(): 100.0 * float(found.mean()) for name, found in hits.items()}
+
+
+def reranked(itc: np.ndarray, candidates: np.ndarray, itm: np.ndarray) -> np.ndarray:
+    """Scores [rows, columns] after re-ranking the best candidates by image-text matching.
+
+    As in BLIP-2: a candidate's score is its ITM logit plus its ITC similarity, every other column
+    comes behind all of them.
+
+    Args:
+      itc: float [rows, columns], similarities.
+      candidates: int [rows, k], the columns that were matched; `top_k` gives them.
+      itm: float [rows, k], their logits of the class "match".
+    """
+    out = np.full(itc.shape, EXCLUDED, np.float32)
+    rows = np.arange(len(itc))[:, None]
+    out[rows, candidates] = itc[rows, candidates] + itm
+    return out
 
 
 def chance(belongs: np.ndarray, ks: Sequence[int]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.metrics import cider
+from evaluation.metrics.captions import caption_metric, caption_protocol, caption_scores
 from evaluation.tasks.base import (
     Item,
     Judgement,
@@ -15,18 +15,22 @@ from evaluation.tasks.base import (
     per_item,
 )
 
+TOKENIZER = {"en": "ptb", "zh": "zh_char"}
+
 
 def caption_measure(
     items: Sequence[Item], answers: Sequence[str], lang: str, corpus: Sequence[Item]
 ) -> Measure:
     """CIDEr-D x 100 of the answers, with the document frequencies of the whole corpus."""
-    values = cider.caption_scores(
-        answers,
-        [item.references[-1] for item in items],
-        lang,
-        corpus=[item.references[-1] for item in corpus],
+    cut = TOKENIZER[lang]
+    scores = caption_scores(
+        {item.id: item.references[-1] for item in items},
+        {item.id: answer for item, answer in zip(items, answers, strict=True)},
+        cut,
+        corpus={item.id: item.references[-1] for item in corpus},
     )
-    return per_item(cider.caption_metric(lang), values, cider.caption_protocol(lang))
+    values = [100.0 * scores["per_item"][item.id]["cider"] for item in items]
+    return per_item(caption_metric(cut), values, caption_protocol(cut))
 
 
 class Captioning(Task):

@@ -24,7 +24,7 @@ class Grounding(Task):
         found = [grounding.parse_box(answer) for answer in last_answers(predictions)]
         true = [item.record.objects[0].box for item in items]
         overlap = [
-            0.0 if f is None else grounding.iou(f, t) for f, t in zip(found, true, strict=True)
+            0.0 if f is None else grounding.box_iou(f, t) for f, t in zip(found, true, strict=True)
         ]
         hits = [grounding.hit(f, t) for f, t in zip(found, true, strict=True)]
         unreadable = found.count(None)

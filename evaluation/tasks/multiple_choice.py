@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 
-from evaluation.metrics import exact_match
+from evaluation.metrics import choices as choices_lib
+from evaluation.metrics.choices import LETTERS, parse_choice
 from evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers, per_item
 
-PROTOCOL = "generated|letter-or-words|unreadable=wrong"
-LETTERS = "abcdefghij"
-_LETTER = re.compile(r"\(?([a-j])(?:[).:,]+|$)\s*(.*)", re.DOTALL)
-
-
-def chosen(answer: str, choices: Sequence[str], lang: str) -> int | None:
-    """Index of the option an answer names, or None; never a guess.
-
-    A leading letter such as ``(b)``, ``b`` or ``b.`` names an option, the words of an option do,
-    and so does the only option that occurs in the answer. A letter with the words of another option
-    names none.
-    """
-    text = unicodedata.normalize("NFKC", answer).strip().lower()
-    options = [exact_match.normalise(choice, lang) for choice in choices]
-    by_letter, words = None, text
-    letter = _LETTER.fullmatch(text)
-    if letter and LETTERS.index(letter.group(1)) < len(choices):
-        by_letter, words = LETTERS.index(letter.group(1)), letter.group(2)
-    said = exact_match.normalise(words, lang)
-    exact = options.index(said) if options.count(said) == 1 else None
-    if by_letter is not None:
-        return by_letter if exact in (None, by_letter) else None
-    if exact is not None:
-        return exact
-    inside = [i for i, option in enumerate(options) if option and _occurs(option, said, lang)]
-    return inside[0] if len(inside) == 1 else None
-
-
-def _occurs(option: str, said: str, lang: str) -> bool:
-    return option in said if lang == "zh" else f" {option} " in f" {said} "
+PROTOCOL = f"generated|{choices_lib.PROTOCOL}"
 
 
 class MultipleChoice(Task):
@@ -53,7 +23,7 @@ class MultipleChoice(Task):
         self, items: Sequence[Item], predictions: Predictions, lang: str, corpus: Sequence[Item]
     ) -> Judgement:
         picks = [
-            chosen(answer, item.record.choices or (), lang)
+            parse_choice(answer, item.record.choices or ("",), lang=lang)
             for item, answer in zip(items, last_answers(predictions), strict=True)
         ]
         hits = [p == item.record.answer_index for p, item in zip(picks, items, strict=True)]

@@ -12,7 +12,6 @@ from evaluation.tasks.base import Measure, per_item
 from zv_jax.data.records import ImageRef, Record
 
 KS = (1, 5)
-EXCLUDED = -100.0  # similarity of what is not among the candidates, as in BLIP-2
 
 
 @dataclass(frozen=True)

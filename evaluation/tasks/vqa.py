@@ -36,11 +36,11 @@ def exact_measures(
     return measure("exact_match", False), measure("exact_match_lenient", True)
 
 
-def truth(item: Item) -> str | None:
-    """``"yes"`` or ``"no"`` where that is the true answer, by any of its spellings."""
+def truth(item: Item) -> bool | None:
+    """True or False where yes or no is the true answer, by any of its spellings."""
     lang = item.record.lang
     folded = exact_match.normalise(item.references[-1][0], lang, lenient=True)
-    return {"yes": "yes", "no": "no", "是": "yes", "否": "no"}.get(folded)
+    return {"yes": True, "no": False, "是": True, "否": False}.get(folded)
 
 
 class Vqa(Task):
@@ -56,10 +56,10 @@ class Vqa(Task):
         answers = last_answers(predictions)
         strict, lenient = exact_measures(items, answers, lang)
         measures = [strict, lenient]
-        closed = [i for i, item in enumerate(items) if truth(item)]
+        closed = [i for i, item in enumerate(items) if truth(item) is not None]
         if closed:
-            said = [yes_no.parse(answers[i], lang) for i in closed]
-            hits = [s == truth(items[i]) for i, s in zip(closed, said, strict=True)]
+            said = [yes_no.parse_yes_no(answers[i], lang=lang) for i in closed]
+            hits = [s is truth(items[i]) for i, s in zip(closed, said, strict=True)]
             measures.append(
                 Measure(
                     YES_NO_METRIC,

@@ -9,7 +9,7 @@ from absl import flags
 
 from zv_jax.cli import main as cli
 from zv_jax.cli import recipes
-from zv_jax.config import Config, validate
+from zv_jax.config import Config, recipe, validate
 from zv_jax.errors import ConfigError
 
 QUICKSTART = importlib.import_module("configs.quickstart")
@@ -109,6 +109,29 @@ def test_mistakes_name_the_field_and_what_was_expected(override, where, words):
     assert caught.value.where == where
     assert words in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields, where, words",
+    [
+        (dict(heads=5), "model.llm.heads", "not divisible"),
+        (dict(kv_heads=3), "model.llm.kv_heads", "cannot share"),
+        (dict(head_dim=15), "model.llm.head_dim", "even"),
+        (dict(rope_scaling=dict(kind="lama3")), "model.llm.rope_scaling.kind", "llama3"),
+        (dict(rope_scaling=dict(kind="linear", factor=0.0)), "rope_scaling.factor", "above 0"),
+        (
+            dict(rope_scaling=dict(kind="llama3", low_freq_factor=4.0)),
+            "model.llm.rope_scaling",
+            "low_freq_factor < high_freq_factor",
+        ),
+    ],
+)
+def test_a_language_model_that_cannot_be_built_is_refused(fields, where, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        validate(recipe("tiny_base", model=dict(llm=fields)))
+    assert caught.value.where.endswith(where)
+    # Heads of their own width need not divide the model's.
+    validate(recipe("tiny_base", model=dict(llm=dict(heads=5, kv_heads=5, head_dim=16))))
 
 
 def test_recipes_that_do_not_exist_or_cannot_be_read(tmp_path, monkeypatch):

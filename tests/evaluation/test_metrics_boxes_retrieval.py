@@ -31,9 +31,9 @@ def test_swapped_corners_are_repaired_only_if_asked():
 
 def test_overlap_and_hits():
     whole, half, apart = (0, 0, 1, 1), (0, 0, 1, 0.5), (0, 0.6, 1, 1)
-    assert grounding.iou(whole, half) == pytest.approx(0.5)
-    assert grounding.iou(half, apart) == 0
-    assert grounding.iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+    assert grounding.box_iou(whole, half) == pytest.approx(0.5)
+    assert grounding.box_iou(half, apart) == 0
+    assert grounding.box_iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
     assert grounding.hit(half, whole)  # exactly one half is a hit
     assert grounding.accuracy([whole, half, None, apart], [whole] * 4) == pytest.approx(0.5)
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from evaluation.metrics import cider, exact_match, ptb, yes_no
+from evaluation.metrics import cider, exact_match, ptb, tokens, yes_no
+from evaluation.metrics.captions import caption_metric, caption_scores
 
 PTB = [
     # Text, and the tokens of the Java tokenizer of the COCO tools after its punctuation list.
@@ -39,11 +40,11 @@ PTB = [
 
 @pytest.mark.parametrize("text,tokens", PTB)
 def test_english_tokens_are_those_of_the_coco_tools(text, tokens):
-    assert ptb.tokenize(text) == tokens.split()
+    assert ptb.ptb_tokenize(text) == tokens.split()
 
 
 def test_chinese_tokens_are_characters_and_whole_latin_runs():
-    assert cider.tokens_zh_char("两只 Dog，有３.5！") == ["两", "只", "dog", "有", "3", "5"]
+    assert tokens.zh_char("两只 Dog，有３.5！") == ["两", "只", "dog", "有", "3", "5"]
 
 
 def test_cider_d_equals_the_reference_implementation():
@@ -93,10 +94,12 @@ def test_cider_d_refuses_what_cannot_be_scored():
 
 
 def test_the_chinese_metric_never_is_a_bare_cider():
-    assert cider.caption_metric("en") == "CIDEr-D"
-    assert cider.caption_metric("zh") == "cider_zh_char"
-    scores = cider.caption_scores(["一只狗在左", "两只猫"], [["一只狗在左。"], ["两只猫！"]], "zh")
-    assert scores == pytest.approx([1000, 750])
+    assert caption_metric("ptb") == "CIDEr-D"
+    assert caption_metric("zh_char") == "cider_zh_char"
+    scores = caption_scores(
+        {1: ["一只狗在左。"], 2: ["两只猫！"]}, {1: "一只狗在左", 2: "两只猫"}, "zh_char"
+    )
+    assert [scores["per_item"][i]["cider"] for i in (1, 2)] == pytest.approx([10, 7.5])
 
 
 @pytest.mark.parametrize(
@@ -130,23 +133,24 @@ def test_exact_match(prediction, answer, lang, strict, lenient):
 @pytest.mark.parametrize(
     "text,lang,reply",
     [
-        ("Yes, there is.", "en", "yes"),
-        ("No.", "en", "no"),
-        ("there isn't one", "en", "no"),
+        ("Yes, there is.", "en", True),
+        ("No.", "en", False),
+        ("there isn't one", "en", False),
         ("I know a dog", "en", None),
-        ("是的。", "zh", "yes"),
-        ("不是", "zh", "no"),
-        ("没有", "zh", "no"),
-        ("有", "zh", "yes"),
+        ("是的。", "zh", True),
+        ("不是", "zh", False),
+        ("没有", "zh", False),
+        ("有", "zh", True),
         ("狗", "zh", None),
     ],
 )
 def test_yes_no_replies(text, lang, reply):
-    assert yes_no.parse(text, lang) == reply
+    assert yes_no.parse_yes_no(text, lang=lang) is reply
+    assert yes_no.parse_yes_no(text) is reply
 
 
 def test_yes_no_scores_count_the_unreadable_as_wrong():
-    got = yes_no.scores(["yes", "yes", "no", None], ["yes", "no", "no", "yes"])
+    got = yes_no.yes_no_scores([True, True, False, None], [True, False, False, True])
     assert got == pytest.approx(
         {
             "accuracy": 0.5,

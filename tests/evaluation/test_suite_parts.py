@@ -5,7 +5,7 @@ import pytest
 from configs.eval import quickstart
 from evaluation.config import suite, validate
 from evaluation.controls import derangement
-from evaluation.tasks.multiple_choice import chosen
+from evaluation.metrics.choices import parse_choice
 from evaluation.tasks.registry import TASKS
 from zv_jax.errors import ConfigError
 
@@ -76,4 +76,4 @@ def test_no_picture_keeps_its_place(n):
 )
 def test_the_option_an_answer_names(answer, lang, option):
     choices = ("a dog", "two cats", "a bird") if lang == "en" else ("一只狗", "两只猫", "鸟")
-    assert chosen(answer, choices, lang) == option
+    assert parse_choice(answer, choices, lang=lang) == option

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from evaluation import table
-from evaluation.metrics.cider import caption_scores
+from evaluation.metrics import caption_scores
 from zv_jax.errors import ConfigError, DataError
 
 COLOURS = ("red", "green", "blue", "white")
@@ -54,13 +54,13 @@ def test_scores_and_controls_of_answers(evaluate, lang):
 def test_captions_are_named_by_language_and_scored_against_all_references(evaluate):
     results, _ = evaluate(tasks=("caption",))
     said = [f"a {c} picture" for c in COLOURS]
-    references = [[f"a {c} picture", c] for c in COLOURS]
+    references = {c: [f"a {c} picture", c] for c in COLOURS}
     score = by_metric(results, "caption", "en")["CIDEr-D"]
     assert score["value"] == pytest.approx(
-        np.mean(caption_scores(said, references, "en")), abs=1e-4
+        100 * caption_scores(references, dict(zip(COLOURS, said, strict=True)))["cider"], abs=1e-4
     )
-    frequent = caption_scores(["a green picture"] * 4, references, "en")
-    assert score["controls"]["most_frequent"] == pytest.approx(np.mean(frequent), abs=1e-4)
+    frequent = caption_scores(references, dict.fromkeys(COLOURS, "a green picture"))["cider"]
+    assert score["controls"]["most_frequent"] == pytest.approx(100 * frequent, abs=1e-4)
     assert list(by_metric(results, "caption", "zh")) == ["cider_zh_char"]
 
 
@@ -78,10 +78,10 @@ def test_the_caption_control_on_a_part_uses_the_statistics_of_all(evaluate):
     # Alone, one picture would have no document frequencies and score 0.
     results, _ = evaluate(tasks=("caption",), langs=("en",), untrained_limit=1)
     value = by_metric(results, "caption", "en")["CIDEr-D"]["controls"]["untrained"]
-    references = [[f"a {c} picture", c] for c in COLOURS]
-    assert value == pytest.approx(
-        caption_scores(["a red picture"], references[:1], "en", references)[0], abs=1e-4
-    )
+    references = {c: [f"a {c} picture", c] for c in COLOURS}
+    first = {"red": references["red"]}
+    alone = caption_scores(first, {"red": "a red picture"}, corpus=references)
+    assert value == pytest.approx(100 * alone["cider"], abs=1e-4)
     assert value > 0
 
 

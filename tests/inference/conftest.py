@@ -1,23 +1,12 @@
-"""Tiny models with random weights, saved as a training run saves them."""
+"""Tiny models with random weights, loaded, and pictures to show them."""
 
 import numpy as np
 import pytest
 from PIL import Image
+from random_runs import TEXTS, random_run
 
-from zv_jax.config import CheckpointConfig, recipe, to_dict, validate
 from zv_jax.data import tokenizers
 from zv_jax.inference import api
-from zv_jax.sharding import make_mesh
-from zv_jax.training.checkpoint import Checkpointer
-from zv_jax.training.loop import on_mesh
-from zv_jax.training.stages import stage_of
-from zv_jax.training.state import divide, fresh_variables
-
-TEXTS = [
-    "<human>:What is in the picture?\n<bot>: a red square and a blue circle",
-    "<human>:图里有什么？\n<bot>: 一个红色的方块和一个蓝色的圆。",
-    "Where is it? How many are there? Is it above the other one? two three left right",
-]
 
 
 @pytest.fixture(scope="session")
@@ -31,37 +20,10 @@ def workdir(tokenizer, tmp_path_factory):
     made = {}
 
     def make(stage, variant="chat"):
-        if (stage, variant) in made:
-            return made[stage, variant]
-        model = {
-            "llm": {"vocab_size": 512},
-            "qformer": {"vocab_size": 512},
-            "image_token_id": 511,
-        }
-        data = {"max_length": 64, "max_text": 16, "max_qformer_text": 32}
-        config = validate(
-            recipe(
-                f"tiny_{variant}", stage={"name": stage, "variant": variant}, data=data, model=model
-            )
-        )
-        folder = tmp_path_factory.mktemp(f"{stage}_{variant}")
-        mesh = make_mesh(config.mesh)
-        with on_mesh(mesh):
-            flat, _ = fresh_variables(config, stage_of(config), mesh)
-        # Larger than at the start of training, so that answers depend on all of the input.
-        rng = np.random.default_rng(3)
-        flat = {
-            name: leaf if leaf.ndim < 2 else leaf + 0.2 * rng.standard_normal(leaf.shape, "f4")
-            for name, leaf in flat.items()
-        }
-        both = divide(flat, stage_of(config), config)
-        meta = {"config": to_dict(config), "tokenizers": [tokenizer.fingerprint] * 2}
-        with Checkpointer(folder, CheckpointConfig(every=1)) as saver:
-            saver.save(1, {"trainable": both.trainable}, both.frozen, meta, force=True)
-        tokenizer.save(folder / "tokenizer")
-        tokenizer.save(folder / "qformer_tokenizer")
-        made[stage, variant] = folder
-        return folder
+        if (stage, variant) not in made:
+            folder = tmp_path_factory.mktemp(f"{stage}_{variant}")
+            made[stage, variant] = random_run(folder, tokenizer, stage, variant)
+        return made[stage, variant]
 
     return make
 

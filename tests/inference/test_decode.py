@@ -77,7 +77,7 @@ def test_what_follows_the_end_is_padding(model, pictures, monkeypatch):
     given = arrays(talker, pictures, "two", "Where is it?")
     free = talker.generate(**given, max_new_tokens=NEW)
     end = int(free[0, 2])
-    monkeypatch.setitem(talker.tokenizer._special, "eos", end)
+    monkeypatch.setitem(talker.tokenizer._model.special, "eos", end)
     out = talker.generate(**given, max_new_tokens=NEW)
     for row, before in zip(out, free, strict=True):
         ends = np.flatnonzero(before == end)

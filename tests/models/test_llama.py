@@ -7,8 +7,15 @@ from flax.traverse_util import flatten_dict
 
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
-from zv_jax.models.llama import copying_output, init_cache, rope_tables, rotate, warm_up_start
-from zv_jax.models.presets import LlamaConfig
+from zv_jax.models.llama import (
+    copying_output,
+    init_cache,
+    rope_frequencies,
+    rope_tables,
+    rotate,
+    warm_up_start,
+)
+from zv_jax.models.presets import LlamaConfig, RopeScaling
 
 IDS = jnp.array([[5, 9, 17, 33, 65, 2], [7, 7, 8, 100, 1, 3]])
 
@@ -22,7 +29,7 @@ def test_rope_scores_depend_on_the_distance_only(rng):
 
     def score(m, n):
         def turn(x, position):
-            return rotate(x, rope_tables(jnp.array([[position]]), 8, 10_000.0))
+            return rotate(x, rope_tables(jnp.array([[position]]), LlamaConfig(head_dim=8)))
 
         return np.asarray(jnp.sum(turn(q, m) * turn(k, n), -1))
 
@@ -35,10 +42,40 @@ def test_rope_scores_depend_on_the_distance_only(rng):
 def test_rope_pairs_the_two_halves():
     """Position 1 turns (x_i, x_{i + d/2}) by theta ** (-2 i / d), as Hugging Face stores it."""
     x = jnp.array([[[[1.0, 2.0, 0.0, 0.0]]]])
-    out = rotate(x, rope_tables(jnp.array([[1]]), 4, 100.0))[0, 0, 0]
+    tables = rope_tables(jnp.array([[1]]), LlamaConfig(head_dim=4, rope_theta=100.0))
+    out = rotate(x, tables)[0, 0, 0]
     angles = np.array([1.0, 0.1])
     expected = [np.cos(angles[0]), 2 * np.cos(angles[1]), np.sin(angles[0]), 2 * np.sin(angles[1])]
     np.testing.assert_allclose(out, expected, rtol=1e-6)
+
+
+def test_linear_scaling_reads_positions_as_if_they_were_nearer():
+    plain = rope_frequencies(64, 1e4, RopeScaling())
+    stretched = rope_frequencies(64, 1e4, RopeScaling("linear", factor=4.0))
+    np.testing.assert_allclose(stretched * 4, plain, rtol=1e-6)
+
+
+def test_llama3_scaling_keeps_fast_waves_and_stretches_slow_ones():
+    scaling = RopeScaling("llama3", 8.0, 1.0, 4.0, original_positions=8192)
+    plain = np.asarray(rope_frequencies(128, 5e5, RopeScaling()))
+    ratio = np.asarray(rope_frequencies(128, 5e5, scaling)) / plain
+    wave = 2 * np.pi / plain
+    np.testing.assert_allclose(ratio[wave < 8192 / 4], 1, rtol=1e-6)
+    np.testing.assert_allclose(ratio[wave > 8192], 1 / 8, rtol=1e-6)
+    between = ratio[(wave > 8192 / 4) & (wave < 8192)]
+    assert len(between) > 2 and (np.diff(between) < 0).all()
+
+
+def test_heads_may_be_wider_than_the_model_and_projections_may_have_biases(make_tiny):
+    llm = LlamaConfig(
+        vocab_size=128, width=48, layers=2, heads=4, kv_heads=2, mlp_width=96, head_dim=16,
+        attention_bias=True, mlp_bias=True,
+    )  # fmt: skip
+    leaves = flatten_dict(make_tiny("tiny_base", llm=llm).variables["params"]["llm"], sep="/")
+    assert leaves["layers/attn/q/kernel"].shape == (2, 48, 64)
+    assert leaves["layers/attn/k/bias"].shape == (2, 32)
+    assert leaves["layers/attn/o/kernel"].shape == (2, 64, 48)
+    assert {"layers/attn/o/bias", "layers/gate/bias", "layers/down/bias"} <= leaves.keys()
 
 
 def test_rms_norm_divides_by_the_root_mean_square(rng):
@@ -97,7 +134,7 @@ def test_cache_equals_full_forward(tiny_base):
     mask = jnp.ones_like(IDS, bool).at[1, 0].set(False)
     expected = full(tiny_base, padded, mask)
     cache = init_cache(cfg.llm, 2, total, jnp.float32)
-    assert cache[0].shape == (2, 2, total, cfg.llm.kv_heads, cfg.llm.width // cfg.llm.heads)
+    assert cache[0].shape == (2, 2, total, cfg.llm.kv_heads, cfg.llm.key_dim)
     logits, cache = tiny_base("prefill", None, padded[:, :prompt], mask[:, :prompt], cache)
     np.testing.assert_allclose(logits, expected[:, prompt - 1], atol=2e-5)
     seen = jnp.pad(mask[:, :prompt], ((0, 0), (0, total - prompt)))

@@ -1,7 +1,8 @@
 """Tiny configurations, batches of every kind and starting weights, made with numpy alone.
 
-Also a program for a fresh process: `synthetic.py STAGE VARIANT SIZES...` prints, as JSON, the
-losses and gradient norms of two steps on each mesh; `SIZES` are data, fsdp and tensor: 2x2x2.
+Also a program for a fresh process: `synthetic.py STAGE VARIANT MESH[,field=value...]...` prints as
+JSON, for each mesh, the losses and gradient norms of two steps and how far the parameters are from
+those of the first mesh.
 """
 
 import json
@@ -12,10 +13,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
-from zv_jax.config import Config, MeshConfig, recipe, validate
+from zv_jax.config import Config, MeshConfig, OptimizerConfig, TrainConfig, recipe, validate
 from zv_jax.data.assemble import EMPTY, SYMBOL_TOKENS
-from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
-from zv_jax.training.loop import on_mesh
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh, unboxed
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import Variables, abstract_variables, divide, place
@@ -25,15 +25,17 @@ ROWS, QUERIES, IMAGE = 8, 4, 127
 
 
 def tiny(stage: str, variant: str, model: dict | None = None, **more) -> Config:
-    """The tiny preset in a stage; `more` are further fields of `stage`."""
+    """The tiny preset in a stage; `more`: fields of `stage`, `train`, `optimizer`."""
+    train = {key: more.pop(key) for key in tuple(more) if hasattr(TrainConfig, key)}
+    optimizer = {key: more.pop(key) for key in tuple(more) if hasattr(OptimizerConfig, key)}
     return validate(
         recipe(
             f"tiny_{variant}",
             model=model or {},
             stage={"name": stage, "variant": variant, **more},
             data={"max_text": 6, "max_length": 12, "max_answer": 4, "max_qformer_text": 5},
-            optimizer={"lr": 3e-3, "schedule": "constant"},
-            train={"batch_size": ROWS, "steps": 100},
+            optimizer={"lr": 3e-3, "schedule": "constant", **optimizer},
+            train={"batch_size": ROWS, "steps": 100, **train},
         )
     )
 
@@ -53,6 +55,9 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
             "images": images, "text_ids": np.where(mask, ids, 0), "text_mask": mask,
             "image_ids": np.array([0, 0, *range(2, ROWS)], np.int32), "dec_id": np.int32(3),
         }  # fmt: skip
+    if kind == "patches":  # four of them, with a symbol for each side of a box
+        images = rng.standard_normal((ROWS, 28, 28, 3)).astype(np.float32)
+        return {"images": images, "symbols": words(ROWS, 16, SYMBOL_TOKENS)}
     mask = np.arange(12) < rng.integers(10, 13, (ROWS, 1))
     ids = np.where(mask, words(ROWS, 12), 0)
     labels = np.where(mask & (np.arange(12) >= 8), ids, -100)
@@ -100,8 +105,11 @@ def start(config: Config, mesh: Mesh):
     return leaves, state, make_step(config, stage, tx, schedule, mesh, state)
 
 
-def losses(config: Config, sizes: str) -> list[float]:
-    """Losses and gradient norms of two steps on the first devices."""
+def two_steps(config: Config, sizes: str = "1x1x1") -> tuple[list[float], dict[str, np.ndarray]]:
+    """Losses and gradient norms of two steps on the first devices, and the parameters after.
+
+    `sizes` are data, fsdp and tensor of the mesh. The rows of the batch are always the same.
+    """
     data, fsdp, tensor = (int(size) for size in sizes.split("x"))
     mesh = make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
     with on_mesh(mesh):
@@ -112,9 +120,24 @@ def losses(config: Config, sizes: str) -> list[float]:
             state, metrics = step(state, leaves.frozen, rows)
             found += [float(metrics["loss"]), float(metrics["grad_norm"])]
     assert step._cache_size() == 1
-    return found
+    return found, {path: np.asarray(leaf) for path, leaf in state["trainable"].items()}
+
+
+def distance(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
+    """The largest relative difference of a leaf, in the Euclidean norm."""
+    norm = np.linalg.norm
+    return max(float(norm(found[k] - leaf) / norm(leaf)) for k, leaf in wanted.items())
 
 
 if __name__ == "__main__":
-    wanted = tiny(sys.argv[1], sys.argv[2])
-    print(json.dumps({sizes: losses(wanted, sizes) for sizes in sys.argv[3:]}))
+    name, variant, *wanted = sys.argv[1:]
+    first, report = None, {}
+    for item in wanted:  # a mesh, and fields to change: 2x2x2,microbatches=2,itm_group=4
+        sizes, *fields = item.split(",")
+        changes = {k: json.loads(v) for k, v in (field.split("=") for field in fields)}
+        # Adam divides by the size of the gradient: where that is zero but for rounding (biases of
+        # keys), a small eps would make a full update of the rounding.
+        losses, parameters = two_steps(tiny(name, variant, eps=1e-2, **changes), sizes)
+        first = first or parameters
+        report[item] = [losses, distance(parameters, first)]
+    print(json.dumps(report))

@@ -8,6 +8,7 @@ from absl import flags
 
 from zv_jax.cli import recipes
 from zv_jax.cli.arguments import required
+from zv_jax.fields import leaves
 
 USAGE = """
 usage: zv config show --config FILE[:ARG] [--config.section.field=value ...] [--json]
@@ -28,7 +29,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, words: list[str]) -> None:
     given = required(values, "config", "configs/quickstart.py:stage0")
     if "model" not in given:  # an evaluation suite: no defaults to compare with
-        print(_json(given.to_dict()) if values.json else table(recipes.leaves(given), {}, set()))
+        print(_json(given.to_dict()) if values.json else table(leaves(given), {}, set()))
         return
     from zv_jax import config as config_lib
     from zv_jax.models import presets
@@ -44,8 +45,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     )
     print(
         table(
-            recipes.leaves(resolved),
-            recipes.leaves(config_lib.to_dict(default)),
+            leaves(resolved),
+            leaves(config_lib.to_dict(default)),
             recipes.overridden(values),
         )
     )

@@ -30,10 +30,10 @@ _EXTRAS = {
     "torch": "parity",
     "transformers": "parity",
     "peft": "parity",
-    "safetensors": "parity",
-    "tokenizers": "bert",
+    "tokenizers": "tokenizers",
     "pytest": "dev",
     "ruff": "dev",
+    "libtpu": "tpu-aot",
 }
 
 

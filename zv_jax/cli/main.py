@@ -2,8 +2,8 @@
 
 A command is a module of this package with `USAGE` (text), `define(values)` (adds its flags to an
 `absl.flags.FlagValues`) and `run(values, words)`, where `words` are the arguments that are no
-flags. A command with `SUBCOMMANDS` takes one of them as its first word. `TAKES_CONFIG` names the
-flag that holds a recipe and its overrides.
+flags. A command with `SUBCOMMANDS` takes one of them as its first word; "" among them means that
+it also works without. `TAKES_CONFIG` names the flag that holds a recipe and its overrides.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ COMMANDS = {
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
+    "plan": "does a recipe fit on a machine, how fast, at what cost",
+    "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
     "config": "show a recipe with every field resolved",
 }
 
@@ -105,7 +107,7 @@ def _check_words(name: str, module: ModuleType, words: list[str]) -> None:
         raise ConfigError(
             what,
             where=f"zv {name}",
-            expected="one of " + ", ".join(subcommands),
+            expected="one of " + ", ".join(filter(None, subcommands)),
             fix=f"zv {name} --help",
         )
 

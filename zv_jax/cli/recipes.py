@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.fields import leaves
 
 KINDS = {
     bool: "true or false",
@@ -231,23 +232,6 @@ def _unknown_field(config: ConfigDict, path: str) -> ConfigError:
         expected="one of " + ", ".join([*siblings, *inner]),
         fix="zv config show --config FILE lists every field",
     )
-
-
-def leaves(config: Any, path: str = "") -> dict[str, Any]:
-    """Flat `{"section.field": value}`; items of a list of sections are `name[0].field`."""
-    if isinstance(config, (dict, ConfigDict)):
-        found: dict[str, Any] = {}
-        for key in config:
-            found.update(leaves(config[key], f"{path}.{key}" if path else key))
-        return found
-    if isinstance(config, (tuple, list)) and any(
-        isinstance(item, (dict, ConfigDict)) for item in config
-    ):
-        found = {}
-        for index, item in enumerate(config):
-            found.update(leaves(item, f"{path}[{index}]"))
-        return found
-    return {path: config}
 
 
 def _quote_lists(argv: list[str], spec: str) -> list[str]:

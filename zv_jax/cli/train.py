@@ -16,7 +16,10 @@ usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value 
   zv train --config configs/stage1.py:chat --workdir runs/s1 --config.optimizer.lr=2e-5
 
 The same workdir resumes; a finished run returns at once. Every field of a recipe can be
-overridden; `zv config show --config FILE` lists them.
+overridden; `zv config show --config FILE` lists them. A run whose configuration or data changed
+does not resume, unless the change is named:
+
+  zv train ... --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
 """
 TAKES_CONFIG = "config"
 
@@ -24,6 +27,9 @@ TAKES_CONFIG = "config"
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "folder of this run: checkpoints, metrics, log", flag_values=values
+    )
+    flags.DEFINE_list(
+        "allow_change", [], "fields that may differ from the checkpoint", flag_values=values
     )
 
 
@@ -35,4 +41,4 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     runtime.prepare()
     from zv_jax.training import loop
 
-    loop.run(config, workdir)
+    loop.run(config, workdir, values.allow_change)

@@ -19,6 +19,7 @@ from zv_jax.data import dialogue as dialogue_lib
 from zv_jax.data.dialogue import Row
 from zv_jax.data.images import ImageCache, ImageError, normalise
 from zv_jax.data.mixing import BARE, WHOLE, Pick
+from zv_jax.data.patches import patch_symbols
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import Source
 from zv_jax.data.templates import seeded
@@ -26,7 +27,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
-SYMBOL_TOKENS = 12  # the first of more are left out
+SYMBOL_TOKENS = 16  # the first of more are left out
 EMPTY = -1  # in `symbols`: no token here
 MAX_BAD_PICTURES = 0.01  # of those tried
 _BAD_BEFORE_JUDGING = 10
@@ -41,6 +42,7 @@ class Shape:
     stage: str
     seed: int
     image_size: int
+    patch_size: int
     num_queries: int
     image_token_id: int
     max_text: int
@@ -78,9 +80,11 @@ class Assembler:
 
     def __call__(self, picks: Sequence[Pick]) -> Batch:
         """The batch of `picks`, its rows in their order."""
-        make = {"language": self._text, "stage0": self._pair}.get(self.shape.stage, self._dialogue)
+        make = {"language": self._text, "vision": self._labelled, "stage0": self._pair}.get(
+            self.shape.stage, self._dialogue
+        )
         rows = [self._replacing(pick, make) for pick in picks]
-        collate = {"language": self._symbols, "stage0": self._pairs}
+        collate = {"language": self._symbols, "vision": self._patches, "stage0": self._pairs}
         batch = collate.get(self.shape.stage, self._dialogues)([row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
         return batch
@@ -124,11 +128,17 @@ class Assembler:
         if part == BARE:
             text = dialogue_lib.caption(record, shape.seed, epoch)
             return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
-        views = self._views(record, epoch) if len(record.images) <= shape.max_images else []
+        # Half of the views show only what is asked about, as the Q-Former of Chat can.
+        narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
+        views = self._views(record, epoch, narrow) if len(record.images) <= shape.max_images else []
         turns = list(self._exchanges(record, epoch))
         if views:
-            # One view serves many questions: fill the row with others about the same picture.
-            others = list(self._companions(number, index, record))
+            # One view serves many questions: fill the row with others that it answers.
+            others = [
+                other
+                for other in self._companions(number, index, record)
+                if not narrow or other.meta["views"] == record.meta["views"]
+            ]
             # In any order, or the first of a picture's questions would fill few rows but their own.
             rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, "companions"))
             for other in (others[i] for i in rng.permutation(len(others))):
@@ -159,7 +169,7 @@ class Assembler:
                 if drawn[place] and len(other.images) == 1:
                     yield other
 
-    def _views(self, record: Record, epoch: int) -> list[np.ndarray]:
+    def _views(self, record: Record, epoch: int, narrow: bool) -> list[np.ndarray]:
         """Each picture in symbols, int32 [num_queries, SYMBOL_TOKENS], or nothing where the record
         has none: one symbol takes the place of one visual token, the other places stay empty.
 
@@ -168,15 +178,39 @@ class Assembler:
         are drawn anew each time, since no query is bound to a part of the picture.
         """
         views = []
-        for number, view in enumerate(dialogue_lib.symbolic_views(record, self.shape.box_decimals)):
+        shown = dialogue_lib.symbolic_views(record, self.shape.box_decimals, narrow)
+        for number, view in enumerate(shown):
             symbols = np.full((self.shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
             rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, f"view {number}"))
             places = rng.permutation(len(symbols))
             for place, text in zip(places, view, strict=False):
-                ids = self.tokenizer.encode(text)[-SYMBOL_TOKENS:]
-                symbols[place, : len(ids)] = ids
+                symbols[place] = self._symbol(text)
             views.append(symbols)
         return views
+
+    def _symbol(self, text: str) -> np.ndarray:
+        """int32 [SYMBOL_TOKENS]: the last tokens of `text`, then `EMPTY`."""
+        symbol = np.full(SYMBOL_TOKENS, EMPTY, np.int32)
+        ids = self.tokenizer.encode(text)[-SYMBOL_TOKENS:]
+        symbol[: len(ids)] = ids
+        return symbol
+
+    def _labelled(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
+        """A picture, and what each of its patches shows, in symbols."""
+        del index, part, epoch
+        if "views" not in record.meta:
+            raise DataError(
+                "nothing says what the parts of the picture show",
+                where=f"{record.id}: meta.views",
+                expected="the background, and labels and boxes of the objects",
+                fix="use records that have them, or start from a ViT trained elsewhere",
+            )
+        (view,) = record.meta["views"]
+        grid = self.shape.image_size // self.shape.patch_size
+        patches = patch_symbols(view, grid, self.shape.box_decimals)
+        symbols = {text: self._symbol(text) for texts in patches for text in texts}
+        pixels = self._picture(number, record.images[0])
+        return pixels, np.stack([symbols[text] for texts in patches for text in texts])
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
         text = dialogue_lib.caption(record, self.shape.seed, epoch)
@@ -244,6 +278,10 @@ class Assembler:
             if pictures:
                 out[: len(pictures) * shape.num_queries] = np.concatenate(pictures)
         return {"symbols": symbols, **self._texts(list(texts))}
+
+    def _patches(self, rows: list[Any]) -> Batch:
+        pixels, symbols = (np.stack(part) for part in zip(*rows, strict=True))
+        return {"images": normalise(pixels), "symbols": symbols}
 
     def _pairs(self, rows: list[Any]) -> Batch:
         pixels, ids, names = zip(*rows, strict=True)

@@ -20,6 +20,7 @@ from zv_jax.errors import ConfigError, nearest
 
 DEFAULT_TASKS: dict[str, tuple[str, ...]] = {
     "language": tuple(t for t in records_lib.TASKS if t != "retrieval"),
+    "vision": ("caption",),
     "stage0": ("caption",),
     "stage1": tuple(t for t in records_lib.TASKS if t != "retrieval"),
     "stage2": tuple(t for t in records_lib.TASKS if t != "retrieval"),
@@ -89,9 +90,9 @@ def samples(
 ) -> np.ndarray:
     """int64 [N, 2] of (record, part): what a stage draws from one source.
 
-    Language: every dialogue whole, and every caption once more as bare text. Stage 0: records of
-    one picture. Stages 1 and 2: records of at most `max_images` pictures, one sample per answer
-    where `expand`, else one per record.
+    Language: every dialogue whole, and every caption once more as bare text. Vision and
+    stage 0: records of one picture. Stages 1 and 2: records of at most `max_images` pictures, one
+    sample per answer where `expand`, else one per record.
     """
     wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
     spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
@@ -100,7 +101,7 @@ def samples(
         whole = np.flatnonzero(kept)
         bare = np.flatnonzero(kept & (facts.task == records_lib.TASKS.index("caption")))
         return np.concatenate([_with(whole, WHOLE), _with(bare, BARE)])
-    if stage == "stage0":
+    if stage in ("vision", "stage0"):
         return _with(np.flatnonzero(kept & (facts.images == 1)), WHOLE)
     rows = np.flatnonzero(kept & (facts.images <= max_images))
     if not expand:

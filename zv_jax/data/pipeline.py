@@ -9,9 +9,10 @@ costs no more than starting at 0.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -151,7 +152,20 @@ def _read_ahead(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
         flags.FLAGS.mark_as_parsed()
     # The batch is an element of the MapDataset, so workers deal out whole batches in order.
     read = batches.to_iter_dataset(grain.ReadOptions(1, 1))
-    return read.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2))
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+    return read.mp_prefetch(options, worker_init_fn=_end_with_parent)
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Ends this worker when the trainer is gone; a killed one cannot tell its workers to stop."""
+    del worker, workers
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.ndarray]]:
@@ -205,6 +219,7 @@ def _shape(config: Config) -> Shape:
         stage=config.stage.name,
         seed=config.seed,
         image_size=model.vision.image_size,
+        patch_size=model.vision.patch_size,
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_text=data.max_text,
@@ -234,20 +249,23 @@ def samples_per_epoch(config: Config) -> list[int]:
 
 def pipeline_fingerprint(
     config: Config, tokenizers: tuple[Tokenizer, Tokenizer] | None = None
-) -> str:
-    """SHA-256 of everything the batches depend on; paths and worker counts are not among it.
+) -> dict[str, str | int]:
+    """What the batches depend on beside the fields of the configuration, by names like theirs.
 
-    A checkpoint holds it, so that a run does not go on over other data without a word.
+    Content counts, as SHA-256; paths and worker counts do not. A checkpoint holds it, so that a
+    run does not go on over other data without a word.
     """
     chosen, sources, tables = _samples(config)
-    drawn = [hashlib.sha256(table.tobytes()).hexdigest() for table in tables]
-    mixed = [
-        [s.name, s.split, s.weight, source.fingerprint, sha]
-        for s, source, sha in zip(chosen, sources, drawn, strict=True)
-    ]
-    words = [t.fingerprint for t in tokenizers or load_tokenizers(config)]
-    about = [_VERSION, mixed, words, vars(_shape(config)), config.train.batch_size]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    found: dict[str, str | int] = {"data.version": _VERSION}
+    for item, source, table in zip(chosen, sources, tables, strict=True):
+        name = f"data.sources[{config.data.sources.index(item)}]"
+        found[f"{name}.records"] = source.fingerprint
+        found[f"{name}.samples"] = hashlib.sha256(table.tobytes()).hexdigest()
+    own, other = tokenizers or load_tokenizers(config)
+    return found | {
+        "data.tokenizer.content": own.fingerprint,
+        "data.qformer_tokenizer.content": other.fingerprint,
+    }
 
 
 def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpec]:
@@ -266,6 +284,12 @@ def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpe
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
             "image_ids": spec(whole),
+        } | index
+    if config.stage.name == "vision":
+        patches = (size // config.model.vision.patch_size) ** 2
+        return {
+            "images": spec(np.dtype(np.float32), size, size, 3),
+            "symbols": spec(whole, 4 * patches, SYMBOL_TOKENS),
         } | index
     text = {
         "input_ids": spec(whole, data.max_length),

@@ -1,5 +1,5 @@
 """Text to ids and back: SentencePiece for the LLM (and the Q-Former), WordPiece for a BERT
-Q-Former.
+Q-Former, or whatever a `tokenizer.json` of Hugging Face says.
 
 SentencePiece follows the layout of LLaMA (`<unk>`=0, `<s>`=1, `</s>`=2, dummy prefix, byte
 fallback, no normalisation); one trained here also has the Q-Former's `[PAD] [CLS] [SEP] [DEC]` as
@@ -16,12 +16,14 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zv_jax.errors import ConfigError, DataError, EnvironmentProblem
+from zv_jax.data import tokenizer_kinds
+from zv_jax.errors import ConfigError, DataError
 
-KINDS = {"sentencepiece": "tokenizer.model", "bert": "vocab.txt"}
+KINDS = {"sentencepiece": "tokenizer.model", "bert": "vocab.txt", "hf": "tokenizer.json"}
+SPECIAL = ("unk", "bos", "eos", "pad", "cls", "sep")  # as tokenizer_config.json names them
 CONTROL_PIECES = ("[PAD]", "[CLS]", "[SEP]", "[DEC]")
 USER_PIECES = ("<human>:", "<bot>:", "\n")
 MAX_SENTENCES = 2_000_000
@@ -37,25 +39,37 @@ log = logging.getLogger(__name__)
 class Tokenizer:
     """Ids of a text, without any special token, and the ids of the special tokens.
 
-    `pad_id`, `bos_id`, `eos_id`, `unk_id` always exist; `cls_id`, `sep_id` and `dec_id` are the
-    Q-Former's and raise `ConfigError` where the vocabulary has none. Make one with `load`.
+    `pad_id` and `unk_id` always exist; `bos_id` and `eos_id` do for SentencePiece and BERT;
+    `cls_id`, `sep_id` and `dec_id` are the Q-Former's. Asking for one that a vocabulary does not
+    have raises `ConfigError`. Make one with `load`.
 
     Attributes:
-      kind: ``"sentencepiece"`` or ``"bert"``.
+      kind: ``"sentencepiece"``, ``"bert"`` or ``"hf"``.
+      data: the bytes of its file; where: the path they came from.
+      lowercase: whether a BERT vocabulary sees lower-case text.
+      special: the names of special tokens that stand beside a ``tokenizer.json``, not in it.
       vocab_size: number of ids `encode` and the special tokens use.
-      fingerprint: SHA-256 of the kind and the file, hexadecimal.
+      fingerprint: SHA-256 of the kind, its options and the file, hexadecimal.
     """
 
-    def __init__(self, kind: str, data: bytes, where: str = "tokenizer", lowercase: bool = True):
-        self.kind, self.lowercase = kind, lowercase
-        self._data, self._where = data, where
-        head = f"{kind}:{lowercase if kind == 'bert' else ''}:".encode()
-        self.fingerprint = hashlib.sha256(head + data).hexdigest()
-        self._special: dict[str, int]
+    def __init__(
+        self,
+        kind: str,
+        data: bytes,
+        where: str = "tokenizer",
+        lowercase: bool = True,
+        special: Mapping[str, str] | None = None,
+    ):
+        self.kind, self.data, self.where = kind, data, where
+        self.lowercase, self.special = lowercase, dict(special or {})
+        options = {"bert": lowercase, "hf": sorted(self.special.items())}.get(kind, "")
+        self.fingerprint = hashlib.sha256(f"{kind}:{options}:".encode() + data).hexdigest()
         if kind == "sentencepiece":
-            self._open_sentencepiece()
+            self._model = tokenizer_kinds.SentencePiece(data, where)
         elif kind == "bert":
-            self._open_bert()
+            self._model = tokenizer_kinds.WordPiece(data, where, lowercase)
+        elif kind == "hf":
+            self._model = tokenizer_kinds.Json(data, where, self.special)
         else:
             raise ConfigError(
                 f"unknown tokenizer kind {kind!r}",
@@ -63,85 +77,32 @@ class Tokenizer:
                 expected="one of " + ", ".join(KINDS),
                 fix="set --config.data.tokenizer.kind=sentencepiece",
             )
+        self.vocab_size = self._model.vocab_size
         # Captions repeat and instructions come from short lists: remember the ids of each text.
-        self._encode = functools.lru_cache(_CACHED_TEXTS)(self._encode_text)
+        self._encode = functools.lru_cache(_CACHED_TEXTS)(lambda t: tuple(self._model.encode(t)))
 
     def __reduce__(self):
         # Worker processes rebuild it from the file's bytes.
-        return Tokenizer, (self.kind, self._data, self._where, self.lowercase)
-
-    def _open_sentencepiece(self) -> None:
-        import sentencepiece
-
-        try:
-            model = sentencepiece.SentencePieceProcessor(model_proto=self._data)
-        except RuntimeError as error:
-            raise DataError(
-                f"not a SentencePiece model: {error}",
-                where=self._where,
-                expected="a file trained by SentencePiece",
-                fix="check the path, or set kind to bert for a vocab.txt",
-            ) from None
-        self._model = model
-        self.vocab_size = model.vocab_size()
-        names = {model.id_to_piece(i): i for i in range(min(64, self.vocab_size))}
-        pad = names.get("[PAD]", model.pad_id() if model.pad_id() >= 0 else model.unk_id())
-        self._special = {
-            "unk": model.unk_id(),
-            "bos": model.bos_id(),
-            "eos": model.eos_id(),
-            "pad": pad,
-        }
-        for key in ("cls", "sep", "dec"):
-            if f"[{key.upper()}]" in names:
-                self._special[key] = names[f"[{key.upper()}]"]
-
-    def _open_bert(self) -> None:
-        try:
-            import tokenizers
-        except ImportError:
-            raise EnvironmentProblem(
-                "a bert tokenizer needs the package `tokenizers`",
-                where=self._where,
-                expected="tokenizers installed",
-                fix="pip install tokenizers",
-            ) from None
-        pieces = self._data.decode("utf-8").split("\n")
-        if pieces and not pieces[-1]:
-            pieces.pop()
-        vocab = {piece.rstrip("\r"): i for i, piece in enumerate(pieces)}
-        missing = [p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if p not in vocab]
-        if missing:
-            raise DataError(
-                f"the vocabulary lacks {', '.join(missing)}",
-                where=self._where,
-                expected="a vocab.txt of BERT, one piece per line",
-                fix="check the path, or set kind to sentencepiece",
-            )
-        self._model = tokenizers.BertWordPieceTokenizer(vocab, lowercase=self.lowercase)
-        # As BLIP-2 does, [DEC] starts a generated caption and comes after all pieces.
-        dec = vocab.get("[DEC]", len(vocab))
-        self.vocab_size = max(len(vocab), dec + 1)
-        self._special = {
-            "unk": vocab["[UNK]"],
-            "bos": dec,
-            "eos": vocab["[SEP]"],
-            "pad": vocab["[PAD]"],
-            "cls": vocab["[CLS]"],
-            "sep": vocab["[SEP]"],
-            "dec": dec,
-        }
+        return Tokenizer, (self.kind, self.data, self.where, self.lowercase, self.special)
 
     def _id(self, name: str) -> int:
-        if name not in self._special:
+        if name not in self._model.special:
+            if name in ("bos", "eos"):
+                expected = f"a {name}_token in tokenizer_config.json beside it"
+                fix = "copy the whole folder of the tokenizer"
+            else:
+                expected = "a Q-Former vocabulary with [PAD], [CLS], [SEP], [DEC]"
+                fix = (
+                    "leave data.qformer_tokenizer.path empty to train one, or use kind=bert "
+                    "with a vocab.txt"
+                )
             raise ConfigError(
-                f"the tokenizer has no [{name.upper()}] piece",
-                where=self._where,
-                expected="a Q-Former vocabulary with [PAD], [CLS], [SEP], [DEC]",
-                fix="leave data.qformer_tokenizer.path empty to train one, or use "
-                "kind=bert with a vocab.txt",
+                f"the tokenizer has no {name} token",
+                where=self.where,
+                expected=expected,
+                fix=fix,
             )
-        return self._special[name]
+        return self._model.special[name]
 
     @property
     def unk_id(self) -> int:
@@ -171,36 +132,45 @@ class Tokenizer:
     def dec_id(self) -> int:
         return self._id("dec")
 
-    def _encode_text(self, text: str) -> tuple[int, ...]:
-        if self.kind == "bert":
-            return tuple(self._model.encode(text, add_special_tokens=False).ids)
-        return tuple(self._model.encode(text))
-
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, no special tokens added."""
         return list(self._encode(text))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens and ids beyond the pieces are left out."""
-        special = set(self._special.values())
+        special = set(self._model.special.values())
         kept = [int(i) for i in ids if int(i) not in special and 0 <= int(i) < self.vocab_size]
         return self._model.decode(kept) if kept else ""
 
+    def special_names(self, qformer: bool = False) -> dict[str, tuple[str, int]]:
+        """Name and id of the special tokens of a language model, or of a Q-Former, by their words
+        in `tokenizer_config.json`. A Q-Former's `bos` is [DEC], as in BLIP-2.
+
+        Raises:
+          ConfigError: it lacks one of them.
+        """
+        keys = {key: key for key in ("unk", "bos", "eos", "pad")}
+        if qformer:
+            keys = {"unk": "unk", "pad": "pad", "bos": "dec", "cls": "cls", "sep": "sep"}
+        ids = {key: self._id(source) for key, source in keys.items()}
+        return {key: (self._model.name(i), i) for key, i in ids.items()}
+
     def can_produce(self, token: int) -> bool:
         """Whether some text may be encoded with the id `token`."""
-        if not 0 <= token < self.vocab_size:
-            return False
-        if self.kind == "bert":
-            return token not in self._special.values()
-        return not (self._model.is_control(token) or self._model.is_unused(token))
+        return 0 <= token < self.vocab_size and self._model.can_produce(token)
 
     def save(self, directory: str | Path) -> Path:
         """Writes the vocabulary file and `zv_tokenizer.json` (its kind) into `directory`,
         atomically."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        write_atomic(directory / KINDS[self.kind], self._data)
-        about = {"kind": self.kind, "lowercase": self.lowercase, "fingerprint": self.fingerprint}
+        write_atomic(directory / KINDS[self.kind], self.data)
+        about = {
+            "kind": self.kind,
+            "lowercase": self.lowercase,
+            "special": self.special,
+            "fingerprint": self.fingerprint,
+        }
         write_atomic(directory / "zv_tokenizer.json", json.dumps(about, indent=1).encode())
         return directory / KINDS[self.kind]
 
@@ -210,20 +180,19 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
 
     Raises:
       DataError: there is no such file, or it is not of that kind.
-      EnvironmentProblem: `kind` is bert and the package `tokenizers` is missing.
+      EnvironmentProblem: `kind` is bert or hf and the package `tokenizers` is missing.
     """
     path = Path(path)
-    lowercase = True
     folder = path if path.is_dir() else path.parent
-    if path.is_dir():
-        if (path / "zv_tokenizer.json").is_file():
-            kind = json.loads((path / "zv_tokenizer.json").read_text())["kind"]
-        path = path / KINDS.get(kind, kind)
+    about: dict = {}
     for name in ("zv_tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            about = json.loads((folder / name).read_text())
-            lowercase = about.get("lowercase", about.get("do_lower_case", lowercase))
+            about = json.loads((folder / name).read_text("utf-8"))
             break
+    if path.is_dir():
+        kind = about.get("kind", kind)
+        path = path / KINDS.get(kind, kind)
+    lowercase = about.get("lowercase", about.get("do_lower_case", True))
     if not path.is_file():
         raise DataError(
             "tokenizer file not found",
@@ -231,7 +200,14 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
             expected=f"a {KINDS.get(kind, 'tokenizer')} file or its directory",
             fix="check data.tokenizer.path; leave it empty to train one",
         )
-    return Tokenizer(kind, path.read_bytes(), str(path), lowercase)
+    special = (about.get("special") or _special_names(about)) if kind == "hf" else {}
+    return Tokenizer(kind, path.read_bytes(), str(path), lowercase, special)
+
+
+def _special_names(config: Mapping[str, object]) -> dict[str, str]:
+    """The special tokens of a tokenizer_config.json: text, or the text of a description."""
+    named = {key: config.get(f"{key}_token") for key in SPECIAL}
+    return {k: v["content"] if isinstance(v, dict) else v for k, v in named.items() if v}
 
 
 def check_image_token(tokenizer: Tokenizer, image_token_id: int, vocab_size: int) -> None:

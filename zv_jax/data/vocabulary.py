@@ -38,7 +38,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
             raise ConfigError(
                 f"a {wanted.kind} tokenizer cannot be trained here",
                 where=f"data.{section}.path",
-                expected="the path of a vocab.txt",
+                expected=f"the path of a {tokenizers.KINDS[wanted.kind]}",
                 fix=f"set --config.data.{section}.path, or kind=sentencepiece",
             )
     # Ids from the placeholder on stay free.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,18 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
-from zv_jax.config import Config, MeshConfig, validate
-from zv_jax.data import dialogue, tokenizers
+from zv_jax.config import Config, MeshConfig
+from zv_jax.convert import export, formats
+from zv_jax.data import dialogue
 from zv_jax.data.dialogue import Exchange
 from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.errors import CheckpointError, ConfigError, DataError
+from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference import decode, embed
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference.prompts import Picture, Prompt
 from zv_jax.models.presets import DTYPES
-from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, unboxed
-from zv_jax.training import checkpoint
-from zv_jax.training.loop import on_mesh
-from zv_jax.training.stages import stage_model, stage_of
+from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh, unboxed
+from zv_jax.training.stages import stage_of
 from zv_jax.training.state import abstract_variables, fresh_variables
 
 BATCH = 64  # most rows computed at once
@@ -40,10 +39,11 @@ def load(
     untrained: bool = False,
     mesh: MeshConfig | None = None,
 ) -> Model:
-    """The model of a training run, on the devices of this process.
+    """A trained or converted model, on the devices of this process.
 
     Args:
-        path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's.
+        path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's; or a
+            directory in the layout of Hugging Face transformers.
         dtype: of weights and computation, whatever it was trained in.
         untrained: random weights, made by the run's seed, instead of the trained ones.
         mesh: how weights and rows are laid over several devices; by default every device holds
@@ -51,16 +51,16 @@ def load(
 
     Raises:
         CheckpointError: there is no readable checkpoint, or its tokenizers are missing or others.
+        ConversionError: a directory of transformers cannot be read as one of our models.
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
     if dtype not in DTYPES:
         raise ConfigError(
             f"unknown dtype {dtype!r}", where="dtype", expected="one of " + ", ".join(DTYPES)
         )
-    _, meta = checkpoint.describe(path)
-    trained = validate(meta["config"])
-    model = dataclasses.replace(trained.model, dtype=dtype, param_dtype=dtype, remat="none")
-    config = dataclasses.replace(trained, model=model)
+    stored = formats.open_any(path)
+    model = dataclasses.replace(stored.config.model, dtype=dtype, param_dtype=dtype, remat="none")
+    config = dataclasses.replace(stored.config, model=model)
     stage = stage_of(config)
     devices = make_mesh(mesh or MeshConfig(), jax.local_devices())
     with on_mesh(devices):
@@ -69,36 +69,14 @@ def load(
         else:
             abstract = abstract_variables(config, stage)
             shardings = leaf_shardings(abstract, devices)
-            shapes = flatten_dict(unboxed(abstract), sep="/")
             wanted = {
                 name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[name])
-                for name, leaf in shapes.items()
+                for name, leaf in flatten_dict(unboxed(abstract), sep="/").items()
+                # What a checkpoint of others lacks is listed in its report, and is not called.
+                if name in stored.specs or not stored.converted
             }
-            # Naming the step keeps to the checkpoint just described.
-            flat, _ = checkpoint.load_params(path, meta["step"], wanted)
-    config = dataclasses.replace(config, model=stage_model(config))
-    return Model(config, flat, _tokenizers(path, meta), devices)
-
-
-def _tokenizers(path: str | Path, meta: dict[str, Any]) -> tuple[Tokenizer, Tokenizer]:
-    (step,) = checkpoint.find_steps(path, meta["step"])
-    folders = [f for f in (step, *step.parents[:2]) if (f / "tokenizer").is_dir()]
-    if not folders:
-        raise CheckpointError(
-            "the tokenizers of this checkpoint are missing",
-            where=str(step.parents[1]),
-            expected="the folders tokenizer and qformer_tokenizer, which training saves there",
-            fix="copy them from the workdir of the run",
-        )
-    found = tuple(tokenizers.load(folders[0] / name) for name in ("tokenizer", "qformer_tokenizer"))
-    if [t.fingerprint for t in found] != list(meta["tokenizers"]):
-        raise CheckpointError(
-            "the tokenizers are not those the model was trained with",
-            where=str(folders[0]),
-            expected="the folders tokenizer and qformer_tokenizer of the run itself",
-            fix="copy them from the workdir of the run",
-        )
-    return found
+            flat = stored.read(wanted)
+    return Model(config, flat, stored.tokenizers, devices, stored.provenance)
 
 
 class Model:
@@ -109,7 +87,8 @@ class Model:
 
     Attributes:
         config: of the run that trained it, with the dtype it was loaded in.
-        tokenizer, qformer_tokenizer: texts of the language model and of the Q-Former.
+        tokenizer, qformer_tokenizer: texts of the language model and of the Q-Former; None where
+            a converted checkpoint came without.
         towers: the parts it has, of vision, ln_vision, qformer, heads, projector, llm.
     """
 
@@ -117,10 +96,11 @@ class Model:
         self,
         config: Config,
         flat: dict[str, jax.Array],
-        both: tuple[Tokenizer, Tokenizer],
+        both: tuple[Tokenizer | None, Tokenizer | None],
         mesh: Mesh,
+        provenance: Mapping[str, Any],
     ):
-        self.config, self.mesh = config, mesh
+        self.config, self.mesh, self._provenance = config, mesh, provenance
         self.tokenizer, self.qformer_tokenizer = self._both = both
         self.towers = frozenset(name.split("/")[1] for name in flat)
         self._variables = unflatten_dict(flat, sep="/")
@@ -167,6 +147,7 @@ class Model:
             ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
             DataError: a picture or a dialogue is wrong.
         """
+        self._need(_WORDS, "answers", self.tokenizer)
         images = [()] * len(prompts) if images is None else images
         history = [()] * len(prompts) if history is None else history
         given = [None] * len(prompts) if instructions is None else instructions
@@ -254,7 +235,7 @@ class Model:
         Raises:
             ConfigError: see `answer`; or the row is too long for the language model.
         """
-        self._need(_WORDS if images is None else _WORDS + _SEES, "answers")
+        self._need(_WORDS if images is None else _WORDS + _SEES, "answers", self.tokenizer)
         if temperature < 0 or not 0 < top_p <= 1:
             raise ConfigError(
                 f"temperature {temperature} with top_p {top_p}",
@@ -308,7 +289,7 @@ class Model:
         Raises:
             ConfigError: see `image_embeddings`.
         """
-        self._need(_RETRIEVAL, "embeddings")
+        self._need(_RETRIEVAL, "embeddings", self.qformer_tokenizer)
         run = functools.partial(embed.apply, self.config.model, "text_embed")
         return self._batched(run, *self._texts(texts))
 
@@ -319,7 +300,7 @@ class Model:
             ConfigError: see `image_embeddings`. DataError: not as many pictures as texts, or a
             picture cannot be read.
         """
-        self._need(_RETRIEVAL, "match scores")
+        self._need(_RETRIEVAL, "match scores", self.qformer_tokenizer)
         if len(images) != len(texts):
             raise DataError(
                 f"{len(images)} pictures and {len(texts)} texts",
@@ -348,7 +329,22 @@ class Model:
 
     # --- all --------------------------------------------------------------------------------
 
-    def _need(self, towers: Sequence[str], wanted: str) -> None:
+    def save_pretrained(self, directory: str | Path, options: export.Options | None = None) -> None:
+        """Writes the model into a new directory that transformers loads; adapters are merged.
+
+        Args:
+            directory: does not exist, or is empty.
+            options: dtype, size of the files, fields of the model card.
+
+        Raises:
+            ConversionError: transformers has no class for it, or the directory holds something.
+        """
+        held = formats.in_memory(self.config, self._variables, self._both, self._provenance)
+        export.to_hf(held, directory, options or export.Options(merge_lora=True))
+
+    def _need(
+        self, towers: Sequence[str], wanted: str, tokenizer: Tokenizer | None | bool = True
+    ) -> None:
         missing = [tower for tower in towers if tower not in self.towers]
         if missing:
             stage = "stage 0" if "heads" in missing else "stage 1 or 2"
@@ -357,6 +353,13 @@ class Model:
                 where="missing: " + ", ".join(missing),
                 expected=f"a checkpoint of {stage}",
                 fix=f"load the workdir of {stage}",
+            )
+        if tokenizer is None:
+            raise ConfigError(
+                f"without its tokenizer this checkpoint gives no {wanted}",
+                where="the directory it came from had none",
+                expected="a checkpoint with its tokenizer",
+                fix="zv convert from-hf ... --tokenizer=FILE (or --qformer-tokenizer=FILE)",
             )
 
     def _pixels(self, images: Sequence[Picture]) -> np.ndarray:

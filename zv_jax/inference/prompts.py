@@ -104,7 +104,9 @@ def question(
         max_length=longest_prompt(config, max_new_tokens),
     )
     asked = turns[-1].question if instruction is None else instruction.replace(IMAGE, "")
-    ids = dialogue.qformer_ids(asked, tokenizers[1], config.data.max_qformer_text)
+    ids: list[int] = []
+    if model.qformer_sees_instruction:
+        ids = dialogue.qformer_ids(asked, tokenizers[1], config.data.max_qformer_text)
     return Question(row.input_ids, tuple(pictures[i] for i in row.images), ids)
 
 

@@ -13,7 +13,9 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+from zv_jax.errors import ConfigError, nearest
 from zv_jax.models.presets import LoraConfig
 
 Array = jax.Array
@@ -25,6 +27,7 @@ KERNEL = nn.initializers.lecun_normal()
 # Kaiming uniform with a = sqrt(5), PEFT's initialisation of lora_a: bound 1 / sqrt(fan_in).
 LORA_A = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
+named = checkpoint_name  # marks a value that a remat policy may keep
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # BERT and EVA use the exact erf form
 
 
@@ -36,9 +39,11 @@ def quick_gelu(x: Array) -> Array:
 class Linear(nn.Module):
     """y = x W (+ b), with an adapter y += (alpha / rank) * drop(x) A B where the path matches.
 
-    `kernel` is [in, out] with logical axes `axes`. Adapter leaves live in the collection "lora",
-    so the base tree is the same with and without them; B starts at zero, so the output does too.
-    Source of the adapter: Hu et al. 2021, with the names and the scaling of PEFT.
+    `kernel` is [in, out] with logical axes `axes`. A frozen one may be int8, with a float32 leaf
+    `kernel_scale` [out] beside it that undoes the quantisation column by column. Adapter leaves
+    live in the collection "lora", so the base tree is the same with and without them; B starts at
+    zero, so the output does too. Source of the adapter: Hu et al. 2021, with the names and the
+    scaling of PEFT.
     """
 
     features: int
@@ -61,6 +66,8 @@ class Linear(nn.Module):
             self.param_dtype,
         )
         y = x @ kernel.astype(self.dtype)
+        if self.has_variable("params", "kernel_scale"):
+            y = y * self.get_variable("params", "kernel_scale").astype(self.dtype)
         if self.use_bias:
             bias = self.param(
                 "bias",
@@ -77,7 +84,7 @@ class Linear(nn.Module):
         rank = self.lora.rank
         a = self._lora_leaf("lora_a", LORA_A, (x.shape[-1], rank), (self.axes[0], None))
         b = self._lora_leaf(
-            "lora_b", nn.initializers.zeros, (rank, self.features), (None, self.axes[1])
+            "lora_b", nn.initializers.zeros, (rank, self.features), (None, "adapter_out")
         )
         x = nn.Dropout(self.lora.dropout)(x, deterministic=self.deterministic)
         return (x @ a.astype(self.dtype)) @ b.astype(self.dtype) * (self.lora.alpha / rank)
@@ -156,7 +163,9 @@ class Embed(nn.Module):
 
     def __call__(self, ids: Array) -> Array:
         """ids int [...] -> [..., width]."""
-        return jnp.take(self.embedding, ids, axis=0).astype(self.dtype)
+        # Gathered whole: looked up by shards of D, rows would have to change devices afterwards.
+        table = constrain(self.embedding, None, None)
+        return jnp.take(table, ids, axis=0).astype(self.dtype)
 
     def attend(self, x: Array) -> Array:
         """x [..., width] -> float32 logits [..., rows]."""
@@ -167,12 +176,47 @@ class Embed(nn.Module):
         )
 
 
+def constrain(x: Array, *axes: str | None) -> Array:
+    """`x` with a hint of how its axes lie on the mesh; flax ignores a name without a rule.
+
+    Raises:
+        ConfigError: a name has no rule. Outside of a mesh there are no rules and nothing happens.
+    """
+    rules = dict(nn.get_logical_axis_rules())
+    for name in axes:
+        if rules and name is not None and name not in rules:
+            raise ConfigError(
+                f"unknown logical axis {name!r}{nearest(name, rules)}",
+                where="an activation of shape " + str(x.shape),
+                expected="one of " + ", ".join(rules),
+                fix="name a known axis",
+            )
+    return nn.with_logical_constraint(x, axes)
+
+
+# What the backward pass of a layer reads besides its own input: with these kept, only norms,
+# activations and attention scores are computed again.
+NAMED = ("qkv", "residual", "mlp")
+
+
 def remat_policy(name: str) -> Callable | None:
-    """What `jax.checkpoint` may keep; None keeps nothing."""
+    """What `jax.checkpoint` may keep of a layer; None keeps its input only.
+
+    `names` keeps the outputs called `NAMED`, `offload` moves them to the memory of the host, `dots`
+    keeps every matrix product, `dots_no_batch` those without batch axes (not attention).
+    """
+    policies = jax.checkpoint_policies
     return {
         "full": None,
-        "dots": jax.checkpoint_policies.dots_saveable,
-        "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        "names": policies.save_only_these_names(*NAMED),
+        "offload": policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=list(NAMED),
+            offload_src="device",
+            offload_dst="pinned_host",
+        ),
+        "dots": policies.dots_saveable,
+        "dots_no_batch": policies.dots_with_no_batch_dims_saveable,
     }[name]
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from zv_jax.models.attention import attend, split_heads
-from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, stacked
-from zv_jax.models.presets import LlamaConfig, LoraConfig
+from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, constrain, named, stacked
+from zv_jax.models.presets import LlamaConfig, LoraConfig, RopeScaling
 
 Cache = tuple[Array, Array]  # keys and values, each [L, B, S, G, K]
 EMBEDDING_SCALE = 16.0  # of a warm-up; 1, 4, 16 and 40 were compared on the quickstart
@@ -19,7 +19,7 @@ EMBEDDING_SCALE = 16.0  # of a warm-up; 1, 4, 16 and 40 were compared on the qui
 
 def init_cache(cfg: LlamaConfig, batch: int, length: int, dtype: jnp.dtype) -> Cache:
     """Empty cache for `batch` rows of at most `length` tokens."""
-    shape = (cfg.layers, batch, length, cfg.kv_heads, cfg.width // cfg.heads)
+    shape = (cfg.layers, batch, length, cfg.kv_heads, cfg.key_dim)
     return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
 
@@ -45,7 +45,7 @@ def warm_up_start(leaves: dict[str, Array], cfg: LlamaConfig) -> dict[str, Array
 
 
 def copying_output(values: Array, cfg: LlamaConfig) -> Array:
-    """Output kernels [L, D, D] of attention that undo its value kernels [L, D, G * K].
+    """Output kernels [L, H * K, D] of attention that undo its value kernels [L, D, G * K].
 
     Each head then starts out by passing on what it attends to, so that answers can be copied from
     visual tokens long before the model would find that out (mimetic initialisation, Trockman and
@@ -53,12 +53,29 @@ def copying_output(values: Array, cfg: LlamaConfig) -> Array:
     """
     layers, width, _ = values.shape
     heads = values.reshape(layers, width, cfg.kv_heads, -1).transpose(0, 2, 3, 1)
-    return jnp.repeat(heads, cfg.heads // cfg.kv_heads, 1).reshape(layers, width, width)
+    return jnp.repeat(heads, cfg.heads // cfg.kv_heads, 1).reshape(layers, -1, width)
 
 
-def rope_tables(positions: Array, dim: int, theta: float) -> tuple[Array, Array]:
-    """Cosine and sine [B, T, 1, dim] in float32 for positions [B, T] (Su et al. 2021)."""
+def rope_frequencies(dim: int, theta: float, scaling: RopeScaling) -> Array:
+    """Angle per position of each rotated pair, float32 [dim / 2] (Su et al. 2021).
+
+    Stretched for long contexts by position interpolation (Chen et al. 2023) or by the rule of
+    Llama 3.1, which `RopeScaling` describes.
+    """
     frequency = theta ** (-jnp.arange(0, dim, 2, dtype=jnp.float32) / dim)
+    if scaling.kind == "none":
+        return frequency
+    if scaling.kind == "linear":
+        return frequency / scaling.factor
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    waves = scaling.original_positions * frequency / (2 * jnp.pi)  # in the original context
+    kept = jnp.clip((waves - low) / (high - low), 0, 1)
+    return frequency * (kept + (1 - kept) / scaling.factor)
+
+
+def rope_tables(positions: Array, cfg: LlamaConfig) -> tuple[Array, Array]:
+    """Cosine and sine [B, T, 1, K] in float32 for positions [B, T]."""
+    frequency = rope_frequencies(cfg.key_dim, cfg.rope_theta, cfg.rope_scaling)
     angle = positions[..., None].astype(jnp.float32) * frequency
     angle = jnp.concatenate([angle, angle], -1)[:, :, None]
     return jnp.cos(angle), jnp.sin(angle)
@@ -85,17 +102,19 @@ class SelfAttention(nn.Module):
     ) -> tuple[Array, Cache | None]:
         cfg = self.cfg
         common = dict(
-            use_bias=False,
+            use_bias=cfg.attention_bias,
             lora=self.lora,
             deterministic=self.deterministic,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
-        kv_width = cfg.width // cfg.heads * cfg.kv_heads
-        q = split_heads(Linear(cfg.width, ("embed", "heads"), name="q", **common)(x), cfg.heads)
-        k = split_heads(Linear(kv_width, ("embed", "heads"), name="k", **common)(x), cfg.kv_heads)
-        v = split_heads(Linear(kv_width, ("embed", "heads"), name="v", **common)(x), cfg.kv_heads)
-        q, k = rotate(q, tables), rotate(k, tables)
+
+        def heads(name: str, count: int) -> Array:
+            linear = Linear(count * cfg.key_dim, ("embed", "heads"), name=name, **common)
+            return split_heads(linear(x), count)
+
+        q, k, v = heads("q", cfg.heads), heads("k", cfg.kv_heads), heads("v", cfg.kv_heads)
+        q, k, v = (named(x, "qkv") for x in (rotate(q, tables), rotate(k, tables), v))
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k.astype(cache[0].dtype), index, 1)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), index, 1)
@@ -118,15 +137,16 @@ class DecoderLayer(nn.Module):
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         common = dict(lora=self.lora, deterministic=self.deterministic, **kinds)
-        linear = dict(use_bias=False, **common)
+        linear = dict(use_bias=cfg.mlp_bias, **common)
         y = RMSNorm(cfg.norm_eps, name="ln_attn", **kinds)(x)
         y, cache = SelfAttention(cfg, name="attn", **common)(y, cache, tables, mask, index)
-        x = x + y
+        x = named(x + y, "residual")
         y = RMSNorm(cfg.norm_eps, name="ln_mlp", **kinds)(x)
         gate = Linear(cfg.mlp_width, ("embed", "mlp"), name="gate", **linear)(y)
         up = Linear(cfg.mlp_width, ("embed", "mlp"), name="up", **linear)(y)
+        gate, up = named(gate, "mlp"), named(up, "mlp")
         x = x + Linear(cfg.width, ("mlp", "embed"), name="down", **linear)(jax.nn.silu(gate) * up)
-        return nn.with_logical_constraint(x, ("batch", "length", "act_embed")), cache
+        return constrain(x, "batch", "length", "act_embed"), cache
 
 
 class Llama(nn.Module):
@@ -170,9 +190,9 @@ class Llama(nn.Module):
         Returns:
             normalised hidden states [B, T, D] and the filled cache (None without one).
         """
-        tables = rope_tables(positions, self.cfg.width // self.cfg.heads, self.cfg.rope_theta)
+        tables = rope_tables(positions, self.cfg)
         # Without this, XLA's partitioner computes wrong values on meshes that use all three axes.
-        x = nn.with_logical_constraint(embeds.astype(self.dtype), ("batch", "length", "act_embed"))
+        x = constrain(embeds.astype(self.dtype), "batch", "length", "act_embed")
         x, cache = self.layers(x, cache, tables, mask, jnp.asarray(index))
         return self.norm(x), cache
 

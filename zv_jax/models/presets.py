@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from zv_jax.errors import ConfigError
 
 DTYPES = ("float32", "bfloat16", "float16")
-REMAT_POLICIES = ("none", "full", "dots", "dots_no_batch")
+ROPE_SCALINGS = ("none", "linear", "llama3")
+REMAT_POLICIES = ("none", "full", "names", "offload", "dots", "dots_no_batch")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,22 @@ class QFormerConfig:
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How rotary frequencies are stretched beyond the context of pre-training.
+
+    `linear` divides all of them by `factor`; `llama3` only the slow ones, whose wave is longer than
+    `original_positions / low_freq_factor`, and passes smoothly to the fast ones, whose wave is
+    shorter than `original_positions / high_freq_factor`. `none` ignores the other fields.
+    """
+
+    kind: str = "none"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_positions: int = 8192
+
+
+@dataclass(frozen=True)
 class LlamaConfig:
     """A LLaMA decoder; `kv_heads < heads` is grouped-query attention."""
 
@@ -72,8 +89,17 @@ class LlamaConfig:
     mlp_width: int = 13824
     max_positions: int = 2048
     norm_eps: float = 1e-6
+    head_dim: int = 0  # 0: width / heads
     rope_theta: float = 10000.0
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    attention_bias: bool = False  # of q, k, v and o
+    mlp_bias: bool = False
     tie_embeddings: bool = False
+
+    @property
+    def key_dim(self) -> int:
+        """Width of one query, key or value head."""
+        return self.head_dim or self.width // self.heads
 
 
 @dataclass(frozen=True)

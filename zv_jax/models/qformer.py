@@ -11,7 +11,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from zv_jax.models.attention import apply_weights, attend, attention_weights, split_heads
-from zv_jax.models.layers import NORMAL, Array, Embed, LayerNorm, Linear, gelu, stacked
+from zv_jax.models.layers import (
+    NORMAL,
+    Array,
+    Embed,
+    LayerNorm,
+    Linear,
+    constrain,
+    gelu,
+    named,
+    stacked,
+)
 from zv_jax.models.presets import QFormerConfig
 
 
@@ -58,7 +68,8 @@ class FeedForward(nn.Module):
     def __call__(self, x: Array) -> Array:
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         y = Linear(self.cfg.mlp_width, ("embed", "mlp"), name="fc1", **kinds)(x)
-        y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **kinds)(gelu(y))
+        y = gelu(named(y, "mlp"))
+        y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **kinds)(y)
         y = nn.Dropout(self.cfg.dropout)(y, deterministic=self.deterministic)
         return LayerNorm(self.cfg.norm_eps, name="ln", **kinds)(x + y)
 
@@ -79,7 +90,7 @@ class Attention(nn.Module):
 
         def heads(name: str, values: Array) -> Array:
             linear = Linear(cfg.width, ("embed", "heads"), name=name, **kinds)
-            return split_heads(linear(values), cfg.heads)
+            return split_heads(named(linear(values), "qkv"), cfg.heads)
 
         q, k, v = heads("q", x), heads("k", source), heads("v", source)
         wanted = self.is_mutable_collection("intermediates")
@@ -92,7 +103,7 @@ class Attention(nn.Module):
             y = attend(q, k, v, mask)
         y = Linear(cfg.width, ("heads", "embed"), name="out", **kinds)(y)
         y = nn.Dropout(cfg.dropout)(y, deterministic=self.deterministic)
-        return LayerNorm(cfg.norm_eps, name="ln", **kinds)(x + y)
+        return LayerNorm(cfg.norm_eps, name="ln", **kinds)(named(x + y, "residual"))
 
 
 class Layer(nn.Module):
@@ -160,9 +171,9 @@ class TextHead(nn.Module):
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         x = gelu(Linear(self.cfg.width, ("embed", "embed_out"), name="dense", **kinds)(hidden))
         # Without this, XLA's partitioner computes wrong gradients on meshes with all three axes.
-        x = nn.with_logical_constraint(x, ("batch", "length", "act_embed"))
+        x = constrain(x, "batch", "length", "act_embed")
         x = LayerNorm(self.cfg.norm_eps, name="ln", **kinds)(x)
-        zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("vocab",))
+        zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("word",))
         bias = self.param("bias", zeros, (self.cfg.vocab_size,), self.param_dtype)
         return word.attend(x) + bias.astype(jnp.float32)
 
@@ -188,7 +199,7 @@ class QFormer(nn.Module):
             (1, cfg.num_queries, cfg.width),
             self.param_dtype,
         )
-        self.word = Embed(cfg.vocab_size, cfg.width, **kinds)
+        self.word = Embed(cfg.vocab_size, cfg.width, ("word", "embed"), **kinds)
         self.position = Embed(cfg.max_positions, cfg.width, ("position", "embed"), **kinds)
         self.ln = LayerNorm(cfg.norm_eps, **kinds)
         if cfg.pre_proj_dim:
@@ -226,6 +237,8 @@ class QFormer(nn.Module):
         return queries, text
 
     def _embed(self, x: Array) -> Array:
+        # Rows stay where they are; a table split along D would spread them by column.
+        x = constrain(x, "batch", "length", "act_embed")
         return self.dropout(self.ln(x), deterministic=self.deterministic)
 
     def text_logits(self, hidden: Array) -> Array:

@@ -13,7 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from zv_jax.models.attention import attend, split_heads
-from zv_jax.models.layers import NORMAL, Array, LayerNorm, Linear, gelu, quick_gelu, stacked
+from zv_jax.models.layers import (
+    NORMAL,
+    Array,
+    LayerNorm,
+    Linear,
+    constrain,
+    gelu,
+    named,
+    quick_gelu,
+    stacked,
+)
 from zv_jax.models.presets import LoraConfig, VisionConfig
 
 
@@ -43,7 +53,8 @@ class FusedAttention(nn.Module):
             v_bias = self.param("v_bias", zeros, (width,), self.param_dtype)
             bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
             qkv = qkv + bias.astype(self.dtype)
-        q, k, v = (split_heads(part, self.cfg.heads) for part in jnp.split(qkv, 3, -1))
+        parts = jnp.split(named(qkv, "qkv"), 3, -1)
+        q, k, v = (split_heads(part, self.cfg.heads) for part in parts)
         out = attend(q, k, v)
         return Linear(width, ("heads", "embed"), name="out", **common)(out)
 
@@ -64,12 +75,13 @@ class Block(nn.Module):
         activation = quick_gelu if self.cfg.family == "clip" else gelu
         y = LayerNorm(self.cfg.norm_eps, name="ln1", **kinds)(x)
         y = FusedAttention(self.cfg, name="attn", **common)(y)
-        x = x + self._drop_path(y, drop_rate)
+        x = named(x + self._drop_path(y, drop_rate), "residual")
         y = LayerNorm(self.cfg.norm_eps, name="ln2", **kinds)(x)
         y = Linear(self.cfg.mlp_width, ("embed", "mlp"), name="fc1", **common)(y)
-        y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **common)(activation(y))
+        y = activation(named(y, "mlp"))
+        y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **common)(y)
         x = x + self._drop_path(y, drop_rate)
-        return nn.with_logical_constraint(x, ("batch", "patches", "act_embed")), None
+        return constrain(x, "batch", "patches", "act_embed"), None
 
     def _drop_path(self, y: Array, rate: Array) -> Array:
         """Stochastic depth per sample (Huang et al. 2016), off unless training asks for it."""

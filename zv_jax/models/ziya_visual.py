@@ -50,6 +50,7 @@ class ZiyaVisual(nn.Module):
         common = dict(remat=cfg.remat, deterministic=self.deterministic, **kinds)
         self.vision = VisionTransformer(cfg.vision, lora=cfg.lora, **common)
         self.ln_vision = LayerNorm(cfg.vision.ln_vision_eps, **kinds)
+        self.patch_head = Linear(4 * cfg.llm.width, ("embed", "embed_out"), **kinds)
         self.qformer = QFormer(cfg.qformer, **common)
         self.heads = Heads(cfg, **kinds)
         self.projector = Linear(cfg.llm.width, ("embed", "embed_out"), **kinds)
@@ -60,6 +61,16 @@ class ZiyaVisual(nn.Module):
     def encode_images(self, images: Array) -> Array:
         """Images [B, H, W, 3] -> image features [B, P, Dv], after `ln_vision`."""
         return self.ln_vision(self.vision(images))
+
+    def describe_patches(self, images: Array) -> Array:
+        """Images [B, H, W, 3] -> four symbols for each of their patches (the vision warm-up only).
+
+        Returns:
+            [B, P * 4, D of the LLM], patches row by row.
+        """
+        features = self.encode_images(images)
+        patches = features if self.cfg.vision.drop_cls else features[:, 1:]
+        return self.patch_head(patches).reshape(images.shape[0], -1, self.cfg.llm.width)
 
     def query(
         self, features: Array, text_ids: Array | None = None, text_mask: Array | None = None

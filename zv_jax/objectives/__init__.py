@@ -7,5 +7,14 @@ from zv_jax.objectives.captioning import itg
 from zv_jax.objectives.contrastive import itc, similarities
 from zv_jax.objectives.language import lm_loss
 from zv_jax.objectives.matching import itm, sample_negatives
+from zv_jax.objectives.patches import unexplained
 
-__all__ = ["itc", "itg", "itm", "lm_loss", "sample_negatives", "similarities"]
+__all__ = [
+    "itc",
+    "itg",
+    "itm",
+    "lm_loss",
+    "sample_negatives",
+    "similarities",
+    "unexplained",
+]

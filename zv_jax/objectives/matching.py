@@ -18,6 +18,7 @@ def sample_negatives(
     temperature: Array,
     image_ids: Array | None = None,
     negatives: str = "hard",
+    group: int = 0,
 ) -> tuple[Array, Array]:
     """One negative image for every text and one negative text for every image.
 
@@ -27,6 +28,7 @@ def sample_negatives(
         temperature: scalar; the draw is from softmax(sims / temperature), as ALBEF and BLIP-2 do.
         image_ids: int [B]; rows with the same id are never each other's negative.
         negatives: "hard", or "random" for a uniform draw.
+        group: rows among which negatives are sought, consecutive ones; it divides B. 0: all.
 
     Returns:
         image index for each text int [B], text index for each image int [B].
@@ -42,7 +44,9 @@ def sample_negatives(
     logits = jax.lax.stop_gradient(sims / temperature)
     if negatives == "random":
         logits = jnp.zeros_like(logits)
+    place = jnp.arange(batch) // (group or batch)
     logits = jnp.where(same, -1e9, logits)
+    logits = jnp.where(place[:, None] == place[None], logits, -2e9)  # never, not even for want
     for_text, for_image = jax.random.split(key)
     return (
         jax.random.categorical(for_text, logits.T, axis=1),

@@ -188,12 +188,14 @@ class Checkpointer:
         return leaves.read(path, wanted)
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
-        """The meta of `step`, by default the latest.
+        """The meta of `step`, by default of the latest step that has a readable one.
 
         Raises:
             CheckpointError: it is missing, damaged or of a newer format.
         """
-        return read_meta(self._step_directory(step))
+        if step is not None:
+            return read_meta(self._step_directory(step))
+        return _first_readable(self.directory, None, read_meta)
 
     def wait(self) -> None:
         """Returns when every save is on the disk.
@@ -354,9 +356,11 @@ def load_params(
         if meta["frozen"] is not None:
             source = frozen.directory(directory, meta["frozen"])
             inside = leaves.describe(source)
-            found = leaves.read(source, {k: v for k, v in wanted.items() if k in inside})
+            chosen = inside if only is None else frozen.with_scales(wanted, inside)
+            found = leaves.read(source, chosen)
             if only is None:
                 frozen.verify(found, meta["frozen"], source)
+            found = frozen.unscaled(found, wanted)
         prefix = "trainable/"
         rest = {prefix + k: v for k, v in wanted.items() if k not in found}
         values = leaves.read(directory / "state", rest)
@@ -372,7 +376,8 @@ def _describe(directory: Path) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[st
     state = leaves.describe(directory / "state")
     found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if meta["frozen"] is not None:
-        found.update(leaves.describe(frozen.directory(directory, meta["frozen"])))
+        inside = leaves.describe(frozen.directory(directory, meta["frozen"]))
+        found.update(frozen.as_unscaled(inside))
     return found, meta
 
 

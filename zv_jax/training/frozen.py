@@ -21,6 +21,7 @@ from zv_jax.errors import CheckpointError
 from zv_jax.training import leaves
 
 FOLDER = "frozen"
+SCALE = "_scale"  # `kernel_scale` [..., out] beside an int8 `kernel` [..., in, out]
 _GATHER_BYTES = 1 << 28  # of a leaf spread over hosts, how much is brought together at once
 
 
@@ -48,6 +49,42 @@ def _pieces(leaf: Any) -> Iterator[np.ndarray]:
         rows = max(1, _GATHER_BYTES * leaf.shape[0] // max(1, leaf.nbytes))
         for first in range(0, leaf.shape[0], rows):
             yield multihost_utils.process_allgather(leaf[first : first + rows], tiled=True)
+
+
+Shapes = Mapping[str, jax.ShapeDtypeStruct]
+
+
+def with_scales(wanted: Shapes, stored: Shapes) -> dict[str, jax.ShapeDtypeStruct]:
+    """What to read of `stored` for the leaves `wanted`: these, and the scales of int8 ones."""
+    scales = {k: v for k, v in stored.items() if _is_scale(k, stored) and _of(k) in wanted}
+    return {k: v for k, v in wanted.items() if k in stored} | scales
+
+
+def unscaled(found: dict[str, Any], wanted: Shapes) -> dict[str, Any]:
+    """int8 leaves times their scales, in the dtype wanted; the others as they are."""
+    scales = {name: found[name] for name in found if _is_scale(name, found)}
+    plain = {name: leaf for name, leaf in found.items() if name not in scales}
+    for name, scale in scales.items():
+        kernel = plain[_of(name)] * scale[..., None, :]
+        plain[_of(name)] = kernel.astype(wanted[_of(name)].dtype)
+    return plain
+
+
+def as_unscaled(stored: Shapes) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes that `unscaled` gives back when nothing else is asked for."""
+    scales = {name: leaf for name, leaf in stored.items() if _is_scale(name, stored)}
+    plain = {name: leaf for name, leaf in stored.items() if name not in scales}
+    for name, scale in scales.items():
+        plain[_of(name)] = jax.ShapeDtypeStruct(plain[_of(name)].shape, scale.dtype)
+    return plain
+
+
+def _of(scale: str) -> str:
+    return scale.removesuffix(SCALE)
+
+
+def _is_scale(name: str, beside: Mapping[str, Any]) -> bool:
+    return name.endswith("kernel" + SCALE) and _of(name) in beside
 
 
 class FrozenStore:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -22,7 +20,8 @@ from zv_jax.config import Config, to_dict
 from zv_jax.data.pipeline import make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError, ConfigError, DataError
-from zv_jax.sharding import batch_sharding, logical_rules, make_mesh
+from zv_jax.sharding import batch_sharding, check_heads, make_mesh, on_mesh, row_ways
+from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.init_from import initialise, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
@@ -34,8 +33,11 @@ from zv_jax.training.step import State, init_state, make_step
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
-def run(config: Config, workdir: Path) -> None:
+def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None:
     """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
+
+    Args:
+        allow_change: fields or sections that may differ from the checkpoint resumed.
 
     Raises:
         ConfigError, DataError, CheckpointError: each names the field, the file or the leaf.
@@ -46,10 +48,11 @@ def run(config: Config, workdir: Path) -> None:
         log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
         return
     mesh = make_mesh(config.mesh)
+    check_heads(config.model, mesh)
     check_batch(config, mesh)
     with Checkpointer(workdir, config.checkpoint) as checkpoints, on_mesh(mesh):
         try:
-            Run(config, workdir, mesh, checkpoints, log).train(checkpoints.latest_step())
+            Run(config, workdir, mesh, checkpoints, log, allow_change).train()
         finally:
             log.close()
 
@@ -69,22 +72,32 @@ def finished_at(workdir: Path) -> int:
         ) from error
 
 
-@contextmanager
-def on_mesh(mesh: Mesh) -> Iterator[None]:
-    """The mesh and the logical axis rules that every traced function of ours expects."""
-    with jax.set_mesh(mesh), nn.logical_axis_rules(logical_rules()):
-        yield
-
-
 def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the global batch does not divide over the mesh."""
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
-    if config.train.batch_size % ways:
+    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups."""
+    train, ways = config.train, row_ways(mesh)
+    unit = ways * train.microbatches
+    if train.batch_size % unit:
         raise ConfigError(
-            f"a batch of {config.train.batch_size} rows",
+            f"a batch of {train.batch_size} rows",
             where="train.batch_size",
-            expected=f"a multiple of {ways} (mesh.data x mesh.fsdp)",
-            fix=f"set --config.train.batch_size={-(-config.train.batch_size // ways) * ways}",
+            expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
+            fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+        )
+    group, local = config.stage.itm_group, train.batch_size // ways
+    if group and (train.batch_size % group or max(group, local) % min(group, local)):
+        raise ConfigError(
+            f"groups of {group} rows in a batch of {train.batch_size}",
+            where="stage.itm_group",
+            expected=f"a divisor of the batch that fits the {local} rows of a device",
+            fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
+        )
+    field = "max_length" if config.stage.name == "language" else "max_answer"
+    if getattr(config.data, field) % train.loss_chunks:
+        raise ConfigError(
+            f"{train.loss_chunks} chunks of {getattr(config.data, field)} tokens",
+            where="train.loss_chunks",
+            expected=f"a divisor of data.{field}",
+            fix="set --config.train.loss_chunks=1",
         )
 
 
@@ -92,24 +105,37 @@ class Run:
     """What one call of `run` holds together."""
 
     def __init__(
-        self, config: Config, workdir: Path, mesh: Mesh, checkpoints: Checkpointer, log: MetricLog
+        self,
+        config: Config,
+        workdir: Path,
+        mesh: Mesh,
+        checkpoints: Checkpointer,
+        log: MetricLog,
+        allow_change: Sequence[str] = (),
     ):
         self.config, self.workdir, self.mesh = config, workdir, mesh
-        self.checkpoints, self.log = checkpoints, log
+        self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
+        self.changes: list[resume.Change] = []  # allowed when this process resumed
+        self.history: list[dict] = []  # allowed since the run was started
 
-    def train(self, done: int | None) -> None:
-        """From step `done` (None: from the start) to the last one."""
+    def train(self) -> None:
+        """From the latest checkpoint, or from the start, to the last step."""
         config, log = self.config, self.log
-        variables, state = self._start() if done is None else self._resume()
+        resumes = self.checkpoints.latest_step() is not None
+        variables, state = self._resume() if resumes else self._start()
         step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
-        first = int(state["step"])  # not `done`: a damaged latest step falls back to the one before
+        first = int(state["step"])
         log.start(first)
-        log.event("restore" if done is not None else "start", devices=jax.device_count())
+        log.event(
+            "restore" if resumes else "start",
+            devices=jax.device_count(),
+            changes=[str(change) for change in self.changes],
+        )
         batches = make_pipeline(
             config,
             process_index=jax.process_index(),
@@ -139,7 +165,9 @@ class Run:
         fresh, shardings = fresh_variables(config, self.stage, self.mesh)
         flat, table = fresh, None
         if config.init_from:
-            flat, table = initialise(fresh, config.init_from)
+            flat, table = initialise(
+                fresh, config.init_from, [t.fingerprint for t in self.tokenizers]
+            )
             flat = place(flat, shardings)
             self.log.say(table_text(table))
         variables = divide(flat, self.stage, config)
@@ -148,21 +176,25 @@ class Run:
         return variables, init_state(variables.trainable, self.tx)
 
     def _resume(self) -> tuple[Variables, State]:
-        variables = divide(
-            fresh_variables(self.config, self.stage, self.mesh)[0], self.stage, self.config
-        )
-        state = self.checkpoints.restore(init_state(variables.trainable, self.tx))
         meta = self.checkpoints.meta()
-        if meta["fingerprint"] != self.fingerprint:
-            raise CheckpointError(
-                "the data of this run have changed since its last checkpoint",
-                where=str(self.workdir),
-                expected=f"pipeline {meta['fingerprint'][:16]}, found {self.fingerprint[:16]}",
-                fix="restore the old data section, or use a new workdir",
-            )
+        self.changes = resume.check(
+            resume.fields_of(meta["config"], meta["fingerprint"]),
+            resume.fields_of(to_dict(self.config), self.fingerprint),
+            self.allow_change,
+            str(self.workdir),
+        )
+        flat = fresh_variables(self.config, self.stage, self.mesh)[0]
+        variables = divide(flat, self.stage, self.config)
+        state = self.checkpoints.restore(init_state(variables.trainable, self.tx))
+        step = int(state["step"])
+        frozen = self.checkpoints.restore_frozen(variables.frozen, step)
         self.provenance = meta["provenance"]
-        frozen = self.checkpoints.restore_frozen(variables.frozen)
-        self.log.say(f"resumed {self.workdir} at step {int(state['step'])}")
+        self.history = meta["changes"] + [{"step": step, **c._asdict()} for c in self.changes]
+        self.log.say(f"resumed {self.workdir} at step {step}")
+        for change in self.changes:
+            self.log.say(f"  allowed: {change}")
+        if self.changes and jax.process_index() == 0:
+            write_json(self.workdir / "config.json", to_dict(self.config))
         return Variables(state["trainable"], frozen), state
 
     def _describe(self, flat: dict, trainable: set[str]) -> None:
@@ -194,6 +226,7 @@ class Run:
                 "fingerprint": self.fingerprint,
                 "tokenizers": [t.fingerprint for t in self.tokenizers],
                 "provenance": self.provenance,
+                "changes": self.history,
             },
             force=force,
         )

@@ -3,6 +3,7 @@
 | stage    | variant | trains                                               | loss            |
 |----------|---------|------------------------------------------------------|-----------------|
 | language | both    | the LLM (only where no pre-trained one is at hand)   | LM on text      |
+| vision   | both    | the ViT and ln_vision (likewise)                     | squared error   |
 | stage0   | both    | queries, Q-Former, heads, ln_vision (ViT on request) | ITC + ITM + ITG |
 | stage1   | Base    | projector                                            | LM on answers   |
 | stage1   | Chat    | Q-Former, ln_vision, projector                       | LM on answers   |
@@ -28,16 +29,9 @@ from zv_jax.config import Config
 from zv_jax.errors import ConfigError
 from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual, positions_of
-from zv_jax.objectives import itc, itg, itm, sample_negatives
-from zv_jax.objectives.captioning import decoder_inputs
-from zv_jax.objectives.contrastive import clamp_temperature
-from zv_jax.objectives.language import cross_entropy, labelled_positions
+from zv_jax.training.terms import Batch, Terms, language_terms, patch_terms, pretraining_terms
 
 Array = jax.Array
-Batch = dict[str, Array]
-# Each term is (sum, weight); the loss is the sum of the means of the terms named in Stage.losses,
-# the others are only reported.
-Terms = dict[str, tuple[Array, Array]]
 
 QFORMER = r"params/(ln_vision|qformer)/.*"
 
@@ -46,8 +40,8 @@ QFORMER = r"params/(ln_vision|qformer)/.*"
 class Stage:
     """One row of the table. `trainable` are full-match patterns of parameter paths."""
 
-    batch: str  # pairs | dialogue | text
-    losses: tuple[str, ...]
+    batch: str  # pairs | dialogue | text | patches
+    losses: tuple[str, ...]  # the loss is the sum of the means of these terms
     trainable: tuple[str, ...]
     adapters: bool = False
 
@@ -55,6 +49,9 @@ class Stage:
 STAGES: dict[tuple[str, str], Stage] = {}
 for _variant in ("base", "chat"):
     STAGES["language", _variant] = Stage("text", ("lm",), (r"params/llm/.*",))
+    STAGES["vision", _variant] = Stage(
+        "patches", ("symbols",), (r"params/(vision|ln_vision|patch_head)/.*",)
+    )
     STAGES["stage0", _variant] = Stage(
         "pairs", ("itc", "itm", "itg"), (QFORMER, r"params/heads/.*")
     )
@@ -138,85 +135,9 @@ def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
     return [rows[tower] for tower in sorted(rows)]
 
 
-# --- losses: functions of (bound model, batch, key, config), used as `method=` of apply -----------
-
-
-def pretraining_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
-    """ITC, ITM and ITG in three Q-Former passes (paper Figure 2).
-
-    [queries; text] under the multimodal causal mask gives ITG and, since queries never see text
-    there, the image side of ITC; text alone gives the other side; the joint bidirectional pass
-    runs on the positives and their hard negatives.
-    """
-    stage, ids, mask = config.stage, batch["text_ids"], batch["text_mask"]
-    features = model.encode_images(batch["images"])
-    queries, logits = model.caption(features, decoder_inputs(ids, batch["dec_id"]), mask)
-    tau = model.heads.temperature
-    terms = {"itg": itg(logits, ids, mask, stage.label_smoothing)}
-    terms["itc"], sims = itc(
-        model.project_queries(queries),
-        model.text_embed(ids, mask),
-        tau,
-        batch["image_ids"],
-        stage.label_smoothing,
-        stage.itc_gather_grad,
-    )
-    image_of, text_of = sample_negatives(
-        key, sims, clamp_temperature(tau), batch["image_ids"], stage.itm_negatives
-    )
-    # Rows: (image, text), (negative image, text) and, with both directions, (image, negative text).
-    rows = [features, _rows(features, image_of)]
-    texts, masks = [ids, ids], [mask, mask]
-    if stage.itm_pairs == "both":
-        rows.append(features)
-        texts.append(ids[text_of])
-        masks.append(mask[text_of])
-    batch_size, copies = ids.shape[0], len(rows)
-    logits = model.match(*(jnp.concatenate(part) for part in (rows, texts, masks)))
-    labels = jnp.arange(copies * batch_size) < batch_size
-    same = batch["image_ids"][:, None] == batch["image_ids"][None]
-    weights = jnp.tile((~same).any(1), copies) | labels  # a row without any negative adds none
-    terms["itm"] = itm(logits, labels.astype(jnp.int32), weights)
-    right = (logits.argmax(-1) == labels) & weights
-    terms["itm_accuracy"] = right.sum().astype(jnp.float32), weights.sum().astype(jnp.float32)
-    best = sims.argmax(1)
-    found = (batch["image_ids"][best] == batch["image_ids"]).sum().astype(jnp.float32)
-    terms["itc_accuracy"] = found, jnp.float32(batch_size)
-    return terms
-
-
-def _rows(features: Array, index: Array) -> Array:
-    """features[index]; as a one-hot product on CPU, whose gather has a slow scatter as gradient."""
-    if jax.default_backend() != "cpu":
-        return features[index]
-    chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
-    return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
-
-
-def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
-    """Next-token loss on labelled tokens: dialogues with images, or with symbols of them."""
-    del key
-    if "images" in batch:
-        visual = model.visual_tokens(
-            batch["images"], batch["qformer_input_ids"], batch["qformer_attention_mask"]
-        )
-    else:
-        visual = model.symbol_tokens(batch["symbols"])
-    hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
-    # In text every token may carry loss; dialogues hold at most `max_answer` labels in a row.
-    limit = config.data.max_answer if "images" in batch else config.data.max_length
-    where, targets, weights = labelled_positions(batch["labels"], limit)
-    logits = model.llm.logits(jnp.take_along_axis(hidden, where[..., None], 1))
-    right = ((logits.argmax(-1) == targets) * weights).sum()
-    return {
-        "lm": cross_entropy(logits, targets, weights),
-        "token_accuracy": (right, weights.sum()),
-    }
-
-
 def terms_of(stage: Stage) -> Callable[[ZiyaVisual, Batch, Array, Config], Terms]:
     """The loss function of a stage."""
-    return pretraining_terms if stage.batch == "pairs" else language_terms
+    return {"pairs": pretraining_terms, "patches": patch_terms}.get(stage.batch, language_terms)
 
 
 def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
@@ -228,6 +149,9 @@ def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
         model.project_queries(queries)
         model.text_embed(ids, mask)
         model.match(features, ids, mask)
+    elif stage.batch == "patches":
+        model.describe_patches(batch["images"])
+        model.symbol_tokens(jnp.zeros((1, 1, 1), jnp.int32))
     elif stage.batch == "dialogue":
         model(
             batch["images"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import jax
@@ -14,10 +15,13 @@ from zv_jax.config import Config
 from zv_jax.models.llama import warm_up_start
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.sharding import leaf_shardings, unboxed
+from zv_jax.training.frozen import SCALE
 from zv_jax.training.stages import Stage, initialise_all, split, stage_model
 
 Flat = dict[str, jax.Array]
 LLM = "params/llm/"
+# Where nearly all of the weights are: the linear layers in the stacks of ViT and language model.
+QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ def example_batch(config: Config) -> dict[str, jax.Array]:
     ids = jnp.zeros((1, 2), jnp.int32)
     return {
         "images": jnp.zeros(
-            (1, size, size, 3) if config.stage.name == "stage0" else (1, 1, size, size, 3),
+            (1, size, size, 3)
+            if config.stage.name in ("vision", "stage0")
+            else (1, 1, size, size, 3),
             jnp.float32,
         ),
         "text_ids": ids,
@@ -90,10 +96,30 @@ def place(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> F
 
 
 def divide(flat: Flat, stage: Stage, config: Config) -> Variables:
-    """Split by the stage's table; frozen leaves are stored in the compute dtype."""
+    """Split by the stage's table; frozen leaves are stored in the compute dtype, or in int8."""
     trainable, frozen = split(flat, stage)
     dtype = jnp.dtype(config.model.dtype)
-    return Variables(
-        {path: flat[path] for path in trainable},
-        {path: flat[path].astype(dtype) for path in frozen},
-    )
+    held: Flat = {}
+    for path in frozen:
+        if config.train.frozen_dtype == "int8" and re.fullmatch(QUANTISED, path):
+            held[path], held[path + SCALE] = quantise(flat[path])
+        else:
+            held[path] = flat[path].astype(dtype)
+    return Variables({path: flat[path] for path in trainable}, held)
+
+
+@jax.jit
+def quantise(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Symmetric int8 with one scale per layer and output column.
+
+    An entry is off by at most half a step: 1/254 of the largest of its column.
+
+    Args:
+        kernel: float [..., in, out].
+
+    Returns:
+        int8 [..., in, out] and float32 scales [..., out]; their product is close to `kernel`.
+    """
+    kernel = kernel.astype(jnp.float32)
+    scale = jnp.maximum(jnp.abs(kernel).max(-2), 1e-30) / 127
+    return jnp.round(kernel / scale[..., None, :]).astype(jnp.int8), scale

@@ -11,8 +11,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.training.stages import Stage, Terms, stage_model, terms_of
+from zv_jax.sharding import like_parameters
+from zv_jax.training.stages import Stage, stage_model, terms_of
 from zv_jax.training.state import Flat, join
+from zv_jax.training.terms import Terms, split_rows
 
 State = dict[str, object]  # {"step": int32, "trainable": Flat, "opt_state": optax state}
 Metrics = dict[str, jax.Array]
@@ -25,11 +27,14 @@ def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Terms]]:
-    """loss(trainable, frozen, batch, key) -> (scalar float32, terms)."""
+    """loss(trainable, frozen, batch, key, merge=mean) -> (scalar float32, terms).
+
+    The loss is the sum of `merge(term)` over the terms named in `stage.losses`.
+    """
     model = ZiyaVisual(stage_model(config), deterministic=False)
     terms_fn = terms_of(stage)
 
-    def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array):
+    def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array, merge: Callable = mean):
         negatives, dropout = jax.random.split(key)
         terms = model.apply(
             join(trainable, frozen),
@@ -39,9 +44,43 @@ def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Te
             method=terms_fn,
             rngs={"dropout": dropout},
         )
-        return sum(mean(terms[name]) for name in stage.losses), terms
+        return sum(merge(terms[name]) for name in stage.losses), terms
 
     return loss
+
+
+def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Terms]]:
+    """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the whole batch).
+
+    Microbatches add up gradients of the sum over tokens and divide once by the number of tokens of
+    the whole batch: a mean of the parts' means would favour the tokens of short parts. Stage 0
+    compares rows with each other and splits itself, in `terms.pretraining_terms`.
+    """
+    loss, parts = make_loss(config, stage), config.train.microbatches
+    gradient = jax.grad(loss, has_aux=True)
+    if parts == 1 or stage.batch == "pairs":
+        return gradient
+    (name,) = stage.losses
+
+    def summed(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array) -> tuple[Flat, Terms]:
+        def part_of(xs: tuple[dict, jax.Array]) -> tuple[Flat, Terms]:
+            part, index = xs
+            key_of_part = jax.random.fold_in(key, index)
+            return jax.grad(lambda *a: loss(*a, merge=lambda term: term[0]), has_aux=True)(
+                trainable, frozen, part, key_of_part
+            )
+
+        def add(total: tuple[Flat, Terms], xs: tuple[dict, jax.Array]):
+            return jax.tree.map(jnp.add, total, part_of(xs)), None
+
+        split = jax.tree.map(lambda x: split_rows(x, parts), batch), jnp.arange(parts)
+        shapes = jax.eval_shape(part_of, jax.tree.map(lambda x: x[0], split))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, terms), _ = jax.lax.scan(add, zeros, split)
+        weight = jnp.maximum(terms[name][1], 1e-9)
+        return jax.tree.map(lambda g: g / weight, grads), terms
+
+    return summed
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> State:
@@ -51,6 +90,14 @@ def init_state(trainable: Flat, tx: optax.GradientTransformation) -> State:
         "trainable": trainable,
         "opt_state": tx.init(trainable),
     }
+
+
+def state_shardings(state: State, mesh: Mesh) -> State:
+    """Where the leaves of a state (arrays, or shapes with shardings) lie between steps."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    trainable = {path: leaf.sharding for path, leaf in state["trainable"].items()}
+    moments = like_parameters(state["opt_state"], trainable, whole)
+    return {"step": whole, "trainable": trainable, "opt_state": moments}
 
 
 def make_step(
@@ -65,30 +112,26 @@ def make_step(
 
     Randomness is folded from (seed, step), so a resumed run repeats nothing and skips nothing.
     """
-    loss_fn = make_loss(config, stage)
+    gradient = make_gradient(config, stage)
 
     def step(state: State, frozen: Flat, batch: dict) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, terms), grads = grad_fn(state["trainable"], frozen, batch, key)
+        grads, terms = gradient(state["trainable"], frozen, batch, key)
         updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
         trainable = optax.apply_updates(state["trainable"], updates)
         metrics = {name: mean(term) for name, term in terms.items()}
         metrics |= {
-            "loss": loss,
+            "loss": sum(metrics[name] for name in stage.losses),
             "grad_norm": optax.global_norm(grads),
             "lr": schedule(state["step"]),
         }
         new = {"step": state["step"] + 1, "trainable": trainable, "opt_state": opt_state}
         return new, metrics
 
-    whole = NamedSharding(mesh, PartitionSpec())
-    shardings = jax.tree.map(
-        lambda leaf: leaf.sharding if isinstance(leaf.sharding, NamedSharding) else whole, state
-    )
+    shardings = state_shardings(state, mesh)
     return jax.jit(
         step,
         donate_argnums=0,
         in_shardings=(shardings, None, None),
-        out_shardings=(shardings, whole),
+        out_shardings=(shardings, NamedSharding(mesh, PartitionSpec())),
     )

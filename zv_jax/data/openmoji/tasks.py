@@ -46,9 +46,13 @@ class _Writer:
         dialogue: Sequence[QA],
         shown: Sequence[Placed] = (),
         about: Sequence[Concept] = (),
+        asked: Sequence[Placed] | None = None,
         **fields: Any,
     ) -> Record:
-        """Makes a record; the first question gets an image placeholder unless it has one."""
+        """Makes a record; the first question gets an image placeholder unless it has one.
+
+        `asked` are the pictures that the answers follow from, None where it is the whole scene.
+        """
         turns = []
         for i, said in enumerate(dialogue):
             missing = IMAGE if i == 0 and not said.question.startswith(IMAGE) else ""
@@ -74,26 +78,27 @@ class _Writer:
             meta={
                 "question_type": kind.split("-")[0],
                 "about": [c.key for c in about],
-                "views": [self.view(scene) for scene in scenes],
+                "views": [self.view(scene, asked) for scene in scenes],
             },
             **fields,
         )
 
-    def view(self, scene: Scene) -> dict[str, Any]:
-        """The scene in symbols: what is where, row by row (the paper's captions and boxes)."""
+    def view(self, scene: Scene, asked: Sequence[Placed] | None) -> dict[str, Any]:
+        """The scene in symbols: what is where, row by row (the paper's captions and boxes).
+
+        In the words of all languages, since a picture has none of its own. `asked` in it are the
+        indices of the objects that were asked about, None for all.
+        """
         ordered = sorted(scene.objects, key=lambda p: PLACE_KEYS.index(p.place))
         return {
-            "background": self.say.colour(scene.canvas),
-            "objects": [
-                [f"{self.say.place_name(p.place)} {self._label(p)}", list(p.box)] for p in ordered
-            ],
+            "background": " ".join(say.colour(scene.canvas) for say in LANGS.values()),
+            "objects": [[_named(p), list(p.box)] for p in ordered],
+            "asked": None if asked is None else [i for i, p in enumerate(ordered) if p in asked],
         }
 
-    def _label(self, placed: Placed) -> str:
-        return placed.concept.zh if self.lang == "zh" else placed.concept.en
-
     def _object(self, placed: Placed) -> Object:
-        return Object(placed.box, self._label(placed), tag_zh=placed.concept.zh)
+        label = placed.concept.zh if self.lang == "zh" else placed.concept.en
+        return Object(placed.box, label, tag_zh=placed.concept.zh)
 
     def pictures(self) -> Iterator[Record]:
         """Caption and detailed description."""
@@ -112,26 +117,27 @@ class _Writer:
         """Short questions with one right answer each."""
         say, words = self.say, self.words
 
-        def vqa(kind: str, said: QA, *about: Concept) -> Record:
-            return self.record("vqa", kind, [said], about=about)
+        def vqa(kind: str, said: QA, *asked: Placed, about: Sequence[Concept] = ()) -> Record:
+            about = about or [p.concept for p in asked[:1]]
+            return self.record("vqa", kind, [said], about=about, asked=asked)
 
         if self.clear:
             placed = self.choose.choice(self.clear)
-            yield vqa("what", say.what(placed.place, placed.concept, words), placed.concept)
+            yield vqa("what", say.what(placed.place, placed.concept, words), placed)
         if self.referents:
             ref = self.choose.choice(self.referents)
-            yield vqa("where", say.where(ref, words), ref.placed.concept)
+            yield vqa("where", say.where(ref, words), ref.placed)
         group = self.some_group()
-        yield vqa("how_many", say.how_many(group.concept, group.count, words), group.concept)
-        yield vqa("how_many_in_all", say.how_many_in_all(len(self.scene.objects), words))
+        yield vqa("how_many", say.how_many(group.concept, group.count, words), *group.members)
+        in_all = say.how_many_in_all(len(self.scene.objects), words)
+        yield self.record("vqa", "how_many_in_all", [in_all])
         yield vqa("colour", say.background(self.scene.canvas, words))
-        there = self.choose.choice(self.groups).concept
-        absent = facts.distractors(self.scene, self.choose, 1, like=there)[0]
-        yield vqa("yes_no-yes", say.present(there, True, words), there)
-        yield vqa("yes_no-no", say.present(absent, False, words), absent)
+        there = self.choose.choice(self.groups)
+        absent = facts.distractors(self.scene, self.choose, 1, like=there.concept)[0]
+        yield vqa("yes_no-yes", say.present(there.concept, True, words), *there.members)
+        yield vqa("yes_no-no", say.present(absent, False, words), about=[absent])
         yield from (
-            vqa(kind, say.food(p.place, p.concept, words), p.concept)
-            for kind, p in self.food_pair()
+            vqa(kind, say.food(p.place, p.concept, words), p) for kind, p in self.food_pair()
         )
 
     def some_group(self) -> facts.Group:
@@ -154,10 +160,13 @@ class _Writer:
         """Words to box, for everything that words can tell apart, and box to words."""
         for number, ref in enumerate(self.referents):
             said, placed = self.say.ground(ref, self.words), ref.placed
-            yield self.record("ref_ground", f"ground-{number}", [said], [placed], [placed.concept])
+            yield self._of_one("ref_ground", f"ground-{number}", said, placed)
         for number, placed in enumerate(self.scene.objects):
             said = self.say.region(placed.concept, self.words)
-            yield self.record("ref_caption", f"region-{number}", [said], [placed], [placed.concept])
+            yield self._of_one("ref_caption", f"region-{number}", said, placed)
+
+    def _of_one(self, task: str, kind: str, said: QA, placed: Placed) -> Record:
+        return self.record(task, kind, [said], [placed], [placed.concept], asked=[placed])
 
     def multiple_choice(self) -> Record:
         """One question with three options."""
@@ -167,6 +176,7 @@ class _Writer:
         kinds += ["where"] if self.referents else []
         kind = choose.choice(kinds)
         about: list[Concept] = []
+        asked: Sequence[Placed] = ()
         if kind == "colour":
             said = say.background(self.scene.canvas, words)
             wrong = choose.sample([c for c in COLOURS if c != self.scene.canvas], 2)
@@ -174,29 +184,38 @@ class _Writer:
         elif kind == "how_many":
             group = self.some_group()
             said, about = say.how_many(group.concept, group.count, words), [group.concept]
+            asked = group.members
             wrong = choose.sample([n for n in range(1, 5) if n != group.count], 2)
             others = [say.count_name(group.concept, n) for n in wrong]
         elif kind == "what":
             placed = choose.choice(self.clear)
             said, about = say.what(placed.place, placed.concept, words), [placed.concept]
+            asked = [placed]
             others = [
                 say.counted(c) for c in facts.distractors(self.scene, choose, 2, placed.concept)
             ]
         else:
             ref = choose.choice(self.referents)
             said, about = say.where(ref, words), [ref.placed.concept]
+            asked = [ref.placed]
             wrong = choose.sample([p for p in PLACES if p != ref.placed.place], 2)
             others = [say.place_name(p) for p in wrong]
         index = choose.randrange(3)
         options = (*others[:index], said.answer, *others[index:])
         letter = "abc"[index]
-        asked = QA(
+        offered = QA(
             say.choice(said, options, words),
             said.answer,
             (f"({letter})", letter, f"({letter}) {said.answer}", *said.variants),
         )
         return self.record(
-            "mc_vqa", f"mc_{kind}", [asked], about=about, choices=options, answer_index=index
+            "mc_vqa",
+            f"mc_{kind}",
+            [offered],
+            about=about,
+            asked=asked,
+            choices=options,
+            answer_index=index,
         )
 
     def conversation(self) -> Record | None:
@@ -305,6 +324,12 @@ class _Writer:
         return self.record(
             "conversation", kind, dialogue, about=about, images=images, scenes=scenes
         )
+
+
+def _named(placed: Placed) -> str:
+    """Where a picture is and what it shows, in all languages."""
+    english, chinese = (say.place_name(placed.place) for say in (LANGS["en"], LANGS["zh"]))
+    return f"{english} {placed.concept.en} {chinese} {placed.concept.zh}"
 
 
 def _showing(said: QA, images: int = 1) -> QA:

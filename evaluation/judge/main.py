@@ -1,0 +1,125 @@
+"""The whole of `zv eval judge`: files in, transcript, results.json and reviews.jsonl out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation.judge import bench as bench_lib
+from evaluation.judge import report as report_lib
+from evaluation.judge import reviews as reviews_lib
+from evaluation.judge import run as run_lib
+from evaluation.judge import transcript as transcript_lib
+from evaluation.judge.reviews import Review
+from evaluation.judge.transcript import Transcript
+from zv_jax.data.tokenizers import write_atomic
+from zv_jax.errors import ConfigError, ServerError
+from zv_jax.remote import endpoint_of
+
+
+def main(
+    folder: str | Path,
+    lang: str,
+    answers: str | Path,
+    workdir: str | Path,
+    *,
+    swap: bool = False,
+    requests_out: str = "",
+    replies_in: Sequence[str] = (),
+    prices: tuple[float, float] | None = None,
+    max_dollars: float | None = None,
+    progress: bool = True,
+    **endpoint: Any,
+) -> dict[str, Any]:
+    """Judges answers to LLaVA-bench.
+
+    Args:
+      folder: the benchmark's files (`bench.load`); lang: ``"en"`` or ``"zh"``.
+      answers: lines with ``question_id`` and ``text``.
+      workdir: for transcript.jsonl (kept and continued), reviews.jsonl and results.json.
+      swap: judge in both orders.
+      requests_out: write the open requests there, in the form of a batch, and ask nothing.
+      replies_in: files with replies of a batch, taken in first.
+      prices: dollars for a million tokens in and out; max_dollars: do not begin what may cost more.
+      progress: show a bar and print the table.
+      endpoint: fields of `zv_jax.remote.Endpoint`; the rest comes from ``ZV_JUDGE_*``.
+
+    Returns:
+      The contents of results.json; of an export, its estimate.
+
+    Raises:
+      DataError: a file is wrong. ConfigError: the endpoint is not known, or it would cost too
+      much. ServerError: an answer could not be judged; everything is written all the same.
+    """
+    workdir = Path(workdir)
+    bench = bench_lib.load(folder, lang)
+    given = bench_lib.answers(answers, bench)
+    transcript = Transcript(workdir / "transcript.jsonl")
+    offline = bool(requests_out or replies_in)
+    if offline:  # only the model's name is part of a request
+        endpoint["url"] = endpoint.get("url") or "http://offline/v1"
+    end = endpoint_of("ZV_JUDGE", **endpoint)
+    for file in replies_in:
+        taken, failed = transcript_lib.import_batch(file, transcript)
+        _say(progress, f"{file}: {taken} replies taken, {len(failed)} failed")
+    wanted = reviews_lib.cases(bench, given, swap)
+    open_requests = reviews_lib.pending(wanted, lang, end.model, transcript)
+    cost = reviews_lib.estimate(open_requests, prices)
+    _say(progress, f"{len(wanted)} to judge, {len(transcript)} replies kept; {cost}")
+    if max_dollars is not None and (cost.dollars is None or cost.dollars > max_dollars):
+        raise ConfigError(
+            f"judging may cost {cost}",
+            where=f"--max_usd={max_dollars:g}",
+            expected="an estimate within the limit, from --prices=IN,OUT",
+            fix="raise --max_usd, or judge fewer answers",
+        )
+    if requests_out:
+        write_atomic(Path(requests_out), transcript_lib.export_batch(open_requests).encode())
+        _say(progress, f"written: {requests_out}")
+        return {"requests": len(open_requests), "estimate": str(cost)}
+    if offline:
+        reviews = [reviews_lib.review(case, lang, end.model, transcript) for case in wanted]
+    else:
+        with tqdm(total=len(wanted), desc="judging", disable=not progress) as bar:
+            reviews = run_lib.judge(bench, given, end, transcript, swap, bar.update)
+    results = report_lib.report(bench, reviews, end.model)
+    _write(workdir, results, reviews)
+    if progress:
+        print(report_lib.render(results))
+    if results["judged"] < results["expected"]:
+        raise ServerError(
+            f"judged {results['judged']}/{results['expected']}",
+            where=str(workdir / "results.json"),
+            expected="scores for every answer; what has none is left out of the numbers",
+            fix="run the same command again: only what is missing is asked",
+        )
+    return results
+
+
+def _write(workdir: Path, results: dict[str, Any], reviews: Sequence[Review]) -> None:
+    rows = [
+        {
+            "question_id": review.case.question.id,
+            "category": review.case.question.category,
+            "swapped": review.case.swapped,
+            "scores": review.scores,
+            "reason": review.reason,
+            "answer": review.case.answer,
+            "content": review.reply,
+        }
+        for review in reviews
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomic(workdir / "reviews.jsonl", lines.encode())
+    text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
+    write_atomic(workdir / "results.json", text.encode())
+
+
+def _say(progress: bool, text: str) -> None:
+    if progress:
+        print(text, file=sys.stderr)

@@ -1,0 +1,142 @@
+"""From questions and answers to requests, and from replies to reviews.
+
+A review is one judgement of one question: two scores, or the reason why there are none. In the
+swapped order the answer under test stands first, and its review's scores are turned back, so that
+`scores` always is (reference, model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.judge.bench import Bench, Question
+from evaluation.judge.transcript import Transcript, key_of
+from evaluation.metrics.judged import parse_judge_scores
+
+SYSTEM = {
+    "en": "You are a helpful and precise assistant for checking the quality of the answer.",
+    "zh": "你是一个乐于助人且严谨的助手，负责检查回答的质量。",
+}
+TEMPERATURE = 0.2
+MAX_TOKENS = 1024
+READINGS = 3  # how often a reply that cannot be read is asked for again, the first included
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to judge: a question, its answer, and in which order the two answers stand."""
+
+    question: Question
+    answer: str
+    swapped: bool = False
+
+
+@dataclass(frozen=True)
+class Review:
+    """The outcome of a case; `scores` is None where there are none, and `reason` says why."""
+
+    case: Case
+    scores: tuple[float, float] | None
+    reply: str = ""
+    reason: str = ""
+
+
+def cases(bench: Bench, answers: Mapping[str, str], swap: bool) -> list[Case]:
+    """Every answered question once, and with `swap` once more in the other order."""
+    asked = [question for question in bench.questions if question.id in answers]
+    return [
+        Case(question, answers[question.id], swapped)
+        for swapped in ((False, True) if swap else (False,))
+        for question in asked
+    ]
+
+
+def body(case: Case, lang: str, model: str, reading: int = 0) -> dict[str, Any]:
+    """The request of a case: LLaVA's layout. A repeated reading differs by its `seed`."""
+    question = case.question
+    both = (question.reference, case.answer)
+    first, second = both[::-1] if case.swapped else both
+    role = question.role
+    content = (
+        f"[Context]\n{question.context}\n\n[Question]\n{question.text}\n\n"
+        f"[{role} 1]\n{first}\n\n[End of {role} 1]\n\n"
+        f"[{role} 2]\n{second}\n\n[End of {role} 2]\n\n"
+        f"[System]\n{question.rule}\n\n"
+    )
+    messages = [
+        {"role": "system", "content": SYSTEM[lang]},
+        {"role": "user", "content": content},
+    ]
+    request = {
+        "model": model,
+        "messages": messages,
+        "temperature": TEMPERATURE,
+        "max_tokens": MAX_TOKENS,
+    }
+    return request | ({"seed": reading} if reading else {})
+
+
+def pending(
+    wanted: Iterable[Case], lang: str, model: str, transcript: Transcript
+) -> list[dict[str, Any]]:
+    """The requests whose replies are still needed, each case's next reading."""
+    found = []
+    for case in wanted:
+        for reading in range(READINGS):
+            request = body(case, lang, model, reading)
+            reply = transcript.get(key_of(request))
+            if reply is None:
+                found.append(request)
+                break
+            if parse_judge_scores(reply) is not None:
+                break
+    return found
+
+
+def review(case: Case, lang: str, model: str, transcript: Transcript, reason: str = "") -> Review:
+    """The review of a case by what the transcript holds; `reason` is why nothing more came."""
+    last = ""
+    for reading in range(READINGS):
+        reply = transcript.get(key_of(body(case, lang, model, reading)))
+        if reply is None:
+            return Review(case, None, last, reason or ("unreadable" if last else "not judged"))
+        scores = parse_judge_scores(reply)
+        if scores is not None:
+            return Review(case, scores[::-1] if case.swapped else scores, reply)
+        last = reply
+    return Review(case, None, last, "unreadable")
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a text is: a Chinese character is one, four other characters are."""
+    han = sum("\u4e00" <= c <= "\u9fff" for c in text)
+    return han + (len(text) - han + 3) // 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What requests will cost: their number, tokens in (about) and out (at most), and dollars."""
+
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    dollars: float | None
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.requests} requests, about {self.tokens_in:,} tokens in and at most "
+            f"{self.tokens_out:,} out"
+        )
+        return text if self.dollars is None else f"{text}: at most ${self.dollars:.2f}"
+
+
+def estimate(
+    requests: Sequence[Mapping[str, Any]], prices: tuple[float, float] | None = None
+) -> Estimate:
+    """What requests will cost; `prices` are dollars for a million tokens in and out."""
+    said = sum(tokens(m["content"]) for request in requests for m in request["messages"])
+    out = sum(request["max_tokens"] for request in requests)
+    dollars = None if prices is None else (said * prices[0] + out * prices[1]) / 1e6
+    return Estimate(len(requests), said, out, dollars)

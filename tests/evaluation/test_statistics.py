@@ -1,0 +1,112 @@
+"""Intervals, the paired bootstrap, and `zv eval compare`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation import compare, statistics
+from zv_jax.cli import main as cli
+from zv_jax.errors import DataError
+
+
+def test_an_interval_covers_the_true_mean_about_95_times_in_a_hundred():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        values = rng.random(60)
+        low, high = statistics.interval(values, np.arange(60), seed=trial)
+        covered += low <= 0.5 <= high
+    assert 180 <= covered <= 198
+
+
+def test_units_of_one_item_do_not_make_an_interval_narrower():
+    values = np.random.default_rng(1).random(40)
+    alone = statistics.interval(values, np.arange(40), seed=0)
+    tenfold = statistics.interval(np.repeat(values, 10), np.repeat(np.arange(40), 10), seed=0)
+    assert tenfold == pytest.approx(alone)
+
+
+def test_the_interval_of_a_ratio_holds_the_ratio():
+    rng = np.random.default_rng(2)
+    below = rng.uniform(6, 10, 90)
+    above = below * 0.8 + rng.normal(0, 0.5, 90)
+    low, high = statistics.ratio_interval([(above, below)], seed=0)
+    assert low < 100 * above.mean() / below.mean() < high
+    assert high - low < 5
+    # The mean over two halves drawn apart is about as sure as the whole.
+    halves = [(above[:45], below[:45]), (above[45:], below[45:])]
+    assert statistics.ratio_interval(halves, seed=0) == pytest.approx((low, high), abs=1)
+
+
+def test_pairing_finds_a_small_difference_that_separate_intervals_hide():
+    rng = np.random.default_rng(3)
+    hard = rng.random(400)
+    a = {str(i): [100 * h] for i, h in enumerate(hard)}
+    b = {str(i): [100 * h + 1 + rng.normal(0, 2)] for i, h in enumerate(hard)}
+    found = statistics.paired_difference(a, b)
+    assert found.value == pytest.approx(1, abs=0.3)
+    assert found.low > 0 and found.p < 0.01
+    apart = statistics.interval(100 * hard, np.arange(400), 0)
+    assert apart[1] - apart[0] > 5
+
+
+def test_equal_runs_do_not_differ_and_exchanged_runs_differ_the_other_way():
+    rng = np.random.default_rng(4)
+    a = {str(i): list(rng.random(1 + i % 3)) for i in range(50)}
+    b = {i: [v + rng.normal(0, 0.1) for v in values] for i, values in a.items()}
+    same = statistics.paired_difference(a, a)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    there, back = statistics.paired_difference(a, b), statistics.paired_difference(b, a)
+    assert back.value == pytest.approx(-there.value)
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert back.p == pytest.approx(there.p)
+
+
+def test_only_common_items_count_and_none_is_an_error():
+    a, b = {"1": [1.0], "2": [0.0]}, {"2": [1.0], "3": [1.0]}
+    assert statistics.paired_difference(a, b).items == 1
+    with pytest.raises(ValueError, match="no item in common"):
+        statistics.paired_difference({"1": [1.0]}, {"2": [1.0]})
+
+
+@pytest.fixture
+def two_runs(evaluate, colours, tmp_path):
+    """Folders of a model that sees and of one that takes every picture for red."""
+    folders = []
+    for name, blind in (("sees", False), ("blind", True)):
+        _, out = evaluate(colours(blind=blind), tasks=("vqa", "caption"), controls=())
+        out.rename(tmp_path / name)
+        folders.append(str(tmp_path / name))
+    return folders
+
+
+def test_two_evaluations_are_compared_item_by_item(two_runs, capsys):
+    sees, blind = two_runs
+    rows = {(r["task"], r["lang"], r["metric"]): r for r in compare.compare(blind, sees)}
+    scores = json.loads(Path(sees, "results.json").read_text())["scores"]
+    assert len(rows) == len(scores)
+    for entry in scores:
+        row = rows[entry["task"], entry["lang"], entry["metric"]]
+        assert row["second"] == pytest.approx(entry["value"], abs=1e-4)
+        assert row["value"] >= 0 and row["low"] <= row["value"] <= row["high"]
+    assert cli.main(["eval", "compare", blind, sees]) == 0
+    shown = capsys.readouterr().out
+    assert "exact_match" in shown and "B - A" in shown
+    assert cli.main(["eval", "compare", blind, sees, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(rows)
+
+
+def test_what_does_not_mean_the_same_is_not_compared(two_runs, capsys):
+    sees, blind = two_runs
+    file = Path(blind, "results.json")
+    results = json.loads(file.read_text())
+    results["scores"][0]["protocol"] += "|other"
+    file.write_text(json.dumps(results))
+    with pytest.raises(DataError, match="measured in two ways: protocol differs"):
+        compare.compare(sees, blind)
+    assert cli.main(["eval", "compare", sees]) == 1
+    assert "two folders" in capsys.readouterr().err
+    assert cli.main(["eval", "compare", sees, sees + "/nothing"]) == 1
+    assert "results.json is missing" in capsys.readouterr().err

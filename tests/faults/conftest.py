@@ -1,0 +1,31 @@
+"""What the tests of faults share: one corpus, and compiled programs that later runs reuse."""
+
+from pathlib import Path
+
+import jax
+import pytest
+from toy_run import write_corpus
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of compiled programs for this process and the programs that tests start."""
+    folder = tmp_path_factory.mktemp("xla")
+    wanted = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_disable_most_optimizations": True,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        before = {name: jax.config.values[name] for name in wanted}
+        for name, value in wanted.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))  # of programs that a test starts
+        yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "data")

@@ -1,0 +1,164 @@
+"""N + M steps are N steps, an end without warning, and M steps: the same bits."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import toy_run
+from toy_run import events, ids, losses, toy_config, train, write_config
+
+from zv_jax.cli import main as cli
+from zv_jax.errors import CheckpointError, ConfigError
+from zv_jax.training.checkpoint import Checkpointer, load_params
+from zv_jax.training.leaves import describe, read
+
+
+class Stop(Exception):
+    pass
+
+
+def stop():
+    raise Stop
+
+
+def everything(workdir, step=10):
+    """Trainable leaves, optimiser state, counters and frozen leaves of a checkpoint."""
+    folder = workdir / "checkpoints" / str(step) / "state"
+    return {**read(folder, describe(folder)), **load_params(workdir, step)[0]}
+
+
+def assert_same_run(one, other, step=10):
+    a, b = everything(one, step), everything(other, step)
+    assert a.keys() == b.keys()
+    for name, leaf in a.items():
+        np.testing.assert_array_equal(leaf, b[name], err_msg=name)
+    assert losses(one) == losses(other)
+    assert ids(one) == ids(other)
+
+
+LORA = {"model": {"lora": {"dropout": 0.1}}}  # noise that must be drawn again alike
+
+
+@pytest.mark.parametrize(
+    "stage, more",
+    [
+        ("stage1", {}),
+        pytest.param("stage0", {}, marks=pytest.mark.slow),
+        pytest.param("stage2", LORA, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_broke_off_ends_with_the_same_bits(compiled, corpus, tmp_path, stage, more):
+    config = toy_config(corpus, stage, **more)
+    train(config, tmp_path / "straight")
+    with pytest.raises(Stop):
+        train(config, tmp_path / "broken", die_at=5, die=stop)
+    assert len(losses(tmp_path / "broken")) == 5
+    train(config, tmp_path / "broken")
+    assert [e["step"] for e in events(tmp_path / "broken", "restore")] == [3]
+    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+
+
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_a_killed_process_continues_with_the_same_bits(
+    compiled, corpus, tmp_path, fresh_python, workers
+):
+    """kill -9, whatever prepares the data."""
+    config = toy_config(corpus, "stage1", data={"workers": workers})
+    program = [toy_run.__file__, str(tmp_path / "run")]
+    program.append(str(write_config(config, tmp_path / "config.json")))
+    dead = fresh_python(*program, "die_at=8")
+    assert dead.returncode == -9, dead.stderr[-2000:]
+    saved = [int(p.parent.name) for p in (tmp_path / "run/checkpoints").glob("*/meta")]
+    done = fresh_python(*program)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [e["step"] for e in events(tmp_path / "run", "restore")] == [max(saved)]
+    train(toy_config(corpus, "stage1"), tmp_path / "straight")
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
+
+
+@pytest.fixture
+def stopped(compiled, corpus, tmp_path):
+    """A run of stage 1 that broke off, and its configuration."""
+    config = toy_config(corpus, "stage1")
+    with pytest.raises(Stop):
+        train(config, tmp_path / "run", die_at=4, die=stop)
+    return config, tmp_path / "run"
+
+
+def changed(config, **sections):
+    return dataclasses.replace(
+        config,
+        **{
+            name: dataclasses.replace(getattr(config, name), **values)
+            for name, values in sections.items()
+        },
+    )
+
+
+def test_a_changed_configuration_or_corpus_does_not_resume_unless_it_is_named(
+    stopped, corpus, tmp_path
+):
+    config, workdir = stopped
+    before = sorted(p.name for p in (workdir / "checkpoints").iterdir())
+    faster = changed(config, optimizer={"lr": 5e-3, "b2": 0.95}, data={"box_decimals": 2})
+    with pytest.raises(CheckpointError, match="started differently: 3 fields") as refused:
+        train(faster, workdir)
+    assert "- optimizer.lr: 0.001 in the checkpoint, 0.005 now" in refused.value.expected
+    assert refused.value.fix.endswith("--allow_change=data.box_decimals,optimizer.lr,optimizer.b2")
+    with pytest.raises(CheckpointError, match="1 field has changed"):
+        train(faster, workdir, allow_change=["optimizer"] + ["data.max_text"])
+    with pytest.raises(ConfigError, match="optimiser.*did you mean"):
+        train(faster, workdir, allow_change=["optimiser.lr"])
+    # Other content at the same place.
+    words = (corpus / "train.jsonl").read_text("utf-8")
+    other = tmp_path / "other.jsonl"
+    (tmp_path / "images").symlink_to(corpus / "images")
+    other.write_text(words.replace("square", "circle"), encoding="utf-8")
+    (source,) = config.data.sources
+    moved = changed(config, data={"sources": (dataclasses.replace(source, path=str(other)),)})
+    with pytest.raises(CheckpointError, match="1 field") as refused:
+        train(moved, workdir)
+    assert "data.sources[0].records" in refused.value.fix
+    assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == before
+
+    train(faster, workdir, allow_change=["optimizer", "data.box_decimals"])
+    (restored,) = events(workdir, "restore")
+    assert len(restored["changes"]) == 3
+    assert json.loads((workdir / "config.json").read_text())["optimizer"]["lr"] == 5e-3
+    with Checkpointer(workdir, config.checkpoint) as checkpoints:
+        history = checkpoints.meta()["changes"]
+    assert {"step": 3, "field": "optimizer.lr", "before": 0.001, "now": 0.005} in history
+
+
+def test_how_a_run_is_carried_out_may_change(stopped, corpus, tmp_path):
+    config, workdir = stopped
+    same = tmp_path / "moved.jsonl"
+    (tmp_path / "images").symlink_to(corpus / "images")
+    same.write_bytes((corpus / "train.jsonl").read_bytes())
+    (source,) = config.data.sources
+    train(
+        changed(
+            config,
+            data={
+                "sources": (dataclasses.replace(source, path=str(same)),),
+                "cache_images": True,
+            },
+            checkpoint={"every": 2, "keep": 1},
+            train={"log_every": 2},
+        ),
+        workdir,
+    )
+    assert json.loads((workdir / "results.json").read_text())["step"] == 10
+
+
+def test_the_command_takes_the_names_of_changes(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        toy_run.loop, "run", lambda config, workdir, allowed: seen.update(allowed=allowed)
+    )
+    line = ["train", "--config=configs/stage1.py:chat", f"--workdir={tmp_path}"]
+    assert cli.main([*line, "--allow_change=optimizer.lr,data"]) == 0
+    assert seen["allowed"] == ["optimizer.lr", "data"]

@@ -1,0 +1,162 @@
+"""A tiny training run over a tiny record file, in this process or as a program of its own.
+
+`toy_run.py WORKDIR CONFIG.json [KEY=VALUE ...]` trains as `zv train` does, exit codes included. It
+notes the samples of every batch in `WORKDIR/ids.jsonl`. `die_at=N` kills the process with SIGKILL
+when it asks for batch N.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zv_jax.config import Config, recipe, to_dict, validate
+from zv_jax.data import pipeline, tokenizers
+from zv_jax.training import loop
+
+WORDS = [("red", "红色"), ("blue", "蓝色"), ("green", "绿色"), ("black", "黑色"), ("pink", "粉色")]
+
+
+def record(number: int, lang: str, task: str) -> dict:
+    en, zh = WORDS[number % len(WORDS)]
+    word = en if lang == "en" else zh
+    asks = "What colour is square {}?" if lang == "en" else "第{}个方块是什么颜色？"
+    says = f"a {word} square, number {number}" if lang == "en" else f"第{number}个{word}的方块"
+    turns = [("user", "<image>" + asks.format(number)), ("assistant", says)]
+    return {
+        "id": f"toy/train/{number}#{task}-{lang}",
+        "source": "toy",
+        "split": "train",
+        "task": task,
+        "lang": lang,
+        "images": [{"path": f"images/{number}.png"}],
+        "turns": [{"role": r, "text": t} for r, t in turns] if task == "vqa" else [],
+        **({"answers": [says]} if task == "caption" else {}),
+    }
+
+
+def write_corpus(folder: Path, pictures: int = 24) -> Path:
+    """`pictures` small images, four records of each, and a tokenizer trained on them."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(pictures):
+        pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        records += [record(number, la, task) for la in ("en", "zh") for task in ("caption", "vqa")]
+    lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+    (folder / "train.jsonl").write_text(lines, encoding="utf-8")
+    texts = [t["text"] for r in records for t in r["turns"]]
+    texts += [a for r in records for a in r.get("answers", ())]
+    tokenizers.train_sentencepiece([*texts, "<human>:\n<bot>:"], 400, folder / "tokenizer")
+    return folder
+
+
+def toy_config(corpus: Path, stage: str, **sections: dict) -> Config:
+    """Ten steps of four rows on the `tiny` preset, a checkpoint every third step."""
+    words = {"kind": "sentencepiece", "path": str(corpus / "tokenizer")}
+    own = {
+        "stage": {"name": stage},
+        "data": {
+            "sources": ({"name": "jsonl", "path": str(corpus / "train.jsonl")},),
+            "tokenizer": words,
+            "qformer_tokenizer": words,
+            "max_length": 32,
+            "max_text": 12,
+            "max_answer": 16,
+            "max_qformer_text": 12,
+        },
+        "model": {
+            "llm": {"vocab_size": 1024},
+            "qformer": {"vocab_size": 1024},
+            "image_token_id": 1023,
+        },
+        "optimizer": {"lr": 1e-3},
+        "train": {"steps": 10, "batch_size": 4, "log_every": 1},
+        "checkpoint": {"every": 3},
+    }
+    for name, values in sections.items():
+        own[name] = {**own.get(name, {}), **values} if isinstance(values, dict) else values
+    if stage == "stage0":
+        own["stage"] = {"variant": "base", **own["stage"]}
+    return validate(recipe("tiny_chat", **own))
+
+
+@contextlib.contextmanager
+def watched(see: Callable[[int, np.ndarray], None]) -> Iterator[None]:
+    """Inside, `see(step, index)` is called with every batch before training gets it."""
+    plain = pipeline.Batches.__next__
+
+    def seen(batches: pipeline.Batches) -> pipeline.Batch:
+        step = batches.step
+        batch = plain(batches)
+        see(step, batch["index"])
+        return batch
+
+    pipeline.Batches.__next__ = seen
+    try:
+        yield
+    finally:
+        pipeline.Batches.__next__ = plain
+
+
+def train(
+    config: Config, workdir: Path, *, die_at: int = -1, die: Callable | None = None, **arguments
+) -> None:
+    """`loop.run`, noting ids; at batch `die_at` it calls `die` instead of training on."""
+    workdir.mkdir(parents=True, exist_ok=True)
+
+    def see(step: int, index: np.ndarray) -> None:
+        with (workdir / "ids.jsonl").open("a") as file:
+            file.write(json.dumps([step, index.tolist()]) + "\n")
+        if step == die_at:
+            (die or killed)()
+
+    with watched(see):
+        loop.run(config, workdir, **arguments)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ids(workdir: Path) -> dict[int, list[int]]:
+    """Samples of each batch trained on; a batch asked for twice must be the same one."""
+    found: dict[int, list[int]] = {}
+    for line in (workdir / "ids.jsonl").read_text().splitlines():
+        step, index = json.loads(line)
+        assert found.setdefault(step, index) == index, f"batch {step} changed"
+    return found
+
+
+def losses(workdir: Path) -> list[dict]:
+    """Rows of the metrics without what depends on the clock."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timed = ("seconds", "samples_per_second")
+    return [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
+
+
+def events(workdir: Path, kind: str | None = None) -> list[dict]:
+    rows = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
+    return [row for row in rows if kind in (None, row["kind"])]
+
+
+def write_config(config: Config, path: Path) -> Path:
+    path.write_text(json.dumps(to_dict(config)), encoding="utf-8")
+    return path
+
+
+def main(workdir: str, config: str, *pairs: str) -> None:
+    options = dict(pair.split("=", 1) for pair in pairs)
+    given = validate(json.loads(Path(config).read_text("utf-8")))
+    train(given, Path(workdir), die_at=int(options.get("die_at", -1)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

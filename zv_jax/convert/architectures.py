@@ -1,0 +1,154 @@
+"""The classes of transformers that map onto our model, and how a directory says which it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zv_jax.config import Config
+from zv_jax.convert import names
+from zv_jax.convert.names import Family
+from zv_jax.errors import ConversionError, nearest
+
+Json = Mapping[str, Any]
+_TEMPERATURE_AND_HEAD = (r"params/heads/temperature", r"params/qformer/text_head/.*")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One class of transformers.
+
+    Attributes:
+        family: its table of names.
+        stage, variant: of our training, whose model has the same parts.
+        optional: patterns of our leaves that its checkpoints need not have.
+        model_type: as in `config.json`.
+    """
+
+    name: str
+    model_type: str
+    family: Family
+    stage: str
+    variant: str
+    optional: tuple[str, ...] = ()
+
+
+INSTRUCT_BLIP = Architecture(
+    "InstructBlipForConditionalGeneration", "instructblip", names.INSTRUCT_BLIP, "stage1", "chat"
+)
+BLIP2 = Architecture("Blip2ForConditionalGeneration", "blip-2", names.BLIP2, "stage1", "base")
+# The published Ziya-Visual Base: BLIP-2 whose language model is a checkpoint of its own.
+ZIYA_BASE = replace(BLIP2, name="ZiyaBlip2ForCausalLM", optional=(r"params/llm/.*",))
+RETRIEVAL = Architecture(
+    "Blip2ForImageTextRetrieval",
+    "blip-2",
+    names.BLIP2_RETRIEVAL,
+    "stage0",
+    "chat",
+    _TEMPERATURE_AND_HEAD,
+)
+LLAMA = Architecture("LlamaForCausalLM", "llama", names.LLAMA, "language", "base")
+_VISION = Architecture("Blip2VisionModel", "blip_2_vision_model", names.VISION, "stage1", "base")
+_BERT = Architecture(
+    "BertForMaskedLM", "bert", names.BERT, "stage0", "chat", (r"params/qformer/text_head/.*",)
+)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        INSTRUCT_BLIP,
+        BLIP2,
+        ZIYA_BASE,
+        RETRIEVAL,
+        LLAMA,
+        _VISION,
+        replace(_VISION, name="InstructBlipVisionModel", model_type="instructblip_vision_model"),
+        _BERT,
+        replace(_BERT, name="BertForPreTraining"),
+        replace(_BERT, name="BertModel", family=names.BERT_MODEL),
+    )
+}
+
+
+def is_theirs(path: str | Path) -> bool:
+    """Whether `path` is a directory with a `config.json` of transformers (ours has sections)."""
+    try:
+        raw = json.loads((Path(path) / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "model_type" in raw or "architectures" in raw
+
+
+def read_json(path: Path) -> Any:
+    """The JSON at `path`.
+
+    Raises:
+        ConversionError: there is no such file, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConversionError(
+            f"there is no {path.name}",
+            where=str(path.parent),
+            expected="a directory in the layout of save_pretrained, with its config.json",
+            fix="copy config.json from where the weights came from",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConversionError(
+            f"{path.name} cannot be read: {error}", where=str(path), expected="JSON"
+        ) from None
+
+
+def read_architecture(raw: Json, where: str) -> Architecture:
+    """The class that a `config.json` names.
+
+    Raises:
+        ConversionError: it is none of `ARCHITECTURES`.
+    """
+    named = list(raw.get("architectures") or ())
+    if not named:
+        named = [a.name for a in ARCHITECTURES.values() if a.model_type == raw.get("model_type")]
+    name = str(named[0]) if named else str(raw.get("model_type"))
+    if name not in ARCHITECTURES:
+        raise ConversionError(
+            f"the architecture {name!r} is not supported{nearest(name, ARCHITECTURES)}",
+            where=where,
+            expected="one of " + ", ".join(ARCHITECTURES),
+            fix="take a checkpoint of one of these classes",
+        )
+    return ARCHITECTURES[name]
+
+
+def write_architecture(config: Config) -> Architecture:
+    """The class that a model of ours is exported as.
+
+    Raises:
+        ConversionError: no class of transformers can express the model.
+    """
+    model, stage = config.model, config.stage.name
+    if stage == "language":
+        return LLAMA
+    for wrong, field, expected in (
+        (model.vision.family != "eva", "model.vision.family", "eva"),
+        (model.vision.drop_cls, "model.vision.drop_cls", "False"),
+        (model.qformer.pre_proj_dim, "model.qformer.pre_proj_dim", "0"),
+        (
+            model.vision.ln_vision_eps != model.vision.norm_eps,
+            "model.vision.ln_vision_eps",
+            f"{model.vision.norm_eps}, since there one value serves all norms of the ViT",
+        ),
+    ):
+        if wrong:
+            raise ConversionError(
+                "transformers has no class for this model",
+                where=field,
+                expected=expected,
+                fix="keep the checkpoint in our own format",
+            )
+    if stage == "stage0":
+        return RETRIEVAL
+    return INSTRUCT_BLIP if config.stage.variant == "chat" else BLIP2

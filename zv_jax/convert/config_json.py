@@ -1,0 +1,331 @@
+"""`config.json` of transformers to our configuration and back.
+
+Defaults are those of transformers 5, which leaves out what has its default value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from zv_jax.config import Config, DataConfig, StageConfig, to_dict, validate
+from zv_jax.convert import names
+from zv_jax.convert.architectures import (
+    BLIP2,
+    INSTRUCT_BLIP,
+    LLAMA,
+    RETRIEVAL,
+    ZIYA_BASE,
+    Architecture,
+)
+from zv_jax.errors import ConversionError, ZvError
+from zv_jax.models import presets
+from zv_jax.models.presets import (
+    LlamaConfig,
+    LoraConfig,
+    ModelConfig,
+    QFormerConfig,
+    RopeScaling,
+    VisionConfig,
+)
+
+Json = Mapping[str, Any]
+
+# --- theirs -> ours -------------------------------------------------------------------------------
+
+
+def read_config(raw: Json, architecture: Architecture, where: str) -> Config:
+    """A run of ours whose model is the one that a `config.json` describes.
+
+    Args:
+        raw: the JSON; where: its path.
+
+    Raises:
+        ConversionError: a part of it has no counterpart here; the field is named.
+    """
+    model = ModelConfig(
+        preset=architecture.name,
+        qformer_sees_instruction=architecture.variant == "chat",
+        dtype="float32",
+        remat="none",
+        lora=LoraConfig(),
+    )
+    if architecture in (INSTRUCT_BLIP, BLIP2, ZIYA_BASE, RETRIEVAL):
+        vision, former = raw.get("vision_config") or {}, raw.get("qformer_config") or {}
+        model = replace(
+            model,
+            vision=_vision(vision, where),
+            qformer=replace(
+                _qformer(former, where),
+                num_queries=raw.get("num_query_tokens", 32),
+                embed_dim=raw.get("image_text_hidden_size", 256),
+            ),
+        )
+    if architecture in (INSTRUCT_BLIP, BLIP2):
+        model = with_language_model(model, raw.get("text_config") or {}, where)
+        model = replace(model, image_token_id=_image_token(raw, model, where))
+    elif architecture is LLAMA:
+        model = with_language_model(model, raw, where)
+    elif architecture.family is names.VISION:
+        model = replace(model, vision=_vision(raw, where))
+    elif architecture.model_type == "bert":
+        former = _qformer(raw, where)
+        # [DEC] is appended to the vocabulary, as BLIP-2 does.
+        model = replace(model, qformer=replace(former, vocab_size=former.vocab_size + 1))
+    stage = StageConfig(architecture.stage, architecture.variant)
+    return checked(Config(model=model, stage=stage, data=_lengths(model)), where)
+
+
+def _lengths(model: ModelConfig) -> DataConfig:
+    """The usual lengths of texts, as far as the model has positions for them."""
+    usual, positions = DataConfig(), model.qformer.max_positions
+    return replace(
+        usual,
+        max_text=min(usual.max_text, positions),
+        max_qformer_text=min(usual.max_qformer_text, positions),
+        max_length=min(usual.max_length, model.llm.max_positions),
+    )
+
+
+def checked(config: Config, where: str) -> Config:
+    """`config` after the checks every run passes.
+
+    Raises:
+        ConversionError: one of them fails.
+    """
+    try:
+        return validate(to_dict(config))
+    except ZvError as error:
+        raise ConversionError(
+            error.what, where=f"{where} ({error.where})", expected=error.expected
+        ) from None
+
+
+def with_language_model(model: ModelConfig, raw: Json, where: str) -> ModelConfig:
+    """`model` with the language model that `raw`, a LLaMA's configuration, describes."""
+    llm = _llama(raw, where)
+    spare = min(model.image_token_id, llm.vocab_size - 1)
+    return replace(model, llm=llm, image_token_id=spare)
+
+
+def _image_token(raw: Json, model: ModelConfig, where: str) -> int:
+    token = raw.get("image_token_index", raw.get("image_token_id"))
+    if not isinstance(token, int):
+        raise ConversionError(
+            "the image placeholder has no id",
+            where=f"{where} (image_token_index)",
+            expected=f"an id below {model.llm.vocab_size} that no text produces",
+            fix='add it: "image_token_index": the id of <image> in the tokenizer',
+        )
+    return token
+
+
+def _require(raw: Json, field: str, default: Any, allowed: Any, where: str, part: str) -> None:
+    value = raw.get(field, default)
+    if value != allowed:
+        raise ConversionError(
+            f"{field} is {value!r}",
+            where=f"{where} ({part})",
+            expected=repr(allowed),
+            fix="this variant has no counterpart here; take a checkpoint without it",
+        )
+
+
+def _vision(raw: Json, where: str) -> VisionConfig:
+    _require(raw, "hidden_act", "gelu", "gelu", where, "vision_config")
+    _require(raw, "qkv_bias", True, True, where, "vision_config")
+    eps = float(raw.get("layer_norm_eps", 1e-6))
+    return VisionConfig(
+        image_size=raw.get("image_size", 224),
+        patch_size=raw.get("patch_size", 14),
+        width=raw.get("hidden_size", 1408),
+        layers=raw.get("num_hidden_layers", 39),
+        heads=raw.get("num_attention_heads", 16),
+        mlp_width=raw.get("intermediate_size", 6144),
+        norm_eps=eps,
+        ln_vision_eps=eps,
+    )
+
+
+def _qformer(raw: Json, where: str) -> QFormerConfig:
+    _require(raw, "hidden_act", "gelu", "gelu", where, "qformer_config")
+    _require(raw, "cross_attention_frequency", 2, 2, where, "qformer_config")
+    position = "position_embedding_type"
+    _require(raw, position, "absolute", "absolute", where, "qformer_config")
+    return QFormerConfig(
+        width=raw.get("hidden_size", 768),
+        layers=raw.get("num_hidden_layers", 12),
+        heads=raw.get("num_attention_heads", 12),
+        mlp_width=raw.get("intermediate_size", 3072),
+        vocab_size=raw.get("vocab_size", 30522),
+        max_positions=raw.get("max_position_embeddings", 512),
+        norm_eps=float(raw.get("layer_norm_eps", 1e-12)),
+        dropout=float(raw.get("hidden_dropout_prob", 0.1)),
+    )
+
+
+def _llama(raw: Json, where: str) -> LlamaConfig:
+    part = "text_config"
+    # transformers takes OPT where a language model has no type.
+    _require(raw, "model_type", "opt", "llama", where, part)
+    _require(raw, "hidden_act", "silu", "silu", where, part)
+    heads = raw.get("num_attention_heads", 32)
+    width = raw.get("hidden_size", 4096)
+    head_dim = raw.get("head_dim") or 0
+    theta, scaling = _rope(raw, where)
+    return LlamaConfig(
+        vocab_size=raw.get("vocab_size", 32000),
+        width=width,
+        layers=raw.get("num_hidden_layers", 32),
+        heads=heads,
+        kv_heads=raw.get("num_key_value_heads") or heads,
+        mlp_width=raw.get("intermediate_size", 11008),
+        max_positions=raw.get("max_position_embeddings", 2048),
+        norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
+        head_dim=0 if head_dim * heads == width else head_dim,
+        rope_theta=theta,
+        rope_scaling=scaling,
+        attention_bias=raw.get("attention_bias", False),
+        mlp_bias=raw.get("mlp_bias", False),
+        tie_embeddings=raw.get("tie_word_embeddings", False),
+    )
+
+
+def _rope(raw: Json, where: str) -> tuple[float, RopeScaling]:
+    """`rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before)."""
+    rope = dict(raw.get("rope_scaling") or {}) | dict(raw.get("rope_parameters") or {})
+    theta = float(rope.get("rope_theta", raw.get("rope_theta", 10000.0)))
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        return theta, RopeScaling()
+    if kind not in presets.ROPE_SCALINGS:
+        raise ConversionError(
+            f"rotary scaling {kind!r} is not supported",
+            where=f"{where} (rope_parameters)",
+            expected="default, linear or llama3",
+        )
+    if kind == "linear":
+        return theta, RopeScaling("linear", float(rope["factor"]))
+    return theta, RopeScaling(
+        "llama3",
+        float(rope["factor"]),
+        float(rope["low_freq_factor"]),
+        float(rope["high_freq_factor"]),
+        int(rope["original_max_position_embeddings"]),
+    )
+
+
+# --- ours -> theirs -------------------------------------------------------------------------------
+
+
+def write_config(
+    config: Config, architecture: Architecture, dtype: str, special: Mapping[str, int]
+) -> dict[str, Any]:
+    """The `config.json` of an exported model.
+
+    Args:
+        dtype: of the tensors; `dtype="auto"` loads in it.
+        special: ids `bos`, `eos`, `pad` of the language model's tokenizer and `qformer_pad`.
+    """
+    model = config.model
+    head = {"architectures": [architecture.name], "model_type": architecture.model_type}
+    tail = {"dtype": dtype, "transformers_version": "5.23.0"}
+    if architecture is LLAMA:
+        return {**head, **_write_llama(model.llm, special), **tail}
+    chat = architecture is INSTRUCT_BLIP
+    kind = "instructblip" if chat else "blip_2"
+    former = _write_qformer(model, f"{kind}_qformer", special)
+    if not chat:
+        former["use_qformer_text_input"] = architecture is RETRIEVAL
+    out = {
+        **head,
+        "vision_config": _write_vision(model.vision, f"{kind}_vision_model"),
+        "qformer_config": former,
+        "num_query_tokens": model.qformer.num_queries,
+        "initializer_range": 0.02,
+        "initializer_factor": 1.0,
+    }
+    if architecture is RETRIEVAL:
+        # Without an image token the class takes plain ids of the Q-Former's vocabulary.
+        return {**out, "image_text_hidden_size": model.qformer.embed_dim, **tail}
+    return {
+        **out,
+        "text_config": {**_write_llama(model.llm, special), "dtype": dtype},
+        "image_token_index": model.image_token_id,
+        "use_decoder_only_language_model": True,
+        "tie_word_embeddings": model.llm.tie_embeddings,
+        **tail,
+    }
+
+
+def _write_vision(vision: VisionConfig, model_type: str) -> dict[str, Any]:
+    return {
+        "model_type": model_type,
+        "hidden_size": vision.width,
+        "intermediate_size": vision.mlp_width,
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.heads,
+        "image_size": vision.image_size,
+        "patch_size": vision.patch_size,
+        "hidden_act": "gelu",
+        "layer_norm_eps": vision.norm_eps,
+        "attention_dropout": 0.0,
+        "qkv_bias": True,
+    }
+
+
+def _write_qformer(
+    model: ModelConfig, model_type: str, special: Mapping[str, int]
+) -> dict[str, Any]:
+    former = model.qformer
+    return {
+        "model_type": model_type,
+        "vocab_size": former.vocab_size,
+        "hidden_size": former.width,
+        "num_hidden_layers": former.layers,
+        "num_attention_heads": former.heads,
+        "intermediate_size": former.mlp_width,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": former.dropout,
+        "attention_probs_dropout_prob": former.dropout,
+        "max_position_embeddings": former.max_positions,
+        "layer_norm_eps": former.norm_eps,
+        "cross_attention_frequency": 2,
+        "encoder_hidden_size": model.vision.width,
+        "pad_token_id": special.get("qformer_pad", 0),
+    }
+
+
+def _write_llama(llm: LlamaConfig, special: Mapping[str, int]) -> dict[str, Any]:
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": llm.rope_theta}
+    scaling = llm.rope_scaling
+    if scaling.kind != "none":
+        rope |= {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "llama3":
+        rope |= {
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_positions,
+        }
+    return {
+        "model_type": "llama",
+        "vocab_size": llm.vocab_size,
+        "hidden_size": llm.width,
+        "intermediate_size": llm.mlp_width,
+        "num_hidden_layers": llm.layers,
+        "num_attention_heads": llm.heads,
+        "num_key_value_heads": llm.kv_heads,
+        "head_dim": llm.key_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": llm.max_positions,
+        "rms_norm_eps": llm.norm_eps,
+        "rope_parameters": rope,
+        "rope_theta": llm.rope_theta,  # what releases before 5 read
+        "attention_bias": llm.attention_bias,
+        "mlp_bias": llm.mlp_bias,
+        "tie_word_embeddings": llm.tie_embeddings,
+        "bos_token_id": special.get("bos", 1),
+        "eos_token_id": special.get("eos", 2),
+        "pad_token_id": special.get("pad"),
+    }

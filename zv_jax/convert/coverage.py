@@ -1,0 +1,59 @@
+"""What a conversion took, did not find, was not asked for and had to reshape, tower by tower."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+
+KINDS = ("loaded", "reshaped", "missing", "unexpected", "unused")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Each list has (tower, name) pairs; names are theirs, except of what is `reshaped`.
+
+    Attributes:
+        loaded: tensors that became part of a leaf.
+        reshaped: leaves that were resized to fit.
+        missing: tensors that the model has and the source does not.
+        unexpected: tensors of the source that the model has no place for, let through by `allow`.
+        unused: buffers and copies, which follow from other tensors or from the configuration.
+    """
+
+    loaded: tuple[tuple[str, str], ...] = ()
+    reshaped: tuple[tuple[str, str], ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    unexpected: tuple[tuple[str, str], ...] = ()
+    unused: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, list[list[str]]]:
+        """JSON types, for the meta of the checkpoint; what was loaded is only counted there."""
+        lists = {kind: [list(pair) for pair in getattr(self, kind)] for kind in KINDS[1:]}
+        return {**lists, "loaded": [[t, n] for t, n in Counter(t for t, _ in self.loaded).items()]}
+
+    def text(self) -> str:
+        """An aligned table of counts, then the names of what is not simply loaded."""
+        towers = sorted({tower for kind in KINDS for tower, _ in getattr(self, kind)})
+        counts = {kind: Counter(tower for tower, _ in getattr(self, kind)) for kind in KINDS}
+        rows = [("tower", *KINDS)]
+        rows += [(t, *(f"{counts[kind][t]:,}" for kind in KINDS)) for t in towers]
+        rows.append(("all", *(f"{counts[kind].total():,}" for kind in KINDS)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for row in rows:
+            cells = [row[0].ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join(cells))
+        for kind in KINDS[1:]:
+            names = [name for _, name in getattr(self, kind)]
+            if names:
+                more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+                lines.append(f"{kind}: {', '.join(names[:4])}{more}")
+        return "\n".join(lines)
+
+
+def joined(first: Coverage, second: Coverage) -> Coverage:
+    """Both together."""
+    pairs = {kind: getattr(first, kind) + getattr(second, kind) for kind in KINDS}
+    return dataclasses.replace(first, **pairs)

@@ -1,0 +1,68 @@
+"""A model in any of the forms this project reads, found out from what lies at the path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from zv_jax.config import Config
+from zv_jax.convert import architectures, hf, ours
+from zv_jax.convert.ours import Ours
+from zv_jax.convert.sources import Spec
+from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.training import leaves
+
+
+def open_any(path: str | Path) -> Ours:
+    """The model at `path`: a checkpoint of ours (workdir, `checkpoints` or one step), or a
+    directory in the layout of transformers.
+
+    Raises:
+        CheckpointError, ConversionError, DataError: there is none, or it is damaged.
+    """
+    if architectures.is_theirs(path):
+        return _theirs(path)
+    return ours.open_checkpoint(path)
+
+
+def _theirs(path: str | Path) -> Ours:
+    opened = hf.open_hf(path)
+
+    def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for name, spec in wanted.items():
+            value = opened.leaves[name].value().astype(spec.dtype)
+            out[name] = value if spec.sharding is None else jax.device_put(value, spec.sharding)
+        return out
+
+    return Ours(
+        config=opened.config,
+        specs={p: Spec(leaf.shape, leaf.dtype) for p, leaf in opened.leaves.items()},
+        read=read,
+        tokenizers=opened.tokenizers,
+        provenance=hf.provenance(opened, path),
+        where=str(path),
+    )
+
+
+def in_memory(
+    config: Config,
+    variables: Mapping[str, Any],
+    tokenizers: tuple[Tokenizer | None, Tokenizer | None],
+    provenance: Mapping[str, Any],
+) -> Ours:
+    """A loaded model: its `variables` as `apply` takes them, nested."""
+    flat = flatten_dict(variables, sep="/")
+    return Ours(
+        config=config,
+        specs={path: leaves.spec(leaf) for path, leaf in flat.items()},
+        read=lambda wanted: {p: np.array(flat[p], s.dtype) for p, s in wanted.items()},
+        tokenizers=tokenizers,
+        provenance=provenance,
+        where="the model in memory",
+    )

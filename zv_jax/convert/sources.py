@@ -1,0 +1,259 @@
+"""Tensors of theirs, read one at a time: safetensors, and PyTorch files where torch is installed.
+
+A source knows every name, shape and dtype before it reads a value, and holds no tensor after it
+was handed out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from zv_jax.errors import ConversionError, EnvironmentProblem
+
+Spec = jax.ShapeDtypeStruct
+INDEX = "{}.index.json"
+NAMES = ("model.safetensors", "pytorch_model.bin")  # of a whole checkpoint, best first
+SAFE_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+class Source(Protocol):
+    """What the tables are applied to.
+
+    Attributes:
+        where: the file or directory, for messages.
+        specs: shape and dtype of every tensor by name.
+    """
+
+    where: str
+    specs: Mapping[str, Spec]
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor `name`."""
+
+
+class SafetensorsFile:
+    """One `.safetensors` file. It is read in pieces, not mapped, so memory holds one tensor."""
+
+    def __init__(self, path: Path):
+        """Reads the header.
+
+        Raises:
+            ConversionError: it is cut off or is no safetensors file.
+        """
+        self.where = str(path)
+        self._path = path
+        self.specs: dict[str, Spec] = {}
+        with _open_safetensors(path) as file:
+            for name in file.keys():
+                part = file.get_slice(name)
+                if part.get_dtype() not in SAFE_DTYPES:
+                    raise ConversionError(
+                        f"tensor {name!r} has the dtype {part.get_dtype()}",
+                        where=self.where,
+                        expected="one of " + ", ".join(SAFE_DTYPES),
+                        fix="convert a checkpoint that is not quantised",
+                    )
+                dtype = SAFE_DTYPES[part.get_dtype()]
+                self.specs[name] = Spec(tuple(part.get_shape()), dtype)
+
+    def read(self, name: str) -> np.ndarray:
+        with _open_safetensors(self._path) as file:
+            return file.get_tensor(name)
+
+
+def _open_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="np", backend="pread")
+    except (SafetensorError, OSError) as error:
+        raise ConversionError(
+            f"the file is damaged or cut off: {error}",
+            where=str(path),
+            expected="a whole .safetensors file",
+            fix="download or copy it again",
+        ) from None
+
+
+class TorchFile:
+    """One `.bin`, `.pt` or `.pth` file: a state dictionary, also below "model" or "state_dict".
+
+    Values are mapped from the disk where the file allows it. Code in the file is never run.
+    """
+
+    def __init__(self, path: Path):
+        """Reads everything but the values.
+
+        Raises:
+            EnvironmentProblem: torch is not installed.
+            ConversionError: it is damaged, or holds other things than tensors.
+        """
+        try:
+            import torch
+        except ImportError:
+            raise EnvironmentProblem(
+                "reading a PyTorch file needs the package `torch`",
+                where=str(path),
+                expected="torch installed, or a .safetensors file",
+                fix="pip install torch",
+            ) from None
+        self.where = str(path)
+        try:
+            tensors = _load_torch(path)
+            for key in ("model", "state_dict"):
+                if isinstance(tensors.get(key), Mapping):
+                    tensors = tensors[key]
+            self._tensors = {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+            self.specs = {name: _torch_spec(value) for name, value in self._tensors.items()}
+        except Exception as error:  # torch raises many kinds for broken files
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConversionError(
+                f"the file cannot be read as a PyTorch state dictionary: {first[:200]}",
+                where=str(path),
+                expected="a whole file of tensors by name",
+                fix="download or copy it again",
+            ) from None
+
+    def read(self, name: str) -> np.ndarray:
+        return _torch_array(self._tensors[name])
+
+
+def _load_torch(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # files from before torch 1.6 cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _torch_spec(tensor: Any) -> Spec:
+    return Spec(tuple(tensor.shape), _torch_array(tensor.flatten()[:0]).dtype)
+
+
+def _torch_array(tensor: Any) -> np.ndarray:
+    import torch
+
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:  # numpy has no such dtype of its own
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+class Sharded:
+    """Several files with an index, or any sources that together make one checkpoint."""
+
+    def __init__(self, where: str, parts: Mapping[str, Source]):
+        """`parts`: for each tensor the source that has it."""
+        self.where, self._parts = where, parts
+        self.specs = {name: source.specs[name] for name, source in parts.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self._parts[name].read(name)
+
+
+class Renamed:
+    """A source under other names: `rename(name)`, or no tensor at all where that is None."""
+
+    def __init__(self, source: Source, rename: Callable[[str], str | None]):
+        self.where, self._source = source.where, source
+        self._names = {new: old for old in source.specs if (new := rename(old)) is not None}
+        self.specs = {new: source.specs[old] for new, old in self._names.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self._source.read(self._names[name])
+
+
+def together(*sources: Source) -> Source:
+    """One source of all tensors of several."""
+    if len(sources) == 1:
+        return sources[0]
+    parts = {name: source for source in sources for name in source.specs}
+    return Sharded(" and ".join(source.where for source in sources), parts)
+
+
+def open_file(path: Path) -> Source:
+    """The tensors of one file, by its ending."""
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else TorchFile(path)
+
+
+def open_source(path: str | Path) -> Source:
+    """The tensors of a file, or of a directory in the layout of `save_pretrained`.
+
+    Raises:
+        ConversionError: there are none, a shard is missing or cut off, or index and shards
+            disagree.
+        EnvironmentProblem: the only files are PyTorch's and torch is not installed.
+    """
+    path = Path(path)
+    if path.is_file():
+        return open_file(path)
+    for name in NAMES:
+        if (path / INDEX.format(name)).is_file():
+            return _open_index(path / INDEX.format(name))
+        if (path / name).is_file():
+            return open_file(path / name)
+    raise ConversionError(
+        "there are no weights here",
+        where=str(path),
+        expected="one of " + ", ".join(f"{n} or {INDEX.format(n)}" for n in NAMES),
+        fix="give the directory of a downloaded model, or one weight file",
+    )
+
+
+def _open_index(index: Path) -> Source:
+    try:
+        weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConversionError(
+            f"the index cannot be read: {error!r}",
+            where=str(index),
+            expected='JSON with {"weight_map": {tensor: file}}',
+            fix="download it again",
+        ) from None
+    files: dict[str, Source] = {}
+    for name in sorted(set(weight_map.values())):
+        if not (index.parent / name).is_file():
+            raise ConversionError(
+                f"shard {name} is missing",
+                where=str(index.parent),
+                expected=f"the {len(set(weight_map.values()))} files of {index.name}",
+                fix="download the missing file",
+            )
+        files[name] = open_file(index.parent / name)
+    for tensor, name in weight_map.items():
+        if tensor not in files[name].specs:
+            raise ConversionError(
+                f"tensor {tensor!r} is not in its shard",
+                where=str(index.parent / name),
+                expected=f"the tensors that {index.name} lists for it",
+                fix="download index and shards of one version",
+            )
+    for name, source in files.items():
+        for tensor in source.specs:
+            if tensor not in weight_map:
+                raise ConversionError(
+                    f"tensor {tensor!r} of {name} is not in the index",
+                    where=str(index),
+                    expected="an entry for every tensor of every shard",
+                    fix="download index and shards of one version",
+                )
+    return Sharded(str(index.parent), {t: files[name] for t, name in weight_map.items()})

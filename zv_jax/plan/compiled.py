@@ -1,0 +1,228 @@
+"""The training step of a recipe, compiled for a topology without one of its chips."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zv_jax.config import Config
+from zv_jax.data.assemble import SYMBOL_TOKENS
+from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.hardware import Topology
+from zv_jax.sharding import (
+    batch_sharding,
+    leaf_shardings,
+    on_mesh,
+    unboxed,
+)
+from zv_jax.training.frozen import SCALE
+from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.stages import stage_of
+from zv_jax.training.state import Variables, abstract_variables, divide
+from zv_jax.training.step import init_state, make_step, state_shardings
+
+Shapes = dict[str, jax.ShapeDtypeStruct]
+# What the compiler calls a chip, and how its cores are joined.
+_COMPILER_NAMES = {
+    "v4": ("v4", "megacore"),
+    "v5e": ("v5e", "default"),
+    "v5p": ("v5", "megacore"),
+    "v6e": ("v6e", "default"),
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The abstract step: what goes in, with where it lies."""
+
+    variables: Variables  # shapes with shardings
+    state: dict
+    batch: Shapes
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of one chip.
+
+    Attributes:
+        arguments, temporaries: bytes; the updated state takes the place of the old one.
+        text: the optimised program.
+        seconds: that compiling took.
+    """
+
+    arguments: float
+    temporaries: float
+    text: str
+    seconds: float
+
+
+def devices(topology: Topology) -> list:
+    """The devices of a TPU topology, real enough to compile for.
+
+    Raises:
+        EnvironmentProblem: the TPU compiler is not installed.
+        ConfigError: the compiler knows no such grid.
+    """
+    name, chip_config = _COMPILER_NAMES[topology.chip.name]
+    # libtpu would otherwise look for a TPU in this machine and ask the cloud's metadata server.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{name}-{topology.chips}")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    try:
+        import libtpu  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(
+            "the TPU compiler is not installed",
+            where="libtpu",
+            expected="the extra tpu-aot",
+            fix="pip install 'zv_jax[tpu-aot]', or zv plan --estimate for arithmetic only",
+        ) from error
+    from jax.experimental import topologies
+
+    grid = topology.shape
+    flat = len(grid) == 2
+    try:
+        return topologies.get_topology_desc(
+            platform="tpu",
+            topology_name=f"{name}:{'x'.join(map(str, grid))}",
+            chips_per_host_bounds=(min(2, grid[0]), min(2, grid[1]), 1),
+            num_slices=topology.slices,
+            chip_config_name=chip_config,
+            # Links close to a ring where the grid is a whole pod's; smaller ones have open ends.
+            wrap=tuple(n == 16 for n in (*grid, 1)) if flat else (True,) * 3,
+        ).devices
+    except Exception as error:
+        raise ConfigError(
+            f"the compiler has no topology {topology.name}: {str(error).splitlines()[0]}",
+            where="topology",
+            expected="a grid that is sold, as v5e:4x4, v5e:16x16, v4:4x4x4",
+            fix="correct the grid",
+        ) from error
+
+
+def batch_shapes(config: Config, mesh: Mesh) -> Shapes:
+    """The batch as the data pipeline makes it, by name."""
+    data, rows = config.data, config.train.batch_size
+    side, split = config.model.vision.image_size, batch_sharding(mesh)
+
+    def array(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=split)
+
+    if config.stage.name == "stage0":
+        whole = NamedSharding(mesh, PartitionSpec())
+        return {
+            "images": array(np.float32, side, side, 3),
+            "text_ids": array(np.int32, data.max_text),
+            "text_mask": array(np.bool_, data.max_text),
+            "image_ids": array(np.int32),
+            "dec_id": jax.ShapeDtypeStruct((), np.int32, sharding=whole),
+        }
+    found = {
+        "input_ids": array(np.int32, data.max_length),
+        "attention_mask": array(np.bool_, data.max_length),
+        "labels": array(np.int32, data.max_length),
+    }
+    if config.stage.name == "language":
+        queries = config.model.qformer.num_queries
+        return {"symbols": array(np.int32, queries, SYMBOL_TOKENS), **found}
+    return {
+        "images": array(np.float32, data.max_images, side, side, 3),
+        "qformer_input_ids": array(np.int32, data.max_qformer_text),
+        "qformer_attention_mask": array(np.bool_, data.max_qformer_text),
+        **found,
+    }
+
+
+def abstract_program(config: Config, mesh: Mesh) -> Program:
+    """Shapes and shardings of everything the step takes; nothing is computed.
+
+    Raises:
+        ConfigError: as `leaf_shardings`, and every leaf without a rule.
+    """
+    stage = stage_of(config)
+    boxed = abstract_variables(config, stage)
+    shardings = leaf_shardings(boxed, mesh)
+    flat = flatten_dict(unboxed(boxed), sep="/")
+    parts = jax.eval_shape(lambda leaves: _as_pair(divide(leaves, stage, config)), flat)
+
+    def placed(leaves: Shapes) -> Shapes:
+        return {
+            path: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=_sharding(path, shardings, mesh)
+            )
+            for path, leaf in leaves.items()
+        }
+
+    variables = Variables(*(placed(part) for part in parts))
+    tx, _ = make_optimizer(config.optimizer, config.train.steps)
+    state = jax.eval_shape(lambda leaves: init_state(leaves, tx), variables.trainable)
+    state = {**state, "trainable": variables.trainable}
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        state_shardings(state, mesh),
+    )
+    return Program(variables, state, batch_shapes(config, mesh))
+
+
+def _as_pair(variables: Variables) -> tuple[dict, dict]:
+    return variables.trainable, variables.frozen
+
+
+def _sharding(path: str, shardings: dict[str, NamedSharding], mesh: Mesh) -> NamedSharding:
+    if path in shardings:
+        return shardings[path]
+    kernel = shardings[path.removesuffix(SCALE)].spec  # [..., in, out] of an int8 kernel
+    return NamedSharding(mesh, PartitionSpec(*kernel[:-2], kernel[-1]))
+
+
+def lower(config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """The step, traced for `mesh`, whose devices need not exist."""
+    program = abstract_program(config, mesh)
+    tx, schedule = make_optimizer(config.optimizer, config.train.steps)
+    step = make_step(config, stage_of(config), tx, schedule, mesh, program.state)
+    with on_mesh(mesh):
+        return step.lower(program.state, program.variables.frozen, program.batch)
+
+
+def compile_step(config: Config, mesh: Mesh) -> Compiled:
+    """Compiles the step of `config` for the devices of `mesh`.
+
+    Raises:
+        ConfigError: the program does not fit into the memory of a chip; the message says by how
+            much.
+    """
+    began = time.monotonic()
+    lowered = lower(config, mesh)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise _does_not_fit(error, config) from error
+    memory = compiled.memory_analysis()
+    return Compiled(
+        memory.argument_size_in_bytes,
+        memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        compiled.as_text(),
+        time.monotonic() - began,
+    )
+
+
+def _does_not_fit(error: Exception, config: Config) -> Exception:
+    lines = [line.strip() for line in str(error).splitlines()]
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        return error
+    told = next((line for line in lines if "Used" in line or "xceeded" in line), lines[0])
+    return ConfigError(
+        f"the step does not fit: {told[:300]}",
+        where=f"train.batch_size={config.train.batch_size}, model.remat={config.model.remat}",
+        expected="a step within the memory of a chip",
+        fix="lower --config.train.batch_size, raise --config.train.microbatches, or set "
+        "--config.model.remat=full",
+    )

@@ -1,0 +1,103 @@
+"""A resumed run is the run that was stopped: what differs must be allowed by name.
+
+A checkpoint holds the whole configuration and the fingerprint of the data. Fields that only say
+how a run is carried out may change freely; any other difference would go unnoticed into the
+result, so it stops the run with a list of both values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from zv_jax.config import Config, to_dict
+from zv_jax.errors import CheckpointError, ConfigError, nearest
+from zv_jax.fields import leaves, within
+from zv_jax.models.presets import ModelConfig
+
+# How and where a run is carried out; paths, because content is compared by its hash.
+FREE = (
+    "mesh",
+    "eval",
+    "checkpoint",
+    "train.log_every",
+    "data.workers",
+    "data.cache_images",
+    "data.sources[*].path",
+    "data.tokenizer.path",
+    "data.qformer_tokenizer.path",
+    "model.remat",
+    "model.attention",
+)
+ABSENT = "(absent)"
+
+
+class Change(NamedTuple):
+    """One field of the configuration or the data, in the checkpoint and now."""
+
+    field: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_short(self.before)} in the checkpoint, {_short(self.now)} now"
+
+
+def fields_of(config: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that is compared, by name, with JSON values."""
+    return {**leaves(dict(config)), **fingerprint}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Differences between two `fields_of`, those in `FREE` left out.
+
+    A field that the checkpoint does not know was added to the program later; there its default
+    stands for what the program did before.
+    """
+    defaults = leaves(to_dict(Config(model=ModelConfig())))
+    found = []
+    for field in dict.fromkeys((*before, *now)):
+        old = before.get(field, defaults.get(field, ABSENT))
+        new = now.get(field, ABSENT)
+        if old != new and not any(within(field, section) for section in FREE):
+            found.append(Change(field, old, new))
+    return found
+
+
+def check(
+    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], where: str
+) -> list[Change]:
+    """The differences, all of them within `allowed` fields or sections.
+
+    Raises:
+        ConfigError: a name in `allowed` is none of the fields.
+        CheckpointError: there are others; it lists them with both values.
+    """
+    known = dict.fromkeys((*now, *before))
+    for name in allowed:
+        if not any(within(field, name) for field in known):
+            raise ConfigError(
+                f"there is no field {name!r}{nearest(name, known)}",
+                where="--allow_change",
+                expected="names of fields or sections, as optimizer.lr,data.sources",
+                fix="zv config show --config FILE lists the fields of the configuration",
+            )
+    found = changes(before, now)
+    refused = [c for c in found if not any(within(c.field, name) for name in allowed)]
+    if refused:
+        names = ",".join(dict.fromkeys(change.field for change in refused))
+        raise CheckpointError(
+            f"this run was started differently: {len(refused)} "
+            + ("field has changed" if len(refused) == 1 else "fields have changed"),
+            where=where,
+            expected="\n".join(["what its last checkpoint holds"] + [f"- {c}" for c in refused]),
+            fix="undo the change, use a new --workdir, or say that it is meant: "
+            f"--allow_change={names}",
+        )
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    is_hash = isinstance(value, str) and len(value) == 64
+    return text[:13] + "...'" if is_hash else text
