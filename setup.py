@@ -41,6 +41,8 @@ REFERENCE = [
     "transformers>=5.0",
     "peft>=0.21",
     "mistral-common>=1.8",
+    "gguf>=0.17",
+    "accelerate>=1.0",
 ]
 EXTRAS = {
     "dev": [
@@ -52,6 +54,7 @@ EXTRAS = {
         "setuptools>=77",
     ],
     "docs": ["mkdocs>=1.6"],
+    "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
     "java": ["pycocoevalcap>=1.2"],

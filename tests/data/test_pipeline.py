@@ -8,7 +8,7 @@ from zv_jax.data import pipeline
 from zv_jax.data.images import normalise
 from zv_jax.errors import ConfigError, DataError
 
-STAGES = ["language", "stage0", "stage1", "stage2"]
+STAGES = ["language", "stage0", "stage1", "stage2"]  # vision: `test_pipeline_openmoji.py`
 
 
 @pytest.fixture

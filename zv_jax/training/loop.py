@@ -206,7 +206,9 @@ class Run:
         fresh, shardings = fresh_variables(config, self.stage, self.mesh)
         flat, table = fresh, None
         if config.init_from:
-            flat, table = initialise(fresh, config.init_from)
+            flat, table = initialise(
+                fresh, config.init_from, [t.fingerprint for t in self.tokenizers]
+            )
             flat = place(flat, shardings)
             self.log.say(table_text(table))
         variables = divide(flat, self.stage, config)
