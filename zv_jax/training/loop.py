@@ -219,7 +219,7 @@ class Run:
     def _resume(self) -> tuple[Variables, State]:
         meta = self.checkpoints.meta()
         self.changes = resume.check(
-            resume.fields_of(meta["config"], meta["fingerprint"]),
+            meta,
             resume.fields_of(to_dict(self.config), self.fingerprint),
             self.allow_change,
             str(self.workdir),
