@@ -108,6 +108,14 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
             fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
         )
+    if train.microbatches > 1 and config.stage.name == "vision":
+        raise ConfigError(
+            f"{train.microbatches} microbatches of the vision warm-up, whose two terms differ in "
+            "their weights",
+            where="train.microbatches",
+            expected="1",
+            fix="lower train.batch_size",
+        )
     group, local = config.stage.itm_group, train.batch_size // ways
     if group and (train.batch_size % group or max(group, local) % min(group, local)):
         raise ConfigError(
