@@ -7,12 +7,13 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-parity test-weights bench clean
+.PHONY: help quickstart test lint format test-slow soak test-parity test-weights bench clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
 	@echo "make test         the default tests"
 	@echo "make test-slow    tests that take more than a few seconds each"
+	@echo "make soak         long runs: random kills, other meshes, steady memory"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make bench        measure against PyTorch (second environment)"
@@ -32,6 +33,10 @@ test:
 test-slow:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/python -m pytest -q -m slow
+
+soak:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python -m pytest -q -m soak
 
 lint:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

@@ -118,6 +118,7 @@ class TrainConfig:
 class CheckpointConfig:
     """The latest `keep` steps stay and, beside them, the `best` ones by a metric of the step."""
 
+    folder: str = ""  # another place than `workdir/checkpoints`, as gs://bucket/run
     every: int = 500
     keep: int = 2
     best: int = 0

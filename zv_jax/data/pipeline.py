@@ -33,7 +33,7 @@ from zv_jax.errors import ConfigError, DataError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
-_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 7  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
