@@ -14,6 +14,7 @@ RUNTIME = [
     "aiolimiter>=1.2",
     "clu>=0.0.12",
     "emoji>=2.14",
+    "etils>=1.12",
     "flax>=0.12.8",
     "grain>=0.2.18",
     "httpx2>=2.16",
@@ -40,6 +41,8 @@ REFERENCE = [
     "transformers>=5.0",
     "peft>=0.21",
     "mistral-common>=1.8",
+    "gguf>=0.17",
+    "accelerate>=1.0",
 ]
 EXTRAS = {
     "dev": [
@@ -51,6 +54,7 @@ EXTRAS = {
         "setuptools>=77",
     ],
     "docs": ["mkdocs>=1.6"],
+    "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
     "java": ["pycocoevalcap>=1.2"],

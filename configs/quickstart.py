@@ -2,6 +2,7 @@
 
     zv data prepare zv_openmoji
     zv train --config configs/quickstart.py:language    --workdir runs/quickstart/language
+    zv train --config configs/quickstart.py:vision      --workdir runs/quickstart/vision
     zv train --config configs/quickstart.py:stage0      --workdir runs/quickstart/stage0
     zv train --config configs/quickstart.py:stage1_base --workdir runs/quickstart/stage1_base
     zv train --config configs/quickstart.py:stage1_chat --workdir runs/quickstart/stage1_chat
@@ -11,9 +12,9 @@
 or all of it with evaluation and report: `make quickstart`. Hardware: 2 CPU cores, 6 GiB.
 Time and scores: runs/quickstart/times.jsonl, results.json and report.html of your own run.
 
-What differs from the full-size recipes: the models are small, no pre-trained weights exist for
-them, so `language` teaches the small LLaMA to speak and to read symbols, and stage 0 trains
-the ViT together with the Q-Former. Both are frozen from stage 1 on, as in the paper.
+What differs from the full-size recipes: the models are small and no pre-trained weights exist for
+them, so `language` teaches the small LLaMA to speak and to read symbols, and `vision` teaches the
+small ViT to write such symbols. Both are frozen from then on, as in the paper.
 
 In another place: --config.init_from=OTHER/language,OTHER/stage0
 """
@@ -83,7 +84,7 @@ def _language() -> ml_collections.ConfigDict:
             sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(800, 16),
+        train=_train(600, 16),
     )
 
 

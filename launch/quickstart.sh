@@ -11,7 +11,7 @@ RUNS=${RUNS:-runs/quickstart}
 SUITE=configs/eval/quickstart.py
 RECIPES=configs/quickstart.py
 count=0
-total=11
+total=12
 
 if ! command -v zv >/dev/null; then
   echo "The program zv is not installed here." >&2
@@ -67,7 +67,8 @@ evaluate() {
 
 step data zv data prepare zv_openmoji
 train language
-train stage0
+train vision language
+train stage0 vision
 train stage1_base language stage0
 train stage1_chat language stage0
 train stage2_base stage1_base

@@ -100,21 +100,22 @@ def job(tmp_path):
 def test_the_main_job_is_plain_commands_in_order(job, tmp_path):
     code, commands, shown = job()
     assert code == 0
-    assert [c.split()[0] for c in commands] == ["data", *["train"] * 6, *["eval"] * 3, "report"]
+    assert [c.split()[0] for c in commands] == ["data", *["train"] * 7, *["eval"] * 3, "report"]
     recipes = [c.split(":")[1].split()[0] for c in commands if c.startswith("train")]
     assert recipes == [
         "language",
+        "vision",
         "stage0",
         "stage1_base",
         "stage1_chat",
         "stage2_base",
         "stage2_chat",
     ]
-    assert commands[4].endswith(
+    assert commands[5].endswith(
         f"--config.init_from={tmp_path}/runs/language,{tmp_path}/runs/stage0"
     )
     assert f"{tmp_path}/runs/report.html" in shown
-    assert "[11/11]" in shown and len(job.times.read_text().splitlines()) == 11
+    assert "[12/12]" in shown and len(job.times.read_text().splitlines()) == 12
 
 
 def test_an_interrupted_job_says_how_to_continue_and_does(job, tmp_path):
@@ -124,7 +125,7 @@ def test_an_interrupted_job_says_how_to_continue_and_does(job, tmp_path):
     code, commands, _ = job()
     assert code == 0
     # Trainings decide themselves that they are finished; the finished evaluation is not repeated.
-    assert sum(c.startswith("train") for c in commands) == 6
+    assert sum(c.startswith("train") for c in commands) == 7
     assert [c.split("/eval_")[-1] for c in commands if c.startswith("eval")] == [
         "stage2_base",
         "stage2_chat",

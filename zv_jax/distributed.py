@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.errors import CheckpointError, ConfigError, EnvironmentProblem
 
 PATIENCE = 50.0  # seconds the processes wait for each other
 # What this process does, for its own file only: the terminal has the progress of process 0.
@@ -130,7 +130,7 @@ def _initialise(where: str, patience: float, **how: object) -> None:
 
 
 def check_same(config: Mapping[str, object], workdir: str) -> None:
-    """Compares recipe, workdir, versions and devices of all processes; all must call it together.
+    """Compares recipe, workdir, code, versions and devices of all processes; all call it together.
 
     Args:
         config: sections of the resolved recipe, in JSON types.
@@ -143,6 +143,8 @@ def check_same(config: Mapping[str, object], workdir: str) -> None:
     facts = {f"config.{name}": value for name, value in config.items()}
     facts["--workdir"] = workdir
     facts["versions"] = [metadata.version(name) for name in ("jax", "flax", "optax", "zv_jax")]
+    facts["Python"] = sys.version
+    facts["code"] = code_digest()
     facts["devices of a process"] = [
         jax.local_device_count(),
         jax.local_devices()[0].device_kind,
@@ -165,6 +167,15 @@ def check_same(config: Mapping[str, object], workdir: str) -> None:
             )
 
 
+def code_digest() -> str:
+    """SHA-256 of the source files of this package, by their names."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _digest(value: object) -> np.ndarray:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return np.frombuffer(hashlib.sha256(text.encode()).digest()[:8], np.uint8)
@@ -172,16 +183,33 @@ def _digest(value: object) -> np.ndarray:
 
 @contextmanager
 def log_to_file(workdir: Path) -> Iterator[None]:
-    """`journal`, warnings and the traceback of an error go to `workdir/logs/process_000.log`."""
-    folder = Path(workdir) / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(
-        folder / f"process_{jax.process_index():03d}.log", encoding="utf-8"
-    )
+    """`journal`, warnings and the traceback of an error go to `workdir/run.log`; those of further
+    processes to `run-1.log` and so on.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+    """
+    process = jax.process_index()
+    path = Path(workdir) / ("run.log" if process == 0 else f"run-{process}.log")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"the log cannot be written: {error.strerror}",
+            where=str(path),
+            expected="a directory that can be written",
+            fix="give another --workdir",
+        ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
-    loggers = journal, logging.getLogger("zv_jax")
-    for logger in loggers:
-        logger.addHandler(handler)
+    handlers = [(journal, handler), (logging.getLogger("zv_jax"), handler)]
+    if not logging.getLogger().handlers:
+        # With a handler of ours, Python no longer shows warnings where there is no other.
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setLevel(logging.WARNING)
+        handlers.append((logging.getLogger(), shown))
+    for logger, one in handlers:
+        logger.addHandler(one)
     journal.setLevel(logging.INFO)
     journal.info(
         "process %d of %d on %s, %d of %d devices (%s), jax %s",
@@ -199,6 +227,6 @@ def log_to_file(workdir: Path) -> Iterator[None]:
         journal.exception("stopped")
         raise
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
+        for logger, one in handlers:
+            logger.removeHandler(one)
+            one.close()

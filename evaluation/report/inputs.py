@@ -13,16 +13,25 @@ from typing import Any
 
 from evaluation.report.markup import finite
 
-STAGES = ("language", "stage0", "stage1_base", "stage1_chat", "stage2_base", "stage2_chat")
+STAGES = (
+    "language",
+    "vision",
+    "stage0",
+    "stage1_base",
+    "stage1_chat",
+    "stage2_base",
+    "stage2_chat",
+)
 STAGE_NAMES: dict[str, tuple[str, str]] = {
     "language": ("Language warm-up", "语言预热"),
+    "vision": ("Vision warm-up", "视觉预热"),
     "stage0": ("Stage 0", "阶段 0"),
     "stage1_base": ("Stage 1 · Base", "阶段 1 · Base"),
     "stage1_chat": ("Stage 1 · Chat", "阶段 1 · Chat"),
     "stage2_base": ("Stage 2 · Base", "阶段 2 · Base"),
     "stage2_chat": ("Stage 2 · Chat", "阶段 2 · Chat"),
 }
-OBJECTIVES = ("itc", "itm", "itg", "lm")
+OBJECTIVES = ("symbols", "itc", "itm", "itg", "lm")
 
 
 @dataclass
@@ -70,7 +79,7 @@ class Stage:
             for key in OBJECTIVES
         }
         found = {key: points for key, points in found.items() if points}
-        if not found and self.name != "stage0":
+        if not found and self.name not in ("vision", "stage0"):
             total = [(float(r["step"]), finite(r["loss"])) for r in self.metrics if "loss" in r]
             found = {"lm": total} if total else {}
         return found

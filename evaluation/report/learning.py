@@ -20,6 +20,7 @@ from evaluation.report.markup import (
 )
 
 NAMES: dict[str, tuple[str, str]] = {
+    "symbols": ("Symbols · what each patch shows", "符号 · 每个图块是什么"),
     "itc": ("ITC · which picture, which sentence", "ITC · 图文对比"),
     "itm": ("ITM · do they match?", "ITM · 图文匹配"),
     "itg": ("ITG · describe the picture", "ITG · 看图生成文字"),
@@ -27,6 +28,7 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 CHARTS = (
     ("language", ("language",)),
+    ("vision", ("vision",)),
     ("stage0", ("stage0",)),
     ("stage1", ("stage1_base", "stage1_chat")),
     ("stage2", ("stage2_base", "stage2_chat")),
@@ -34,9 +36,11 @@ CHARTS = (
 
 GUIDE = (
     (
-        "The scale is in nats and starts at zero. Faint lines are single log entries, strong lines "
-        "are smoothed; the two figures below a chart are where the smoothed line starts and ends.",
-        "纵轴单位为 nat，从零开始。浅线是每次记录，深线经过平滑；图下两个数是平滑线的起点与终点。",
+        "The scale is in nats (for symbols, the share left unexplained) and starts at zero. Faint "
+        "lines are single log entries, strong lines are smoothed; the two figures below a chart "
+        "are where the smoothed line starts and ends.",
+        "纵轴单位为 nat（符号一图为未解释的比例），从零开始。浅线是每次记录，深线经过平滑；"
+        "图下两个数是平滑线的起点与终点。",
     ),
     (
         "A contrastive loss (ITC) starts near the logarithm of the number of candidates: pure "

@@ -12,10 +12,15 @@ WHAT: dict[str, tuple[str, str]] = {
         "A small LLaMA learns to write from text alone, without any picture.",
         "小型 LLaMA 只从文字学习写作，不看任何图片。",
     ),
+    "vision": (
+        "A small image transformer (ViT) learns to say of every patch what it shows and where that "
+        "begins and ends, in the word embeddings of the LLaMA.",
+        "小型图像编码器（ViT）学习用 LLaMA 的词嵌入说出每个图块是什么、起止于何处。",
+    ),
     "stage0": (
-        "Pictures and sentences meet: the image transformer and the Q-Former learn which "
-        "belong together (ITC, ITM) and how to describe (ITG).",
-        "图文相遇：图像编码器与 Q-Former 学习哪些图文相配（ITC、ITM）以及如何描述（ITG）。",
+        "Pictures and sentences meet: the Q-Former learns which belong together (ITC, ITM) and "
+        "how to describe (ITG).",
+        "图文相遇：Q-Former 学习哪些图文相配（ITC、ITM）以及如何描述（ITG）。",
     ),
     "stage1": (
         "The Q-Former learns to hand pictures to the language model.",
@@ -28,6 +33,7 @@ WHAT: dict[str, tuple[str, str]] = {
 }
 GROUPS = (
     ("language",),
+    ("vision",),
     ("stage0",),
     ("stage1_base", "stage1_chat"),
     ("stage2_base", "stage2_chat"),
@@ -104,8 +110,8 @@ def _origin(run: Run) -> Html | None:
             cls="origin",
         )
     towers_en, towers_zh = [], []
-    pairs, text = run.stages["stage0"], run.stages["language"]
-    if pairs.metrics and dig(pairs.config, "stage.train_vision") is True:
+    pictures, text = run.stages["vision"], run.stages["language"]
+    if pictures.metrics:
         towers_en.append("the image transformer (ViT)")
         towers_zh.append("图像编码器（ViT）")
     if text.metrics:

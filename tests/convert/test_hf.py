@@ -91,7 +91,7 @@ def exported(workdir, tmp_path_factory):
 def test_merged_adapters_answer_as_separate_ones_do(workdir, exported):
     """And `from_pretrained` reads both forms."""
     separate, merged = api.load(workdir("stage2")), zv_jax.from_pretrained(exported)
-    assert not any(path.startswith("lora") for path in merged._variables)
+    assert not any(path.startswith("lora") for path in merged.variables)
     asked, picture = ["What is in the picture?", "图里有什么？"], np.full((28, 28, 3), 90, np.uint8)
     answers = separate.answer(asked, [[picture]] * 2, 6)
     assert answers == merged.answer(asked, [[picture]] * 2, 6) and all(answers)

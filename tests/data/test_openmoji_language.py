@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from zv_jax.data import dialogue
 from zv_jax.data.openmoji import concepts as concepts_lib
 from zv_jax.data.openmoji import facts, scenes, sentences_en, sentences_zh, tasks
 from zv_jax.data.openmoji.concepts import COLOURS, PLACES, load_concepts
@@ -146,9 +147,35 @@ def test_views_name_everything_in_the_pictures_in_reading_order(made):
                     boxes = sorted(box for _, box in view["objects"])
                     assert boxes == sorted(list(p.box) for p in scene.objects)
                     names = " ".join(label for label, _ in view["objects"])
-                    for placed in scene.objects:
-                        noun = placed.concept.en if record.lang == "en" else placed.concept.zh
-                        assert noun in names
+                    for placed in scene.objects:  # in both languages: a picture has none
+                        assert placed.concept.en in names and placed.concept.zh in names
+
+
+def test_views_say_which_objects_were_asked_about(made):
+    for _, *both in made:
+        for record in (r for records in both for r in records):
+            (view, *_) = record.meta["views"]
+            kind, asked = record.meta["question_type"], view["asked"]
+            if record.task in ("ref_ground", "ref_caption"):
+                (index,) = asked
+                assert view["objects"][index][1] == list(record.objects[0].box)
+            elif record.task == "vqa" and kind in ("what", "where"):
+                assert len(asked) == 1
+            elif kind == "colour":
+                assert asked == []
+            elif record.task in ("caption", "detail", "conversation"):
+                assert asked is None
+
+
+def test_a_narrow_view_leaves_out_what_was_not_asked_about(made):
+    """The background stays, as do all four sides of an object that was asked about."""
+    for _, *both in made:
+        for record in (r for records in both for r in records if r.task == "ref_ground"):
+            (whole,), (narrow,) = (
+                dialogue.symbolic_views(record, 2, only) for only in (False, True)
+            )
+            assert narrow[0] == whole[0] and len(narrow) == 5
+            assert set(narrow) <= set(whole)
 
 
 def test_wording_follows_the_generator_and_facts_do_not(drawn):

@@ -8,7 +8,7 @@ from zv_jax.data import pipeline
 from zv_jax.data.images import normalise
 from zv_jax.errors import ConfigError, DataError
 
-STAGES = ["language", "stage0", "stage1", "stage2"]
+STAGES = ["language", "stage0", "stage1", "stage2"]  # vision: `test_pipeline_openmoji.py`
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batch
 def test_too_many_broken_pictures_stop_the_run(make_config, batches, toy):
     for i in range(6):
         (toy.parent / "images" / f"{i}.png").unlink()
-    with pytest.raises(DataError, match=r"cannot be read(.|\n)*png"):
+    with pytest.raises(DataError, match=r"cannot be used(.|\n)*png"):
         batches(make_config("stage0"), 200)
 
 
@@ -174,14 +174,9 @@ def test_the_fingerprint_knows_the_data_but_not_its_place(make_config, tokenizer
     other = tmp_path / "elsewhere.jsonl"
     other.write_bytes(toy.read_bytes())
     assert one == mark(make_config("stage1", sources=({"path": str(other)},)))
-    for changed in (
-        make_config("stage2"),
-        make_config("stage1", seed=1),
-        make_config("stage1", batch=8),
-        make_config("stage1", max_length=64),
-        make_config("stage1", sources=({"tasks": ("vqa",)},)),
-    ):
-        assert mark(changed) != one
+    # Fields of the configuration are compared by themselves (training/resume.py).
+    assert one == mark(make_config("stage1", max_length=64))
+    assert one != mark(make_config("stage1", sources=({"tasks": ("vqa",)},)))
     other.write_bytes(toy.read_bytes().replace(b"square", b"circle"))
     assert one != mark(make_config("stage1", sources=({"path": str(other)},)))
 

@@ -41,7 +41,7 @@ def setting(folder, tmp_path_factory, stage, variant="base", max_length=256, **s
 
 
 @pytest.mark.parametrize("variant", ["base", "chat"])
-@pytest.mark.parametrize("stage", ["language", "stage0", "stage1", "stage2"])
+@pytest.mark.parametrize("stage", ["language", "vision", "stage0", "stage1", "stage2"])
 def test_every_record_becomes_a_row(folder, tmp_path_factory, stage, variant):
     config, words = setting(folder, tmp_path_factory, stage, variant)
     stream = pipeline.make_pipeline(config, tokenizers=words)
@@ -59,26 +59,43 @@ def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
     """One symbol for the background and one for each side of each box, at places drawn anew."""
     scenes = prepare.open_split(folder, "train")
     true = {
-        (row.lang, frozenset(text.replace(" ", "") for text in view))
+        (narrow, frozenset(text.replace(" ", "") for text in view))
         for i in range(len(scenes))
         for row in scenes[i]["records"]
-        for view in dialogue.symbolic_views(row, 2)
+        for narrow in (False, True)
+        for view in dialogue.symbolic_views(row, 2, narrow)
     }
     for place in ("topleft", "左上角"):
-        assert any(text.startswith(place) and "x1" in text for _, view in true for text in view)
+        assert any(place in text and "x1" in text for _, view in true for text in view)
     config, words = setting(folder, tmp_path_factory, "language")
     stream = pipeline.make_pipeline(config, tokenizers=words)
-    places, langs = set(), set()
+    places, kinds = set(), set()
     for rows in (next(stream)["symbols"], next(stream)["symbols"]):
         for row in rows.reshape(-1, config.model.qformer.num_queries, pipeline.SYMBOL_TOKENS):
             texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in row]
             shown = frozenset(text.replace(" ", "") for text in texts if text)
-            found = {lang for lang, view in true if view == shown}
+            found = {narrow for narrow, view in true if view == shown}
             assert found or not shown, shown
-            langs |= found
+            kinds |= found
             places.add(tuple(bool(text) for text in texts))
     stream.close()
-    assert len(places) > 10 and langs == {"en", "zh"}
+    assert len(places) > 10 and kinds == {False, True}
+
+
+def test_the_vision_warm_up_names_what_the_patches_show(folder, tmp_path_factory):
+    config, words = setting(folder, tmp_path_factory, "vision", tasks=("caption",))
+    stream = pipeline.make_pipeline(config, tokenizers=words)
+    batch = next(stream)
+    stream.close()
+    source = open_source("zv_openmoji", folder)
+    captions = [i for i in range(len(source)) if source.record(i).task == "caption"]
+    for index, symbols in zip(batch["index"], batch["symbols"], strict=True):
+        (view,) = source.record(captions[index]).meta["views"]
+        texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in symbols]
+        said = {text.replace(" ", "") for text in texts}
+        assert view["background"].replace(" ", "") in said
+        for name, box in view["objects"]:
+            assert f"{name}x1{box[0]:.2f}".replace(" ", "") in said
 
 
 def test_rows_of_the_warm_up_ask_a_picture_s_questions_in_any_order(folder, tmp_path_factory):

@@ -51,7 +51,7 @@ def make_stage(folder: Path, name: str, objectives: dict[str, tuple[float, float
                     "qformer": {"layers": 4, "width": 192, "num_queries": 16},
                     "llm": {"layers": 4, "width": 256, "vocab_size": 2048},
                 },
-                "stage": {"name": name, "train_vision": name == "stage0", "itm_pairs": "both"},
+                "stage": {"name": name, "itm_pairs": "both"},
                 "data": {"sources": [{"name": "zv_openmoji"}]},
                 "init_from": before,
                 "train": {"steps": steps, "batch_size": 64, "log_every": 10},
@@ -64,13 +64,13 @@ def make_stage(folder: Path, name: str, objectives: dict[str, tuple[float, float
             [
                 {
                     "tower": "vision",
-                    "trainable": 1_800_000 if name == "stage0" else 0,
-                    "frozen": 1_800_000 if late else 0,
+                    "trainable": 1_800_000 if name == "vision" else 0,
+                    "frozen": 1_800_000 if late or name == "stage0" else 0,
                     "adapter": 24_000 if chat else 0,
                 },
                 {
                     "tower": "qformer",
-                    "trainable": 0 if name == "language" else 3_100_000,
+                    "trainable": 0 if name in ("language", "vision") else 3_100_000,
                     "frozen": 0,
                     "adapter": 0,
                 },
@@ -240,6 +240,7 @@ def make_samples(images: Path) -> list[dict]:
 def make_run(folder: Path) -> Path:
     lm = {"lm": (7.4, 1.1)}
     make_stage(folder / "language", "language", lm, 600)
+    make_stage(folder / "vision", "vision", {"symbols": (0.9, 0.07)}, 300)
     make_stage(
         folder / "stage0",
         "stage0",
@@ -302,6 +303,7 @@ def make_run(folder: Path) -> Path:
             for step, spent in (
                 ("data prepare", 21.0),
                 ("language", 95.2),
+                ("vision", 80.1),
                 ("stage0", 512.3),
                 ("stage1_base", 96.0),
                 ("stage1_chat", 110.0),

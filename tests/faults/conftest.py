@@ -1,5 +1,6 @@
 """What the tests of faults share: one corpus, and compiled programs that later runs reuse."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -9,8 +10,11 @@ from toy_run import write_corpus
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled programs for this process and the programs that tests start."""
-    folder = tmp_path_factory.mktemp("xla")
+    """A cache of compiled programs for this process and the programs that tests start.
+
+    Set JAX_COMPILATION_CACHE_DIR to keep it from one run of the tests to the next.
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tmp_path_factory.mktemp("xla")
     wanted = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,

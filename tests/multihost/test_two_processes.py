@@ -31,7 +31,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight(job, tmp_path, reci
     # Only the first process talks; each keeps its own log.
     assert "step 4/4" in done[0][2] and "step 4/4" not in done[1][2]
     for i in range(2):
-        log = (tmp_path / "two" / "logs" / f"process_{i:03d}.log").read_text()
+        log = (tmp_path / "two" / ("run.log", "run-1.log")[i]).read_text()
         assert f"process {i} of 2" in log and "4 of 8 devices" in log
         assert "compiling the step took" in log
 

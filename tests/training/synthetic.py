@@ -55,6 +55,9 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
             "images": images, "text_ids": np.where(mask, ids, 0), "text_mask": mask,
             "image_ids": np.array([0, 0, *range(2, ROWS)], np.int32), "dec_id": np.int32(3),
         }  # fmt: skip
+    if kind == "patches":  # four of them, with a symbol for each side of a box
+        images = rng.standard_normal((ROWS, 28, 28, 3)).astype(np.float32)
+        return {"images": images, "symbols": words(ROWS, 16, SYMBOL_TOKENS)}
     mask = np.arange(12) < rng.integers(10, 13, (ROWS, 1))
     ids = np.where(mask, words(ROWS, 12), 0)
     labels = np.where(mask & (np.arange(12) >= 8), ids, -100)

@@ -11,9 +11,9 @@ from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.init_from import initialise, table_text
 
 
-def source(path, trainable, frozen=None, step=1):
+def source(path, trainable, frozen=None, step=1, **meta):
     with Checkpointer(path, CheckpointConfig(every=1)) as ckpt:
-        ckpt.save(step, {"trainable": trainable, "step": jnp.int32(step)}, frozen or {}, {})
+        ckpt.save(step, {"trainable": trainable, "step": jnp.int32(step)}, frozen or {}, meta)
     return str(path)
 
 
@@ -108,3 +108,13 @@ def test_without_sources_all_is_new():
     values, table = initialise({"params/vision/cls": lambda: jnp.ones(3)}, ())
     assert values["params/vision/cls"].shape == (3,)
     assert row(table, "vision")["new"]["leaves"] == 1 and table["sources"] == []
+
+
+def test_words_numbered_by_another_tokenizer_are_an_error(tmp_path):
+    words = {"params/llm/embed/embedding": jnp.ones((5, 2))}
+    path = source(tmp_path / "language", words, tokenizers=["aaaa", "bbbb"])
+    fresh = {name: lambda: jnp.zeros((5, 2)) for name in words}
+    assert initialise(fresh, (path,), ["aaaa", "other"])[1]["sources"][0]["path"] == path
+    with pytest.raises(CheckpointError, match="another tokenizer") as error:
+        initialise(fresh, (path,), ["cccc", "bbbb"])
+    assert error.value.where == path and f"{path}/tokenizer" in error.value.fix

@@ -19,11 +19,14 @@ from zv_jax.training.state import abstract_variables, divide, fresh_variables, j
 from zv_jax.training.step import init_state
 
 QFORMER, PROJECTOR = {"params/ln_vision", "params/qformer"}, {"params/projector"}
+SEES = {"params/vision", "params/ln_vision", "params/patch_head"}
 FROZEN_LLM = {"params/vision", "params/llm"}
 # stage, variant -> towers that train, towers that are frozen.
 TABLE = {
     ("language", "base"): ({"params/llm"}, set()),
     ("language", "chat"): ({"params/llm"}, set()),
+    ("vision", "base"): (SEES, {"params/llm"}),
+    ("vision", "chat"): (SEES, {"params/llm"}),
     ("stage0", "base"): (QFORMER | {"params/heads"}, {"params/vision"}),
     ("stage0", "chat"): (QFORMER | {"params/heads"}, {"params/vision"}),
     ("stage1", "base"): (PROJECTOR, FROZEN_LLM | QFORMER),
@@ -44,9 +47,10 @@ def towers(names) -> set[str]:
 def test_the_table_has_every_stage():
     assert set(STAGES) == set(TABLE)
     fed = {name: stage.batch for (name, _), stage in STAGES.items()}
-    assert fed == {"language": "text", "stage0": "pairs", "stage1": "dialogue",
+    assert fed == {"language": "text", "vision": "patches", "stage0": "pairs", "stage1": "dialogue",
                    "stage2": "dialogue"}  # fmt: skip
     losses = {name: stage.losses for (name, _), stage in STAGES.items()}
+    assert losses["vision"] == ("symbols",)
     assert losses["stage0"] == ("itc", "itm", "itg")
     assert losses["language"] == losses["stage1"] == losses["stage2"] == ("lm",)
 

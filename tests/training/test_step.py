@@ -11,6 +11,7 @@ from zv_jax.training.stages import stage_of
 
 CASES = [
     ("language", "base", {}),
+    ("vision", "base", {}),
     ("stage0", "base", {"train_vision": True, "itc_gather_grad": False}),
     ("stage0", "chat", {"itm_pairs": "single", "itm_negatives": "random"}),
     ("stage1", "base", {}),

@@ -63,7 +63,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     found = report.plan(config, topology, values.price, values.estimate)
     print(report.text(found))
     if values.out:
-        from zv_jax.training.loop import write_json
+        from zv_jax.training.files import write_json
 
         Path(values.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(values.out), json.loads(json.dumps(found)))

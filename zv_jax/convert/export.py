@@ -18,7 +18,7 @@ from zv_jax.convert.tokenizer_json import hf_files
 from zv_jax.data import images
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
-from zv_jax.training.loop import write_json
+from zv_jax.training.files import write_json
 
 IMAGE, PAD = "<image>", "[PAD]"
 _TOGETHER = 1 << 28  # bytes of leaves that are read together
@@ -280,7 +280,10 @@ def _write_rest(
             # LLaMA has no padding; like the placeholder it takes one of the spare rows.
             added[PAD] = special["pad"] = own.vocab_size
         _write_tokenizer(folder, own, added)
-        write_json(folder / "generation_config.json", _generation(special))
+        generation = _generation(special)
+        if IMAGE in added:  # the placeholder is never a word
+            generation["suppress_tokens"] = [added[IMAGE]]
+        write_json(folder / "generation_config.json", generation)
     if other is not None and architecture is architectures.RETRIEVAL:
         _write_tokenizer(folder, other, {}, qformer=True)
     if other is not None and architecture is architectures.INSTRUCT_BLIP:

@@ -142,7 +142,9 @@ def abstract_program(config: Config, mesh: Mesh) -> Program:
 
     variables = Variables(*(placed(part) for part in parts))
     tx, _ = make_optimizer(config.optimizer, config.train.steps)
-    state = jax.eval_shape(lambda leaves: init_state(leaves, tx), variables.trainable)
+    state = jax.eval_shape(
+        lambda leaves: init_state(leaves, tx, config.guards), variables.trainable
+    )
     state = {**state, "trainable": variables.trainable}
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
+from zv_jax.training.jsonl import read_jsonl
 from zv_jax.training.loop import RESULTS
-from zv_jax.training.metrics import read_jsonl
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 

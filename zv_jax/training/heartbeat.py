@@ -20,9 +20,7 @@ def heartbeat(what: str, say: Callable[[str], None], every: float = 30.0) -> Ite
 
     def beat() -> None:
         while not over.wait(every):
-            text = f"{what}: {time.monotonic() - began:.0f} s"
-            journal.info(text)
-            say(text)
+            say(f"{what}: {time.monotonic() - began:.0f} s")
 
     thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
     thread.start()

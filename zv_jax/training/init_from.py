@@ -16,10 +16,15 @@ from zv_jax.errors import CheckpointError, nearest
 from zv_jax.training import checkpoint, leaves
 
 _KINDS = ("loaded", "new", "unused")
+# Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
+_WORD_TABLES = (
+    ("params/llm/embed/embedding", "tokenizer"),
+    ("params/qformer/word/embedding", "qformer_tokenizer"),
+)
 
 
 def initialise(
-    fresh: Mapping[str, Any], sources: Sequence[str]
+    fresh: Mapping[str, Any], sources: Sequence[str], tokenizers: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The leaves of a new run, taken from `sources` where they have them.
 
@@ -29,6 +34,8 @@ def initialise(
             `jax.ShapeDtypeStruct` of a leaf that must come from a source. A loaded leaf gets the
             dtype given here, and the sharding where a ShapeDtypeStruct or a jax array has one.
         sources: workdirs or checkpoints; where two have a leaf the later one wins.
+        tokenizers: fingerprints of the tokenizers of LLM and Q-Former, to be compared with those
+            of the sources; empty compares nothing, as does a source that names none.
 
     Returns:
         The leaves, in the order of `fresh`, and a table of JSON types for the meta: `sources`
@@ -37,8 +44,9 @@ def initialise(
         `table_text` prints it.
 
     Raises:
-        CheckpointError: a leaf has another shape in a source; a source has no leaf of this model;
-            a leaf without initial value is in no source; or a source cannot be read.
+        CheckpointError: a leaf has another shape in a source; its words have other numbers there;
+            a source has no leaf of this model; a leaf without initial value is in no source; or a
+            source cannot be read.
     """
     wanted = {name: _spec(leaf) for name, leaf in fresh.items()}
     origin: dict[str, int] = {}
@@ -65,6 +73,7 @@ def initialise(
                     fix="use the same preset and vocabulary as that run",
                 )
             origin[name] = number
+        _check_words(shared, meta, tokenizers, source)
         unused.update((name, leaf) for name, leaf in stored.items() if name not in wanted)
     values: dict[str, Any] = {}
     for number, source in enumerate(sources):
@@ -119,6 +128,21 @@ def table_text(table: Mapping[str, Any]) -> str:
                 listed = ", ".join(names[:3])
                 lines.append(f"{tower['tower']} was loaded in part; {kind}: {listed}{more}")
     return "\n".join(lines)
+
+
+def _check_words(
+    loaded: Sequence[str], meta: Mapping[str, Any], tokenizers: Sequence[str], source: str
+) -> None:
+    """Rows of a word table mean nothing to a tokenizer that gives the words other numbers."""
+    theirs = meta.get("tokenizers") or ()
+    for (table, field), own, other in zip(_WORD_TABLES, tokenizers, theirs, strict=False):
+        if table in loaded and own != other:
+            raise CheckpointError(
+                f"the words of {table!r} are numbered by another tokenizer",
+                where=str(source),
+                expected=f"the tokenizer of this run, {own[:16]}; it was trained with {other[:16]}",
+                fix=f"set --config.data.{field}.path={source}/{field}",
+            )
 
 
 def _spec(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -24,7 +24,7 @@ import jax
 from zv_jax.config import Config
 from zv_jax.hardware import chip_of
 from zv_jax.plan.estimate import FORMULA, model_flops
-from zv_jax.training.metrics import read_jsonl
+from zv_jax.training.jsonl import read_jsonl
 
 
 def tokens_per_row(config: Config) -> int:
