@@ -23,7 +23,15 @@ from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
-from zv_jax.sharding import batch_sharding, check_heads, local_rows, make_mesh, on_mesh, row_ways
+from zv_jax.sharding import (
+    batch_sharding,
+    check_heads,
+    local_rows,
+    make_mesh,
+    on_mesh,
+    row_ways,
+    whole_leaves,
+)
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
@@ -178,6 +186,8 @@ class Run:
             changes=[str(change) for change in self.changes],
         )
         log.say(self.throughput.formula())
+        for path, size in whole_leaves(variables.trainable | variables.frozen).items():
+            log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
         self.throughput.start(first)
         batches = self._batches(first)
         patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
