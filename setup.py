@@ -35,10 +35,13 @@ REFERENCE = [
     "transformers>=5.0",
     "peft>=0.21",
     "mistral-common>=1.8",
+    "gguf>=0.17",
+    "accelerate>=1.0",
 ]
 EXTRAS = {
     "dev": ["pytest>=8", "ruff>=0.9", "setuptools>=77"],
     "docs": ["mkdocs>=1.6"],
+    "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "parity": REFERENCE,
     "bench": REFERENCE,
