@@ -306,8 +306,8 @@ def _generation(special: Mapping[str, int]) -> dict[str, Any]:
 def _write_tokenizer(
     folder: Path, tokenizer: Tokenizer, added: Mapping[str, int], qformer: bool = False
 ) -> None:
-    more = {"image_token": IMAGE} if IMAGE in added else {}
-    more |= {"pad_token": PAD} if PAD in added else {}
+    # No "image_token": with it the processors of InstructBLIP and BLIP-2 fail.
+    more = {"pad_token": PAD} if PAD in added else {}
     for name, text in hf_files(tokenizer, added, qformer=qformer, **more).items():
         (folder / name).write_text(text, "utf-8")
     if tokenizer.kind != "hf":  # the file it was made from, whose ids it has
