@@ -128,7 +128,7 @@ def _is_file(name: str) -> bool:
     return name.endswith(".jsonl") or Path(name).is_file()
 
 
-def _records(values: flags.FlagValues, name: str) -> tuple[Iterator[Record], Path]:
+def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Iterator[Record], Path]:
     """The records of a file or a data set, and what their picture paths are relative to."""
     from zv_jax.data import catalogue, guard
 
@@ -137,7 +137,6 @@ def _records(values: flags.FlagValues, name: str) -> tuple[Iterator[Record], Pat
         return records_lib.read_jsonl(path), Path(values.image_root or path.parent)
     card = catalogue.card(name)
     root = Path(required(values, "root", "DIR"))
-    training = values.purpose == "train"
     if training and not values.guard and card.space and card.splits:
         print(
             f"zv: no --guard: pictures of {name} that evaluations show too are not left out",
@@ -178,7 +177,7 @@ def _list(values: flags.FlagValues, names: list[str]) -> None:
 def _convert(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import convert
 
-    records, root = _records(values, _one("convert", names))
+    records, root = _records(values, _one("convert", names), values.purpose == "train")
     out = Path(required(values, "out", "mine.jsonl"))
     count = convert.write_jsonl(records, out)
     print(f"{out}: {count:,} records; pictures are relative to {root}")
@@ -196,7 +195,7 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data.shards import Settings
 
     settings = Settings(values.image_size, values.encoding, values.quality, values.shard_size)
-    records, root = _records(values, name)
+    records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))
     manifest = prepare.prepare(
         records, root, out, settings, workers=values.workers, max_rejected=values.max_rejected
@@ -314,7 +313,7 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
     elif (Path(name) / prepare.MANIFEST).is_file():
         source |= {"name": "prepared"}
     elif not _is_file(name):
-        records, root = _records(values, name)
+        records, root = _records(values, name, training=False)
         source |= {"path": str(folder / "first.jsonl"), "image_root": str(root), "split": ""}
         convert.write_jsonl(itertools.islice(records, values.n), source["path"])
     if values.config is not None:
@@ -328,6 +327,7 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
             stage={"name": values.stage},
             data={
                 "sources": (source,),
+                "paper_mixture": True,  # looking is not learning
                 "max_length": 1024,
                 "max_qformer_text": 64,
                 "max_images": 4,
