@@ -7,7 +7,8 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow soak test-parity test-weights bench plans bench-convert clean
+.PHONY: help quickstart test lint format test-slow soak test-parity test-weights bench \
+	plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
