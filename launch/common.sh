@@ -1,7 +1,9 @@
 # Shared by the launch scripts, which source it: options, dry runs, secrets, restarts.
 # shellcheck shell=bash disable=SC2034,SC2154  # variables of the script that sources it
 
-RESTART=75 # exit code of a training that saved and wants to be started again
+
+# again CODE: whether a training that ended so is started again: 75 saved and asks for it, 70 hung.
+again() { [ "$1" = 75 ] || [ "$1" = 70 ]; }
 
 # fail WHAT FIX: one message, exit code 2.
 fail() {

@@ -106,7 +106,7 @@ for ((try = 0; ; try++)); do
   if [ "$status" = 0 ]; then break; fi
   now=$(state)
   # Again only where trying again can help: it saved and asks for it, or the slice was taken away.
-  if [ "$status" != "$RESTART" ] && [ "$now" = READY ]; then
+  if ! again "$status" && [ "$now" = READY ]; then
     echo "The training failed ($status); its log: $logs/zv.log" >&2
     exit "$status"
   fi

@@ -24,7 +24,7 @@ def get_config(arg):
         stage={{"name": arg, "variant": "chat"}},
         data={{
             "sources": ({{"name": "jsonl", "path": "{path}"}},),
-            "tokenizer": {{"vocab_size": 420}}, "qformer_tokenizer": {{"vocab_size": 420}},
+            "tokenizer": {{"vocab_size": 460}}, "qformer_tokenizer": {{"vocab_size": 460}},
             "max_text": 16, "max_length": 48, "max_answer": 16, "max_qformer_text": 16,
         }},
         optimizer={{"lr": 1e-3, "warmup_steps": 0, "schedule": "constant"}},

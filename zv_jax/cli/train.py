@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -25,6 +26,7 @@ On many hosts the same command runs on each: with --multihost on TPU VMs, GKE an
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
 """
 TAKES_CONFIG = "config"
+AGAIN = 75  # exit code: told to end before the last step, saved; the same command continues
 
 
 def define(values: flags.FlagValues) -> None:
@@ -53,3 +55,5 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
 
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
     loop.run(config, workdir, values.allow_change)
+    if loop.finished_at(workdir) < config.train.steps:
+        sys.exit(AGAIN)

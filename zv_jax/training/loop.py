@@ -23,7 +23,15 @@ from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
-from zv_jax.sharding import batch_sharding, check_heads, local_rows, make_mesh, on_mesh, row_ways
+from zv_jax.sharding import (
+    batch_sharding,
+    check_heads,
+    local_rows,
+    make_mesh,
+    on_mesh,
+    row_ways,
+    whole_leaves,
+)
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
@@ -109,6 +117,14 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
             fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
         )
+    if train.microbatches > 1 and config.stage.name == "vision":
+        raise ConfigError(
+            f"{train.microbatches} microbatches of the vision warm-up, whose two terms differ in "
+            "their weights",
+            where="train.microbatches",
+            expected="1",
+            fix="lower train.batch_size",
+        )
     group, local = config.stage.itm_group, train.batch_size // ways
     if group and (train.batch_size % group or max(group, local) % min(group, local)):
         raise ConfigError(
@@ -170,6 +186,8 @@ class Run:
             changes=[str(change) for change in self.changes],
         )
         log.say(self.throughput.formula())
+        for path, size in whole_leaves(variables.trainable | variables.frozen).items():
+            log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
         self.throughput.start(first)
         batches = self._batches(first)
         patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
