@@ -117,6 +117,7 @@ def test_one_bad_batch_costs_one_update_and_is_named(compiled, corpus, tmp_path)
     assert "the update of step 4 is skipped" in (tmp_path / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_batch_without_labels_ends_the_run_and_names_its_samples(compiled, corpus, tmp_path):
     def unlabel(step, batch):
         if step == 2:

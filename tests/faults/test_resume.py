@@ -135,6 +135,7 @@ def test_fields_the_checkpoint_does_not_know_had_their_default():
         resume.check({"format": 1, "config": config, "fingerprint": "f"}, now, (), "runs/x")
 
 
+@pytest.mark.slow
 def test_how_a_run_is_carried_out_may_change(stopped, corpus, tmp_path):
     config, workdir = stopped
     same = tmp_path / "moved.jsonl"
