@@ -7,7 +7,7 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-parity test-weights bench clean
+.PHONY: help quickstart test lint format test-slow test-parity test-weights bench bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make bench        measure against PyTorch (second environment)"
+	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
 	@echo "make lint         check style;  make format: mend it"
 	@echo "make clean        remove environments and caches; runs/ stays"
 	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
@@ -54,8 +55,12 @@ test-weights:
 
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
-	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v convert_full); do \
 		echo "\$$ python $$file"; $(PARITY)/bin/python $$file || exit 1; done
+
+bench-convert:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python benchmarks/convert_full.py --folder="$(FOLDER)"
 
 clean:
 	rm -rf $(VENV) $(PARITY) build dist site *.egg-info .pytest_cache .ruff_cache
