@@ -162,9 +162,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
-    init_from: tuple[
-        str, ...
-    ] = ()  # workdirs or checkpoints, later ones win where both have a leaf
+    init_from: tuple[str, ...] = ()  # workdirs or checkpoints; where both have a leaf the last wins
     seed: int = 0
 
 

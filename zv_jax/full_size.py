@@ -72,6 +72,7 @@ def recipe(words: Words, model: dict | None = None, **sections: dict) -> ml_coll
         f"ziya_visual_{words.variant}_{words.llm}",
         model={"vision": {"image_size": words.side}, "remat": remat, **(model or {})},
         mesh={"data": data, "fsdp": fsdp, "tensor": tensor},
+        guards={"spike_sigma": 6.0},  # as MaxText's
         **sections,
     )
 

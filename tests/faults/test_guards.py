@@ -15,6 +15,7 @@ from zv_jax.errors import TrainingError
 from zv_jax.training.guards import (
     FINE,
     NOT_FINITE,
+    NOTHING_TO_LEARN,
     SPIKE,
     init_guards,
     judge,
@@ -30,7 +31,7 @@ def verdicts(cfg, values):
     step = jax.jit(functools.partial(judge, cfg))
     guards, found = init_guards(cfg), []
     for loss, norm in values:
-        verdict, guards = step(guards, jnp.float32(loss), jnp.float32(norm))
+        verdict, guards = step(guards, jnp.float32(loss), jnp.float32(norm), jnp.float32(7))
         found.append(int(verdict))
     return found, guards
 
@@ -61,6 +62,13 @@ def test_falling_values_are_no_spike_and_a_new_plateau_is_accepted():
     found, _ = verdicts(CALM, [*noise(10), (0.1, 0.01), *noise(10), *[(9.0, 9.0)] * 8])
     assert SPIKE not in found[:21]
     assert found[21] == SPIKE and found[-1] == FINE
+
+
+def test_a_batch_without_any_token_to_learn_is_told_apart_from_a_perfect_one():
+    for weight, wanted in ((0.0, NOTHING_TO_LEARN), (1.0, FINE)):
+        values = (jnp.float32(v) for v in (0.0, 0.0, weight))
+        verdict, _ = judge(GuardConfig(), init_guards(GuardConfig()), *values)
+        assert int(verdict) == wanted
 
 
 def test_a_skipped_update_leaves_every_leaf_as_it_was():
@@ -107,6 +115,17 @@ def test_one_bad_batch_costs_one_update_and_is_named(compiled, corpus, tmp_path)
     assert set(counts) == {9}, "neither Adam nor the schedule has seen it"
     assert losses(tmp_path)[-1]["skipped"] == 1
     assert "the update of step 4 is skipped" in (tmp_path / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_batch_without_labels_ends_the_run_and_names_its_samples(compiled, corpus, tmp_path):
+    def unlabel(step, batch):
+        if step == 2:
+            batch["labels"][:] = -100
+
+    with pytest.raises(TrainingError, match="carries a loss") as ended:
+        train(toy_config(corpus, "stage1"), tmp_path, unlabel)
+    assert ended.value.where.startswith("step 2") and ended.value.where.count("toy/train/") == 4
 
 
 def test_too_many_in_a_row_end_the_run_with_everything_written_out(compiled, corpus, tmp_path):

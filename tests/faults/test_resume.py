@@ -10,6 +10,7 @@ from toy_run import (
     assert_same_run,
     at,
     events,
+    finished_steps,
     losses,
     stop,
     toy_config,
@@ -18,7 +19,9 @@ from toy_run import (
 )
 
 from zv_jax.cli import main as cli
+from zv_jax.config import recipe, to_dict, validate
 from zv_jax.errors import CheckpointError, ConfigError
+from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 
 LORA = {"model": {"lora": {"dropout": 0.1}}}  # noise that must be drawn again alike
@@ -55,10 +58,10 @@ def test_a_killed_process_continues_with_the_same_bits(
     program.append(str(write_config(config, tmp_path / "config.json")))
     dead = fresh_python(*program, "die_at=8")
     assert dead.returncode == -9, dead.stderr[-2000:]
-    saved = [int(p.parent.name) for p in (tmp_path / "run/checkpoints").glob("*/meta")]
+    saved = finished_steps(tmp_path / "run")
     done = fresh_python(*program)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert [e["step"] for e in events(tmp_path / "run", "restore")] == [max(saved)]
+    assert [e["step"] for e in events(tmp_path / "run", "restore")] == [saved[-1]]
     train(toy_config(corpus, "stage1"), tmp_path / "straight")
     assert_same_run(tmp_path / "straight", tmp_path / "run")
 
@@ -117,6 +120,22 @@ def test_a_changed_configuration_or_corpus_does_not_resume_unless_it_is_named(
     assert {"step": 3, "field": "optimizer.lr", "before": 0.001, "now": 0.005} in history
 
 
+def test_fields_the_checkpoint_does_not_know_had_their_default():
+    config = to_dict(validate(recipe("tiny_chat", data={"sources": ({"path": "a"},) * 2})))
+    now = resume.fields_of(config, {"data.sources[1].records": "x"})
+    older = {k: v for k, v in now.items() if not k.endswith(("itm_negatives", "[1].weight"))}
+    assert resume.changes(older, now) == []
+    assert resume.changes(older, {**now, "stage.itm_negatives": "random"}) == [
+        ("stage.itm_negatives", "hard", "random")
+    ]
+    one = {k: v for k, v in now.items() if "[1]" not in k}
+    assert ("data.sources[1].records", resume.ABSENT, "x") in resume.changes(one, now)
+    assert ("data.sources[1].records", "x", resume.ABSENT) in resume.changes(now, one)
+    with pytest.raises(CheckpointError, match="format 1 cannot be continued"):
+        resume.check({"format": 1, "config": config, "fingerprint": "f"}, now, (), "runs/x")
+
+
+@pytest.mark.slow
 def test_how_a_run_is_carried_out_may_change(stopped, corpus, tmp_path):
     config, workdir = stopped
     same = tmp_path / "moved.jsonl"

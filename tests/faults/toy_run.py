@@ -192,6 +192,12 @@ def assert_same_run(one: Path, other: Path, step: int = 10) -> None:
     assert ids(one) == ids(other)
 
 
+def finished_steps(workdir: Path) -> list[int]:
+    """Steps whose checkpoint is complete: unfinished ones have another name."""
+    names = [path.name for path in (workdir / "checkpoints").glob("*")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 class Stop(Exception):
     """Ends a run in the middle."""
 

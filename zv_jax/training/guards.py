@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from zv_jax.config import GuardConfig
 
-FINE, NOT_FINITE, SPIKE = 0, 1, 2
-REASONS = {NOT_FINITE: "not finite", SPIKE: "spike"}
+FINE, NOT_FINITE, SPIKE, NOTHING_TO_LEARN = range(4)
+REASONS = {NOT_FINITE: "not finite", SPIKE: "spike", NOTHING_TO_LEARN: "nothing to learn"}
 
 Guards = dict[str, jax.Array]
 
@@ -31,9 +31,13 @@ def init_guards(cfg: GuardConfig) -> Guards:
 
 
 def judge(
-    cfg: GuardConfig, guards: Guards, loss: jax.Array, grad_norm: jax.Array
+    cfg: GuardConfig, guards: Guards, loss: jax.Array, grad_norm: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, Guards]:
-    """FINE, NOT_FINITE or SPIKE (int32 scalar) for one step, and the state after it."""
+    """One of the verdicts above (int32 scalar) for one step, and the state after it.
+
+    `weight` is the smallest number of tokens or rows that a term of the loss is a mean over. Where
+    it is 0 the loss would be 0 too, and nobody would notice.
+    """
     values = {"loss": loss.astype(jnp.float32), "grad_norm": grad_norm.astype(jnp.float32)}
     finite = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
     spike = jnp.zeros((), bool)
@@ -42,7 +46,8 @@ def judge(
         for name, value in values.items():
             usual, spread = guards[name].mean(), guards[name].std()
             spike |= full & (value > usual + cfg.spike_sigma * spread)
-    verdict = jnp.where(finite, jnp.where(spike, SPIKE, FINE), NOT_FINITE).astype(jnp.int32)
+    verdict = jnp.where(finite, jnp.where(spike, SPIKE, FINE), NOT_FINITE)
+    verdict = jnp.where(weight > 0, verdict, NOTHING_TO_LEARN).astype(jnp.int32)
     place = guards["seen"] % cfg.spike_window
     after = {
         name: guards[name].at[place].set(jnp.where(finite, value, guards[name][place]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from zv_jax.errors import TrainingError
 from zv_jax.training.files import write_json
-from zv_jax.training.guards import FINE, REASONS
+from zv_jax.training.guards import FINE, NOTHING_TO_LEARN, REASONS
 from zv_jax.training.metrics import MetricLog
 
 
@@ -33,7 +33,7 @@ class Patrol:
         """Step `step` (counted from 0) was dispatched, over the samples `index`.
 
         Raises:
-            TrainingError: the step before was the last straw.
+            TrainingError: the step before was the last straw, or had nothing to learn.
         """
         before, self._last = self._last, (step, metrics, index)
         if before is not None:
@@ -57,6 +57,13 @@ class Patrol:
         self._log.event("skipped", **found)
         terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._log.say(f"the update of step {step} is skipped ({found['reason']}): {terms}")
+        if verdict == NOTHING_TO_LEARN:
+            raise TrainingError(
+                "no token or row of this batch carries a loss",
+                where=f"step {step}, samples {', '.join(found['samples'])}",
+                expected="at least one in every term of the loss",
+                fix="look at these records, and at data.max_length and data.max_answer",
+            )
         if len(self._skipped) >= self._limit:
             self._stop(step)
 

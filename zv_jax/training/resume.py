@@ -7,6 +7,7 @@ result, so it stops the run with a list of both values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ FREE = (
     "data.workers",
     "data.cache_images",
     "data.sources[*].path",
+    "data.sources[*].image_root",
     "data.tokenizer.path",
     "data.qformer_tokenizer.path",
     "model.remat",
@@ -63,8 +65,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     defaults = leaves(to_dict(Config(model=ModelConfig())))
     found = []
     for field in dict.fromkeys((*before, *now)):
-        old = before.get(field, defaults.get(field, ABSENT))
-        new = now.get(field, ABSENT)
+        default = defaults.get(re.sub(r"\[\d+\]", "[0]", field), ABSENT)
+        old, new = before.get(field, default), now.get(field, ABSENT)
         if old != new and not any(within(field, section) for section in FREE):
             found.append(Change(field, old, new))
     return found

@@ -99,6 +99,6 @@ class Saver:
             raise error
         self._again = step + min(2 ** (self._failures - 1), self._every)
         self._log.say(
-            f"{error}\n  attempt {self._failures} of {ATTEMPTS} at step {step}; training goes on, "
-            f"the last good checkpoint is of step {self._checkpoints.latest_step()}"
+            f"{error}\n  attempt {self._failures} of {ATTEMPTS}, at step {step}; the last good "
+            f"checkpoint is of step {self._checkpoints.latest_step()}"
         )

@@ -126,7 +126,8 @@ def make_step(
         loss = sum(metrics[name] for name in stage.losses)
         norms = tower_norms(grads)
         norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
-        verdict, guards = judge(config.guards, state["guards"], loss, norm)
+        weight = jnp.stack([terms[name][1] for name in stage.losses]).min()
+        verdict, guards = judge(config.guards, state["guards"], loss, norm, weight)
         updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
         trainable = optax.apply_updates(state["trainable"], updates)
         metrics |= {
