@@ -9,7 +9,14 @@ from zv_jax.cli import recipes
 from zv_jax.plan import tables
 
 FOUND = {
-    "recipe": {"stage": "stage2", "variant": "chat", "batch_size": 64, "remat": "full"},
+    "recipe": {
+        "stage": "stage2",
+        "variant": "chat",
+        "batch_size": 64,
+        "remat": "full",
+        "length": 9,
+        "images": 3,
+    },
     "topology": {"name": "v5e:4x4"},
     "memory": {"arguments": 2**30, "temporaries": 2**31, "capacity": 2**34},
     "flops": {"ratio": 1.5},
@@ -37,7 +44,7 @@ def test_the_table_is_renewed_in_both_languages(docs):
     for page in tables.HEADS:
         text = (docs / page).read_text("utf-8")
         assert text.startswith("before") and text.rstrip().endswith("after")
-        assert text.count("| v5e:4x4 | 64 | full | 1.00 | 2.00 | 16.00 | 1.500 | 3.0 |") == 1
+        assert text.count("| v5e:4x4 | 64 | 9, 3 | full | 1.00 | 2.00 | 16.00 | 1.500 | 3.0 |") == 1
         head, rule, line = [x for x in text.splitlines() if x.startswith("|")]
         assert head.count("|") == rule.count("|") == line.count("|")
 
