@@ -8,15 +8,9 @@ from zv_jax import hardware
 from zv_jax.cli import recipes
 from zv_jax.plan import tables
 
+RECIPE = {"stage": "stage2", "variant": "chat", "batch_size": 64, "remat": "full"}
 FOUND = {
-    "recipe": {
-        "stage": "stage2",
-        "variant": "chat",
-        "batch_size": 64,
-        "remat": "full",
-        "length": 9,
-        "images": 3,
-    },
+    "recipe": {**RECIPE, "length": 9, "images": 3},
     "topology": {"name": "v5e:4x4"},
     "memory": {"arguments": 2**30, "temporaries": 2**31, "capacity": 2**34},
     "flops": {"ratio": 1.5},
