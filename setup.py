@@ -46,6 +46,7 @@ REFERENCE = [
 ]
 EXTRAS = {
     "dev": [
+        "datasketch>=2.0",
         "hypothesis>=6.100",
         "jieba==0.42.1",
         "jsonschema>=4.20",
@@ -57,6 +58,7 @@ EXTRAS = {
     "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
+    "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],
     "java": ["pycocoevalcap>=1.2"],
     "parity": REFERENCE,
     "bench": REFERENCE,

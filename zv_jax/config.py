@@ -60,6 +60,8 @@ class TokenizerConfig:
 @dataclass(frozen=True)
 class DataConfig:
     sources: tuple[SourceConfig, ...] = (SourceConfig(),)
+    mixing: str = "weights"  # weights | sqrt_size | size: weight x size ** 0, 0.5 or 1
+    paper_mixture: bool = False  # let evaluation splits be learned, with a warning
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     qformer_tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     max_text: int = 32  # tokens of a text paired with an image (stage 0)
@@ -118,6 +120,7 @@ class TrainConfig:
 class CheckpointConfig:
     """The latest `keep` steps stay and, beside them, the `best` ones by a metric of the step."""
 
+    folder: str = ""  # another place than `workdir/checkpoints`, as gs://bucket/run
     every: int = 500
     keep: int = 2
     best: int = 0

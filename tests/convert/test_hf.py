@@ -193,6 +193,8 @@ def test_the_split_form_of_the_published_base(tmp_path, tensors, directory):
     alone = hf.open_hf(src)
     assert not any("llm" in path for path in alone.leaves) and alone.coverage.missing
     joined = hf.open_hf(src, hf.Options(llm=str(tmp_path / "llm")))
+    with pytest.raises(ConversionError, match="language_model.* is missing"):
+        hf.open_hf(directory(tmp_path / "half", "blip2", visual))
     together = hf.open_hf(directory(tmp_path / "whole", "blip2", whole))
     assert joined.leaves.keys() == together.leaves.keys()
     for path, leaf in together.leaves.items():

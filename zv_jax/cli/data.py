@@ -21,6 +21,7 @@ USAGE = """
 usage: zv data list     [NAME]                all data sets that can be read, or the card of one
        zv data convert  NAME --root=DIR       write the records of a data set to a .jsonl file
        zv data prepare  NAME --root=DIR       write records and pictures to shards for training
+       zv data filter   NAME --root=DIR       clean web pairs: rules, duplicates, CLIP score
        zv data stats    NAME --root=DIR       count a copy, beside what was published
        zv data guard    NAME=DIR ...          list pictures of evaluations, to keep them out
        zv data validate FILE ...              check every line of record files
@@ -28,10 +29,11 @@ usage: zv data list     [NAME]                all data sets that can be read, or
        zv data schema                         print the record as JSON Schema
 
 NAME is one of `zv data list`, or zv_openmoji, the embedded data set, which needs no --root.
-FILE holds records, one JSON object per line; prepare and stats take one in place of NAME.
+FILE holds records, one JSON object per line; prepare, filter and stats take one in place of NAME.
 
   zv data convert llava_json --root=chats.json --image_root=photos --out=mine.jsonl
   zv data prepare coco_caption --root=/data/coco --out=/shards/coco --image_size=224 --workers=8
+  zv data filter wukong --root=/data/wukong --scorer=models/chinese_clip --out=wukong.jsonl
   zv data guard okvqa=/data/okvqa coco_caption=/data/coco visual_genome=/data/vg --out=guard
   zv data convert csv --root=mine.csv --columns=image=pic,caption=words --out=mine.jsonl
   zv data validate mine.jsonl --image_root=photos --decode
@@ -39,7 +41,17 @@ FILE holds records, one JSON object per line; prepare and stats take one in plac
   zv data peek --config configs/quickstart.py:stage1_chat
   zv data peek zv_openmoji --n=12 --out=sheet.png      (a sheet of scenes)
 """
-SUBCOMMANDS = ("list", "convert", "prepare", "stats", "guard", "validate", "peek", "schema")
+SUBCOMMANDS = (
+    "list",
+    "convert",
+    "prepare",
+    "filter",
+    "stats",
+    "guard",
+    "validate",
+    "peek",
+    "schema",
+)
 TAKES_CONFIG = "config"
 EMBEDDED = "zv_openmoji"
 
@@ -76,6 +88,15 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "max_rejected", 0.01, "prepare: share of pictures that may be bad", flag_values=values
     )
+    text("scorer", None, "filter: directory of a CLIP model; none: rules only")
+    flags.DEFINE_float(
+        "keep", None, "filter: share of scored pairs kept (default: Table 1)", flag_values=values
+    )
+    flags.DEFINE_float(
+        "precision", None, "filter: calibrate by shuffled pairs instead", flag_values=values
+    )
+    flags.DEFINE_list("rules", [], "filter: limits, such as min_side=100", flag_values=values)
+    text("report", None, "filter: where to write the page (default: beside --out)")
     switch("decode", "validate: decode every picture too")
     whole("n", 12, "peek: samples to show", 1)
     flags.DEFINE_enum(
@@ -103,6 +124,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         "list": _list,
         "convert": _convert,
         "prepare": _prepare,
+        "filter": _filter,
         "stats": _stats,
         "guard": _guard,
         "validate": _validate,
@@ -128,7 +150,7 @@ def _is_file(name: str) -> bool:
     return name.endswith(".jsonl") or Path(name).is_file()
 
 
-def _records(values: flags.FlagValues, name: str) -> tuple[Iterator[Record], Path]:
+def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Iterator[Record], Path]:
     """The records of a file or a data set, and what their picture paths are relative to."""
     from zv_jax.data import catalogue, guard
 
@@ -137,7 +159,6 @@ def _records(values: flags.FlagValues, name: str) -> tuple[Iterator[Record], Pat
         return records_lib.read_jsonl(path), Path(values.image_root or path.parent)
     card = catalogue.card(name)
     root = Path(required(values, "root", "DIR"))
-    training = values.purpose == "train"
     if training and not values.guard and card.space and card.splits:
         print(
             f"zv: no --guard: pictures of {name} that evaluations show too are not left out",
@@ -178,7 +199,7 @@ def _list(values: flags.FlagValues, names: list[str]) -> None:
 def _convert(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import convert
 
-    records, root = _records(values, _one("convert", names))
+    records, root = _records(values, _one("convert", names), values.purpose == "train")
     out = Path(required(values, "out", "mine.jsonl"))
     count = convert.write_jsonl(records, out)
     print(f"{out}: {count:,} records; pictures are relative to {root}")
@@ -196,7 +217,7 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data.shards import Settings
 
     settings = Settings(values.image_size, values.encoding, values.quality, values.shard_size)
-    records, root = _records(values, name)
+    records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))
     manifest = prepare.prepare(
         records, root, out, settings, workers=values.workers, max_rejected=values.max_rejected
@@ -205,6 +226,26 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
         f"{out}: {manifest['records']:,} records, {manifest['pictures']:,} pictures, "
         f"{manifest['shards']:,} shards, {manifest['rejected']:,} records left out"
     )
+
+
+def _filter(values: flags.FlagValues, names: list[str]) -> None:
+    from zv_jax.data.cleaning import report, rules, run, scores
+
+    limits = rules.parse(values.rules)
+    records, root = _records(values, _one("filter", names), values.purpose == "train")
+    out = Path(required(values, "out", "clean.jsonl"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scorer = None
+    if values.scorer:
+        cache = out.with_suffix(".scores.sqlite")
+        scorer = scores.Cached(scores.transformers_scorer(values.scorer), values.scorer, cache)
+    outcome = run.clean(
+        records, root, out, limits, scorer=scorer, keep=values.keep, precision=values.precision
+    )
+    page = values.report or out.with_suffix(".html")
+    report.write(outcome, root, page)
+    kept, seen = sum(outcome.kept.values()), sum(outcome.seen.values())
+    print(f"{out}: {kept:,} of {seen:,} records kept ({kept / seen:.1%}); report: {page}")
 
 
 def _stats(values: flags.FlagValues, names: list[str]) -> None:
@@ -314,7 +355,7 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
     elif (Path(name) / prepare.MANIFEST).is_file():
         source |= {"name": "prepared"}
     elif not _is_file(name):
-        records, root = _records(values, name)
+        records, root = _records(values, name, training=False)
         source |= {"path": str(folder / "first.jsonl"), "image_root": str(root), "split": ""}
         convert.write_jsonl(itertools.islice(records, values.n), source["path"])
     if values.config is not None:
@@ -328,6 +369,7 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
             stage={"name": values.stage},
             data={
                 "sources": (source,),
+                "paper_mixture": True,  # looking is not learning
                 "max_length": 1024,
                 "max_qformer_text": 64,
                 "max_images": 4,

@@ -31,6 +31,7 @@ _EXTRAS = {
     "transformers": "parity",
     "peft": "parity",
     "tokenizers": "tokenizers",
+    "datasketch": "filter",
     "pytest": "dev",
     "ruff": "dev",
     "libtpu": "tpu-aot",

@@ -220,15 +220,8 @@ def _write_weights(folder: Path, rows: list[_Row], model: Ours, limit: int, side
     for group in _groups(rows, model):
         found = model.read({path: model.specs[path] for row in group for path in row.paths})
         for row in group:
-            leaves = [found.pop(path) for path in row.paths]
-            for i in range(row.count):
-                tensors = row.entry.transform.save(
-                    *(leaf[i] if row.entry.stacked else leaf for leaf in leaves)
-                )
-                for name, value in zip(row.entry.names(i), tensors, strict=True):
-                    _check_finite(name, value, model)
-                    writers[name in side].write(name, value)
-            del leaves
+            # Nothing here may hold a leaf while the next group is read.
+            _write_row(row, [found.pop(path) for path in row.paths], writers, side, model.where)
     for writer in writers:
         writer.close()
 
@@ -247,14 +240,20 @@ def _groups(rows: list[_Row], model: Ours) -> Iterator[list[_Row]]:
     yield group
 
 
-def _check_finite(name: str, value: np.ndarray, model: Ours) -> None:
-    if not stream.all_finite(value):
-        raise ConversionError(
-            f"tensor {name!r} has values that are not finite numbers",
-            where=model.where,
-            expected="finite numbers in every tensor",
-            fix="take an earlier checkpoint",
-        )
+def _write_row(
+    row: _Row, leaves: list[np.ndarray], writers: list[shards.Writer], side: set[str], where: str
+) -> None:
+    for i in range(row.count):
+        layers = [leaf[i] if row.entry.stacked else leaf for leaf in leaves]
+        for name, value in zip(row.entry.names(i), row.entry.transform.save(*layers), strict=True):
+            if not stream.all_finite(value):
+                raise ConversionError(
+                    f"tensor {name!r} has values that are not finite numbers",
+                    where=where,
+                    expected="finite numbers in every tensor",
+                    fix="take an earlier checkpoint",
+                )
+            writers[name in side].write(name, value)
 
 
 def _place(entry: Entry, layer: int) -> int:
@@ -307,8 +306,8 @@ def _generation(special: Mapping[str, int]) -> dict[str, Any]:
 def _write_tokenizer(
     folder: Path, tokenizer: Tokenizer, added: Mapping[str, int], qformer: bool = False
 ) -> None:
-    more = {"image_token": IMAGE} if IMAGE in added else {}
-    more |= {"pad_token": PAD} if PAD in added else {}
+    # No "image_token": with it the processors of InstructBLIP and BLIP-2 fail.
+    more = {"pad_token": PAD} if PAD in added else {}
     for name, text in hf_files(tokenizer, added, qformer=qformer, **more).items():
         (folder / name).write_text(text, "utf-8")
     if tokenizer.kind != "hf":  # the file it was made from, whose ids it has

@@ -30,7 +30,6 @@ from zv_jax.training.state import abstract_variables
 
 SIDE_FILE = "zv_stage0.safetensors"  # the temperature and ITG head, which no class there has
 POSITIONS = "params/vision/pos_embed"
-_VISUAL = (architectures.BLIP2, architectures.ZIYA_BASE)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
     raw = architectures.read_json(src / "config.json")
     architecture = architectures.read_architecture(raw, where)
     source = open_source(src)
-    if architecture in _VISUAL and not any(n.startswith("language_model.") for n in source.specs):
+    split = not any(name.startswith("language_model.") for name in source.specs)
+    if architecture is architectures.BLIP2 and split and options.llm:
         architecture = architectures.ZIYA_BASE
     config = config_json.read_config(raw, architecture, where)
     if architecture is architectures.ZIYA_BASE:

@@ -1,6 +1,6 @@
 """Places of the stream to numpy batches: reads records and pictures, writes rows of ids.
 
-A sample that cannot be used is replaced by the next one of its source, the same on every machine.
+A sample that cannot be used is replaced by another of its source, the same one on every machine.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Assembler:
         tried: collections.Counter[str],
         faults: list[Fault],
     ) -> tuple[int, Any]:
-        """The row of `pick`, or of the first sample after it that can be used."""
+        """The row of `pick`, or of another sample: any, since bad ones come in clusters."""
         number, sample, epoch = pick
         table, source, label = self.tables[number], self.sources[number], self.labels[number]
         bad: list[Fault] = []
@@ -124,7 +124,8 @@ class Assembler:
                 row = make(number, int(index), record, int(part), epoch)
             except DataError as error:
                 bad.append(Fault(label, name, error.what, error.where or name))
-                sample = (sample + 1) % len(table)
+                draw = f"{self.shape.seed} {epoch} {pick.sample} {len(bad)}"
+                sample = zlib.crc32(draw.encode()) % len(table)
                 continue
             faults.extend(replace(fault, instead=record.id) for fault in bad)
             return int(self.starts[number]) + sample, row

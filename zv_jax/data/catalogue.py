@@ -43,6 +43,7 @@ class Card:
       space: whose image ids its pictures have ("" for its own); guarded: splits whose pictures no
         training may see.
       counted: the published unit is one record whose id ends so; "" counts every record.
+      mixture: splits the paper's mixture takes; the first that trains if none is named.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Card:
     space: str = ""
     guarded: tuple[str, ...] = ()
     counted: str = ""
+    mixture: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -136,6 +138,17 @@ def read(
             dropped,
             "kept for paper_mixture" if paper_mixture else "left out",
         )
+
+
+def mixture(table: int) -> list[tuple[Card, str]]:
+    """(card, split) of every data set that table `table` of the paper trains on."""
+    found = []
+    for name in names():
+        about = card(name)
+        trains = [key for key, split in about.splits.items() if split.use == "train"]
+        if any(place.startswith(f"Table {table}") for place in about.paper):
+            found += [(about, split) for split in about.mixture or trains[:1]]
+    return found
 
 
 def check_split(name: str, split: str, paper_mixture: bool) -> None:

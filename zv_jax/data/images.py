@@ -7,6 +7,7 @@ and CLIP's mean and deviation, as BLIP-2's evaluation processor uses them.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from zv_jax.errors import DataError
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 MAX_PIXELS = 89_478_485  # Pillow's own bound for a picture that is no decompression bomb
+# Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 _SCALE = 1.0 / (255.0 * STD)
 _SHIFT = -MEAN / STD
 

@@ -29,6 +29,10 @@ WHOLE, BARE = -1, -2
 """Parts of a record that are not one answer: the dialogue at once, its caption as bare text."""
 
 
+MIXINGS: dict[str, float] = {"weights": 0.0, "sqrt_size": 0.5, "size": 1.0}
+"""How the shares of sources follow from their sizes: weight x size ** exponent."""
+
+
 class Pick(NamedTuple):
     """One place of the stream: sample `sample` of source `source`, seen for the `epoch`-th time."""
 
@@ -63,6 +67,26 @@ def mixture(
         stream = grain.MapDataset.range(size).seed(own).shuffle().repeat()
         streams.append(stream.map_with_index(_Tag(number, size)))
     return streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, list(weights))
+
+
+def shares(sizes: Sequence[int], weights: Sequence[float], mixing: str) -> list[float]:
+    """The share of each source in the stream, adding up to 1; see `MIXINGS`.
+
+    InstructBLIP (section 2.4) mixes by the square root of the size: large sets do not drown small
+    ones, small ones are not repeated too often.
+
+    Raises:
+      ConfigError: there is no such mixing.
+    """
+    if mixing not in MIXINGS:
+        raise ConfigError(
+            f"unknown mixing {mixing!r}{nearest(mixing, MIXINGS)}",
+            where="data.mixing",
+            expected="one of " + ", ".join(MIXINGS),
+            fix="set --config.data.mixing=weights",
+        )
+    raw = [w * n ** MIXINGS[mixing] for w, n in zip(weights, sizes, strict=True)]
+    return [value / sum(raw) for value in raw]
 
 
 def check_tasks(tasks: Sequence[str], langs: Sequence[str], where: str) -> None:

@@ -22,7 +22,7 @@ import grain
 import numpy as np
 
 from zv_jax.config import Config, SourceConfig
-from zv_jax.data import mixing
+from zv_jax.data import catalogue, mixing
 from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Made, Shape
 from zv_jax.data.faults import Fault, Ledger, too_many
 from zv_jax.data.mixing import Pick
@@ -33,7 +33,7 @@ from zv_jax.errors import ConfigError, DataError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
-_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 7  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -184,9 +184,9 @@ def make_pipeline(
     own, other = tokenizers or load_tokenizers(config)
     assembler = Assembler(_shape(config), sources, tables, own, other, config.data.cache_images)
     names = [f"{s.name}/{s.split}" for s in chosen]
-    stream = mixing.mixture(
-        names, [len(table) for table in tables], [s.weight for s in chosen], config.seed
-    )
+    sizes = [len(table) for table in tables]
+    shares = mixing.shares(sizes, [s.weight for s in chosen], config.data.mixing)
+    stream = mixing.mixture(names, sizes, shares, config.seed)
     batches = _Rows(stream, rows, size).batch(
         len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
     )
@@ -259,6 +259,8 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
+        first = source.record(0)
+        catalogue.check_split(first.source, first.split, data.paper_mixture)
         table = mixing.samples(
             source.facts,
             stage.name,

@@ -104,6 +104,8 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     try:
         data = json.loads(line)
         roles = [turn["role"] for turn in data["turns"]]
+        if not set(roles) <= set(records_lib.ROLES):
+            raise ValueError(roles)
         # A last question without an answer takes one from `answers`; no turn at all, likewise.
         parts = roles.count("assistant") + (not roles or roles[-1] == "user")
         return (

@@ -53,12 +53,14 @@ class Checkpointer:
     """
 
     def __init__(self, workdir: PathLike, cfg: CheckpointConfig):
-        """Opens `workdir/checkpoints`; what an interrupted save left is removed in the background.
+        """Opens `cfg.folder`, or else `workdir/checkpoints`.
+
+        What an interrupted save left is removed in the background.
 
         Raises:
             CheckpointError: the directory cannot be made or written.
         """
-        self.directory = located(workdir) / FOLDER
+        self.directory = located(cfg.folder) if cfg.folder else located(workdir) / FOLDER
         self._options = _options(cfg)
         self._frozen = frozen.FrozenStore(self.directory)
         self._running: int | None = None  # the step that is being written

@@ -8,6 +8,7 @@ save if due. The position in the data is the step, and the step's randomness is 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -36,7 +37,7 @@ from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
 from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
-from zv_jax.training.jsonl import JsonLines
+from zv_jax.training.jsonl import JsonLines, read_jsonl
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
@@ -115,6 +116,14 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             where="train.batch_size",
             expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
             fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+        )
+    if train.microbatches > 1 and config.stage.name == "vision":
+        raise ConfigError(
+            f"{train.microbatches} microbatches of the vision warm-up, whose two terms differ in "
+            "their weights",
+            where="train.microbatches",
+            expected="1",
+            fix="lower train.batch_size",
         )
     group, local = config.stage.itm_group, train.batch_size // ways
     if group and (train.batch_size % group or max(group, local) % min(group, local)):
@@ -228,7 +237,7 @@ class Run:
     def _resume(self) -> tuple[Variables, State]:
         meta = self.checkpoints.meta()
         self.changes = resume.check(
-            resume.fields_of(meta["config"], meta["fingerprint"]),
+            meta,
             resume.fields_of(to_dict(self.config), self.fingerprint),
             self.allow_change,
             str(self.workdir),
@@ -271,6 +280,8 @@ class Run:
         other.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
+        if self.provenance:
+            write_json(self.workdir / "provenance.json", self.provenance)
 
     def _meta(self) -> dict:
         return {
@@ -298,8 +309,13 @@ class Run:
     def _finish(self, compilations: int) -> None:
         peak = peak_rss_bytes()
         self.log.event("finish", peak_rss_bytes=peak, compilations=compilations)
-        if jax.process_index() == 0:
-            write_json(self.workdir / RESULTS, {**self.last, "peak_rss_bytes": peak})
+        if jax.process_index():
+            return
+        replaced = Counter(row["source"] for row in read_jsonl(self.substitutes.path))
+        for source, count in replaced.items():
+            self.log.say(f"{count} samples of {source} were replaced; {self.substitutes.path}")
+        results = {**self.last, "peak_rss_bytes": peak, "substitutes": dict(replaced)}
+        write_json(self.workdir / RESULTS, results)
 
     def _to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         rows = batch_sharding(self.mesh)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -79,7 +78,7 @@ class MetricLog:
         self._step = self._first = 0
         self._before = 0.0
         self._samples = self._samples_logged = 0
-        self._loss = math.nan
+        self._loss: float | None = None  # of the last line; none is shown before the first
         self._began = self._logged = self._printed = time.monotonic()
 
     def start(self, step: int = 0) -> None:
@@ -136,7 +135,9 @@ class MetricLog:
             else:
                 self._board = None  # its writer would block on a full disk; a new one comes later
             if self._bar is not None:
-                shown = {"loss": f"{self._loss:.4g}", "samples/s": row["samples_per_second"]}
+                shown = {"samples/s": row["samples_per_second"]}
+                if self._loss is not None:
+                    shown = {"loss": f"{self._loss:.4g}", **shown}
                 self._bar.set_postfix(shown)
         return row
 
@@ -183,8 +184,9 @@ class MetricLog:
         taken = max(now - self._began, 1e-9)
         done = self._step - self._first
         left = (self._steps - self._step) * taken / max(1, done)
+        loss = "" if self._loss is None else f"  loss {self._loss:.4g}"
         return (
             f"step {self._step}/{self._steps} ({100 * self._step / max(1, self._steps):.0f}%)"
-            f"  loss {self._loss:.4g}  {self._samples / taken:.3g} samples/s"
+            f"{loss}  {self._samples / taken:.3g} samples/s"
             f"  {tqdm.format_interval(taken)} passed, {tqdm.format_interval(left)} left"
         )

@@ -16,7 +16,7 @@ from etils import epath
 from zv_jax.errors import CheckpointError
 from zv_jax.training import frozen, leaves
 
-FORMAT = 1
+FORMAT = 2  # 1: without guards and without names in the fingerprint
 FOLDER = "checkpoints"
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
