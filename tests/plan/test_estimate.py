@@ -41,7 +41,8 @@ def test_frozen_weights_that_pass_a_gradient_cost_4n_and_recomputation_half_as_m
     llm = next(t for t in estimate.towers(config) if t.name == "llm")
     assert llm.kind == estimate.PASSED
     ratio = estimate.hardware_flops(config) / estimate.model_flops(config)
-    assert 1.45 < ratio < 1.6
+    # Counted in the program that the TPU compiler made of it: 1.400 (docs/plans).
+    assert ratio == pytest.approx(1.40, abs=0.02)
     kept = full("stage2", "chat", remat="names")
     assert estimate.hardware_flops(kept) / estimate.model_flops(kept) < 1.15
 
@@ -103,7 +104,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["run"]["cost"] == pytest.approx(3 * found["run"]["chip_hours"])
     assert found["memory"]["headroom"] > 0 and found["largest_batch"] >= 64
-    assert 1.4 < found["flops"]["ratio"] < 1.6
+    assert 1.3 < found["flops"]["ratio"] < 1.6
 
 
 @pytest.mark.parametrize(
