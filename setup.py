@@ -14,6 +14,7 @@ RUNTIME = [
     "aiolimiter>=1.2",
     "clu>=0.0.12",
     "emoji>=2.14",
+    "etils>=1.12",
     "flax>=0.12.8",
     "grain>=0.2.18",
     "httpx2>=2.16",
@@ -31,6 +32,7 @@ RUNTIME = [
     "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tenacity>=9.0",
+    "tensorboardx>=2.6",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.66",
 ]
@@ -39,6 +41,8 @@ REFERENCE = [
     "transformers>=5.0",
     "peft>=0.21",
     "mistral-common>=1.8",
+    "gguf>=0.17",
+    "accelerate>=1.0",
 ]
 EXTRAS = {
     "dev": [
@@ -51,6 +55,7 @@ EXTRAS = {
         "setuptools>=77",
     ],
     "docs": ["mkdocs>=1.6"],
+    "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],

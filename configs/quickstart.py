@@ -94,7 +94,7 @@ def _vision() -> ml_collections.ConfigDict:
         "vision",
         data=_data("caption"),
         optimizer=_optimizer(5e-3, 20),
-        train=_train(300, 64),
+        train=_train(400, 64),
     )
 
 
@@ -117,7 +117,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
         "stage1",
         data=_data(*MULTI_TASK, max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
-        train=_train(250 if base else 500, 32),
+        train=_train(200 if base else 700, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
     )
 
@@ -129,7 +129,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(max_images=2),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(350 if variant == "base" else 600, 32),
+        train=_train(300 if variant == "base" else 450, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 

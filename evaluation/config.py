@@ -63,9 +63,8 @@ def suite(**fields: Any) -> ml_collections.ConfigDict:
       ConfigError: an unknown field.
     """
     plain = dataclasses.asdict(SuiteConfig())
+    check_names(fields, plain)
     for name, value in fields.items():
-        if name not in plain:
-            raise _unknown(name, plain)
         if isinstance(value, dict):
             for key in value:
                 if key not in plain[name]:
@@ -76,6 +75,27 @@ def suite(**fields: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(plain)
 
 
+def check_names(given: Mapping, known: Mapping) -> None:
+    """Refuses a field that is not known.
+
+    Raises:
+      ConfigError: naming it and the nearest valid one.
+    """
+    for name in given:
+        if name not in known:
+            raise _unknown(name, known)
+
+
+def checked(config: ml_collections.ConfigDict | Mapping, defaults: Mapping) -> dict[str, Any]:
+    """The given fields over the defaults, each of its default's type.
+
+    Raises:
+      ConfigError: an unknown field, or a value of another type.
+    """
+    given = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    return _checked(given, defaults, "")
+
+
 def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
     """The frozen, fully checked suite.
 
@@ -83,11 +103,10 @@ def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
       ConfigError: an unknown field, a wrong type or value; it names the field, the value, what was
         expected and the nearest valid name.
     """
-    given = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
-    checked = _checked(given, dataclasses.asdict(SuiteConfig()), "")
-    checked["source"] = SuiteSource(**checked["source"])
+    fields = checked(config, dataclasses.asdict(SuiteConfig()))
+    fields["source"] = SuiteSource(**fields["source"])
     for name, valid in (("tasks", tuple(TASKS)), ("langs", LANGS), ("controls", CONTROLS)):
-        for value in checked[name]:
+        for value in fields[name]:
             if value not in valid:
                 raise ConfigError(
                     f"{value!r} is not valid{nearest(value, valid)}",
@@ -95,11 +114,11 @@ def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
                     expected="any of " + ", ".join(valid),
                     fix=f"set --suite.{name}={valid[0]}",
                 )
-    if not checked["langs"]:
+    if not fields["langs"]:
         raise _wrong("langs", (), "at least one of " + ", ".join(LANGS))
-    if checked["batch_size"] < 1:
-        raise _wrong("batch_size", checked["batch_size"], "a whole number above 0")
-    return SuiteConfig(**checked)
+    if fields["batch_size"] < 1:
+        raise _wrong("batch_size", fields["batch_size"], "a whole number above 0")
+    return SuiteConfig(**fields)
 
 
 def _checked(given: Mapping, default: Mapping, path: str) -> dict[str, Any]:

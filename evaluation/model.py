@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,12 @@ from zv_jax.data.dialogue import Exchange
 
 Prompt = str | tuple[Exchange, ...]
 """A question about all pictures given, or a dialogue whose last exchange is to be answered."""
+
+
+class Ranking(Protocol):
+    """The candidates of one prompt."""
+
+    best: int
 
 
 class Model(Protocol):
@@ -26,8 +32,21 @@ class Model(Protocol):
         images: Sequence[Sequence[Image.Image]],
         max_new_tokens: int,
         instructions: Sequence[str] | None = None,
+        **decoding: Any,
     ) -> list[str]:
-        """The texts that greedy decoding gives; the Q-Former of Chat reads `instructions`."""
+        """The texts that greedy decoding gives, or beam search where `decoding` says so; the
+        Q-Former of Chat reads `instructions`."""
+        ...
+
+    def rank(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[Sequence[str]],
+        images: Sequence[Sequence[Image.Image]],
+        *,
+        instructions: Sequence[str] | None = None,
+    ) -> Sequence[Ranking]:
+        """For each prompt the scores of its candidates; ``best`` is the index of the best."""
         ...
 
     def image_embeddings(self, images: Sequence[Image.Image]) -> np.ndarray:

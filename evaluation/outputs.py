@@ -77,6 +77,11 @@ class Writer:
                 fix="give another --workdir",
             ) from error
 
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """The rows of samples.jsonl so far."""
+        return self._samples
+
     def image(self, ref: ImageRef) -> str:
         """Keeps a picture, small, and returns its name relative to the folder."""
         if ref not in self._names:

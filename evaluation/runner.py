@@ -15,6 +15,8 @@ import ml_collections
 import zv_jax
 from evaluation import config as config_lib
 from evaluation import table
+from evaluation.benchmarks import config as benchmarks_config
+from evaluation.benchmarks import run as benchmarks_run
 from evaluation.model import Model
 from evaluation.outputs import Writer
 from evaluation.suites import Suite
@@ -28,28 +30,33 @@ def run(
     workdir: str | Path,
     progress: bool = True,
     load: Callable[..., Model] | None = None,
-) -> dict[str, Any]:
-    """Evaluates a checkpoint.
+    shard: tuple[int, int] = (0, 1),
+) -> dict[str, Any] | None:
+    """Evaluates a checkpoint on a suite of tasks or of benchmarks.
 
     Args:
       checkpoint: a workdir (its latest step) or one checkpoint.
-      suite_config: the suite, e.g. of `configs/eval/quickstart.py`.
+      suite_config: the suite, e.g. of `configs/eval/quickstart.py` or `configs/eval/ziya.py`.
       workdir: folder for results.json, items.jsonl, samples.jsonl, images/, attention.json.
       progress: whether to show a progress bar and print the table.
       load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.api.load`.
+      shard: (number, count) of this process where several share a suite of benchmarks.
 
     Returns:
-      The contents of results.json.
+      The contents of results.json; None where other processes have not answered their part yet.
 
     Raises:
       ConfigError: the suite is wrong. DataError: records or pictures are missing.
       CheckpointError: the checkpoint cannot be read.
     """
+    if benchmarks_config.is_benchmarks(suite_config):
+        benchmarks_config.validate(suite_config)
+        return benchmarks_run.run(
+            checkpoint, suite_config, workdir, load or _loader(), progress, shard
+        )
     started = time.monotonic()
     config = config_lib.validate(suite_config)
-    if load is None:
-        # It imports jax: only once the suite is known to be right.
-        from zv_jax.inference.api import load
+    load = load or _loader()
 
     source = config.source
     test = open_source(source.name, source.path, source.split)
@@ -86,3 +93,10 @@ def run(
         print(table.render(scores, shutil.get_terminal_size().columns))
         print(f"\nresults: {Path(workdir) / 'results.json'}", file=sys.stderr)
     return results
+
+
+def _loader() -> Callable[..., Model]:
+    # It imports jax: only once the suite is known to be right.
+    from zv_jax.inference.api import load
+
+    return load

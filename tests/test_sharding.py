@@ -3,12 +3,20 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import MeshConfig
 from zv_jax.errors import ConfigError
-from zv_jax.sharding import leaf_shardings, make_mesh, unboxed
+from zv_jax.sharding import (
+    leaf_shardings,
+    like_parameters,
+    local_rows,
+    make_mesh,
+    mesh_sizes,
+    unboxed,
+)
 
 
 def boxed(names, shape=(6, 8)) -> dict:
@@ -30,6 +38,9 @@ def mesh(data=2, fsdp=2, tensor=2) -> AbstractMesh:
         (("mlp", "embed"), PartitionSpec("tensor", "fsdp")),
         (("norm", None), PartitionSpec(None, None)),
         (("heads", "mlp"), PartitionSpec("tensor", None)),  # a mesh axis is used once
+        ((None, "adapter_out"), PartitionSpec(None, ("tensor", "fsdp"))),
+        (("embed", "adapter_out"), PartitionSpec("fsdp", "tensor")),
+        (("word", "embed"), PartitionSpec(None, "fsdp")),
     ],
 )
 def test_logical_axes_become_mesh_axes(names, spec):
@@ -60,3 +71,24 @@ def test_mesh_fills_one_axis_and_refuses_what_does_not_fit():
     for sizes in (MeshConfig(2, 1, 1), MeshConfig(-1, -1, 1), MeshConfig(-1, 2, 1)):
         with pytest.raises(ConfigError, match="mesh"):
             make_mesh(sizes, one)
+
+
+def test_slices_divide_data():
+    one = jax.devices()[:1]
+    with pytest.raises(ConfigError, match="2 slices for a mesh of data=1") as caught:
+        make_mesh(MeshConfig(1, 1, 1, slices=2), one)
+    assert caught.value.where == "mesh.slices"
+    assert mesh_sizes(MeshConfig(-1, 128, 1), 512) == (4, 128, 1)
+
+
+def test_a_process_alone_has_all_rows():
+    assert local_rows(make_mesh(MeshConfig(), jax.devices()[:1]), 6) == list(range(6))
+
+
+def test_moments_lie_as_their_parameters_and_counters_everywhere():
+    whole = NamedSharding(mesh(), PartitionSpec())
+    split = NamedSharding(mesh(), PartitionSpec("fsdp", "tensor"))
+    leaf = {"params/a/kernel": jnp.zeros((4, 4))}
+    state = optax.adam(1e-3).init(leaf)
+    found = like_parameters(state, {"params/a/kernel": split}, whole)
+    assert found[0].mu == found[0].nu == {"params/a/kernel": split} and found[0].count == whole

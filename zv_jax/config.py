@@ -71,6 +71,7 @@ class DataConfig:
     max_images: int = 1  # images in one row
     box_decimals: int = 3
     cache_images: bool = False  # keep decoded, resized images in memory
+    max_bad: float = 0.01  # share of a source's samples that others may replace
     workers: int = 0  # processes that prepare batches; 0: threads of this one
 
 
@@ -117,8 +118,24 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """The latest `keep` steps stay and, beside them, the `best` ones by a metric of the step."""
+
+    folder: str = ""  # another place than `workdir/checkpoints`, as gs://bucket/run
     every: int = 500
     keep: int = 2
+    best: int = 0
+    metric: str = "loss"  # any name in metrics.jsonl
+    best_is: str = "lowest"  # lowest | highest
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What skips an update, and what ends a run that makes no progress."""
+
+    spike_sigma: float = 0.0  # skip above so many standard deviations; 0: only what is not finite
+    spike_window: int = 128  # of that many steps
+    max_skipped: int = 10  # in a row, before the run stops
+    hang_seconds: float = 1800.0  # without a step, before it is ended; 0: never
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,7 @@ class Config:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guards: GuardConfig = field(default_factory=GuardConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     init_from: tuple[
         str, ...
@@ -157,6 +175,7 @@ CHOICES = {
     "stage.itm_pairs": ("both", "single"),
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
+    "checkpoint.best_is": ("lowest", "highest"),
     "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
@@ -176,6 +195,8 @@ POSITIVE = (
     "train.loss_chunks",
     "checkpoint.every",
     "checkpoint.keep",
+    "guards.spike_window",
+    "guards.max_skipped",
     "data.max_text",
     "data.max_length",
     "data.max_images",

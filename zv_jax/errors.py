@@ -56,6 +56,10 @@ class DataError(ZvError):
     """A record, image, shard or annotation file is wrong or missing."""
 
 
+class TrainingError(ZvError):
+    """The numbers of a run, or one of its processes, went wrong."""
+
+
 class CheckpointError(ZvError):
     """A checkpoint cannot be written, found, read or matched to the model."""
 

@@ -56,6 +56,23 @@ CHIPS = {
 }
 
 
+# What jax calls a device; the first that fits counts.
+_KINDS = (
+    ("TPU v6", "v6e"),
+    ("TPU v5 lite", "v5e"),
+    ("TPU v5e", "v5e"),
+    ("TPU v5", "v5p"),
+    ("TPU v4", "v4"),
+    ("H200", "h200"),
+    ("H100", "h100"),
+)
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """The chip behind `jax.Device.device_kind`; None for others, CPUs of any size among them."""
+    return next((CHIPS[name] for text, name in _KINDS if text in device_kind), None)
+
+
 @dataclass(frozen=True)
 class Topology:
     """Some chips of one kind: `slices` times a grid of `shape`."""

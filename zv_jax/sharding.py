@@ -212,6 +212,18 @@ def row_ways(mesh: Mesh) -> int:
     return int(np.prod([mesh.shape[axis] for axis in ROWS]))
 
 
+def is_shared() -> bool:
+    """Whether rows are spread over more than one device of the mesh that is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and row_ways(mesh) > 1
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> list[int]:
+    """Rows of a global batch that lie on the devices of this process, in their order."""
+    parts = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return sorted({row for (part,) in parts for row in range(*part.indices(batch_size))})
+
+
 def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
     """`x[index]` where both lie row by row over the mesh, and so does what is returned.
 
@@ -223,10 +235,9 @@ def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
         index: int [B]; with a group, only rows of the same group are named.
         group: rows of a group, consecutive ones; 0 means all rows.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    ways = 1 if mesh.empty else row_ways(mesh)
-    if ways == 1:
+    if not is_shared():
         return x[index]
+    ways = row_ways(jax.sharding.get_abstract_mesh())
     local = x.shape[0] // ways
     members = ways if not group else max(1, group // local)  # devices that exchange rows
 

@@ -31,7 +31,7 @@ STAGE_NAMES: dict[str, tuple[str, str]] = {
     "stage2_base": ("Stage 2 · Base", "阶段 2 · Base"),
     "stage2_chat": ("Stage 2 · Chat", "阶段 2 · Chat"),
 }
-OBJECTIVES = ("symbols", "itc", "itm", "itg", "lm")
+OBJECTIVES = ("symbols", "words", "itc", "itm", "itg", "lm")
 
 
 @dataclass

@@ -21,6 +21,7 @@ from evaluation.report.markup import (
 
 NAMES: dict[str, tuple[str, str]] = {
     "symbols": ("Symbols · what each patch shows", "符号 · 每个图块是什么"),
+    "words": ("Words · which ones a symbol holds", "词语 · 符号包含哪些词"),
     "itc": ("ITC · which picture, which sentence", "ITC · 图文对比"),
     "itm": ("ITM · do they match?", "ITM · 图文匹配"),
     "itg": ("ITG · describe the picture", "ITG · 看图生成文字"),

@@ -91,7 +91,7 @@ def exported(workdir, tmp_path_factory):
 def test_merged_adapters_answer_as_separate_ones_do(workdir, exported):
     """And `from_pretrained` reads both forms."""
     separate, merged = api.load(workdir("stage2")), zv_jax.from_pretrained(exported)
-    assert not any(path.startswith("lora") for path in merged._variables)
+    assert not any(path.startswith("lora") for path in merged.variables)
     asked, picture = ["What is in the picture?", "图里有什么？"], np.full((28, 28, 3), 90, np.uint8)
     answers = separate.answer(asked, [[picture]] * 2, 6)
     assert answers == merged.answer(asked, [[picture]] * 2, 6) and all(answers)
@@ -193,6 +193,8 @@ def test_the_split_form_of_the_published_base(tmp_path, tensors, directory):
     alone = hf.open_hf(src)
     assert not any("llm" in path for path in alone.leaves) and alone.coverage.missing
     joined = hf.open_hf(src, hf.Options(llm=str(tmp_path / "llm")))
+    with pytest.raises(ConversionError, match="language_model.* is missing"):
+        hf.open_hf(directory(tmp_path / "half", "blip2", visual))
     together = hf.open_hf(directory(tmp_path / "whole", "blip2", whole))
     assert joined.leaves.keys() == together.leaves.keys()
     for path, leaf in together.leaves.items():

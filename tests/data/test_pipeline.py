@@ -44,11 +44,11 @@ def test_a_step_is_the_same_for_any_start_and_any_number_of_processes(make_confi
     config = make_config(stage)
     alone = batches(config, 6)
     same(batches(config, 1, start_step=5)[0], alone[5])
-    parts = [batches(config, 6, process_index=i, process_count=2) for i in range(2)]
-    for n, whole in enumerate(alone):
-        for name in whole:
-            np.testing.assert_array_equal(whole[name][0::2], parts[0][n][name])
-            np.testing.assert_array_equal(whole[name][1::2], parts[1][n][name])
+    shares = [[0, 1], [2, 3]], [[0, 3], [1, 2]]  # as devices may lie on two processes
+    for rows in (part for share in shares for part in share):
+        for whole, part in zip(alone, batches(config, 6, rows=rows), strict=True):
+            for name in whole:
+                np.testing.assert_array_equal(whole[name][rows], part[name])
 
 
 def test_the_seed_changes_the_order(make_config, batches):
@@ -138,14 +138,14 @@ def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batch
     alone = batches(config, 4)
     assert 3 not in np.concatenate([b["index"] for b in alone])
     assert "3.png" in caplog.text
-    second = batches(config, 4, process_index=1, process_count=2)
-    np.testing.assert_array_equal(alone[3]["index"][1::2], second[3]["index"])
+    second = batches(config, 4, rows=[2, 3])
+    np.testing.assert_array_equal(alone[3]["index"][2:], second[3]["index"])
 
 
 def test_too_many_broken_pictures_stop_the_run(make_config, batches, toy):
     for i in range(6):
         (toy.parent / "images" / f"{i}.png").unlink()
-    with pytest.raises(DataError, match=r"cannot be read(.|\n)*png"):
+    with pytest.raises(DataError, match=r"cannot be used(.|\n)*png"):
         batches(make_config("stage0"), 200)
 
 
@@ -159,8 +159,6 @@ def test_a_fault_is_raised_by_next_and_stays(make_config, tokenizer):
 
 
 def test_wrong_requests_say_what_to_change(make_config):
-    with pytest.raises(ConfigError, match="train.batch_size=6"):
-        pipeline.make_pipeline(make_config("stage0"), process_count=3)
     with pytest.raises(ConfigError, match="no sample for stage0"):
         pipeline.make_pipeline(make_config("stage0", sources=({"tasks": ("match",)},)))
     with pytest.raises(ConfigError, match="weights"):
@@ -176,14 +174,9 @@ def test_the_fingerprint_knows_the_data_but_not_its_place(make_config, tokenizer
     other = tmp_path / "elsewhere.jsonl"
     other.write_bytes(toy.read_bytes())
     assert one == mark(make_config("stage1", sources=({"path": str(other)},)))
-    for changed in (
-        make_config("stage2"),
-        make_config("stage1", seed=1),
-        make_config("stage1", batch=8),
-        make_config("stage1", max_length=64),
-        make_config("stage1", sources=({"tasks": ("vqa",)},)),
-    ):
-        assert mark(changed) != one
+    # Fields of the configuration are compared by themselves (training/resume.py).
+    assert one == mark(make_config("stage1", max_length=64))
+    assert one != mark(make_config("stage1", sources=({"tasks": ("vqa",)},)))
     other.write_bytes(toy.read_bytes().replace(b"square", b"circle"))
     assert one != mark(make_config("stage1", sources=({"path": str(other)},)))
 

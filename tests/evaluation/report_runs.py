@@ -240,7 +240,7 @@ def make_samples(images: Path) -> list[dict]:
 def make_run(folder: Path) -> Path:
     lm = {"lm": (7.4, 1.1)}
     make_stage(folder / "language", "language", lm, 600)
-    make_stage(folder / "vision", "vision", {"symbols": (0.9, 0.07)}, 300)
+    make_stage(folder / "vision", "vision", {"symbols": (0.9, 0.17), "words": (6.9, 1.8)}, 300)
     make_stage(
         folder / "stage0",
         "stage0",

@@ -95,7 +95,7 @@ def test_a_complete_run_fills_every_section(runs):
     ):
         assert words in page.text, words
     drawn = page.having("figure", class_="panel")
-    assert len(drawn) == 7  # language, stages 1 and 2: LM; vision; stage 0: ITC, ITM, ITG
+    assert len(drawn) == 8  # language, stages 1 and 2: LM; vision: 2; stage 0: ITC, ITM, ITG
     assert page.having("svg", class_="boxes") and page.having("img", class_="heat")
 
 

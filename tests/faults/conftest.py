@@ -1,16 +1,25 @@
 """What the tests of faults share: one corpus, and compiled programs that later runs reuse."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import pytest
 from toy_run import write_corpus
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled programs for this process and the programs that tests start."""
-    folder = tmp_path_factory.mktemp("xla")
+    """A cache of compiled programs for this process and the programs that tests start.
+
+    Set JAX_COMPILATION_CACHE_DIR to keep it from one run of the tests to the next.
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tmp_path_factory.mktemp("xla")
     wanted = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -29,3 +38,31 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "data")
+
+
+@pytest.fixture
+def processes():
+    """`processes(commands)` runs them at once as one job; (exit code, standard error) of each."""
+
+    def run(commands: list[list[str]], devices: int = 1, timeout: float = 900) -> list[tuple]:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        environment = {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+        started = [
+            subprocess.Popen(
+                [sys.executable, *command, f"port={port}"],
+                env=os.environ | environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for command in commands
+        ]
+        try:
+            errors = [process.communicate(timeout=timeout)[1] for process in started]
+            return [(p.returncode, text) for p, text in zip(started, errors, strict=True)]
+        finally:
+            for process in started:
+                process.kill()
+
+    return run

@@ -3,39 +3,23 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 import toy_run
-from toy_run import events, ids, losses, toy_config, train, write_config
+from toy_run import (
+    Stop,
+    assert_same_run,
+    at,
+    events,
+    losses,
+    stop,
+    toy_config,
+    train,
+    write_config,
+)
 
 from zv_jax.cli import main as cli
 from zv_jax.errors import CheckpointError, ConfigError
-from zv_jax.training.checkpoint import Checkpointer, load_params
-from zv_jax.training.leaves import describe, read
-
-
-class Stop(Exception):
-    pass
-
-
-def stop():
-    raise Stop
-
-
-def everything(workdir, step=10):
-    """Trainable leaves, optimiser state, counters and frozen leaves of a checkpoint."""
-    folder = workdir / "checkpoints" / str(step) / "state"
-    return {**read(folder, describe(folder)), **load_params(workdir, step)[0]}
-
-
-def assert_same_run(one, other, step=10):
-    a, b = everything(one, step), everything(other, step)
-    assert a.keys() == b.keys()
-    for name, leaf in a.items():
-        np.testing.assert_array_equal(leaf, b[name], err_msg=name)
-    assert losses(one) == losses(other)
-    assert ids(one) == ids(other)
-
+from zv_jax.training.checkpoint import Checkpointer
 
 LORA = {"model": {"lora": {"dropout": 0.1}}}  # noise that must be drawn again alike
 
@@ -52,7 +36,7 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(compiled, corpus, tmp_path
     config = toy_config(corpus, stage, **more)
     train(config, tmp_path / "straight")
     with pytest.raises(Stop):
-        train(config, tmp_path / "broken", die_at=5, die=stop)
+        train(config, tmp_path / "broken", at(5, stop))
     assert len(losses(tmp_path / "broken")) == 5
     train(config, tmp_path / "broken")
     assert [e["step"] for e in events(tmp_path / "broken", "restore")] == [3]
@@ -84,7 +68,7 @@ def stopped(compiled, corpus, tmp_path):
     """A run of stage 1 that broke off, and its configuration."""
     config = toy_config(corpus, "stage1")
     with pytest.raises(Stop):
-        train(config, tmp_path / "run", die_at=4, die=stop)
+        train(config, tmp_path / "run", at(4, stop))
     return config, tmp_path / "run"
 
 

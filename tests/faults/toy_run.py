@@ -1,8 +1,9 @@
 """A tiny training run over a tiny record file, in this process or as a program of its own.
 
-`toy_run.py WORKDIR CONFIG.json [KEY=VALUE ...]` trains as `zv train` does, exit codes included. It
-notes the samples of every batch in `WORKDIR/ids.jsonl`. `die_at=N` kills the process with SIGKILL
-when it asks for batch N.
+`toy_run.py WORKDIR CONFIG.json [KEY=VALUE ...]` trains and notes the samples of every batch in
+`WORKDIR/ids-0.jsonl`. `die_at=N` kills the process with SIGKILL when it asks for batch N;
+`term_at=N` sends it SIGTERM; `hang_at=N` makes it wait for ever. `process=I port=P` makes it one of
+two processes.
 """
 
 import contextlib
@@ -10,15 +11,18 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
+from zv_jax import distributed
 from zv_jax.config import Config, recipe, to_dict, validate
 from zv_jax.data import pipeline, tokenizers
-from zv_jax.training import loop
+from zv_jax.training import leaves, loop, stored
 
 WORDS = [("red", "红色"), ("blue", "蓝色"), ("green", "绿色"), ("black", "黑色"), ("pink", "粉色")]
 
@@ -89,14 +93,14 @@ def toy_config(corpus: Path, stage: str, **sections: dict) -> Config:
 
 
 @contextlib.contextmanager
-def watched(see: Callable[[int, np.ndarray], None]) -> Iterator[None]:
-    """Inside, `see(step, index)` is called with every batch before training gets it."""
+def watched(see: Callable[[int, pipeline.Batch], None]) -> Iterator[None]:
+    """Inside, `see(step, batch)` is called with every batch before training gets it."""
     plain = pipeline.Batches.__next__
 
     def seen(batches: pipeline.Batches) -> pipeline.Batch:
         step = batches.step
         batch = plain(batches)
-        see(step, batch["index"])
+        see(step, batch)
         return batch
 
     pipeline.Batches.__next__ = seen
@@ -106,30 +110,41 @@ def watched(see: Callable[[int, np.ndarray], None]) -> Iterator[None]:
         pipeline.Batches.__next__ = plain
 
 
-def train(
-    config: Config, workdir: Path, *, die_at: int = -1, die: Callable | None = None, **arguments
-) -> None:
-    """`loop.run`, noting ids; at batch `die_at` it calls `die` instead of training on."""
-    workdir.mkdir(parents=True, exist_ok=True)
+Act = Callable[[int, pipeline.Batch], None]
 
-    def see(step: int, index: np.ndarray) -> None:
-        with (workdir / "ids.jsonl").open("a") as file:
-            file.write(json.dumps([step, index.tolist()]) + "\n")
-        if step == die_at:
-            (die or killed)()
+
+def train(config: Config, workdir: Path, act: Act | None = None, **arguments) -> None:
+    """`loop.run`, noting ids; `act(step, batch)` may spoil a batch, or end it all."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    process = jax.process_index()
+
+    def see(step: int, batch: pipeline.Batch) -> None:
+        with (workdir / f"ids-{process}.jsonl").open("a") as file:
+            file.write(json.dumps([step, batch["index"].tolist()]) + "\n")
+        if act is not None:
+            act(step, batch)
 
     with watched(see):
         loop.run(config, workdir, **arguments)
+
+
+def at(step: int, do: Callable[[], None]) -> Act:
+    """Calls `do()` when batch `step` is asked for."""
+    return lambda now, batch: do() if now == step else None
 
 
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def told_to_end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def ids(workdir: Path) -> dict[int, list[int]]:
     """Samples of each batch trained on; a batch asked for twice must be the same one."""
     found: dict[int, list[int]] = {}
-    for line in (workdir / "ids.jsonl").read_text().splitlines():
+    for line in (workdir / "ids-0.jsonl").read_text().splitlines():
         step, index = json.loads(line)
         assert found.setdefault(step, index) == index, f"batch {step} changed"
     return found
@@ -138,13 +153,51 @@ def ids(workdir: Path) -> dict[int, list[int]]:
 def losses(workdir: Path) -> list[dict]:
     """Rows of the metrics without what depends on the clock."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    timed = ("seconds", "samples_per_second")
-    return [{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows]
+    kept = (
+        "step",
+        "loss",
+        "lm",
+        "itc",
+        "itm",
+        "itg",
+        "token_accuracy",
+        "grad_norm",
+        "lr",
+        "skipped",
+    )
+    return [{k: v for k, v in row.items() if k in kept} for row in rows]
 
 
 def events(workdir: Path, kind: str | None = None) -> list[dict]:
     rows = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
     return [row for row in rows if kind in (None, row["kind"])]
+
+
+def everything(workdir: Path, step: int = 10) -> dict[str, np.ndarray]:
+    """Trainable leaves, optimiser state, guards, step and frozen leaves of a checkpoint."""
+    folder = stored.located(workdir) / "checkpoints" / str(step) / "state"
+    return {
+        **leaves.read(folder, leaves.describe(folder)),
+        **stored.load_params(workdir, step)[0],
+    }
+
+
+def assert_same_run(one: Path, other: Path, step: int = 10) -> None:
+    """Bit for bit: parameters, optimiser, losses, samples."""
+    a, b = everything(one, step), everything(other, step)
+    assert a.keys() == b.keys()
+    for name, leaf in a.items():
+        np.testing.assert_array_equal(leaf, b[name], err_msg=name)
+    assert losses(one) == losses(other)
+    assert ids(one) == ids(other)
+
+
+class Stop(Exception):
+    """Ends a run in the middle."""
+
+
+def stop() -> None:
+    raise Stop
 
 
 def write_config(config: Config, path: Path) -> Path:
@@ -154,8 +207,12 @@ def write_config(config: Config, path: Path) -> Path:
 
 def main(workdir: str, config: str, *pairs: str) -> None:
     options = dict(pair.split("=", 1) for pair in pairs)
+    if "port" in options:
+        distributed.start(f"127.0.0.1:{options['port']}", 2, int(options["process"]), patience=300)
+    acts = {"die_at": killed, "term_at": told_to_end, "hang_at": lambda: time.sleep(3600)}
+    acts = [at(int(options[name]), do) for name, do in acts.items() if name in options]
     given = validate(json.loads(Path(config).read_text("utf-8")))
-    train(given, Path(workdir), die_at=int(options.get("die_at", -1)))
+    train(given, Path(workdir), *acts)
 
 
 if __name__ == "__main__":

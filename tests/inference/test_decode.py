@@ -33,7 +33,7 @@ def rerun(talker, given, new):
     mask = np.concatenate([mask, space.astype(bool)], 1)
     run = jax.jit(
         lambda i, m: forward.apply(
-            talker._variables,
+            talker.variables,
             given["images"],
             i,
             m,

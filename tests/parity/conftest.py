@@ -1,11 +1,17 @@
-"""Weights of tiny Hugging Face models, every one random, in the names and layouts of this project.
+"""Tiny models of Hugging Face, every weight random, read by the conversion itself.
 
 Fresh tiny models of Hugging Face are degenerate (zero queries, zero biases, norms at one), and a
 comparison of those proves nothing.
 """
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
+from flax.traverse_util import unflatten_dict
+
+from zv_jax.config import Config
+from zv_jax.convert import hf
 
 
 def randomise(module, seed: int = 0, scale: float = 0.15) -> None:
@@ -24,145 +30,26 @@ def randomise(module, seed: int = 0, scale: float = 0.15) -> None:
     module.eval()
 
 
-class Weights:
-    """A state dictionary read by prefix; leaves become numpy."""
+@dataclass(frozen=True)
+class Converted:
+    """What `zv convert from-hf` makes of a module: our configuration and parameters (nested)."""
 
-    def __init__(self, module):
-        self.state = {name: value.numpy() for name, value in module.state_dict().items()}
-
-    def linear(self, name: str) -> dict:
-        out = {"kernel": self.state[f"{name}.weight"].T}
-        if f"{name}.bias" in self.state:
-            out["bias"] = self.state[f"{name}.bias"]
-        return out
-
-    def norm(self, name: str) -> dict:
-        out = {"scale": self.state[f"{name}.weight"]}
-        if f"{name}.bias" in self.state:
-            out["bias"] = self.state[f"{name}.bias"]
-        return out
-
-    def table(self, name: str) -> dict:
-        return {"embedding": self.state[f"{name}.weight"]}
-
-    def stack(self, read, indices) -> dict:
-        """The layers `read(index)` with a leading layer axis, as `nn.scan` holds them."""
-        import jax
-
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *(read(i) for i in indices))
-
-    def vision(self, prefix: str = "") -> dict:
-        """Blip2VisionModel or InstructBlipVisionModel -> `vision` and `ln_vision`."""
-        layers = f"{prefix}encoder.layers."
-        count = len({n.split(layers)[1].split(".")[0] for n in self.state if n.startswith(layers)})
-
-        def block(i: int) -> dict:
-            at = f"{layers}{i}."
-            q_bias, k_bias, v_bias = np.split(self.state[f"{at}self_attn.qkv.bias"], 3)
-            assert not k_bias.any()
-            return {
-                "ln1": self.norm(f"{at}layer_norm1"),
-                "ln2": self.norm(f"{at}layer_norm2"),
-                "attn": {
-                    "qkv": {"kernel": self.state[f"{at}self_attn.qkv.weight"].T},
-                    "q_bias": q_bias,
-                    "v_bias": v_bias,
-                    "out": self.linear(f"{at}self_attn.projection"),
-                },
-                "fc1": self.linear(f"{at}mlp.fc1"),
-                "fc2": self.linear(f"{at}mlp.fc2"),
-            }
-
-        at = f"{prefix}embeddings."
-        patch = self.state[f"{at}patch_embedding.weight"]  # [D, 3, p, p]; our pixels are p, p, 3
-        return {
-            "vision": {
-                "cls": self.state[f"{at}class_embedding"],
-                "pos_embed": self.state[f"{at}position_embedding"],
-                "patch": {
-                    "kernel": patch.transpose(2, 3, 1, 0).reshape(-1, patch.shape[0]),
-                    "bias": self.state[f"{at}patch_embedding.bias"],
-                },
-                "blocks": self.stack(block, range(count)),
-            },
-            "ln_vision": self.norm(f"{prefix}post_layernorm"),
-        }
-
-    def qformer(self, prefix: str, norm: str, embeddings: str | None, queries: np.ndarray) -> dict:
-        """A Q-Former; `embeddings` is the prefix of the word and position tables, if any."""
-        layers = f"{prefix}encoder.layer."
-        count = len({n.split(layers)[1].split(".")[0] for n in self.state if n.startswith(layers)})
-
-        def attention(at: str) -> dict:
-            names = {"q": "query", "k": "key", "v": "value"}
-            return {
-                **{ours: self.linear(f"{at}attention.{name}") for ours, name in names.items()},
-                "out": self.linear(f"{at}output.dense"),
-                "ln": self.norm(f"{at}output.LayerNorm"),
-            }
-
-        def feed_forward(at: str, suffix: str) -> dict:
-            return {
-                "fc1": self.linear(f"{at}intermediate{suffix}.dense"),
-                "fc2": self.linear(f"{at}output{suffix}.dense"),
-                "ln": self.norm(f"{at}output{suffix}.LayerNorm"),
-            }
-
-        def layer(i: int) -> dict:
-            at = f"{layers}{i}."
-            out = {
-                "self": attention(f"{at}attention."),
-                "ffn_query": feed_forward(at, "_query"),
-            }
-            if embeddings is not None:
-                out["ffn_text"] = feed_forward(at, "")
-            if i % 2 == 0:
-                out["cross"] = attention(f"{at}crossattention.")
-            return out
-
-        def pair(i: int) -> dict:
-            return {"even": layer(2 * i), "odd": layer(2 * i + 1)}
-
-        out = {
-            "query_tokens": queries,
-            "ln": self.norm(norm),
-            "pairs": self.stack(pair, range(count // 2)),
-        }
-        if embeddings is not None:
-            out["word"] = self.table(f"{embeddings}word_embeddings")
-            out["position"] = self.table(f"{embeddings}position_embeddings")
-        return out
-
-    def llama(self, prefix: str = "model.", head: str = "lm_head") -> dict:
-        """LlamaForCausalLM -> `llm`."""
-        layers = f"{prefix}layers."
-        count = len({n.split(layers)[1].split(".")[0] for n in self.state if n.startswith(layers)})
-
-        def layer(i: int) -> dict:
-            at = f"{layers}{i}."
-            return {
-                "ln_attn": self.norm(f"{at}input_layernorm"),
-                "ln_mlp": self.norm(f"{at}post_attention_layernorm"),
-                "attn": {name: self.linear(f"{at}self_attn.{name}_proj") for name in "qkvo"},
-                **{name: self.linear(f"{at}mlp.{name}_proj") for name in ("gate", "up", "down")},
-            }
-
-        return {
-            "embed": self.table(f"{prefix}embed_tokens"),
-            "layers": self.stack(layer, range(count)),
-            "norm": self.norm(f"{prefix}norm"),
-            "lm_head": self.linear(head),
-        }
+    config: Config
+    params: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def convert():
-    """`convert(module)` makes every parameter random and returns its `Weights`."""
+def convert(tmp_path_factory):
+    """`convert(module)` makes every parameter random, saves the module and converts it."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # more only wait for each other at these sizes
 
-    def run(module) -> Weights:
+    def run(module) -> Converted:
         randomise(module)
-        return Weights(module)
+        folder = tmp_path_factory.mktemp("hf")
+        module.save_pretrained(folder)
+        opened = hf.open_hf(folder)
+        flat = {path.removeprefix("params/"): leaf.value() for path, leaf in opened.leaves.items()}
+        return Converted(opened.config, unflatten_dict(flat, sep="/"))
 
     return run

@@ -6,14 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from zv_jax.models.presets import (
-    LlamaConfig,
-    ModelConfig,
-    QFormerConfig,
-    RopeScaling,
-    VisionConfig,
+from parity_models import (
+    IMAGE,
+    LLM,
+    QFORMER,
+    QUERIES,
+    VISION,
+    blip2_config,
+    instructblip_config,
+    llama_config,
+    pixels,
+    qformer_fields,
+    t,
+    vision_fields,
 )
+
+from zv_jax.models.presets import LlamaConfig, ModelConfig, RopeScaling
+from zv_jax.models.qformer import bidirectional_mask
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives import lm_loss
 
@@ -21,16 +30,7 @@ pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
 hf = pytest.importorskip("transformers")
 
-CLOSE = dict(atol=2e-5, rtol=1e-5)
-IMAGE, QUERIES = 90, 4
-VISION = VisionConfig(image_size=28, width=32, layers=3, heads=4, mlp_width=48)
-QFORMER = QFormerConfig(
-    num_queries=QUERIES, width=24, layers=4, heads=3, mlp_width=40, vocab_size=70,
-    max_positions=32, embed_dim=12, dropout=0.0,
-)  # fmt: skip
-LLM = LlamaConfig(
-    vocab_size=96, width=32, layers=2, heads=4, kv_heads=2, mlp_width=56, max_positions=64
-)
+CLOSE = dict(atol=1e-5, rtol=1e-5)
 RNG = np.random.default_rng(8)
 IMAGES = RNG.standard_normal((2, 28, 28, 3)).astype(np.float32)
 TEXT = RNG.integers(1, 70, (2, 7))
@@ -50,47 +50,16 @@ def run(model: ZiyaVisual, params: dict, method, *arguments):
     return jax.jit(lambda p: model.apply({"params": p}, *arguments, method=method))(params)
 
 
-def t(array: np.ndarray):
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def pixels(images: np.ndarray):
-    return t(images.transpose(0, 3, 1, 2))
-
-
-def vision_fields() -> dict:
-    return dict(
-        hidden_size=VISION.width, intermediate_size=VISION.mlp_width, layer_norm_eps=1e-6,
-        num_hidden_layers=VISION.layers, num_attention_heads=VISION.heads, patch_size=14,
-        image_size=28, qkv_bias=True,
-    )  # fmt: skip
-
-
-def qformer_fields() -> dict:
-    return dict(
-        vocab_size=70, hidden_size=24, num_hidden_layers=4, num_attention_heads=3,
-        intermediate_size=40, max_position_embeddings=32, layer_norm_eps=1e-12,
-        cross_attention_frequency=2, encoder_hidden_size=VISION.width,
-    )  # fmt: skip
-
-
-def llama_config():
-    return hf.LlamaConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
-        rms_norm_eps=1e-6, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("size", [28, 42])
 def test_vision(convert, size):
     """`last_hidden_state` is after the norm that we call ln_vision; 42 px resizes the positions."""
     model = hf.Blip2VisionModel(hf.Blip2VisionConfig(**vision_fields()))
-    params = convert(model).vision()
+    converted = convert(model)
+    assert converted.config.model.vision == VISION
     images = RNG.standard_normal((2, size, size, 3)).astype(np.float32)
     with torch.no_grad():
         expected = model(pixels(images), interpolate_pos_encoding=size != 28).last_hidden_state
-    got = run(ours(), params, "encode_images", images)
+    got = run(ours(), converted.params, "encode_images", images)
     assert float(expected.abs().max()) > 1
     np.testing.assert_allclose(got, expected, **CLOSE)
 
@@ -100,30 +69,48 @@ FEATURES = RNG.standard_normal((2, 5, 32)).astype(np.float32)
 
 def test_qformer_with_instruction(convert):
     """InstructBlipQFormerModel: queries and text in one bidirectional row."""
-    config = hf.InstructBlipQFormerConfig(**qformer_fields())
-    model = hf.InstructBlipQFormerModel(config)
-    queries = RNG.standard_normal((1, QUERIES, 24)).astype(np.float32)
-    params = convert(model).qformer("", "embeddings.layernorm", "embeddings.", queries)
+    whole = hf.InstructBlipForConditionalGeneration(instructblip_config())
+    params = convert(whole).params
+    queries = whole.query_tokens.detach().expand(2, -1, -1)
     mask = np.concatenate([np.ones((2, QUERIES), bool), TEXT_MASK], 1)
     with torch.no_grad():
-        expected = model(
-            input_ids=t(TEXT), attention_mask=t(mask), query_embeds=t(queries).expand(2, -1, -1),
+        expected = whole.qformer(
+            input_ids=t(TEXT), attention_mask=t(mask), query_embeds=queries,
             encoder_hidden_states=t(FEATURES),
         ).last_hidden_state[:, :QUERIES]  # fmt: skip
-    got = run(ours(), {"qformer": params}, "query", FEATURES, TEXT, TEXT_MASK)
+    got = run(ours(), params, "query", FEATURES, TEXT, TEXT_MASK)
     np.testing.assert_allclose(got, expected, **CLOSE)
 
 
 def test_qformer_of_queries_alone(convert):
-    model = hf.Blip2QFormerModel(hf.Blip2QFormerConfig(**qformer_fields()))
-    queries = RNG.standard_normal((1, QUERIES, 24)).astype(np.float32)
-    params = convert(model).qformer("", "layernorm", None, queries)
+    whole = hf.Blip2ForConditionalGeneration(blip2_config())
+    params = convert(whole).params
+    assert "word" not in params["qformer"]
+    queries = whole.query_tokens.detach().expand(2, -1, -1)
     with torch.no_grad():
-        expected = model(
-            query_embeds=t(queries).expand(2, -1, -1), encoder_hidden_states=t(FEATURES)
-        ).last_hidden_state
-    got = run(ours(), {"qformer": params}, "query", FEATURES)
-    np.testing.assert_allclose(got, expected, **CLOSE)
+        expected = whole.qformer(query_embeds=queries, encoder_hidden_states=t(FEATURES))
+    got = run(ours(), params, "query", FEATURES)
+    np.testing.assert_allclose(got, expected.last_hidden_state, **CLOSE)
+
+
+def test_bert_is_the_text_half(convert):
+    """BertForMaskedLM: hidden states and logits; our tables have [DEC] too."""
+    config = hf.BertConfig(
+        vocab_size=69, hidden_size=24, num_hidden_layers=4, num_attention_heads=3,
+        intermediate_size=40, max_position_embeddings=32,
+    )  # fmt: skip
+    model = hf.BertForMaskedLM(config)
+    params = convert(model).params
+    with torch.no_grad():
+        expected = model(input_ids=t(TEXT.clip(max=68)), attention_mask=t(TEXT_MASK.astype(int)))
+
+    def logits(m):
+        mask = bidirectional_mask(0, jnp.asarray(TEXT_MASK))
+        _, text = m.qformer(None, TEXT.clip(max=68), mask)
+        return m.qformer.text_logits(text)
+
+    got = run(ours(), params, logits)[..., :69]
+    np.testing.assert_allclose(got[TEXT_MASK], expected.logits[TEXT_MASK], **CLOSE)
 
 
 def test_image_text_retrieval(convert):
@@ -135,18 +122,7 @@ def test_image_text_retrieval(convert):
             num_query_tokens=QUERIES, image_text_hidden_size=12, image_token_index=None,
         )
     )  # fmt: skip
-    weights = convert(model)
-    params = weights.vision("vision_model.") | {
-        "qformer": weights.qformer(
-            "qformer.", "qformer.layernorm", "embeddings.", weights.state["query_tokens"]
-        ),
-        "heads": {
-            "vision_proj": weights.linear("vision_projection"),
-            "text_proj": weights.linear("text_projection"),
-            "itm": weights.linear("itm_head"),
-            "temperature": np.float32(0.07),
-        },
-    }
+    params = convert(model).params
     inputs = dict(
         pixel_values=pixels(IMAGES), input_ids=t(TEXT), attention_mask=t(TEXT_MASK.astype(int))
     )
@@ -210,7 +186,9 @@ def test_llama_variants(convert, name):
 
 
 def same_logits(convert, model, llm: LlamaConfig, padded: bool) -> None:
-    params = {"llm": convert(model).llama()}
+    converted = convert(model)
+    params = converted.params
+    assert converted.config.model.llm == llm
     ids = RNG.integers(3, 90, (2, 40))
     mask = np.ones((2, 40), bool)
     if padded:
@@ -226,29 +204,10 @@ def same_logits(convert, model, llm: LlamaConfig, padded: bool) -> None:
     np.testing.assert_allclose(got[mask], expected[mask], **CLOSE)
 
 
-def instructblip(convert):
-    model = hf.InstructBlipForConditionalGeneration(
-        hf.InstructBlipConfig(
-            vision_config=vision_fields(), qformer_config=qformer_fields(),
-            text_config=llama_config().to_dict(), num_query_tokens=QUERIES,
-            image_token_index=IMAGE,
-        )
-    )  # fmt: skip
-    weights = convert(model)
-    params = weights.vision("vision_model.") | {
-        "qformer": weights.qformer(
-            "qformer.", "qformer.embeddings.layernorm", "qformer.embeddings.",
-            weights.state["query_tokens"],
-        ),
-        "projector": weights.linear("language_projection"),
-        "llm": weights.llama("language_model.model.", "language_model.lm_head"),
-    }  # fmt: skip
-    return model, params
-
-
 def test_instructblip_logits_and_gradients(convert):
     """The whole model in one row, and what one training step would follow."""
-    model, params = instructblip(convert)
+    model = hf.InstructBlipForConditionalGeneration(instructblip_config())
+    params = convert(model).params
     ids = RNG.integers(3, 90, (2, 11))
     ids[:, :QUERIES] = IMAGE
     mask = np.ones((2, 11), bool)

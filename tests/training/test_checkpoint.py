@@ -17,6 +17,7 @@ from zv_jax.errors import CheckpointError
 from zv_jax.training.checkpoint import Checkpointer, describe, load_params
 from zv_jax.training.frozen import content_hash
 from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.stored import located
 
 CFG = CheckpointConfig(every=5, keep=2)
 TX, _ = make_optimizer(OptimizerConfig(), 100)
@@ -283,6 +284,14 @@ def test_parameters_load_from_a_workdir_its_checkpoints_or_a_step(tmp_path):
             np.testing.assert_array_equal(params[name], np.asarray(leaf))
     shapes, _ = describe(tmp_path, 5)
     assert shapes["params/projector/kernel"].shape == (4, 6)
+
+
+def test_checkpoints_may_lie_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save("run", 5, cfg=CheckpointConfig(every=5, folder="big_disk/run"))
+    assert not (tmp_path / "run").exists()
+    assert load_params("big_disk/run")[1]["step"] == 5
+    assert str(located("gs://bucket/run") / "5") == "gs://bucket/run/5"
 
 
 @pytest.mark.parametrize("step", [None, 7])

@@ -8,6 +8,7 @@ import pytest
 from zv_jax.config import CheckpointConfig
 from zv_jax.errors import CheckpointError
 from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.training.frozen import content_hash
 from zv_jax.training.init_from import initialise, table_text
 
 
@@ -48,7 +49,11 @@ def test_sources_replace_fresh_leaves_and_the_rest_is_new(stage0):
     np.testing.assert_array_equal(values["params/projector/kernel"], np.full((3, 5), 3.0))
     np.testing.assert_array_equal(values["lora/llm/q/lora_a"], np.ones((2, 2)))
 
-    assert table["sources"] == [{"path": stage0, "step": 1}]
+    (one,) = table["sources"]
+    assert (one["path"], one["step"], one["provenance"]) == (stage0, 1, None)
+    loaded = {"params/vision/cls": values["params/vision/cls"]}
+    assert row(table, "vision")["content"] == content_hash(loaded)
+    assert row(table, "vision")["from"] == [0] and row(table, "projector")["content"] is None
     assert row(table, "vision")["loaded"] == {"leaves": 1, "parameters": 4}
     assert row(table, "projector")["new"] == {"leaves": 1, "parameters": 15}
     assert row(table, "llm (lora)")["new"] == {"leaves": 1, "parameters": 4}
@@ -82,6 +87,23 @@ def test_later_sources_win(tmp_path, stage0):
     assert values[qformer][0, 0] == 8 and values[cls][0, 0, 0] == 2
     assert initialise(fresh, (stage1, stage0))[0][qformer][0, 0] == 7
     assert [s["step"] for s in table["sources"]] == [1, 4]
+
+
+def test_every_weight_can_be_traced_through_a_chain_of_runs(tmp_path, stage0):
+    name = "params/qformer/a/kernel"
+    fresh = {name: jnp.zeros((2, 3))}
+    values, table = initialise(fresh, (stage0,))
+    stage1 = source(
+        tmp_path / "stage1", values, step=40, provenance=table, config={"train": {"steps": 100}}
+    )
+    _, after = initialise(fresh, (stage1,))
+    (one,) = after["sources"]
+    assert one["provenance"] == json.loads(json.dumps(table))
+    assert one["provenance"]["sources"][0]["path"] == stage0
+    assert row(after, "qformer")["content"] == row(table, "qformer")["content"]
+    text = table_text(after)
+    assert f"from 1: {stage1}, step 40 of 100: its training has not come to its end" in text
+    assert row(after, "qformer")["content"] in text
 
 
 def test_another_shape_is_an_error_with_leaf_and_both_shapes(stage0):

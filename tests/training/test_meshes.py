@@ -93,6 +93,12 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_does(chan
     assert caught.value.where == field and "--config." + field in caught.value.fix
 
 
+def test_the_vision_warm_up_takes_no_microbatches():
+    """Its two terms have different weights, so the parts' sums cannot be divided once."""
+    with pytest.raises(ConfigError, match="train.microbatches"):
+        check_batch(synthetic.tiny("vision", "base", microbatches=2), abstract())
+
+
 def test_tensor_parallelism_cuts_no_head():
     model = synthetic.tiny("stage0", "base").model
     check_heads(model, abstract(tensor=2))

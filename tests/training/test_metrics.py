@@ -1,10 +1,15 @@
+import errno
 import io
 import json
+import struct
+from pathlib import Path
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from zv_jax.errors import CheckpointError
-from zv_jax.training.metrics import MetricLog, peak_rss_bytes, read_jsonl
+from zv_jax.training.jsonl import JsonLines, read_jsonl
+from zv_jax.training.metrics import MetricLog, peak_rss_bytes, rss_bytes
 
 
 class Terminal(io.StringIO):
@@ -40,7 +45,7 @@ def test_resuming_drops_the_lines_after_the_restored_step_and_continues_the_cloc
     assert [row["step"] for row in after] == [2, 4, 6, 8]
     assert after[1] == rows[1] and after[2]["loss"] == 1 / 6
     assert 400 <= after[2]["seconds"] < 500
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "tensorboard"]
 
 
 def test_a_new_run_in_an_old_workdir_starts_the_file_again(tmp_path):
@@ -110,5 +115,43 @@ def test_a_log_that_cannot_be_written_is_one_clear_error(tmp_path):
         log.log({"loss": 1.0})
 
 
-def test_peak_memory_is_plausible():
-    assert 1 << 24 < peak_rss_bytes() < 1 << 40
+def test_rows_wait_for_a_full_disk_and_none_is_torn(tmp_path, monkeypatch, caplog):
+    log = JsonLines(tmp_path / "events.jsonl")
+    log.append({"n": 0})
+    with monkeypatch.context() as full:
+
+        def half_written(self, *arguments, **more):
+            file = open(self, *arguments, **more)
+            file.writelines = lambda lines: (file.write(lines[-1][:4]), file.flush(), fail())
+            return file
+
+        def fail():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(Path, "open", half_written)
+        log.append({"n": 1})
+        log.append({"n": 2})
+    assert "wait in memory" in caplog.text
+    log.append({"n": 3})
+    assert [row["n"] for row in read_jsonl(log.path)] == [0, 1, 2, 3]
+    assert log.path.read_text().count("\n") == 4
+
+
+def test_memory_is_plausible():
+    assert 1 << 24 < rss_bytes() <= peak_rss_bytes() < 1 << 40
+
+
+def test_tensorboard_files_hold_the_same_numbers(tmp_path):
+    """Read as TensorBoard does: length, checksum, event, checksum."""
+    run(tmp_path, 0, 4)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    data, found = file.read_bytes(), {}
+    while data:
+        (size,) = struct.unpack("<Q", data[:8])
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        for value in event.summary.value:
+            found[value.tag, event.step] = value.simple_value
+        data = data[16 + size :]
+    for row in read_jsonl(tmp_path / "metrics.jsonl"):
+        assert found["loss", row["step"]] == pytest.approx(row["loss"])
+    assert len([1 for name, _ in found if name == "loss"]) == 2

@@ -50,7 +50,7 @@ def test_the_table_has_every_stage():
     assert fed == {"language": "text", "vision": "patches", "stage0": "pairs", "stage1": "dialogue",
                    "stage2": "dialogue"}  # fmt: skip
     losses = {name: stage.losses for (name, _), stage in STAGES.items()}
-    assert losses["vision"] == ("symbols",)
+    assert losses["vision"] == ("symbols", "words")
     assert losses["stage0"] == ("itc", "itm", "itg")
     assert losses["language"] == losses["stage1"] == losses["stage2"] == ("lm",)
 

@@ -26,7 +26,9 @@ COMMANDS = {
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
     "plan": "does a recipe fit on a machine, how fast, at what cost",
+    "sweep": "train a recipe with many settings, one table at the end",
     "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
+    "convert": "weights from and to Hugging Face, and a comparison of two checkpoints",
     "config": "show a recipe with every field resolved",
 }
 

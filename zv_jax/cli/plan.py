@@ -27,7 +27,9 @@ TAKES_CONFIG = "config"
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("topology", None, "chips and their grid", flag_values=values)
-    flags.DEFINE_string("mesh", None, "data,fsdp,tensor; else the recipe's", flag_values=values)
+    flags.DEFINE_string(
+        "mesh", None, "data,fsdp,tensor; else the recipe's, or the preset's", flag_values=values
+    )
     flags.DEFINE_float("price", 0.0, "of one chip for one hour", flag_values=values)
     flags.DEFINE_bool("estimate", False, "calculate, never compile", flag_values=values)
     flags.DEFINE_string("out", None, "JSON file to write, too", flag_values=values)
@@ -39,6 +41,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
 
     config = validate(required(values, "config", "configs/stage2.py:chat,v5e-256"))
     topology = hardware.topology(required(values, "topology", "v5e:16x16"))
+    mesh = config.mesh
+    preset = next((m for m in hardware.HARDWARE.values() if m.topology == topology.name), None)
     if values.mesh:
         sizes = values.mesh.replace("x", ",").split(",")
         if len(sizes) != 3 or not all(size.lstrip("-").isdigit() for size in sizes):
@@ -48,8 +52,10 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
                 expected="three numbers: data,fsdp,tensor",
                 fix="--mesh=2,128,1",
             )
-        mesh = MeshConfig(*map(int, sizes), slices=topology.slices)
-        config = dataclasses.replace(config, mesh=mesh)
+        mesh = MeshConfig(*map(int, sizes))
+    elif preset and -1 in (mesh.data, mesh.fsdp, mesh.tensor):
+        mesh = MeshConfig(*preset.mesh)  # the recipe leaves it open, and this one is known to suit
+    config = dataclasses.replace(config, mesh=dataclasses.replace(mesh, slices=topology.slices))
     # No accelerator of this machine is touched.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from zv_jax.plan import report
@@ -57,7 +63,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     found = report.plan(config, topology, values.price, values.estimate)
     print(report.text(found))
     if values.out:
-        from zv_jax.training.loop import write_json
+        from zv_jax.training.files import write_json
 
         Path(values.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(values.out), json.loads(json.dumps(found)))

@@ -135,6 +135,8 @@ def _spec(argv: list[str]) -> str | None:
 
 
 def _parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    # --max-shard-size is what people type as often as --max_shard_size.
+    argv = [re.sub(r"^--?[A-Za-z][\w-]*", lambda m: _underscored(m[0]), a) for a in argv]
     try:
         return values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
@@ -151,6 +153,11 @@ def _parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
         if re.search(r"--(no)?config\b", str(error)):
             raise
         raise ConfigError(str(error), where=argv[0], fix=f"{argv[0]} --help") from error
+
+
+def _underscored(flag: str) -> str:
+    name = flag.lstrip("-")
+    return flag[: len(flag) - len(name)] + name.replace("-", "_")
 
 
 def _explain(error: Exception, argv: list[str], spec: str) -> ConfigError:

@@ -15,17 +15,20 @@ USAGE = """
 usage: zv tokenizer union  VOCAB OUT  [--characters=...]   a BERT vocabulary for the Q-Former
        zv tokenizer extend MODEL OUT  [--characters=...] [--pieces=FILE]
                                                            a LLaMA SentencePiece model for the LLM
+       zv tokenizer grow   CKPT  OUT  [--tokenizer=DIR] [--qformer_tokenizer=DIR]
+                                                           embeddings for larger vocabularies
        zv tokenizer to-hf  TOKENIZER OUT [--qformer]       tokenizer.json, tokenizer_config.json
 
   zv tokenizer union bert-base-uncased/vocab.txt runs/qformer_tokenizer
   zv tokenizer extend llama/tokenizer.model runs/tokenizer --characters=gb2312,big5
+  zv tokenizer grow runs/llama runs/llama_zh --tokenizer=runs/tokenizer
   zv tokenizer to-hf runs/tokenizer exported
 
 gb2312 has 6,763 simplified characters, big5 the 5,401 frequent traditional ones; of a text file
 every Chinese character is taken. Pieces keep their ids and new ones follow, so that embeddings of
 the old model keep their rows.
 """
-SUBCOMMANDS = ("union", "extend", "to-hf")
+SUBCOMMANDS = ("union", "extend", "grow", "to-hf")
 
 
 def define(values: flags.FlagValues) -> None:
@@ -44,6 +47,8 @@ def define(values: flags.FlagValues) -> None:
         "what to-hf reads: " + ", ".join(tokenizers.KINDS),
         flag_values=values,
     )
+    for name, tower in (("tokenizer", "LLM"), ("qformer_tokenizer", "Q-Former")):
+        flags.DEFINE_string(name, None, f"new vocabulary of the {tower} (grow)", flag_values=values)
     flags.DEFINE_bool("qformer", False, "texts become [CLS] text [SEP] (to-hf)", flag_values=values)
 
 
@@ -59,6 +64,9 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     source, out = words[1:]
     if command == "to-hf":
         _to_hf(tokenizers.load(source, values.kind or "sentencepiece"), out, values.qformer)
+        return
+    if command == "grow":
+        _grow(source, out, values.tokenizer, values.qformer_tokenizer)
         return
     wanted = [c for name in values.characters for c in chinese_pieces.characters(name)]
     if command == "union":
@@ -76,6 +84,25 @@ def _lines(path: str | None) -> list[str]:
     if not path:
         return []
     return existing_file(path, "list of pieces").read_text("utf-8").split()
+
+
+def _grow(checkpoint: str, out: str, own: str | None, qformer: str | None) -> None:
+    if not own and not qformer:
+        raise ConfigError(
+            "zv tokenizer grow needs a new vocabulary",
+            where="zv tokenizer grow",
+            expected="--tokenizer=DIR or --qformer_tokenizer=DIR, or both",
+            fix="make one with zv tokenizer extend or union",
+        )
+    from zv_jax.convert import formats
+    from zv_jax.convert.grow import grow
+
+    new = (tokenizers.load(path) if path else None for path in (own, qformer))
+    model = grow(formats.open_any(checkpoint), out, *new).model
+    print(
+        f"{out}: {model.llm.vocab_size:,} rows in the LLM, image placeholder "
+        f"{model.image_token_id}; {model.qformer.vocab_size:,} rows in the Q-Former"
+    )
 
 
 def _to_hf(tokenizer: Tokenizer, out: str, qformer: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -20,14 +21,24 @@ overridden; `zv config show --config FILE` lists them. A run whose configuration
 does not resume, unless the change is named:
 
   zv train ... --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
+
+On many hosts the same command runs on each: with --multihost on TPU VMs, GKE and SLURM, else with
+--coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
 """
 TAKES_CONFIG = "config"
+AGAIN = 75  # exit code: told to end before the last step, saved; the same command continues
 
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "folder of this run: checkpoints, metrics, log", flag_values=values
     )
+    flags.DEFINE_bool(
+        "multihost", False, "join the processes that the cluster names", flag_values=values
+    )
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("num_processes", 0, "of this job", flag_values=values)
+    flags.DEFINE_integer("process_id", -1, "of this process, from 0", flag_values=values)
     flags.DEFINE_list(
         "allow_change", [], "fields that may differ from the checkpoint", flag_values=values
     )
@@ -39,6 +50,10 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     config = validate(required(values, "config", "configs/quickstart.py:stage0"))
     workdir = Path(required(values, "workdir", "runs/NAME"))
     runtime.prepare()
+    from zv_jax import distributed
     from zv_jax.training import loop
 
+    distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
     loop.run(config, workdir, values.allow_change)
+    if loop.finished_at(workdir) < config.train.steps:
+        sys.exit(AGAIN)

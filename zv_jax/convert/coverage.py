@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 
@@ -51,9 +50,3 @@ class Coverage:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
                 lines.append(f"{kind}: {', '.join(names[:4])}{more}")
         return "\n".join(lines)
-
-
-def joined(first: Coverage, second: Coverage) -> Coverage:
-    """Both together."""
-    pairs = {kind: getattr(first, kind) + getattr(second, kind) for kind in KINDS}
-    return dataclasses.replace(first, **pairs)

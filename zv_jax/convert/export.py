@@ -18,7 +18,7 @@ from zv_jax.convert.tokenizer_json import hf_files
 from zv_jax.data import images
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
-from zv_jax.training.loop import write_json
+from zv_jax.training.files import write_json
 
 IMAGE, PAD = "<image>", "[PAD]"
 _TOGETHER = 1 << 28  # bytes of leaves that are read together
@@ -220,15 +220,8 @@ def _write_weights(folder: Path, rows: list[_Row], model: Ours, limit: int, side
     for group in _groups(rows, model):
         found = model.read({path: model.specs[path] for row in group for path in row.paths})
         for row in group:
-            leaves = [found.pop(path) for path in row.paths]
-            for i in range(row.count):
-                tensors = row.entry.transform.save(
-                    *(leaf[i] if row.entry.stacked else leaf for leaf in leaves)
-                )
-                for name, value in zip(row.entry.names(i), tensors, strict=True):
-                    _check_finite(name, value, model)
-                    writers[name in side].write(name, value)
-            del leaves
+            # Nothing here may hold a leaf while the next group is read.
+            _write_row(row, [found.pop(path) for path in row.paths], writers, side, model.where)
     for writer in writers:
         writer.close()
 
@@ -247,14 +240,20 @@ def _groups(rows: list[_Row], model: Ours) -> Iterator[list[_Row]]:
     yield group
 
 
-def _check_finite(name: str, value: np.ndarray, model: Ours) -> None:
-    if not stream.all_finite(value):
-        raise ConversionError(
-            f"tensor {name!r} has values that are not finite numbers",
-            where=model.where,
-            expected="finite numbers in every tensor",
-            fix="take an earlier checkpoint",
-        )
+def _write_row(
+    row: _Row, leaves: list[np.ndarray], writers: list[shards.Writer], side: set[str], where: str
+) -> None:
+    for i in range(row.count):
+        layers = [leaf[i] if row.entry.stacked else leaf for leaf in leaves]
+        for name, value in zip(row.entry.names(i), row.entry.transform.save(*layers), strict=True):
+            if not stream.all_finite(value):
+                raise ConversionError(
+                    f"tensor {name!r} has values that are not finite numbers",
+                    where=where,
+                    expected="finite numbers in every tensor",
+                    fix="take an earlier checkpoint",
+                )
+            writers[name in side].write(name, value)
 
 
 def _place(entry: Entry, layer: int) -> int:
@@ -280,7 +279,10 @@ def _write_rest(
             # LLaMA has no padding; like the placeholder it takes one of the spare rows.
             added[PAD] = special["pad"] = own.vocab_size
         _write_tokenizer(folder, own, added)
-        write_json(folder / "generation_config.json", _generation(special))
+        generation = _generation(special)
+        if IMAGE in added:  # the placeholder is never a word
+            generation["suppress_tokens"] = [added[IMAGE]]
+        write_json(folder / "generation_config.json", generation)
     if other is not None and architecture is architectures.RETRIEVAL:
         _write_tokenizer(folder, other, {}, qformer=True)
     if other is not None and architecture is architectures.INSTRUCT_BLIP:
@@ -304,8 +306,8 @@ def _generation(special: Mapping[str, int]) -> dict[str, Any]:
 def _write_tokenizer(
     folder: Path, tokenizer: Tokenizer, added: Mapping[str, int], qformer: bool = False
 ) -> None:
-    more = {"image_token": IMAGE} if IMAGE in added else {}
-    more |= {"pad_token": PAD} if PAD in added else {}
+    # No "image_token": with it the processors of InstructBLIP and BLIP-2 fail.
+    more = {"pad_token": PAD} if PAD in added else {}
     for name, text in hf_files(tokenizer, added, qformer=qformer, **more).items():
         (folder / name).write_text(text, "utf-8")
     if tokenizer.kind != "hf":  # the file it was made from, whose ids it has

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import Config
-from zv_jax.convert import architectures, hf, ours
+from zv_jax.convert import architectures, gguf, hf, lavis, ours
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.data.tokenizers import Tokenizer
@@ -19,20 +19,23 @@ from zv_jax.training import leaves
 
 
 def open_any(path: str | Path) -> Ours:
-    """The model at `path`: a checkpoint of ours (workdir, `checkpoints` or one step), or a
-    directory in the layout of transformers.
+    """The model at `path`: a checkpoint of ours (workdir, `checkpoints` or one step), a directory
+    in the layout of transformers, a GGUF file, or a checkpoint file of LAVIS.
 
     Raises:
         CheckpointError, ConversionError, DataError: there is none, or it is damaged.
+        EnvironmentProblem: reading it needs a package that is not installed.
     """
     if architectures.is_theirs(path):
-        return _theirs(path)
+        return _theirs(hf.open_hf(path), path)
+    if Path(path).suffix == gguf.SUFFIX:
+        return _theirs(gguf.open_gguf(path), path)
+    if Path(path).suffix in lavis.SUFFIXES:
+        return _theirs(lavis.open_lavis(path), path)
     return ours.open_checkpoint(path)
 
 
-def _theirs(path: str | Path) -> Ours:
-    opened = hf.open_hf(path)
-
+def _theirs(opened: hf.Opened, path: str | Path) -> Ours:
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, spec in wanted.items():

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from zv_jax.config import Config, to_dict
-from zv_jax.convert import architectures, config_json, delta, names, stream
+from zv_jax.config import Config
+from zv_jax.convert import architectures, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
-from zv_jax.convert.ours import TOKENIZERS
 from zv_jax.convert.sources import Renamed, Source, Spec, open_source, together
 from zv_jax.convert.stream import Leaf
 from zv_jax.data import tokenizers
@@ -26,13 +25,11 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 from zv_jax.models.vit import resize_positions
 from zv_jax.sharding import unboxed
-from zv_jax.training.loop import write_json
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import abstract_variables
 
 SIDE_FILE = "zv_stage0.safetensors"  # the temperature and ITG head, which no class there has
 POSITIONS = "params/vision/pos_embed"
-_VISUAL = (architectures.BLIP2, architectures.ZIYA_BASE)
 
 
 @dataclass(frozen=True)
@@ -89,16 +86,8 @@ def from_hf(src: str | Path, dst: str | Path, options: Options = Options()) -> C
 
 def save(opened: Opened, folder: Path, source: str | Path) -> None:
     """Writes an opened checkpoint into a workdir: weights, tokenizers, configuration."""
-    meta = {
-        "config": to_dict(opened.config),
-        "tokenizers": [t and t.fingerprint for t in opened.tokenizers],
-        "provenance": provenance(opened, source),
-    }
-    stream.write_checkpoint(folder, opened.leaves, meta)
-    for tokenizer, name in zip(opened.tokenizers, TOKENIZERS, strict=True):
-        if tokenizer is not None:
-            tokenizer.save(folder / name)
-    write_json(folder / "config.json", to_dict(opened.config))
+    about = provenance(opened, source)
+    workdir.write(folder, opened.config, opened.leaves, opened.tokenizers, about)
 
 
 def provenance(opened: Opened, source: str | Path) -> dict[str, Any]:
@@ -119,7 +108,8 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
     raw = architectures.read_json(src / "config.json")
     architecture = architectures.read_architecture(raw, where)
     source = open_source(src)
-    if architecture in _VISUAL and not any(n.startswith("language_model.") for n in source.specs):
+    split = not any(name.startswith("language_model.") for name in source.specs)
+    if architecture is architectures.BLIP2 and split and options.llm:
         architecture = architectures.ZIYA_BASE
     config = config_json.read_config(raw, architecture, where)
     if architecture is architectures.ZIYA_BASE:
@@ -146,8 +136,8 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
         resize=resize,
     )
     found |= _start_of_temperature(config, coverage)
-    both = _tokenizers(src, architecture, options)
-    _check_vocabularies(config, both)
+    both = tokenizers_of(src, architecture, options)
+    check_vocabularies(config, both)
     return Opened(config, found, coverage, both)
 
 
@@ -258,10 +248,14 @@ def resized_positions(table: np.ndarray, side: int) -> np.ndarray:
 # --- tokenizers -----------------------------------------------------------------------------------
 
 
-def _tokenizers(
+def tokenizers_of(
     src: Path, architecture: Architecture, options: Options
 ) -> tuple[Tokenizer | None, Tokenizer | None]:
-    """Those of the language model and of the Q-Former, each as far as the class has one."""
+    """The tokenizers of the language model and of the Q-Former, each as far as the class has one.
+
+    Raises:
+        DataError: one that `options` names is not there.
+    """
     towers = {path.split("/")[0] for path in names.paths(architecture.family.entries)}
     own = other = None
     if options.tokenizer or "llm" in towers:
@@ -289,7 +283,10 @@ def find_tokenizer(places: Sequence[Path], required: bool) -> Tokenizer | None:
     return tokenizers.load(places[0]) if required else None
 
 
-def _check_vocabularies(config: Config, both: tuple[Tokenizer | None, Tokenizer | None]) -> None:
+def check_vocabularies(config: Config, both: tuple[Tokenizer | None, Tokenizer | None]) -> None:
+    """Raises:
+    ConversionError: a tokenizer has more ids than the model has rows.
+    """
     rows = (config.model.llm.vocab_size, config.model.qformer.vocab_size)
     for tokenizer, size, tower in zip(both, rows, ("language model", "Q-Former"), strict=True):
         if tokenizer is not None and tokenizer.vocab_size > size:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,11 @@ def _save_patch(kernel: np.ndarray) -> Arrays:
 
 
 def _load_query_value_bias(bias: np.ndarray) -> Arrays:
-    query, _, value = np.split(bias, 3)
+    query, key, value = np.split(bias, 3)
+    if key.any():
+        warnings.warn(
+            "biases of attention keys are dropped; no output depends on them", stacklevel=1
+        )
     return query, value
 
 

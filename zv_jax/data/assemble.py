@@ -1,23 +1,22 @@
 """Places of the stream to numpy batches: reads records and pictures, writes rows of ids.
 
-A picture that cannot be read is replaced by the next sample of its source, the same one on every
-machine; too many of them, or any other fault, stop the run.
+A sample that cannot be used is replaced by another of its source, the same one on every machine.
 """
 
 from __future__ import annotations
 
 import collections
-import logging
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from zv_jax.data import dialogue as dialogue_lib
 from zv_jax.data.dialogue import Row
-from zv_jax.data.images import ImageCache, ImageError, normalise
+from zv_jax.data.faults import Fault, too_many
+from zv_jax.data.images import ImageCache, normalise
 from zv_jax.data.mixing import BARE, WHOLE, Pick
 from zv_jax.data.patches import patch_symbols
 from zv_jax.data.records import ImageRef, Record
@@ -29,10 +28,7 @@ from zv_jax.errors import DataError
 Batch = dict[str, np.ndarray]
 SYMBOL_TOKENS = 16  # the first of more are left out
 EMPTY = -1  # in `symbols`: no token here
-MAX_BAD_PICTURES = 0.01  # of those tried
-_BAD_BEFORE_JUDGING = 10
-
-log = logging.getLogger(__name__)
+_MAX_TRIES = 100  # samples in a row, before a place of the stream stays empty
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,14 @@ class Shape:
     max_qformer_text: int
     max_images: int
     box_decimals: int
+
+
+class Made(NamedTuple):
+    """A batch, how many samples of each source were tried for it, and those that were bad."""
+
+    batch: Batch
+    tried: Mapping[str, int]
+    faults: Sequence[Fault]
 
 
 class Assembler:
@@ -75,48 +79,57 @@ class Assembler:
         self.starts = np.cumsum([0, *(len(table) for table in tables)])
         roots = sorted({source.root for source in sources})
         self.roots = [roots.index(source.root) for source in sources]
-        self.tried: collections.Counter[int] = collections.Counter()
-        self.bad: collections.Counter[int] = collections.Counter()
+        self.labels = [f"{source.name}/{source.split}" for source in sources]
 
-    def __call__(self, picks: Sequence[Pick]) -> Batch:
+    def __call__(self, picks: Sequence[Pick]) -> Made:
         """The batch of `picks`, its rows in their order."""
         make = {"language": self._text, "vision": self._labelled, "stage0": self._pair}.get(
             self.shape.stage, self._dialogue
         )
-        rows = [self._replacing(pick, make) for pick in picks]
+        tried: collections.Counter[str] = collections.Counter()
+        faults: list[Fault] = []
+        rows = [self._replacing(pick, make, tried, faults) for pick in picks]
         collate = {"language": self._symbols, "vision": self._patches, "stage0": self._pairs}
         batch = collate.get(self.shape.stage, self._dialogues)([row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
-        return batch
+        return Made(batch, tried, faults)
 
-    def _replacing(self, pick: Pick, make: Callable[..., Any]) -> tuple[int, Any]:
-        """The row of `pick`, or of the first sample after it whose pictures can be read."""
+    def names(self, index: np.ndarray) -> list[str]:
+        """Ids of the records that `index` of a batch numbers."""
+        found = []
+        for place in index.tolist():
+            number = int(np.searchsorted(self.starts, place, side="right")) - 1
+            record, _ = self.tables[number][place - self.starts[number]]
+            found.append(self.sources[number].record(int(record)).id)
+        return found
+
+    def _replacing(
+        self,
+        pick: Pick,
+        make: Callable[..., Any],
+        tried: collections.Counter[str],
+        faults: list[Fault],
+    ) -> tuple[int, Any]:
+        """The row of `pick`, or of another sample: any, since bad ones come in clusters."""
         number, sample, epoch = pick
-        table, source = self.tables[number], self.sources[number]
-        while True:
+        table, source, label = self.tables[number], self.sources[number], self.labels[number]
+        bad: list[Fault] = []
+        while len(bad) < _MAX_TRIES:
             index, part = table[sample]
-            record = source.record(int(index))
-            self.tried[number] += 1
+            tried[label] += 1
+            name = source.where(int(index))
             try:
+                record = source.record(int(index))
+                name = record.id
                 row = make(number, int(index), record, int(part), epoch)
-                return int(self.starts[number]) + sample, row
-            except ImageError as error:
-                self._count(number, record, error)
-            sample = (sample + 1) % len(table)
-
-    def _count(self, number: int, record: Record, error: ImageError) -> None:
-        self.bad[number] += 1
-        bad, tried = self.bad[number], self.tried[number]
-        if bad <= _BAD_BEFORE_JUDGING:
-            log.warning("%s: %s (%s); taking the next sample", record.id, error.what, error.where)
-        if bad > _BAD_BEFORE_JUDGING and bad > MAX_BAD_PICTURES * tried:
-            raise DataError(
-                f"{bad} of {tried} pictures of source {self.sources[number].name} cannot be read; "
-                f"the last: {error.what}",
-                where=f"{record.id}: {error.where}",
-                expected=f"at most {MAX_BAD_PICTURES:.0%}",
-                fix="check the paths of the source",
-            )
+            except DataError as error:
+                bad.append(Fault(label, name, error.what, error.where or name))
+                draw = f"{self.shape.seed} {epoch} {pick.sample} {len(bad)}"
+                sample = zlib.crc32(draw.encode()) % len(table)
+                continue
+            faults.extend(replace(fault, instead=record.id) for fault in bad)
+            return int(self.starts[number]) + sample, row
+        raise too_many(f"{_MAX_TRIES} of {_MAX_TRIES}", 0.0, bad[-1])
 
     # Rows.
 
@@ -126,7 +139,7 @@ class Assembler:
         """A row of text and, for each of its image blocks, the picture in symbols."""
         shape, tokenizer = self.shape, self.tokenizer
         if part == BARE:
-            text = dialogue_lib.caption(record, shape.seed, epoch)
+            text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
             return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
         # Half of the views show only what is asked about, as the Q-Former of Chat can.
         narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
@@ -213,7 +226,7 @@ class Assembler:
         return pixels, np.stack([symbols[text] for texts in patches for text in texts])
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        text = dialogue_lib.caption(record, self.shape.seed, epoch)
+        text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
         ids = dialogue_lib.qformer_ids(text, self.qformer_tokenizer, self.shape.max_text, "start")
         return (
             self._picture(number, record.images[0]),
@@ -226,6 +239,8 @@ class Assembler:
         turns = self._exchanges(record, epoch)
         if part != WHOLE:
             turns = turns[: part + 1]
+        for turn in turns if part == WHOLE else turns[-1:]:
+            _told(turn.answer or "", record)
         row = dialogue_lib.dialogue_row(
             turns,
             self.tokenizer,
@@ -310,3 +325,15 @@ class Assembler:
             ),
             "qformer_attention_mask": dialogue_lib.mask_of(asked, length),
         }
+
+
+def _told(text: str, record: Record) -> str:
+    """`text`, which the model is to learn; a DataError where there is nothing to learn."""
+    if not text.strip():
+        raise DataError(
+            "the text to learn is empty",
+            where=record.id,
+            expected="at least one character",
+            fix="complete the record or remove it",
+        )
+    return text

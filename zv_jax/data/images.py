@@ -7,6 +7,7 @@ and CLIP's mean and deviation, as BLIP-2's evaluation processor uses them.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from zv_jax.errors import DataError
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+MAX_PIXELS = 89_478_485  # Pillow's own bound for a picture that is no decompression bomb
+# Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 _SCALE = 1.0 / (255.0 * STD)
 _SHIFT = -MEAN / STD
 
@@ -35,7 +39,8 @@ def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
     where = where or (str(data) if not isinstance(data, bytes) else "bytes")
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
-            return ImageOps.exif_transpose(file).convert("RGB")
+            _check_size(file)
+            return _rgb(ImageOps.exif_transpose(file))
     except FileNotFoundError:
         raise ImageError(
             "image file not found",
@@ -50,6 +55,20 @@ def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
             expected="a complete JPEG, PNG, WebP or GIF file",
             fix="replace the file or remove its records",
         ) from None
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        # Pillow itself only warns here; decoding would take gigabytes.
+        raise ValueError(f"{image.width} x {image.height} pixels are too many")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB; 16-bit grey is scaled, where Pillow's own conversion would clip it to white."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, np.int64).clip(0, 65535) // 257
+        image = Image.fromarray(grey.astype(np.uint8))
+    return image.convert("RGB")
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
@@ -79,7 +98,7 @@ def preprocess(image: Any, size: int) -> np.ndarray:
             )
         image = Image.fromarray(image)
     elif isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        image = _rgb(ImageOps.exif_transpose(image))
     else:
         image = decode(image)
     return normalise(resize(image, size))

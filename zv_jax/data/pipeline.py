@@ -1,9 +1,9 @@
 """The input pipeline: a configuration to an endless stream of numpy batches.
 
-Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> stride by process -> batch. The
-global batch at step n is a pure function of (sources, weights, seed, n): the number of processes
-and of workers changes neither its rows nor their order within a process, and starting at a step
-costs no more than starting at 0.
+Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> rows of this process -> batch.
+The global batch at step n is a pure function of (sources, weights, seed, n): processes share out
+its rows, and neither their number nor that of workers changes a row or its place. Starting at a
+step costs no more than starting at 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,15 +23,17 @@ import numpy as np
 
 from zv_jax.config import Config, SourceConfig
 from zv_jax.data import catalogue, mixing
-from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Shape
+from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Made, Shape
+from zv_jax.data.faults import Fault, Ledger, too_many
 from zv_jax.data.mixing import Pick
 from zv_jax.data.sources import Source, open_source
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
-from zv_jax.errors import ConfigError, ZvError
+from zv_jax.errors import ConfigError, DataError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
-_VERSION = 6  # of the meaning of a step; raise it when the same step would give another batch
+_RESTARTS = 3  # of killed workers, for one batch
+_VERSION = 7  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class _Safely:
     def __init__(self, assemble: Assembler):
         self.assemble = assemble
 
-    def __call__(self, picks: Sequence[Pick]) -> Batch | _Failure:
+    def __call__(self, picks: Sequence[Pick]) -> Made | _Failure:
         try:
             return self.assemble(picks)
         except ZvError as error:
@@ -68,26 +70,80 @@ class _Safely:
             )
 
 
+class _Rows(grain.MapDataset):
+    """The chosen rows of each `size` elements; the others are not even looked up."""
+
+    def __init__(self, stream: grain.MapDataset, rows: Sequence[int], size: int):
+        super().__init__(stream)
+        self.rows, self.size = rows, size
+
+    def __len__(self) -> int:
+        return len(self._parent) // self.size * len(self.rows)
+
+    def __getitem__(self, place: int | slice) -> Pick | grain.MapDataset:
+        if isinstance(place, slice):
+            return self.slice(place)
+        step, row = divmod(place, len(self.rows))
+        return self._parent[step * self.size + self.rows[row]]
+
+
 class Batches(Iterator[Batch]):
     """An endless iterator of batches; `step` is the number of the next one.
 
     A fault in the data is raised by `next`, in the process that asked, and once more by every
-    later `next`.
+    later `next`. A worker process that was killed is replaced, and nothing is lost: the stream
+    begins again at the step that is missing.
+
+    Attributes:
+      names: ids of the records that `index` of a batch numbers.
     """
 
-    def __init__(self, stream: Iterator[Batch | _Failure], step: int):
-        self._stream, self.step = stream, step
-        self._failure: _Failure | None = None
+    def __init__(
+        self,
+        open_at: Callable[[int], Iterator[Made | _Failure]],
+        step: int,
+        ledger: Ledger,
+        names: Callable[[np.ndarray], list[str]],
+    ):
+        self._open_at, self._ledger, self.names = open_at, ledger, names
+        self.step = step
+        self._stream = open_at(step)
+        self._failure: Exception | None = None
 
     def __next__(self) -> Batch:
         if self._failure is None:
-            item = next(self._stream)
-            if not isinstance(item, _Failure):
-                self.step += 1
-                return item
-            self._failure = item
-            item.error.add_note(f"while making batch {self.step}:\n{item.trace}")
-        raise self._failure.error
+            item = self._next()
+            if isinstance(item, _Failure):
+                self._failure = item.error
+                item.error.add_note(f"while making batch {self.step}:\n{item.trace}")
+            else:
+                try:
+                    self._ledger.add(self.step, item.tried, item.faults)
+                except DataError as error:
+                    self._failure = error
+        if self._failure is not None:
+            raise self._failure
+        self.step += 1
+        return item.batch
+
+    def _next(self) -> Made | _Failure:
+        for attempt in range(1, _RESTARTS + 1):
+            try:
+                return next(self._stream)
+            except RuntimeError as error:
+                # Only Grain itself raises here, and only when a worker process is gone.
+                log.warning("batch %d, attempt %d: %s", self.step, attempt, error)
+                self.close()
+                self._stream = self._open_at(self.step)
+        return _Failure(
+            DataError(
+                f"the processes that prepare data were killed {_RESTARTS} times in a row",
+                where=f"batch {self.step}",
+                expected="workers that live; the system kills them when memory runs out",
+                fix="lower --config.data.workers, or set data.cache_images to False",
+            ),
+            "",
+        )
 
     def close(self) -> None:
         """Stops the threads or processes behind it."""
@@ -99,35 +155,31 @@ class Batches(Iterator[Batch]):
 def make_pipeline(
     config: Config,
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     start_step: int = 0,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+    report: Callable[[int, Fault], None] | None = None,
 ) -> Batches:
     """The batches of `config.stage`, from `start_step` on.
 
     Args:
       config: `stage`, `data`, `train.batch_size` (global) and the sizes of `model` are read.
-      process_index, process_count: this process gets every `process_count`-th row.
+      rows: which rows of each global batch this process makes, in this order; by default all.
       tokenizers: of the LLM and the Q-Former; `load_tokenizers(config)` by default.
+      report: called with the step and each sample that another one replaced, in order; by
+        default it is logged. Records that could not even be listed come first.
 
     Returns:
-      Batches of `train.batch_size // process_count` rows with the arrays of `abstract_batch`.
+      Batches of `len(rows)` rows with the arrays of `abstract_batch`.
       `index` numbers the sample among all samples of all sources; `image_ids` are equal for the
       same picture.
 
     Raises:
-      ConfigError: no sample is left, the batch does not divide, or a vocabulary does not fit.
+      ConfigError: no sample is left, or a vocabulary does not fit.
       DataError: a source cannot be read.
     """
     size = config.train.batch_size
-    if size % process_count:
-        raise ConfigError(
-            f"a batch of {size} rows for {process_count} processes",
-            where="train.batch_size",
-            expected=f"a multiple of {process_count}",
-            fix=f"set --config.train.batch_size={size + -size % process_count}",
-        )
+    rows = range(size) if rows is None else rows
     chosen, sources, tables = _samples(config)
     own, other = tokenizers or load_tokenizers(config)
     assembler = Assembler(_shape(config), sources, tables, own, other, config.data.cache_images)
@@ -135,10 +187,34 @@ def make_pipeline(
     sizes = [len(table) for table in tables]
     shares = mixing.shares(sizes, [s.weight for s in chosen], config.data.mixing)
     stream = mixing.mixture(names, sizes, shares, config.seed)
-    batches = stream[process_index::process_count].batch(
-        size // process_count, drop_remainder=True, batch_fn=_Safely(assembler)
+    batches = _Rows(stream, rows, size).batch(
+        len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
     )
-    return Batches(iter(_read_ahead(batches[start_step:], config.data.workers)), start_step)
+    ledger = Ledger(config.data.max_bad, report or _log_fault)
+    for item, source in zip(chosen, sources, strict=True):
+        faults = _broken(item, source)
+        if start_step == 0 and 0 in rows:  # once for the whole run
+            for fault in faults:
+                ledger.report(0, fault)
+        if len(faults) > config.data.max_bad * (len(source) + len(faults)):
+            share = f"{len(faults)} of {len(source) + len(faults)}"
+            raise too_many(share, config.data.max_bad, faults[-1])
+
+    def open_at(step: int) -> Iterator[Made | _Failure]:
+        return iter(_read_ahead(batches[step:], config.data.workers))
+
+    return Batches(open_at, start_step, ledger, assembler.names)
+
+
+def _broken(item: SourceConfig, source: Source) -> list[Fault]:
+    """The records that `source` left out when it was opened."""
+    label = f"{item.name}/{item.split}"
+    places = [(error, error.where or "") for error in source.broken]
+    return [Fault(label, place, error.what, place) for error, place in places]
+
+
+def _log_fault(step: int, fault: Fault) -> None:
+    log.warning("batch %d: %s: %s (%s)", step, fault.record, fault.what, fault.where)
 
 
 def _read_ahead(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
@@ -182,7 +258,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     sources, tables = [], []
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
-        source = open_source(item.name, item.path, item.split, item.image_root)
+        source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
         first = source.record(0)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
         table = mixing.samples(
@@ -270,10 +346,10 @@ def pipeline_fingerprint(
     }
 
 
-def abstract_batch(config: Config, process_count: int = 1) -> dict[str, ArraySpec]:
-    """Shapes and dtypes of one process's batch; reads no data."""
+def abstract_batch(config: Config) -> dict[str, ArraySpec]:
+    """Shapes and dtypes of the global batch; reads no data."""
     data, size = config.data, config.model.vision.image_size
-    rows = config.train.batch_size // process_count
+    rows = config.train.batch_size
     whole, flag = np.dtype(np.int32), np.dtype(np.bool_)
 
     def spec(dtype: np.dtype, *shape: int) -> ArraySpec:

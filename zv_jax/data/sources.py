@@ -49,6 +49,7 @@ class Source:
       root: what its image references are relative to; equal roots share pictures.
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
+      broken: errors of the records left out because they could not be read.
     """
 
     image_root = ""
@@ -56,20 +57,30 @@ class Source:
     def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
         self.name, self.path, self.split, self.root = name, path, split, root
         digest = hashlib.sha256()
-        rows = []
+        rows, whole = [], []
+        self.broken: list[DataError] = []
         for number, line in enumerate(lines):
             digest.update(line)
             digest.update(b"\n")
-            rows.append(facts_of(line, self.where(number)))
+            try:
+                rows.append(facts_of(line, self.where(number)))
+                whole.append(number)
+            except DataError as error:
+                self.broken.append(error)
+        self._keep(whole)
         self.fingerprint = digest.hexdigest()
         table = np.array(rows, np.int16).reshape(-1, 4).T
         self.facts = Facts(*table)
 
     def __reduce__(self):
-        return open_source, (self.name, self.path, self.split, self.image_root)
+        return open_source, (self.name, self.path, self.split, self.image_root, True)
 
     def __len__(self) -> int:
         return len(self.facts.task)
+
+    def _keep(self, whole: list[int]) -> None:
+        """Numbers the records anew: only the lines `whole` are records."""
+        raise NotImplementedError
 
     def line(self, index: int) -> bytes:
         """JSON of record `index`."""
@@ -93,6 +104,8 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     try:
         data = json.loads(line)
         roles = [turn["role"] for turn in data["turns"]]
+        if not set(roles) <= set(records_lib.ROLES):
+            raise ValueError(roles)
         # A last question without an answer takes one from `answers`; no turn at all, likewise.
         parts = roles.count("assistant") + (not roles or roles[-1] == "user")
         return (
@@ -133,9 +146,10 @@ class JsonlSource(Source):
             end = size if end < 0 else end
             lines_lib.check_length(end - start, f"{file}:{number}")
             if self._bytes[start:end].strip():
-                native = self._split_of(start, end, number)
-                found.add(native)
-                if split in ("", native):
+                # A line whose split cannot be read may be of this one: it counts as broken below.
+                native = self._split_of(start, end)
+                found |= {native} - {None}
+                if split in ("", native) or native is None:
                     self._spans.append((start, end, number))
             start = end + 1
         if not self._spans:
@@ -155,11 +169,14 @@ class JsonlSource(Source):
             (self.line(i) for i in range(len(self._spans))),
         )
 
-    def _split_of(self, start: int, end: int, number: int) -> str:
+    def _split_of(self, start: int, end: int) -> str | None:
         try:
             return str(json.loads(self._bytes[start:end])["split"])
         except (ValueError, KeyError, TypeError):
-            return records_lib.loads(self._bytes[start:end], f"{self._file}:{number}").split
+            return None
+
+    def _keep(self, whole: list[int]) -> None:
+        self._spans = [self._spans[number] for number in whole]
 
     def line(self, index: int) -> bytes:
         start, end, _ = self._spans[index]
@@ -194,6 +211,7 @@ class PreparedSource(Source):
         self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
         self._table = np.load(folder / prepare.FACTS, mmap_mode="r")
         self.facts = Facts(*self._table[:, :4].T)
+        self.broken = []  # `zv data prepare` has reported them
 
     def line(self, index: int) -> bytes:
         from zv_jax.data import shards
@@ -220,6 +238,9 @@ class OpenMojiSource(Source):
         self._lines = [line for row in rows for line in bytes(row["records"]).splitlines()]
         super().__init__("zv_openmoji", path, split, "zv_openmoji", iter(self._lines))
 
+    def _keep(self, whole: list[int]) -> None:
+        self._lines = [self._lines[number] for number in whole]
+
     def line(self, index: int) -> bytes:
         return self._lines[index]
 
@@ -239,12 +260,17 @@ OPENERS: dict[str, Callable[[str, str, str], Source]] = {
 }
 
 
-def open_source(name: str, path: str = "", split: str = "train", image_root: str = "") -> Source:
+def open_source(
+    name: str, path: str = "", split: str = "train", image_root: str = "", tolerant: bool = False
+) -> Source:
     """The source called `name`; opened once per process for as long as its file does not change.
+
+    Args:
+      tolerant: leave out records that cannot be read (`Source.broken`); training judges them.
 
     Raises:
       ConfigError: there is no such source.
-      DataError: nothing readable is at `path`, or it has no such split.
+      DataError: nothing readable is at `path`, it has no such split, or a record is broken.
     """
     if name not in OPENERS:
         raise ConfigError(
@@ -253,7 +279,10 @@ def open_source(name: str, path: str = "", split: str = "train", image_root: str
             expected="one of " + ", ".join(OPENERS),
             fix="name one of these; other data sets become one by `zv data convert` or `prepare`",
         )
-    return _open(name, path, split, image_root, _stamp(path, split))
+    source = _open(name, path, split, image_root, _stamp(path, split))
+    if source.broken and not tolerant:
+        raise source.broken[0]
+    return source
 
 
 def _stamp(path: str, split: str) -> Any:

@@ -142,6 +142,10 @@ class Tokenizer:
         kept = [int(i) for i in ids if int(i) not in special and 0 <= int(i) < self.vocab_size]
         return self._model.decode(kept) if kept else ""
 
+    def piece(self, token: int) -> str:
+        """The piece with the id `token`, as the vocabulary writes it."""
+        return self._model.name(token)
+
     def special_names(self, qformer: bool = False) -> dict[str, tuple[str, int]]:
         """Name and id of the special tokens of a language model, or of a Q-Former, by their words
         in `tokenizer_config.json`. A Q-Former's `bos` is [DEC], as in BLIP-2.
@@ -153,7 +157,7 @@ class Tokenizer:
         if qformer:
             keys = {"unk": "unk", "pad": "pad", "bos": "dec", "cls": "cls", "sep": "sep"}
         ids = {key: self._id(source) for key, source in keys.items()}
-        return {key: (self._model.name(i), i) for key, i in ids.items()}
+        return {key: (self.piece(i), i) for key, i in ids.items()}
 
     def can_produce(self, token: int) -> bool:
         """Whether some text may be encoded with the id `token`."""

@@ -11,7 +11,7 @@ from zv_jax.data import dialogue, tokenizers
 from zv_jax.data.sources import Source, open_source
 from zv_jax.data.templates import templates
 from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.errors import ConfigError
+from zv_jax.errors import ConfigError, DataError
 from zv_jax.runtime import cache_dir
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
@@ -68,7 +68,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
 
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
     chosen = sorted({(s.name, s.path, s.split, s.image_root) for s in config.data.sources})
-    sources = [open_source(*key) for key in chosen]
+    sources = [open_source(*key, tolerant=True) for key in chosen]
     about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
     folder = Path(cache or cache_dir() / "tokenizers") / name
@@ -94,9 +94,13 @@ def corpus(source: Source, box_decimals: int) -> Iterator[str]:
     step = -(-len(source) // MAX_RECORDS)
     tasks = set()
     for index in range(0, len(source), step):
-        record = source.record(index)
+        try:
+            record = source.record(index)
+            turns = dialogue.exchanges(record, box_decimals=box_decimals)
+        except DataError:
+            continue  # reported when it is asked for in training
         tasks.add(record.meta.get("template", record.task))
-        for turn in dialogue.exchanges(record, box_decimals=box_decimals):
+        for turn in turns:
             yield dialogue.prompt_text(turn.question)
             yield turn.answer or ""
         for view in dialogue.symbolic_views(record, box_decimals):

@@ -51,7 +51,7 @@ def load(
 
     Raises:
         CheckpointError: there is no readable checkpoint, or its tokenizers are missing or others.
-        ConversionError: a directory of transformers cannot be read as one of our models.
+        ConversionError: the directory of transformers is none of our models.
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
     if dtype not in DTYPES:
@@ -87,8 +87,8 @@ class Model:
 
     Attributes:
         config: of the run that trained it, with the dtype it was loaded in.
-        tokenizer, qformer_tokenizer: texts of the language model and of the Q-Former; None where
-            a converted checkpoint came without.
+        tokenizer, qformer_tokenizer: of the language model and the Q-Former; None if not there.
+        variables: all leaves as `ZiyaVisual.apply` takes them.
         towers: the parts it has, of vision, ln_vision, qformer, heads, projector, llm.
     """
 
@@ -103,7 +103,7 @@ class Model:
         self.config, self.mesh, self._provenance = config, mesh, provenance
         self.tokenizer, self.qformer_tokenizer = self._both = both
         self.towers = frozenset(name.split("/")[1] for name in flat)
-        self._variables = unflatten_dict(flat, sep="/")
+        self.variables = unflatten_dict(flat, sep="/")
         self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
 
     @property
@@ -339,7 +339,7 @@ class Model:
         Raises:
             ConversionError: transformers has no class for it, or the directory holds something.
         """
-        held = formats.in_memory(self.config, self._variables, self._both, self._provenance)
+        held = formats.in_memory(self.config, self.variables, self._both, self._provenance)
         export.to_hf(held, directory, options or export.Options(merge_lora=True))
 
     def _need(
@@ -387,7 +387,7 @@ class Model:
                 size = prompts_lib.bucket(max(real, 1))
                 size = -(-size // self._ways) * self._ways
                 placed = [self._place(array, size) for array in part]
-                out.append(np.asarray(run(self._variables, *placed))[:real])
+                out.append(np.asarray(run(self.variables, *placed))[:real])
         return np.concatenate(out)
 
     def _place(self, array: np.ndarray | None, size: int) -> jax.Array | None:

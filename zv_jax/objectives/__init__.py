@@ -7,7 +7,7 @@ from zv_jax.objectives.captioning import itg
 from zv_jax.objectives.contrastive import itc, similarities
 from zv_jax.objectives.language import lm_loss
 from zv_jax.objectives.matching import itm, sample_negatives
-from zv_jax.objectives.patches import unexplained
+from zv_jax.objectives.patches import unexplained, words_of_symbols
 
 __all__ = [
     "itc",
@@ -17,4 +17,5 @@ __all__ = [
     "sample_negatives",
     "similarities",
     "unexplained",
+    "words_of_symbols",
 ]

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config
-from zv_jax.data.assemble import SYMBOL_TOKENS
+from zv_jax.data.pipeline import abstract_batch
 from zv_jax.errors import ConfigError, EnvironmentProblem
 from zv_jax.hardware import Topology
 from zv_jax.sharding import (
@@ -108,36 +108,16 @@ def devices(topology: Topology) -> list:
 
 
 def batch_shapes(config: Config, mesh: Mesh) -> Shapes:
-    """The batch as the data pipeline makes it, by name."""
-    data, rows = config.data, config.train.batch_size
-    side, split = config.model.vision.image_size, batch_sharding(mesh)
-
-    def array(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=split)
-
-    if config.stage.name == "stage0":
-        whole = NamedSharding(mesh, PartitionSpec())
-        return {
-            "images": array(np.float32, side, side, 3),
-            "text_ids": array(np.int32, data.max_text),
-            "text_mask": array(np.bool_, data.max_text),
-            "image_ids": array(np.int32),
-            "dec_id": jax.ShapeDtypeStruct((), np.int32, sharding=whole),
-        }
+    """The global batch as the loop hands it to the step, by name."""
+    rows, whole = batch_sharding(mesh), NamedSharding(mesh, PartitionSpec())
     found = {
-        "input_ids": array(np.int32, data.max_length),
-        "attention_mask": array(np.bool_, data.max_length),
-        "labels": array(np.int32, data.max_length),
+        name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=rows)
+        for name, spec in abstract_batch(config).items()
+        if name != "index"
     }
-    if config.stage.name == "language":
-        queries = config.model.qformer.num_queries
-        return {"symbols": array(np.int32, queries, SYMBOL_TOKENS), **found}
-    return {
-        "images": array(np.float32, data.max_images, side, side, 3),
-        "qformer_input_ids": array(np.int32, data.max_qformer_text),
-        "qformer_attention_mask": array(np.bool_, data.max_qformer_text),
-        **found,
-    }
+    if config.stage.name == "stage0":
+        found["dec_id"] = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
+    return found
 
 
 def abstract_program(config: Config, mesh: Mesh) -> Program:
@@ -162,7 +142,9 @@ def abstract_program(config: Config, mesh: Mesh) -> Program:
 
     variables = Variables(*(placed(part) for part in parts))
     tx, _ = make_optimizer(config.optimizer, config.train.steps)
-    state = jax.eval_shape(lambda leaves: init_state(leaves, tx), variables.trainable)
+    state = jax.eval_shape(
+        lambda leaves: init_state(leaves, tx, config.guards), variables.trainable
+    )
     state = {**state, "trainable": variables.trainable}
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),

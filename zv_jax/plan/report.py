@@ -13,7 +13,7 @@ from jax.sharding import AbstractMesh
 from zv_jax.config import Config
 from zv_jax.hardware import GIB, Topology
 from zv_jax.plan import compiled, estimate, hlo
-from zv_jax.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
+from zv_jax.sharding import AXES, check_heads, make_mesh, mesh_sizes, row_ways, whole_leaves
 from zv_jax.training.loop import check_batch
 from zv_jax.training.stages import stage_table
 
@@ -37,6 +37,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
         mesh = make_mesh(config.mesh, list(compiled.devices(topology)))
     else:
         mesh = AbstractMesh(mesh_sizes(config.mesh, topology.chips), AXES)
+    check_heads(config.model, mesh)
     check_batch(config, mesh)
     program = compiled.abstract_program(config, mesh)
     held = {**program.variables.trainable, **program.variables.frozen}

@@ -7,14 +7,13 @@ repeating them in every step would only fill the disk (26 GB each for a 13B lang
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.experimental import multihost_utils
 
 from zv_jax.errors import CheckpointError
@@ -90,7 +89,7 @@ def _is_scale(name: str, beside: Mapping[str, Any]) -> bool:
 class FrozenStore:
     """The `frozen` folder beside the steps of one run."""
 
-    def __init__(self, checkpoints: Path):
+    def __init__(self, checkpoints: epath.Path):
         self._folder = checkpoints / FOLDER
         self._held: dict[str, Any] = {}
         self._hash: str | None = None
@@ -120,13 +119,38 @@ class FrozenStore:
             self._hash, self._held = digest, dict(named)
         return self._hash
 
+    def load(
+        self, step_directory: epath.Path, digest: str | None, wanted: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The leaves that a step names by `digest`, checked against it and known from then on.
+
+        Args:
+            wanted: abstract leaves; with another dtype than the stored one they are cast, and
+                their content is not checked.
+
+        Raises:
+            CheckpointError: a leaf is missing, unknown or of another shape.
+            UnreadableError: the files are damaged.
+        """
+        if digest is None:
+            leaves.check(wanted, {}, step_directory, whole=True)
+            return {}
+        path = directory(step_directory, digest)
+        stored = leaves.describe(path)
+        leaves.check(wanted, stored, path, whole=True)
+        found = leaves.read(path, wanted)
+        if all(leaf.dtype == stored[name].dtype for name, leaf in found.items()):
+            verify(found, digest, path)
+            self._hash, self._held = digest, dict(found)
+        return found
+
     def _same(self, named: Mapping[str, Any]) -> bool:
         return named.keys() == self._held.keys() and all(
             named[name] is leaf for name, leaf in self._held.items()
         )
 
     @staticmethod
-    def _there(target: Path) -> bool:
+    def _there(target: epath.Path) -> bool:
         there = target.exists() and ocp.utils.is_checkpoint_finalized(target)
         if jax.process_count() > 1:
             # One process decides for all: a shared disk may show them different things.
@@ -136,10 +160,10 @@ class FrozenStore:
     def _remove_unfinished(self) -> None:
         for path in self._folder.iterdir():
             if path.is_dir() and ocp.utils.is_tmp_checkpoint(path):
-                shutil.rmtree(path)
+                path.rmtree()
 
 
-def directory(step_directory: Path, digest: str) -> Path:
+def directory(step_directory: epath.Path, digest: str) -> epath.Path:
     """Where the frozen leaves of a step are.
 
     Raises:
@@ -156,7 +180,7 @@ def directory(step_directory: Path, digest: str) -> Path:
     return path
 
 
-def verify(named: Mapping[str, Any], digest: str, path: Path) -> None:
+def verify(named: Mapping[str, Any], digest: str, path: epath.Path) -> None:
     """Compares the content just read with the name it was saved under.
 
     Raises:

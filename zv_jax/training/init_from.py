@@ -14,6 +14,7 @@ import jax
 
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.training import checkpoint, leaves
+from zv_jax.training.frozen import content_hash
 
 _KINDS = ("loaded", "new", "unused")
 # Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
@@ -38,9 +39,11 @@ def initialise(
             of the sources; empty compares nothing, as does a source that names none.
 
     Returns:
-        The leaves, in the order of `fresh`, and a table of JSON types for the meta: `sources`
-        (path and step of each) and `towers` (for each: numbers of leaves and parameters loaded,
-        new and unused, and the names of the last two where the tower was loaded in part).
+        The leaves, in the order of `fresh`, and a table of JSON types for the meta, so that every
+        weight can be traced back. `sources`: path, step, planned steps, hash of the frozen leaves
+        and `provenance`, the source's own table. `towers`, for each: numbers of leaves and
+        parameters loaded, new and unused; the names of the last two where the tower was loaded in
+        part; `from`, numbers of the sources; `content`, the hash of the leaves loaded.
         `table_text` prints it.
 
     Raises:
@@ -87,18 +90,31 @@ def initialise(
         if name not in values:
             values[name] = _make(name, leaf, sources)
     table = {
-        "sources": [
-            {"path": str(source), "step": meta["step"]}
-            for source, meta in zip(sources, metas, strict=True)
-        ],
+        "sources": [_source(source, meta) for source, meta in zip(sources, metas, strict=True)],
         "towers": _towers(wanted, origin, unused),
     }
+    for row in table["towers"]:
+        names = [name for name in origin if _tower(name) == row["tower"]]
+        row["from"] = sorted({origin[name] for name in names})
+        row["content"] = content_hash({name: values[name] for name in names}) if names else None
     return {name: values[name] for name in fresh}, table
+
+
+def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    train = meta.get("config", {}).get("train", {})
+    return {
+        "path": str(path),
+        "step": meta["step"],
+        "steps": train.get("steps", meta["step"]),
+        "frozen": meta["frozen"],
+        "provenance": meta.get("provenance"),
+    }
 
 
 def table_text(table: Mapping[str, Any]) -> str:
     """The table of `initialise` in aligned columns, with partly loaded towers explained below."""
     head = ["tower"] + [f"{kind} {unit}" for kind in _KINDS for unit in ("leaves", "parameters")]
+    head += ["from", "content"]
     rows = [head]
     total = {kind: [0, 0] for kind in _KINDS}
     for tower in table["towers"]:
@@ -107,7 +123,8 @@ def table_text(table: Mapping[str, Any]) -> str:
             for i, unit in enumerate(("leaves", "parameters")):
                 total[kind][i] += tower[kind][unit]
                 rows[-1].append(f"{tower[kind][unit]:,}")
-    rows.append(["total"] + [f"{number:,}" for kind in _KINDS for number in total[kind]])
+        rows[-1] += [",".join(str(n + 1) for n in tower["from"]), tower["content"] or ""]
+    rows.append(["total"] + [f"{number:,}" for kind in _KINDS for number in total[kind]] + ["", ""])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [
         "  ".join(
@@ -118,8 +135,11 @@ def table_text(table: Mapping[str, Any]) -> str:
     ]
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(len(lines) - 1, "-" * len(lines[0]))
-    for source in table["sources"]:
-        lines.append(f"from {source['path']}, step {source['step']}")
+    for number, source in enumerate(table["sources"], 1):
+        at = f"step {source['step']}"
+        if source["step"] < source["steps"]:
+            at += f" of {source['steps']}: its training has not come to its end"
+        lines.append(f"from {number}: {source['path']}, {at}")
     for tower in table["towers"]:
         for kind in ("new", "unused"):
             names = tower.get(f"{kind}_names", [])

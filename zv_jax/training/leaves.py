@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import traverse_util
 
 from zv_jax.errors import CheckpointError, nearest
@@ -74,7 +74,7 @@ def to_save(named: Mapping[str, Any]) -> ocp.args.PyTreeSave:
     return ocp.args.PyTreeSave(nested(arrays))
 
 
-def describe(directory: Path) -> dict[str, jax.ShapeDtypeStruct]:
+def describe(directory: epath.Path) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and dtype of every leaf saved in `directory`; no value is read.
 
     Raises:
@@ -91,7 +91,7 @@ def describe(directory: Path) -> dict[str, jax.ShapeDtypeStruct]:
 def check(
     wanted: Mapping[str, jax.ShapeDtypeStruct],
     stored: Mapping[str, jax.ShapeDtypeStruct],
-    where: Path,
+    where: epath.Path,
     *,
     whole: bool,
 ) -> None:
@@ -129,7 +129,7 @@ def check(
         )
 
 
-def read(directory: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
+def read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
     """Values of the `wanted` leaves, in the dtype wanted; other stored leaves are not read.
 
     Returns:
@@ -148,8 +148,10 @@ def read(directory: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[st
         else ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype)
         for name, leaf in wanted.items()
     }
-    with reading(directory), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
-        tree = orbax.restore(
+    # The bare handler: a Checkpointer would wait for the other processes, also when one of them
+    # has met a damaged file and will not come.
+    with reading(directory):
+        tree = ocp.PyTreeCheckpointHandler().restore(
             directory,
             args=ocp.args.PyTreeRestore(
                 item=nested(wanted), restore_args=nested(how), partial_restore=True
@@ -168,7 +170,7 @@ def read(directory: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[st
 
 
 @contextmanager
-def reading(where: Path) -> Iterator[None]:
+def reading(where: epath.Path) -> Iterator[None]:
     """Turns what Orbax and the file system raise on damaged files into one UnreadableError."""
     try:
         yield
@@ -191,7 +193,7 @@ def reading(where: Path) -> Iterator[None]:
         ) from error
 
 
-def probe(directory: Path) -> None:
+def probe(directory: epath.Path) -> None:
     """Writes and removes a small file.
 
     Orbax makes directories in the background, and its other threads would wait for minutes for
@@ -206,7 +208,7 @@ def probe(directory: Path) -> None:
 
 
 @contextmanager
-def writing(where: Path) -> Iterator[None]:
+def writing(where: epath.Path) -> Iterator[None]:
     """Turns what a full or read-only disk makes Orbax raise into one CheckpointError."""
     try:
         yield

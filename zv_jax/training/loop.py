@@ -1,15 +1,16 @@
 """The one training loop, for every stage and both variants.
 
-Order of operations: restore or start -> for each step: save if due, next batch, step, log. The
-position in the data is the step, and the step's randomness is folded from (seed, step), so a run
-that stops anywhere continues where it was.
+Order of operations: restore or start -> for each step: stop if told to, next batch, step, log,
+save if due. The position in the data is the step, and the step's randomness is folded from
+(seed, step), so a run that stops anywhere continues where it was.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import jax
@@ -17,18 +18,36 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config, to_dict
-from zv_jax.data.pipeline import make_pipeline, pipeline_fingerprint
+from zv_jax.data.faults import Fault
+from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
 from zv_jax.data.vocabulary import load_tokenizers
-from zv_jax.errors import CheckpointError, ConfigError, DataError
-from zv_jax.sharding import batch_sharding, check_heads, make_mesh, on_mesh, row_ways
+from zv_jax.distributed import check_same, journal, log_to_file
+from zv_jax.errors import CheckpointError, ConfigError, TrainingError
+from zv_jax.sharding import (
+    batch_sharding,
+    check_heads,
+    local_rows,
+    make_mesh,
+    on_mesh,
+    row_ways,
+    whole_leaves,
+)
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.training.files import write_json
+from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
+from zv_jax.training.jsonl import JsonLines, read_jsonl
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.patrol import Patrol
+from zv_jax.training.preemption import Preemption
+from zv_jax.training.saving import Saver
 from zv_jax.training.stages import stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
+from zv_jax.training.throughput import Throughput
+from zv_jax.training.watchdog import Watchdog
 
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
@@ -36,25 +55,40 @@ RESULTS = "results.json"  # written last: its presence says that the run came to
 def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None:
     """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
 
+    It also returns, with everything saved, when the process is told to end (SIGTERM).
+
     Args:
         allow_change: fields or sections that may differ from the checkpoint resumed.
 
     Raises:
-        ConfigError, DataError, CheckpointError: each names the field, the file or the leaf.
+        ConfigError, DataError, CheckpointError, TrainingError: each names the field, the file,
+            the leaf or the samples.
     """
     workdir = Path(workdir)
-    log = MetricLog(workdir, config.train.steps, enabled=jax.process_index() == 0)
-    if finished_at(workdir) >= config.train.steps:
-        log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
-        return
-    mesh = make_mesh(config.mesh)
-    check_heads(config.model, mesh)
-    check_batch(config, mesh)
-    with Checkpointer(workdir, config.checkpoint) as checkpoints, on_mesh(mesh):
-        try:
-            Run(config, workdir, mesh, checkpoints, log, allow_change).train()
-        finally:
-            log.close()
+    process, processes = jax.process_index(), jax.process_count()
+    with ExitStack() as stack:
+        stack.enter_context(log_to_file(workdir))
+        check_same(to_dict(config), str(workdir))
+        log = MetricLog(workdir, config.train.steps, enabled=process == 0)
+        stack.callback(log.close)
+        if finished_at(workdir) >= config.train.steps:
+            log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
+            return
+        mesh = make_mesh(config.mesh)
+        check_heads(config.model, mesh)
+        check_batch(config, mesh)
+        watchdog = Watchdog(
+            config.guards.hang_seconds,
+            workdir,
+            process=process,
+            processes=processes,
+            on_hang=lambda text: log.event("hang", what=text),
+        )
+        stack.enter_context(watchdog)
+        checkpoints = stack.enter_context(Checkpointer(workdir, config.checkpoint))
+        preemption = stack.enter_context(Preemption(checkpoints.reached_preemption))
+        stack.enter_context(on_mesh(mesh))
+        Run(config, workdir, mesh, checkpoints, log, allow_change).train(preemption, watchdog)
 
 
 def finished_at(workdir: Path) -> int:
@@ -82,6 +116,14 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             where="train.batch_size",
             expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
             fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+        )
+    if train.microbatches > 1 and config.stage.name == "vision":
+        raise ConfigError(
+            f"{train.microbatches} microbatches of the vision warm-up, whose two terms differ in "
+            "their weights",
+            where="train.microbatches",
+            expected="1",
+            fix="lower train.batch_size",
         )
     group, local = config.stage.itm_group, train.batch_size // ways
     if group and (train.batch_size % group or max(group, local) % min(group, local)):
@@ -119,11 +161,16 @@ class Run:
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
+        self.throughput = Throughput(config, workdir)
+        self.saver = Saver(checkpoints, log, config.checkpoint.every, self._meta)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
         self.changes: list[resume.Change] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
+        process = jax.process_index()
+        name = "substitutes.jsonl" if process == 0 else f"substitutes-{process}.jsonl"
+        self.substitutes = JsonLines(workdir / name)
 
-    def train(self) -> None:
+    def train(self, preemption: Preemption, watchdog: Watchdog) -> None:
         """From the latest checkpoint, or from the start, to the last step."""
         config, log = self.config, self.log
         resumes = self.checkpoints.latest_step() is not None
@@ -131,34 +178,46 @@ class Run:
         step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
         first = int(state["step"])
         log.start(first)
+        self.substitutes.keep(lambda row: row["step"] < first)
         log.event(
             "restore" if resumes else "start",
             devices=jax.device_count(),
+            processes=jax.process_count(),
             changes=[str(change) for change in self.changes],
         )
-        batches = make_pipeline(
-            config,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            start_step=first,
-            tokenizers=self.tokenizers,
-        )
+        log.say(self.throughput.formula())
+        for path, size in whole_leaves(variables.trainable | variables.frozen).items():
+            log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
+        self.throughput.start(first)
+        batches = self._batches(first)
+        patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
+        metrics: dict[str, jax.Array] = {}
         try:
             for step in range(first, config.train.steps):
-                batch = self._to_devices(next(batches))
-                state, metrics = step_fn(state, variables.frozen, batch)
+                if preemption.reached(step):
+                    if step > first:
+                        self._save_last(step, state, variables, metrics)
+                    log.event("preemption")
+                    log.say(f"told to end; step {step} is saved, the same command continues")
+                    return
+                with self.throughput.waiting():
+                    rows = next(batches)
+                batch = self._to_devices(rows)
+                compiling = step == first
+                with heartbeat("compiling the step", log.say) if compiling else nullcontext():
+                    state, metrics = step_fn(state, variables.frozen, batch)
+                patrol.step(step, metrics, rows["index"])
                 log.advance(config.train.batch_size)
+                watchdog.beat(step + 1)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
                     self._log(step + 1, metrics)
                 if step + 1 < config.train.steps:
-                    self._save(step + 1, state, variables)
+                    self._save(step + 1, state, variables, metrics)
+            patrol.finish()
         finally:
             batches.close()
-        self._save(config.train.steps, state, variables, force=True)
-        self.checkpoints.wait()
-        log.event("finish", peak_rss_bytes=peak_rss_bytes(), compilations=step_fn._cache_size())
-        if jax.process_index() == 0:
-            write_json(self.workdir / RESULTS, {**self.last, "peak_rss_bytes": peak_rss_bytes()})
+        self._save_last(config.train.steps, state, variables, metrics)
+        self._finish(step_fn._cache_size())
 
     def _start(self) -> tuple[Variables, State]:
         config = self.config
@@ -173,19 +232,20 @@ class Run:
         variables = divide(flat, self.stage, config)
         self.provenance = table
         self._describe(flat, set(variables.trainable))
-        return variables, init_state(variables.trainable, self.tx)
+        return variables, init_state(variables.trainable, self.tx, config.guards)
 
     def _resume(self) -> tuple[Variables, State]:
         meta = self.checkpoints.meta()
         self.changes = resume.check(
-            resume.fields_of(meta["config"], meta["fingerprint"]),
+            meta,
             resume.fields_of(to_dict(self.config), self.fingerprint),
             self.allow_change,
             str(self.workdir),
         )
         flat = fresh_variables(self.config, self.stage, self.mesh)[0]
         variables = divide(flat, self.stage, self.config)
-        state = self.checkpoints.restore(init_state(variables.trainable, self.tx))
+        like = init_state(variables.trainable, self.tx, self.config.guards)
+        state = self.checkpoints.restore(like)
         step = int(state["step"])
         frozen = self.checkpoints.restore_frozen(variables.frozen, step)
         self.provenance = meta["provenance"]
@@ -197,52 +257,65 @@ class Run:
             write_json(self.workdir / "config.json", to_dict(self.config))
         return Variables(state["trainable"], frozen), state
 
+    def _batches(self, first: int) -> Batches:
+        return make_pipeline(
+            self.config,
+            rows=local_rows(self.mesh, self.config.train.batch_size),
+            start_step=first,
+            tokenizers=self.tokenizers,
+            report=self._replaced,
+        )
+
+    def _replaced(self, step: int, fault: Fault) -> None:
+        """A sample could not be used; `substitutes.jsonl` lists them all."""
+        self.substitutes.append({"step": step, **fault.as_row()})
+        self.log.event("substitute", at=step, **fault.as_row())
+
     def _describe(self, flat: dict, trainable: set[str]) -> None:
         """Write what a person or the report wants to know beside the checkpoints."""
         if jax.process_index():
             return
-        self.workdir.mkdir(parents=True, exist_ok=True)
         own, other = self.tokenizers
         own.save(self.workdir / "tokenizer")
         other.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
+        if self.provenance:
+            write_json(self.workdir / "provenance.json", self.provenance)
 
-    def _save(self, step: int, state: State, variables: Variables, force: bool = False) -> None:
-        due = force or step % self.config.checkpoint.every == 0
-        if due and not _finite(state["trainable"]):
-            raise DataError(
-                "the parameters are no longer finite numbers",
-                where=f"step {step}",
-                expected="finite values",
-                fix="lower optimizer.lr or restore an earlier step",
-            )
-        saved = self.checkpoints.save(
-            step,
-            state,
-            variables.frozen,
-            {
-                "config": to_dict(self.config),
-                "fingerprint": self.fingerprint,
-                "tokenizers": [t.fingerprint for t in self.tokenizers],
-                "provenance": self.provenance,
-                "changes": self.history,
-            },
-            force=force,
-        )
-        if saved:
-            self.log.event("save", checkpoint=step)
+    def _meta(self) -> dict:
+        return {
+            "config": to_dict(self.config),
+            "fingerprint": self.fingerprint,
+            "tokenizers": [t.fingerprint for t in self.tokenizers],
+            "provenance": self.provenance,
+            "changes": self.history,
+        }
 
     def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        row = self.last = self.log.log(jax.device_get(metrics))
-        if not np.isfinite(row["loss"]):
-            raise DataError(
-                "the loss is not a finite number",
-                where=f"step {step}",
-                expected="a finite loss; the terms are "
-                + ", ".join(f"{k}={v:.4g}" for k, v in row.items() if k != "step"),
-                fix="lower optimizer.lr, or raise optimizer.warmup_steps",
-            )
+        values = shown(metrics)  # waits for the step
+        row = self.last = self.log.log({**values, **self.throughput.fields(step)})
+        journal.info("step %d: loss %.6g, %.3f s", step, row["loss"], row["step_seconds"])
+
+    def _save(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
+        if self.saver.is_due(step):
+            check_finite(step, state["trainable"])
+        self.saver.step(step, state, variables.frozen, lambda: shown(metrics))
+
+    def _save_last(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
+        check_finite(step, state["trainable"])
+        self.saver.last(step, state, variables.frozen, lambda: shown(metrics))
+
+    def _finish(self, compilations: int) -> None:
+        peak = peak_rss_bytes()
+        self.log.event("finish", peak_rss_bytes=peak, compilations=compilations)
+        if jax.process_index():
+            return
+        replaced = Counter(row["source"] for row in read_jsonl(self.substitutes.path))
+        for source, count in replaced.items():
+            self.log.say(f"{count} samples of {source} were replaced; {self.substitutes.path}")
+        results = {**self.last, "peak_rss_bytes": peak, "substitutes": dict(replaced)}
+        write_json(self.workdir / RESULTS, results)
 
     def _to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         rows = batch_sharding(self.mesh)
@@ -257,12 +330,19 @@ class Run:
         return arrays
 
 
-def _finite(leaves: dict[str, jax.Array]) -> bool:
-    return all(bool(jax.numpy.isfinite(leaf).all()) for leaf in leaves.values())
+def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    """The metrics that a log line holds; those of single towers are for post-mortems."""
+    kept = {k: v for k, v in metrics.items() if "/" not in k and k != "verdict"}
+    return {name: float(value) for name, value in jax.device_get(kept).items()}
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, path)
+def check_finite(step: int, leaves: Mapping[str, jax.Array]) -> None:
+    """Raises TrainingError, naming a leaf, when a checkpoint would hold what is not a number."""
+    for name, leaf in leaves.items():
+        if not bool(jax.numpy.isfinite(leaf).all()):
+            raise TrainingError(
+                f"the parameters are no longer finite numbers: {name}",
+                where=f"step {step}",
+                expected="finite values; this step is not saved",
+                fix="lower optimizer.lr, and continue from the step before",
+            )

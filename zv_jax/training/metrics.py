@@ -1,9 +1,7 @@
-"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, a progress bar, its memory."""
+"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import time
@@ -11,9 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from zv_jax.errors import CheckpointError
+from zv_jax.distributed import journal
+from zv_jax.training.jsonl import JsonLines
+
+_BOARD_QUEUE = 10_000  # values
 
 
 def peak_rss_bytes() -> int:
@@ -34,62 +36,13 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line cut short by a crash is left out. A missing file is empty.
-
-    Raises:
-        CheckpointError: a line before the last is no JSON object.
-    """
+def rss_bytes() -> int | None:
+    """Resident memory of this process now, in bytes; None where /proc does not tell."""
     try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        elif number < len(lines):
-            raise CheckpointError(
-                "a line of the log is not a JSON object",
-                where=f"{path}:{number}",
-                expected='one object a line, as {"step": 10, "loss": 1.5}',
-                fix="remove that line",
-            )
-    return rows
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    # JSON has no NaN and no infinity: null keeps the file readable by every program.
-    plain = {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
-    }
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
-    except OSError as error:
-        raise CheckpointError(
-            f"the log cannot be written: {error.strerror}",
-            where=str(path),
-            expected="a writable directory with free space",
-            fix="free some space, or give another --workdir",
-        ) from error
-
-
-def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
-    part = path.with_name(path.name + ".tmp")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(_line(row) for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 class MetricLog:
@@ -99,9 +52,10 @@ class MetricLog:
     process makes one; only the one with `enabled=True` writes or prints.
 
     `metrics.jsonl` has one object for each logged step: the step, the metrics given, `seconds` of
-    training up to here (earlier parts of a resumed run included) and `samples_per_second` since
-    the line before. `events.jsonl` has one object for each thing that happened: `time` (seconds
-    since 1970), `kind`, and whatever else was given; a resume never shortens it.
+    training up to here (earlier parts of a resumed run included), `rss_bytes` of this process and
+    `samples_per_second` since the line before. `events.jsonl` has one object for each thing that
+    happened: `time` (seconds since 1970), `kind`, and whatever else was given; a resume never
+    shortens it. `tensorboard/` has the metrics once more, for TensorBoard.
     """
 
     def __init__(
@@ -113,17 +67,18 @@ class MetricLog:
         every_seconds: float = 10.0,
         stream: IO[str] | None = None,
     ):
-        self._metrics = Path(workdir) / "metrics.jsonl"
-        self._events = Path(workdir) / "events.jsonl"
+        self._metrics = JsonLines(Path(workdir) / "metrics.jsonl")
+        self._events = JsonLines(Path(workdir) / "events.jsonl")
         self._steps = steps
         self._enabled = enabled
         self._every = every_seconds
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
+        self._board: SummaryWriter | None = None
         self._step = self._first = 0
         self._before = 0.0
         self._samples = self._samples_logged = 0
-        self._loss = math.nan
+        self._loss: float | None = None  # of the last line; none is shown before the first
         self._began = self._logged = self._printed = time.monotonic()
 
     def start(self, step: int = 0) -> None:
@@ -135,13 +90,9 @@ class MetricLog:
         self._began = self._logged = self._printed = time.monotonic()
         if not self._enabled:
             return
-        self._metrics.parent.mkdir(parents=True, exist_ok=True)
-        if self._metrics.exists():
-            rows = [row for row in read_jsonl(self._metrics) if row.get("step", 0) <= step]
-            _rewrite(self._metrics, rows)
-            self._before = float(rows[-1].get("seconds") or 0.0) if rows else 0.0
-        if self._events.exists():
-            _rewrite(self._events, read_jsonl(self._events))
+        rows = self._metrics.keep(lambda row: row.get("step", 0) <= step)
+        self._before = float(rows[-1].get("seconds") or 0.0) if rows else 0.0
+        self._events.keep()
         if self._stream.isatty():
             self._bar = tqdm(
                 total=self._steps,
@@ -173,33 +124,58 @@ class MetricLog:
         row.update((name, float(value)) for name, value in metrics.items())
         now = time.monotonic()
         row["seconds"] = round(self._before + now - self._began, 3)
+        row["rss_bytes"] = rss_bytes() or 0
         taken = max(now - self._logged, 1e-9)
         row["samples_per_second"] = round((self._samples - self._samples_logged) / taken, 3)
         self._logged, self._samples_logged = now, self._samples
         self._loss = row.get("loss", self._loss)
         if self._enabled:
-            _append(self._metrics, row)
+            if self._metrics.append(row):
+                self._to_tensorboard(row)
+            else:
+                self._board = None  # its writer would block on a full disk; a new one comes later
             if self._bar is not None:
-                shown = {"loss": f"{self._loss:.4g}", "samples/s": row["samples_per_second"]}
+                shown = {"samples/s": row["samples_per_second"]}
+                if self._loss is not None:
+                    shown = {"loss": f"{self._loss:.4g}", **shown}
                 self._bar.set_postfix(shown)
         return row
+
+    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        if self._board is None:
+            folder = self._metrics.path.parent / "tensorboard"
+            # Room for many lines: a writer that died of a full disk no longer empties its queue.
+            self._board = SummaryWriter(
+                str(folder), purge_step=self._first + 1, max_queue=_BOARD_QUEUE
+            )
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, row["step"])
 
     def event(self, kind: str, **fields: Any) -> None:
         """Appends `{"time", "kind", "step", ...}` to `events.jsonl`."""
         if self._enabled:
-            self._events.parent.mkdir(parents=True, exist_ok=True)
             row = {"time": round(time.time(), 3), "kind": kind, "step": self._step}
-            _append(self._events, {**row, **fields})
+            self._events.append({**row, **fields})
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar."""
+        """Prints a line above the bar, and leaves it in the log; an empty one not at all."""
+        if not text:
+            return
+        journal.info("%s", text)
         if self._enabled and self._bar is not None:
             self._bar.write(text, file=self._stream)
         elif self._enabled:
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Ends the bar. Calling it twice is harmless."""
+        """Ends the bar and the TensorBoard file. Calling it twice is harmless."""
+        if self._board is not None:
+            try:
+                self._board.close()
+            except OSError as error:
+                journal.warning("the TensorBoard file cannot be finished: %s", error)
+            self._board = None
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -208,8 +184,9 @@ class MetricLog:
         taken = max(now - self._began, 1e-9)
         done = self._step - self._first
         left = (self._steps - self._step) * taken / max(1, done)
+        loss = "" if self._loss is None else f"  loss {self._loss:.4g}"
         return (
             f"step {self._step}/{self._steps} ({100 * self._step / max(1, self._steps):.0f}%)"
-            f"  loss {self._loss:.4g}  {self._samples / taken:.3g} samples/s"
+            f"{loss}  {self._samples / taken:.3g} samples/s"
             f"  {tqdm.format_interval(taken)} passed, {tqdm.format_interval(left)} left"
         )

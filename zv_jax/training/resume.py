@@ -14,13 +14,19 @@ from zv_jax.config import Config, to_dict
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.fields import leaves, within
 from zv_jax.models.presets import ModelConfig
+from zv_jax.training.stored import FORMAT
 
 # How and where a run is carried out; paths, because content is compared by its hash.
 FREE = (
     "mesh",
     "eval",
     "checkpoint",
+    "guards.max_skipped",
+    "guards.hang_seconds",
     "train.log_every",
+    "train.microbatches",
+    "train.loss_chunks",
+    "data.max_bad",
     "data.workers",
     "data.cache_images",
     "data.sources[*].path",
@@ -65,14 +71,28 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
 
 
 def check(
-    before: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], where: str
+    meta: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], where: str
 ) -> list[Change]:
-    """The differences, all of them within `allowed` fields or sections.
+    """The differences between a checkpoint and `now`, all of them within `allowed`.
+
+    Args:
+        meta: of the checkpoint.
+        now: `fields_of` the configuration and the data.
+        allowed: names of fields or sections.
+        where: the workdir, for errors.
 
     Raises:
         ConfigError: a name in `allowed` is none of the fields.
-        CheckpointError: there are others; it lists them with both values.
+        CheckpointError: there are other differences; it lists them with both values.
     """
+    if meta["format"] < FORMAT:
+        raise CheckpointError(
+            f"a checkpoint of format {meta['format']} cannot be continued",
+            where=where,
+            expected=f"format {FORMAT}",
+            fix="start a new --workdir from its weights: --config.init_from=" + where,
+        )
+    before = fields_of(meta["config"], meta["fingerprint"])
     known = dict.fromkeys((*now, *before))
     for name in allowed:
         if not any(within(field, name) for field in known):

@@ -3,7 +3,7 @@
 | stage    | variant | trains                                               | loss            |
 |----------|---------|------------------------------------------------------|-----------------|
 | language | both    | the LLM (only where no pre-trained one is at hand)   | LM on text      |
-| vision   | both    | the ViT and ln_vision (likewise)                     | squared error   |
+| vision   | both    | the ViT and ln_vision (likewise)                     | symbols + words |
 | stage0   | both    | queries, Q-Former, heads, ln_vision (ViT on request) | ITC + ITM + ITG |
 | stage1   | Base    | projector                                            | LM on answers   |
 | stage1   | Chat    | Q-Former, ln_vision, projector                       | LM on answers   |
@@ -50,7 +50,7 @@ STAGES: dict[tuple[str, str], Stage] = {}
 for _variant in ("base", "chat"):
     STAGES["language", _variant] = Stage("text", ("lm",), (r"params/llm/.*",))
     STAGES["vision", _variant] = Stage(
-        "patches", ("symbols",), (r"params/(vision|ln_vision|patch_head)/.*",)
+        "patches", ("symbols", "words"), (r"params/(vision|ln_vision|patch_head)/.*",)
     )
     STAGES["stage0", _variant] = Stage(
         "pairs", ("itc", "itm", "itg"), (QFORMER, r"params/heads/.*")

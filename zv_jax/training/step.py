@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.config import Config
+from zv_jax.config import Config, GuardConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.sharding import like_parameters
+from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
 from zv_jax.training.stages import Stage, stage_model, terms_of
 from zv_jax.training.state import Flat, join
 from zv_jax.training.terms import Terms, split_rows
 
-State = dict[str, object]  # {"step": int32, "trainable": Flat, "opt_state": optax state}
+State = dict[str, object]  # step (int32), trainable (Flat), opt_state (of optax), guards
 Metrics = dict[str, jax.Array]
 
 
@@ -83,12 +84,15 @@ def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Ter
     return summed
 
 
-def init_state(trainable: Flat, tx: optax.GradientTransformation) -> State:
+def init_state(
+    trainable: Flat, tx: optax.GradientTransformation, guards: GuardConfig | None = None
+) -> State:
     """Step 0. Run eagerly: under jit the moments would lose the sharding of their parameters."""
     return {
         "step": jnp.zeros((), jnp.int32),
         "trainable": trainable,
         "opt_state": tx.init(trainable),
+        "guards": init_guards(guards or GuardConfig()),
     }
 
 
@@ -97,7 +101,8 @@ def state_shardings(state: State, mesh: Mesh) -> State:
     whole = NamedSharding(mesh, PartitionSpec())
     trainable = {path: leaf.sharding for path, leaf in state["trainable"].items()}
     moments = like_parameters(state["opt_state"], trainable, whole)
-    return {"step": whole, "trainable": trainable, "opt_state": moments}
+    guards = jax.tree.map(lambda _: whole, state["guards"])
+    return {"step": whole, "trainable": trainable, "opt_state": moments, "guards": guards}
 
 
 def make_step(
@@ -117,15 +122,27 @@ def make_step(
     def step(state: State, frozen: Flat, batch: dict) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
         grads, terms = gradient(state["trainable"], frozen, batch, key)
+        metrics = {name: mean(term) for name, term in terms.items()}
+        loss = sum(metrics[name] for name in stage.losses)
+        norms = tower_norms(grads)
+        norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
+        verdict, guards = judge(config.guards, state["guards"], loss, norm)
         updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
         trainable = optax.apply_updates(state["trainable"], updates)
-        metrics = {name: mean(term) for name, term in terms.items()}
         metrics |= {
-            "loss": sum(metrics[name] for name in stage.losses),
-            "grad_norm": optax.global_norm(grads),
-            "lr": schedule(state["step"]),
+            "loss": loss,
+            "grad_norm": norm,
+            **{f"grad_norm/{tower}": value for tower, value in norms.items()},
+            "lr": schedule(state["step"] - state["guards"]["skipped"]),
+            "skipped": guards["skipped"],
+            "verdict": verdict,
         }
-        new = {"step": state["step"] + 1, "trainable": trainable, "opt_state": opt_state}
+        new = {
+            "step": state["step"] + 1,
+            "trainable": unless_skipped(verdict, trainable, state["trainable"]),
+            "opt_state": unless_skipped(verdict, opt_state, state["opt_state"]),
+            "guards": guards,
+        }
         return new, metrics
 
     shardings = state_shardings(state, mesh)

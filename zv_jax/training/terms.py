@@ -12,11 +12,11 @@ from zv_jax.config import Config
 from zv_jax.models.layers import constrain
 from zv_jax.models.llama import Llama
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained
+from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained, words_of_symbols
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.objectives.language import cross_entropy, labelled_positions
-from zv_jax.sharding import take_rows
+from zv_jax.sharding import is_shared, take_rows
 
 Array = jax.Array
 Batch = dict[str, Array]
@@ -148,7 +148,7 @@ def _same_group(rows: int, group: int) -> Array:
 
 def _rows(features: Array, index: Array, group: int) -> Array:
     """features[index]; as a one-hot product on one CPU, whose gather has a slow gradient."""
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if jax.default_backend() != "cpu" or is_shared():
         return take_rows(features, index, group)
     chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
     return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
@@ -157,8 +157,16 @@ def _rows(features: Array, index: Array, group: int) -> Array:
 def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
     """What every patch shows, as the symbols that the language warm-up reads."""
     del key, config
+    symbols = batch["symbols"]
     said = model.describe_patches(batch["images"])
-    return {"symbols": unexplained(said, model.symbol_tokens(batch["symbols"]))}
+    # One side of each patch's box is enough for the words, and a quarter of the cost.
+    one_side = (jnp.arange(symbols.shape[0])[:, None] + jnp.arange(symbols.shape[1] // 4)) % 4
+    chosen = (jnp.arange(symbols.shape[1] // 4) * 4 + one_side)[..., None]
+    logits = model.llm.embed.attend(jnp.take_along_axis(said, chosen, 1))
+    return {
+        "symbols": unexplained(said, model.symbol_tokens(symbols)),
+        "words": words_of_symbols(logits, jnp.take_along_axis(symbols, chosen, 1)),
+    }
 
 
 def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:

@@ -1,0 +1,58 @@
+"""The benchmarks of the paper's Tables 5, 6 and 7, with the paper's rows beside ours.
+
+    zv eval check-data --suite configs/eval/ziya.py --suite.data=DIR
+    zv eval --checkpoint runs/chat --suite configs/eval/ziya.py --suite.data=DIR \
+            --suite.retrieval_checkpoint=runs/stage0 --workdir runs/eval_ziya
+
+DIR holds one folder for each data set, in its published layout: vqav2/, nocaps/, coco_cn/ ...
+(`zv data list NAME` says how to obtain it). Arguments: nothing for the paper's splits, some of
+which only a server scores; `:local` for splits with public answers in their place; `:5`, `:6`,
+`:7` for one table; `:openmoji` for records of the embedded data set in place of files we cannot
+ship, whose numbers carry another name. Time for the paper's splits: about 480,000 answers, most of
+them with five beams; several processes share them with --shard.
+
+LLaVA-bench is answered here and judged by `zv eval judge`; run this command again afterwards.
+"""
+
+import ml_collections
+
+from evaluation.benchmarks.config import suite
+from zv_jax.errors import ConfigError, nearest
+
+TABLES = {
+    "5": ("nocaps", "flickr30k", "vqav2", "okvqa", "gqa", "scienceqa_img", "vizwiz"),
+    "6": (
+        "coco_cn",
+        "coco_cn_retrieval",
+        "flickr30k_cna",
+        "flickr30k_cna_retrieval",
+        "gqa_t",
+        "vqav2_t",
+    ),
+    "7": ("llava_bench", "llava_bench_zh"),
+}
+LOCAL = {"vqav2": "vqav2_val", "vizwiz": "vizwiz_val"}
+ARGUMENTS = ("", "local", "openmoji", *TABLES)
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """The suite.
+
+    Raises:
+        ConfigError: `arg` is not one of the above.
+    """
+    if arg not in ARGUMENTS:
+        raise ConfigError(
+            f"there is no suite {arg!r}{nearest(arg, ARGUMENTS)}",
+            where="configs/eval/ziya.py",
+            expected="nothing, or one of " + ", ".join(filter(None, ARGUMENTS)),
+            fix="--suite configs/eval/ziya.py",
+        )
+    names = TABLES.get(arg) or tuple(name for table in TABLES.values() for name in table)
+    if arg == "local":
+        names = tuple(LOCAL.get(name, name) for name in names)
+    if arg == "openmoji":
+        return suite(
+            benchmarks=names, stand_in="zv_openmoji", limit=200, max_new_tokens=32, rerank_k=16
+        )
+    return suite(benchmarks=names)

@@ -1,0 +1,119 @@
+"""Asks a model: prompts of a benchmark, answers in batches, kept on disk as they come.
+
+A batch holds rows that cost nothing to ask again; whatever is on disk is not asked twice, so an
+interrupted run goes on where it stopped and gives the same predictions. Where several processes
+share the work, each takes every n-th record.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.benchmarks.data import Data
+from evaluation.benchmarks.predictions import Log, Prediction
+from evaluation.benchmarks.spec import Benchmark
+from evaluation.metrics.choices import LETTERS
+from evaluation.model import Model
+from zv_jax.data.dialogue import IMAGE, render_boxes
+from zv_jax.data.records import Record
+
+Tick = Callable[[int], object]
+BOX_DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a suite concerns asking: rows at once, the longest answer (0: the benchmark's), how
+    many more orders of the options are tried, the seed of these."""
+
+    batch_size: int = 64
+    max_new_tokens: int = 0
+    permutations: int = 0
+    seed: int = 0
+
+
+def decoding(benchmark: Benchmark, settings: Settings) -> dict[str, Any]:
+    """How a benchmark's answers are decoded, no longer than the suite allows."""
+    found = dict(benchmark.decoding)
+    if settings.max_new_tokens:
+        longest = min(found["max_new_tokens"], settings.max_new_tokens)
+        found["max_new_tokens"] = longest
+        found["min_new_tokens"] = min(found.get("min_new_tokens", 0), longest - 1)
+    return found
+
+
+def predict(
+    model: Model,
+    benchmark: Benchmark,
+    data: Data,
+    log: Log,
+    settings: Settings,
+    shard: tuple[int, int] = (0, 1),
+    tick: Tick = lambda n: None,
+) -> None:
+    """Answers what the log does not hold yet, this process's part of it."""
+    number, count = shard
+    done = log.done()
+    todo = [record for record in data.records[number::count] if record.id not in done]
+    tick(len(data.records[number::count]) - len(todo))
+    for start in range(0, len(todo), settings.batch_size):
+        part = todo[start : start + settings.batch_size]
+        ask = _choose if benchmark.kind == "choice" else _say
+        said = ask(model, benchmark, part, data, settings)
+        log.add(zip((record.id for record in part), said, strict=True))
+        tick(len(part))
+
+
+def question(record: Record) -> str:
+    """The last question of a record in words, boxes written out."""
+    asked = [turn.text for turn in record.turns if turn.role == "user"]
+    text = (asked[-1] if asked else "").replace(IMAGE, "").strip()
+    return render_boxes(text, record.objects, BOX_DECIMALS)
+
+
+def _say(
+    model: Model, benchmark: Benchmark, part: Sequence[Record], data: Data, settings: Settings
+) -> list[Prediction]:
+    prompts = [benchmark.prompt.format(question=question(record)) for record in part]
+    images = [[data.picture(ref) for ref in record.images] for record in part]
+    how = decoding(benchmark, settings)
+    return [Prediction(text) for text in model.answer(prompts, images, instructions=prompts, **how)]
+
+
+def _choose(
+    model: Model, benchmark: Benchmark, part: Sequence[Record], data: Data, settings: Settings
+) -> list[Prediction]:
+    images = [[data.picture(ref) for ref in record.images] for record in part]
+    asked = [question(record).rpartition("\n") for record in part]
+
+    def rank(orders: Sequence[Sequence[int]]) -> list[int]:
+        """The options chosen when they stand in these orders, numbered as in the record."""
+        rows = [[r.choices[i] for i in order] for r, order in zip(part, orders, strict=True)]
+        lettered = [[f"({LETTERS[i]}) {text}" for i, text in enumerate(row)] for row in rows]
+        prompts = [
+            benchmark.prompt.format(context=context, question=text, options=" ".join(options))
+            for (context, _, text), options in zip(asked, lettered, strict=True)
+        ]
+        letters = [[f"({LETTERS[i]})" for i in range(len(row))] for row in rows]
+        candidates = letters if benchmark.target == "letter" else rows
+        ranked = model.rank(prompts, candidates, images, instructions=[text for *_, text in asked])
+        return [order[r.best] for r, order in zip(ranked, orders, strict=True)]
+
+    plain = [list(range(len(record.choices))) for record in part]
+    first = rank(plain)
+    others = []
+    for turn in range(settings.permutations):
+        orders = []
+        for record, order in zip(part, plain, strict=True):
+            mixed = list(order)
+            random.Random(f"options/{settings.seed}/{turn}/{record.id}").shuffle(mixed)
+            orders.append(mixed)
+        others.append(rank(orders))
+    rows = zip(*others, strict=True) if others else [()] * len(part)
+    return [
+        Prediction(record.choices[index], index, tuple(row))
+        for record, index, row in zip(part, first, rows, strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""samples.html: every sample with its picture, boxes, question, references and answer, to filter.
+
+One file that needs nothing but the folder images/ beside it. Words of models and data sets go into
+the page as JSON and are set as text, so they can never become markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+FIELDS = (
+    "id", "task", "lang", "image", "question", "options", "references", "prediction", "compared",
+    "correct", "score", "boxes",
+)  # fmt: skip
+_PLACE = "/*DATA*/"
+
+
+def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> str:
+    """The whole page."""
+    rows = [{name: row.get(name) for name in FIELDS} for row in samples]
+    numbers = [
+        {name: entry[name] for name in ("task", "lang", "metric", "value", "interval", "protocol")}
+        for entry in scores
+    ]
+    text = json.dumps({"samples": rows, "scores": numbers}, ensure_ascii=False)
+    # Nothing in the data may end the script element or begin a comment.
+    text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    html = resources.files("evaluation.benchmarks").joinpath("browser.html").read_text("utf-8")
+    return html.replace(_PLACE, text)

@@ -1,0 +1,76 @@
+"""`zv eval check-data`: what is missing for a suite, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.benchmarks.spec import Benchmark
+from zv_jax.data import catalogue, pictures
+from zv_jax.data.records import ImageRef
+from zv_jax.errors import DataError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one benchmark's files; `problem` is empty where all is there."""
+
+    benchmark: str
+    folder: str
+    records: int
+    expected: int
+    pictures_missing: int
+    first_missing: str
+    problem: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether the benchmark can be run as it is."""
+        return not self.problem and not self.pictures_missing and self.records == self.expected
+
+
+def check(benchmarks: Sequence[Benchmark], root: str | Path) -> list[Finding]:
+    """Reads all annotation files and looks for every picture; nothing is decoded."""
+    return [_check(benchmark, Path(root) / benchmark.dataset) for benchmark in benchmarks]
+
+
+def _check(benchmark: Benchmark, folder: Path) -> Finding:
+    records, missing, first = 0, 0, ""
+    seen: set[str] = set()
+    try:
+        for record in catalogue.read(benchmark.dataset, folder, benchmark.split):
+            records += 1
+            for ref in record.images:
+                trouble = _trouble(folder, ref, seen)
+                missing += bool(trouble)
+                first = first or trouble
+    except DataError as error:
+        where = f" ({error.where})" if error.where else ""
+        problem = f"{error.what}{where}"
+        return Finding(
+            benchmark.name, str(folder), records, benchmark.expected, missing, first, problem
+        )
+    return Finding(benchmark.name, str(folder), records, benchmark.expected, missing, first, "")
+
+
+def _trouble(folder: Path, ref: ImageRef, seen: set[str]) -> str:
+    """The path of a picture file that is not there; each is looked for once."""
+    if ref.path is None or ref.path in seen:
+        return ""
+    seen.add(ref.path)
+    path = pictures.locate(folder, ref.path)
+    return "" if path.is_file() else str(path)
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """One line for each benchmark, and below it what is missing and how to get it."""
+    lines = []
+    for f in findings:
+        mark = "ok     " if f.complete else "MISSING"
+        lines.append(f"{mark}  {f.benchmark:<24} {f.records}/{f.expected} records  {f.folder}")
+        if f.problem:
+            lines.append(f"         {f.problem}")
+        if f.pictures_missing:
+            lines.append(f"         {f.pictures_missing} pictures, the first {f.first_missing}")
+    return "\n".join(lines)

@@ -1,0 +1,233 @@
+"""Damaged pictures, records and workers: replaced, listed, and too many of them stop the run."""
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import toy_run
+from PIL import Image
+
+from zv_jax.data import pipeline
+from zv_jax.data.images import ImageError, decode
+from zv_jax.data.sources import open_source
+from zv_jax.data.vocabulary import load_tokenizers
+from zv_jax.errors import DataError
+
+PICTURES = 100
+
+
+def jpeg(image, **more) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=95, **more)
+    return out.getvalue()
+
+
+def png(image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def noise(size=(30, 20)) -> Image.Image:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+BROKEN = {
+    "noise": os.urandom(400),
+    "truncated.jpg": jpeg(noise())[:-200],
+    "empty": b"",
+    "bomb": png(Image.new("1", (12_000, 12_000))),
+    "text": b"<html>404</html>",
+}
+
+
+def ramp() -> Image.Image:
+    """Left half dark, right half light: 60 and 200."""
+    pixels = np.full((20, 30), 60, np.uint8)
+    pixels[:, 15:] = 200
+    return Image.fromarray(pixels)
+
+
+def rotated() -> bytes:
+    """Stored lying on its side, as phones do, with the note to turn it back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return jpeg(ramp().convert("RGB").transpose(Image.Transpose.ROTATE_90), exif=exif)
+
+
+def animated() -> bytes:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (30, 20), c) for c in ("white", "red")]
+    ramp().convert("RGB").save(out, "GIF", save_all=True, append_images=frames)
+    return out.getvalue()
+
+
+ODD = {
+    "sixteen bits": png(Image.fromarray(np.asarray(ramp(), np.uint16) * 257)),
+    "CMYK": jpeg(ramp().convert("RGB").convert("CMYK")),
+    "palette": png(ramp().convert("P")),
+    "EXIF": rotated(),
+    "animated": animated(),
+    "grey and alpha": png(ramp().convert("LA")),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_unusual_pictures_are_read_as_they_look(kind):
+    image = decode(ODD[kind])
+    assert image.mode == "RGB" and image.size == (30, 20)
+    pixels = np.asarray(image, np.float32).mean(axis=(0, 2))
+    assert abs(pixels[:13].mean() - 60) < 6 and abs(pixels[17:].mean() - 200) < 6
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_pictures_are_one_kind_of_error(kind):
+    with pytest.raises(ImageError) as error:
+        decode(BROKEN[kind], "here.jpg")
+    assert error.value.where == "here.jpg" and error.value.fix
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A hundred pictures: five broken, each kind once, and six unusual; five records broken too."""
+    folder = toy_run.write_corpus(tmp_path_factory.mktemp("damaged") / "data", PICTURES)
+    images = folder / "images"
+    for number, data in enumerate([*BROKEN.values(), *ODD.values()], 10):
+        (images / f"{number}.png").write_bytes(data)
+    (images / "40.png").unlink()
+    lines = (folder / "train.jsonl").read_bytes().splitlines()
+    spoilt = {
+        0: lines[0].replace(b"square", b"sq\xff\xfeare"),
+        8: lines[8][:40],
+        17: lines[17].replace(b'"assistant"', b'"asistant"'),
+        20: json.dumps({**json.loads(lines[20]), "answers": ["<image>"]}).encode(),
+        25: json.dumps({**json.loads(lines[25]), "turns": []}).encode(),
+    }
+    for number, line in spoilt.items():
+        lines[number] = line
+    (folder / "train.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    return folder
+
+
+# Four records of each of six pictures; three lines that are no records, two without a text.
+BAD_SAMPLES = 4 * 6 + 5
+
+
+def read(folder, steps, **data):
+    """The indices of `steps` batches of stage 1 and the faults reported on the way."""
+    config = toy_run.toy_config(
+        folder, "stage1", data={"max_bad": 0.15, **data}, train={"batch_size": 8}
+    )
+    faults = []
+    batches = pipeline.make_pipeline(
+        config, report=lambda step, fault: faults.append((step, fault)),
+        tokenizers=load_tokenizers(config),
+    )  # fmt: skip
+    try:
+        index = [next(batches)["index"].tolist() for _ in range(steps)]
+    finally:
+        batches.close()
+    return index, faults
+
+
+def test_every_bad_sample_of_a_damaged_corpus_is_replaced_and_listed(damaged):
+    steps = 4 * PICTURES // 8 + 1  # more than one epoch
+    index, faults = read(damaged, steps)
+    found = {fault.record for _, fault in faults}
+    pictures = {f"toy/train/{n}#{task}-{la}" for n in (*range(10, 15), 40) for la in ("en", "zh")
+                for task in ("caption", "vqa")}  # fmt: skip
+    assert pictures <= found
+    lines = {str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)}
+    assert lines <= found
+    assert {"toy/train/5#caption-en", "toy/train/6#vqa-en"} <= found
+    assert len(found) == BAD_SAMPLES
+    words = " ".join(fault.what for _, fault in faults)
+    for kind in (
+        "pixels are too many",
+        "not found",
+        "text to learn is empty",
+        "asistant",
+        "UTF-8",
+        "truncated",
+    ):
+        assert kind in words, kind
+    unlisted = [fault.record for step, fault in faults if fault.instead is None]
+    assert unlisted == [str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)]
+    for _, fault in faults:
+        assert fault.source == "jsonl/train" and fault.where
+        assert fault.instead not in found
+    assert all(len(rows) == 8 for rows in index)
+    assert read(damaged, steps) == (index, faults), "the same again"
+
+
+def test_substitutes_are_the_same_for_every_share_of_the_rows(damaged):
+    index, faults = read(damaged, 20)
+    config = toy_run.toy_config(damaged, "stage1", data={"max_bad": 0.15}, train={"batch_size": 8})
+    for rows in ([0, 1, 2, 3], [7, 5]):
+        batches = pipeline.make_pipeline(config, rows=rows, report=lambda *_: None)
+        for whole in index:
+            assert next(batches)["index"].tolist() == [whole[row] for row in rows]
+        batches.close()
+
+
+def test_above_the_limit_the_run_stops_at_once_and_says_why(damaged):
+    with pytest.raises(DataError, match=r"samples of source jsonl/train cannot be used") as error:
+        read(damaged, 60, max_bad=0.02)
+    assert "at most 2.00%" in error.value.expected and "max_bad" in error.value.fix
+    # Records that are no records are found before the first batch.
+    with pytest.raises(DataError, match="3 of 400 samples"):
+        read(damaged, 0, max_bad=0.004)
+
+
+def test_evaluation_takes_no_broken_record(damaged):
+    path = str(damaged / "train.jsonl")
+    with pytest.raises(DataError) as error:
+        open_source("jsonl", path)
+    assert error.value.where == f"{path}:1"
+    assert len(open_source("jsonl", path, tolerant=True).broken) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_lose_no_element_and_report_the_same(damaged, workers):
+    assert read(damaged, 30, workers=workers) == read(damaged, 30)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced_and_no_batch_is_lost(corpus, caplog):
+    config = toy_run.toy_config(corpus, "stage1", data={"workers": 2})
+    plain = pipeline.make_pipeline(toy_run.toy_config(corpus, "stage1"))
+    wanted = [next(plain)["index"].tolist() for _ in range(12)]
+    plain.close()
+    batches = pipeline.make_pipeline(config)
+    found = [next(batches)["index"].tolist() for _ in range(4)]
+    victim = multiprocessing.active_children()[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    found += [next(batches)["index"].tolist() for _ in range(8)]
+    batches.close()
+    assert found == wanted
+    assert "terminated unexpectedly" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_damaged_corpus_trains_to_the_end_with_a_list_of_what_was_replaced(
+    compiled, damaged, tmp_path
+):
+    config = toy_run.toy_config(
+        damaged, "stage1", data={"max_bad": 0.15}, train={"steps": 60, "batch_size": 8},
+        checkpoint={"every": 20},
+    )  # fmt: skip
+    with pytest.raises(toy_run.Stop):
+        toy_run.train(config, tmp_path, toy_run.at(33, toy_run.stop))
+    toy_run.train(config, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "substitutes.jsonl").read_text().splitlines()]
+    assert len({row["record"] for row in rows}) == BAD_SAMPLES
+    _, faults = read(damaged, 60)
+    assert rows == [{"step": step, **fault.as_row()} for step, fault in faults]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["substitutes"] == {"jsonl/train": len(rows)}

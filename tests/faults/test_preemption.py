@@ -1,0 +1,54 @@
+"""SIGTERM: what is running saves the step it is at, ends well, and continues from there."""
+
+import json
+
+import pytest
+import toy_run
+from toy_run import assert_same_run, at, events, told_to_end, toy_config, train
+
+from zv_jax.training.preemption import Preemption
+
+
+def test_a_process_told_to_end_saves_its_step_and_continues_from_it(compiled, corpus, tmp_path):
+    config = toy_config(corpus, "stage1")
+    train(config, tmp_path / "told", at(4, told_to_end))
+    assert [e["step"] for e in events(tmp_path / "told", "preemption")] == [5]
+    assert [e["checkpoint"] for e in events(tmp_path / "told", "save")] == [3, 5]
+    assert not (tmp_path / "told/results.json").exists()
+    train(config, tmp_path / "told")
+    assert [e["step"] for e in events(tmp_path / "told", "restore")] == [5]
+    train(config, tmp_path / "straight")
+    assert_same_run(tmp_path / "straight", tmp_path / "told")
+
+
+def test_the_signal_counts_inside_the_block_only():
+    def agreed(step):
+        raise AssertionError("one process has nobody to agree with")
+
+    with Preemption(agreed) as preemption:
+        assert not preemption.reached(1)
+        told_to_end()
+        assert preemption.reached(2)
+    with Preemption(agreed) as preemption:
+        assert not preemption.reached(3)
+
+
+@pytest.mark.slow
+def test_two_processes_save_the_same_step_when_one_is_told_to_end(
+    compiled, corpus, tmp_path, processes
+):
+    config = toy_config(corpus, "stage1", train={"steps": 40}, mesh={"data": 2})
+    path = toy_run.write_config(config, tmp_path / "config.json")
+    run = [toy_run.__file__, str(tmp_path / "run"), str(path)]
+    done = processes([[*run, "process=0"], [*run, "process=1", "term_at=20"]])
+    for code, errors in done:
+        assert code == 0, errors[-3000:]
+    (ended,) = events(tmp_path / "run", "preemption")
+    step = ended["step"]
+    assert 20 <= step < 40
+    assert events(tmp_path / "run", "save")[-1]["checkpoint"] == step
+    assert "told to end" in (tmp_path / "run/run-1.log").read_text()
+    for code, errors in processes([[*run, "process=0"], [*run, "process=1"]]):
+        assert code == 0, errors[-3000:]
+    assert [e["step"] for e in events(tmp_path / "run", "restore")] == [step]
+    assert json.loads((tmp_path / "run/results.json").read_text())["step"] == 40

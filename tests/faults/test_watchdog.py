@@ -1,0 +1,49 @@
+"""A run that hangs is ended, and its log says where."""
+
+import json
+
+from zv_jax.training.watchdog import EXIT_CODE, Watchdog
+
+PROGRAM = """
+import sys, threading, time
+from pathlib import Path
+from zv_jax.distributed import log_to_file
+from zv_jax.training.watchdog import Watchdog
+
+def stuck_in_a_collective():
+    threading.Event().wait()
+
+workdir = Path(sys.argv[1])
+told = lambda text: (workdir / "told").write_text(text)
+with log_to_file(workdir), Watchdog(0.4, workdir, on_hang=told) as watchdog:
+    for step in range(3):
+        watchdog.beat(step)
+        time.sleep(0.1)
+    stuck_in_a_collective()
+"""
+
+
+def test_a_hang_leaves_the_stacks_of_all_threads_and_ends_the_process(fresh_python, tmp_path):
+    done = fresh_python("-c", PROGRAM, str(tmp_path), timeout=200)
+    assert done.returncode == EXIT_CODE
+    assert "no step for" in done.stderr and "after step 2" in done.stderr
+    log = (tmp_path / "run.log").read_text()
+    assert "stuck_in_a_collective" in log and "Current thread" in log
+    assert "after step 2" in (tmp_path / "told").read_text()
+
+
+def test_beats_keep_it_quiet_and_zero_switches_it_off(tmp_path):
+    for seconds in (30.0, 0.0):
+        with Watchdog(seconds, tmp_path) as watchdog:
+            watchdog.beat(1)
+
+
+def test_processes_that_are_behind_are_named(tmp_path):
+    watchdog = Watchdog(60.0, tmp_path, process=0, processes=3)
+    watchdog.beat(8)
+    watchdog._leave_beat()
+    (tmp_path / "beats/1.json").write_text(json.dumps({"step": 7}))
+    assert watchdog._behind() == "; processes behind: 1 (step 7), 2 (step -1)"
+    for number in (1, 2):
+        (tmp_path / f"beats/{number}.json").write_text(json.dumps({"step": 8}))
+    assert watchdog._behind() == "; no process is behind"

@@ -1,0 +1,48 @@
+"""Mistakes at the start of a job of several processes: one error each, and soon."""
+
+import time
+
+import pytest
+from conftest import free_port
+
+from zv_jax import distributed
+from zv_jax.errors import ConfigError, EnvironmentProblem
+
+
+def test_one_process_alone_needs_nothing():
+    distributed.start()
+    distributed.check_same({"seed": 0}, "runs/x")
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"processes": 2, "process": 0}, "missing: --coordinator"),
+        ({"coordinator": "h:1"}, "missing: --num_processes, --process_id"),
+        ({"coordinator": "h", "processes": 2, "process": 0}, "coordinator 'h'"),
+        ({"coordinator": "h:1", "processes": 2, "process": 2}, "process 2 of 2"),
+    ],
+)
+def test_incomplete_or_wrong_numbers(given, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        distributed.start(**given)
+    assert "--coordinator=" in caught.value.fix
+
+
+def test_a_coordinator_that_is_not_there():
+    began = time.monotonic()
+    with pytest.raises(EnvironmentProblem, match="no coordinator answers") as caught:
+        distributed.start(f"127.0.0.1:{free_port()}", 2, 1, patience=0.5)
+    assert time.monotonic() - began < 30 and "127.0.0.1" in caught.value.where
+
+
+def test_a_job_of_which_a_process_is_missing(fresh_python):
+    """In a process of its own, which it ends."""
+    done = fresh_python(
+        "-c",
+        "from zv_jax import distributed\n"
+        f"distributed.start('127.0.0.1:{free_port()}', 2, 0, patience=2)\n",
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("zv: the processes of this job did not come together")

@@ -1,0 +1,203 @@
+"""LAVIS's files: what is in them, what is missing, and the way back."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+from zv_jax.config import to_dict
+from zv_jax.convert import formats, hf, lavis, stream
+from zv_jax.errors import ConversionError
+from zv_jax.models.ziya_visual import ZiyaVisual
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import lavis_model  # noqa: E402
+
+# Heads as wide as in the preset tiny_chat, which the files are read with.
+SIZES = lavis_model.Sizes(width=32, heads=4)
+VISION, LLM_WIDTH = "visual_encoder.", 48
+HEADS = ("vision_proj", "text_proj", "itm_head", "temp", "Qformer.cls")
+
+
+@pytest.fixture
+def state():
+    model = lavis_model.Blip2Qformer(SIZES)
+    lavis_model.randomise(model)
+    return model.state_dict()
+
+
+@pytest.fixture
+def save(tmp_path):
+    """`save(state)` writes a .pth as LAVIS's trainer does and returns its path."""
+
+    def run(state, name="checkpoint_best.pth"):
+        torch.save({"model": state, "epoch": 3}, tmp_path / name)
+        return tmp_path / name
+
+    return run
+
+
+def instruct(state, text: bool = True) -> dict:
+    """Of an InstructBLIP, or of a BLIP-2 without text half: only what its trainer saves."""
+    kept = {name: value for name, value in state.items() if not name.startswith((VISION, *HEADS))}
+    if not text:
+        ends = ("word_embeddings.weight", "position_embeddings.weight", "position_ids")
+        kept = {
+            name: value
+            for name, value in kept.items()
+            if not name.endswith(ends) and ".intermediate." not in name
+            and not (".output." in name and "attention" not in name)
+        }  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(LLM_WIDTH, SIZES.width, generator=generator)
+    return {**kept, "llm_proj.weight": weight, "llm_proj.bias": weight[:, 0].clone()}
+
+
+def test_stage_1_is_read_whole_and_written_back_bit_for_bit(state, save, tmp_path):
+    mixed = {  # as with vit_precision="fp16": matrices in half precision, the rest not
+        name: value.half() if name.startswith(VISION) and value.ndim > 1 else value
+        for name, value in state.items()
+    }
+    opened = lavis.open_lavis(save(mixed), preset="tiny_chat")
+    config = opened.config
+    assert (config.stage.name, config.stage.variant) == ("stage0", "chat")
+    v, q = config.model.vision, config.model.qformer
+    assert (v.image_size, v.patch_size, v.width, v.layers, v.heads) == (28, 14, 32, 2, 4)
+    assert (q.num_queries, q.width, q.layers, q.heads, q.vocab_size) == (5, 32, 4, 4, 70)
+    assert v.ln_vision_eps == 1e-5 and q.embed_dim == SIZES.embed
+    assert not opened.coverage.missing and not opened.coverage.unexpected
+    with stream.building(tmp_path / "ours") as folder:
+        hf.save(opened, folder, "blip2_pretrained.pth")
+    back = formats.open_any(tmp_path / "ours")
+    assert to_dict(back.config) == to_dict(config)
+    towers = lavis.to_lavis(back, tmp_path / "again.pth")
+    assert set(towers) == {"vision", "ln_vision", "qformer", "heads"}
+    again = torch.load(tmp_path / "again.pth", weights_only=True)["model"]
+    assert again.keys() == mixed.keys()
+    for name, value in mixed.items():
+        assert again[name].dtype == value.dtype and torch.equal(again[name], value), name
+    model = lavis_model.Blip2Qformer(SIZES)
+    assert model.load_state_dict(again, strict=True)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_frozen_parts_that_are_not_in_the_file_are_named(state, save, text):
+    opened = lavis.open_lavis(save(instruct(state, text)), preset="tiny_chat")
+    assert opened.config.stage.variant == ("chat" if text else "base")
+    assert opened.config.model.qformer_sees_instruction == text
+    missing = {tower for tower, _ in opened.coverage.missing}
+    assert missing == {"vision", "llm"}
+    names = {name for _, name in opened.coverage.missing}
+    assert {"visual_encoder.blocks.1.mlp.fc2.weight", "llm_model.lm_head.weight"} <= names
+    assert "missing: " in opened.coverage.text()
+    assert not any(path.startswith(("params/vision/", "params/llm/")) for path in opened.leaves)
+    kernel = opened.leaves["params/projector/kernel"].value()
+    np.testing.assert_array_equal(kernel, instruct(state)["llm_proj.weight"].numpy().T)
+
+
+def test_a_vicuna_takes_the_place_of_the_missing_language_model(state, save, tmp_path):
+    llama = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=96, hidden_size=LLM_WIDTH, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2,
+        )
+    )  # fmt: skip
+    llama.save_pretrained(tmp_path / "vicuna")
+    options = hf.Options(llm=str(tmp_path / "vicuna"))
+    opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+    assert {tower for tower, _ in opened.coverage.missing} == {"vision"}
+    assert opened.config.model.llm.vocab_size == 96
+    kernel = opened.leaves["params/llm/layers/attn/q/kernel"].value()
+    expected = llama.model.layers[1].self_attn.q_proj.weight.detach().numpy().T
+    np.testing.assert_array_equal(kernel[1], expected)
+    wrong = json.loads((tmp_path / "vicuna/config.json").read_text())
+    (tmp_path / "vicuna/config.json").write_text(json.dumps({**wrong, "hidden_size": 64}))
+    with pytest.raises(ConversionError, match="has shape"):
+        lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+
+
+def clip_state(vision) -> dict:
+    """A CLIP ViT of transformers in the names of CLIP's first release, which LAVIS keeps."""
+    theirs = {n.removeprefix("vision_model."): v for n, v in vision.state_dict().items()}
+    out = {
+        "class_embedding": theirs["embeddings.class_embedding"],
+        "positional_embedding": theirs["embeddings.position_embedding.weight"],
+        "conv1.weight": theirs["embeddings.patch_embedding.weight"],
+        "ln_pre.weight": theirs["pre_layrnorm.weight"],
+        "ln_pre.bias": theirs["pre_layrnorm.bias"],
+    }
+    words = {
+        "ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj",
+        "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
+    }  # fmt: skip
+    for i in range(vision.config.num_hidden_layers):
+        here, there = f"transformer.resblocks.{i}.", f"encoder.layers.{i}."
+        for end in ("weight", "bias"):
+            out |= {f"{here}{o}.{end}": theirs[f"{there}{t}.{end}"] for o, t in words.items()}
+            qkv = [theirs[f"{there}self_attn.{n}_proj.{end}"] for n in "qkv"]
+            out[f"{here}attn.in_proj_{end}"] = torch.cat(qkv)
+    return {VISION + name: value for name, value in out.items()}
+
+
+def test_clip_vit_l_computes_what_transformers_does(save):
+    vision = transformers.CLIPVisionModel(
+        transformers.CLIPVisionConfig(
+            hidden_size=SIZES.vision * 2, intermediate_size=72, num_hidden_layers=3,
+            num_attention_heads=1, image_size=28, patch_size=14,
+        )
+    )  # fmt: skip
+    lavis_model.randomise(vision)
+    wide = SIZES._replace(vision=SIZES.vision * 2)
+    full = lavis_model.Blip2Qformer(wide).state_dict()
+    rest = {name: value for name, value in full.items() if not name.startswith(VISION)}
+    opened = lavis.open_lavis(save({**rest, **clip_state(vision)}), preset="tiny_chat")
+    assert opened.config.model.vision.family == "clip"
+    leaves = {path: leaf.value() for path, leaf in opened.leaves.items()}
+    leaves["params/ln_vision/scale"] = np.ones(64, np.float32)
+    images = np.random.default_rng(2).standard_normal((2, 28, 28, 3)).astype(np.float32)
+    ours = ZiyaVisual(opened.config.model)
+    got = jax.jit(lambda v: ours.apply(v, images, method=lambda m, x: m.vision(x)))(
+        unflatten_dict(leaves, sep="/")
+    )
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        expected = vision(pixels).last_hidden_state
+    assert float(expected.abs().max()) > 1
+    np.testing.assert_allclose(got, expected, atol=2e-5, rtol=1e-5)
+
+
+def test_wrong_files_are_named(state, save, tmp_path):
+    eva = {n: v for n, v in state.items() if n.startswith(VISION) and "blocks.1.norm" not in n}
+    part = instruct(state) | eva
+    for wrong, words in (
+        ({**instruct(state), "opt_proj.weight": torch.ones(2, 2)}, "its language model is OPT"),
+        ({"weight": torch.ones(2)}, "no BLIP-2 checkpoint"),
+        (part, "blocks.1.norm"),
+        ({**state, "extra.weight": torch.ones(2)}, "no place for tensor 'extra.weight'"),
+        ({**state, "itm_head.bias": torch.ones(3)}, "has shape"),
+    ):
+        with pytest.raises(ConversionError, match=words):
+            lavis.open_lavis(save(wrong), preset="tiny_chat")
+    whole = save(state).read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConversionError, match="cannot be read"):
+        lavis.open_lavis(tmp_path / "cut.pth")
+    with pytest.raises(ConversionError, match="no language model"):
+        lavis.open_lavis(save(state), hf.Options(llm="vicuna"), preset="tiny_chat")
+
+
+def test_what_lavis_cannot_hold_is_not_written(state, save, tmp_path):
+    with stream.building(tmp_path / "ours") as folder:
+        hf.save(lavis.open_lavis(save(state), preset="tiny_chat"), folder, "x.pth")
+    model = formats.open_any(tmp_path / "ours")
+    (tmp_path / "there.pth").write_bytes(b"mine")
+    for out, words in ((tmp_path / "there.pth", "exists"), (tmp_path / "folder", "is one file")):
+        with pytest.raises(ConversionError, match=words):
+            lavis.to_lavis(model, out)
+    assert (tmp_path / "there.pth").read_bytes() == b"mine"
+    assert not list(tmp_path.glob("*.partial"))

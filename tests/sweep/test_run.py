@@ -1,0 +1,96 @@
+"""The local launcher with a program that takes no time: finished, failed, retried, interrupted."""
+
+import json
+import sys
+
+import pytest
+
+from zv_jax.cli import main as cli
+from zv_jax.errors import ConfigError
+from zv_jax.sweep import launchers, table
+from zv_jax.sweep.points import Sweep, grid, run_id, workdir
+from zv_jax.sweep.run import sweep_points
+
+SWEEP = Sweep("configs/quickstart.py:stage0", grid(optimizer__lr=(1e-3, 2e-3, 3e-3)))
+PROGRAM = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+(folder / "calls").open("a").write("x")
+rate = float(folder.name.split("=")[1].split("-")[0])
+if rate == 0.002 and not (folder / "mended").exists():
+    (folder / "mended").touch()
+    print("zv: it broke", file=sys.stderr)
+    sys.exit(1)
+with (folder / "metrics.jsonl").open("w") as file:
+    for step in (1, 2):
+        file.write(json.dumps({"step": step, "loss": rate * 1000 / step, "seconds": step}) + "\\n")
+(folder / "results.json").write_text(json.dumps({"step": 2, "loss": rate * 500}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _program(monkeypatch):
+    def command(launcher, sweep, point, root, extra, dry_run=False):
+        return [sys.executable, "-c", PROGRAM, str(workdir(root, point))]
+
+    monkeypatch.setattr(launchers, "command", command)
+
+
+def calls(root, point) -> int:
+    return len((workdir(root, point) / "calls").read_text())
+
+
+def test_failed_points_are_tried_again_and_finished_ones_are_not(tmp_path):
+    said = []
+    found = sweep_points(SWEEP, tmp_path, retries=0, say=said.append)
+    assert [row.state for row in found] == ["finished", "finished", "failed"]
+    assert "zv: it broke" in "\n".join(said)
+    again = sweep_points(SWEEP, tmp_path, parallel=2, say=said.append)
+    assert "3 points, 2 finished before" in said
+    assert [row.value for row in again] == [0.5, 1.0, 1.5]
+    assert [calls(tmp_path, point) for point in SWEEP.points] == [1, 2, 1]
+    shown = table.text(SWEEP, again)
+    assert f"best: {run_id(SWEEP.points[0])} (optimizer.lr=0.001): loss 0.5" in shown
+    lines = (tmp_path / "sweep.csv").read_text().splitlines()
+    assert len(lines) == 4 and lines[0] == "run,optimizer.lr,loss,seconds,state"
+    page = (tmp_path / "sweep.html").read_text()
+    assert page.count("<path") == 6 and run_id(SWEEP.points[2]) in page
+
+
+def test_the_best_may_be_the_largest(tmp_path):
+    upwards = Sweep(SWEEP.config, SWEEP.points, goal="max")
+    found = sweep_points(upwards, tmp_path, say=lambda _: None)
+    assert found[0].value == 1.5
+
+
+def test_a_point_that_keeps_failing_is_reported(tmp_path, monkeypatch, capsys):
+    def broken(launcher, sweep, point, root, extra, dry_run=False):
+        return [sys.executable, "-c", "import sys; print('zv: no'); sys.exit(3)"]
+
+    monkeypatch.setattr(launchers, "command", broken)
+    code = cli.main(
+        ["sweep", "--sweep=configs/sweeps/learning_rate.py", f"--workdir={tmp_path}", "--retries=0"]
+    )
+    shown = capsys.readouterr()
+    assert code == 1 and "4 of 4 points failed" in shown.err and "failed" in shown.out
+
+
+def test_a_dry_run_runs_nothing(tmp_path):
+    said = []
+    sweep_points(SWEEP, tmp_path, dry_run=True, say=said.append)
+    assert len(said) == 4 and not list(tmp_path.iterdir())
+
+
+def test_the_table_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        from zv_jax.sweep.run import write
+
+        write(SWEEP, tmp_path / "file", [])
+
+
+def test_results_cut_short_do_not_count(tmp_path):
+    folder = workdir(tmp_path, SWEEP.points[0])
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"loss": 1})[:-2])
+    assert table.read_results(folder) is None

@@ -1,0 +1,104 @@
+"""`zv convert`: weights of others in, weights for others out, and a comparison of both."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from zv_jax import runtime
+from zv_jax.errors import ConfigError
+
+USAGE = """
+usage: zv convert from-hf SRC DST     a directory of transformers becomes a workdir of ours
+       zv convert to-hf   CKPT OUT    a checkpoint of ours becomes a directory of transformers
+       zv convert verify  A B         do two checkpoints, each in any form, compute the same?
+
+  zv convert from-hf Salesforce/instructblip-vicuna-7b runs/instructblip
+  zv convert from-hf visual_part runs/base --llm=ziya_llama_13b
+  zv convert from-hf difference runs/llama --base=llama_13b
+  zv convert to-hf runs/stage2_chat exported --merge-lora --dtype=bfloat16
+  zv convert verify runs/stage2_chat exported
+
+SRC is InstructBlipForConditionalGeneration, Blip2ForConditionalGeneration,
+Blip2ForImageTextRetrieval, LlamaForCausalLM, BERT or a ViT of BLIP-2 alone.
+"""
+SUBCOMMANDS = ("from-hf", "to-hf", "verify")
+
+
+def define(values: flags.FlagValues) -> None:
+    text, number, boolean = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_boolean
+    text("dtype", None, "of all tensors: float32, bfloat16 or float16", flag_values=values)
+    number("image_size", None, "resize the position table, pixels", 1, flag_values=values)
+    flags.DEFINE_multi_string(
+        "allow", [], "pattern of tensors that may be missing or too many", flag_values=values
+    )
+    text("llm", None, "directory of the language model of a split SRC", flag_values=values)
+    text("base", None, "LLaMA that SRC is published as a difference to", flag_values=values)
+    text("tokenizer", None, "where SRC has none: file or directory", flag_values=values)
+    text("qformer_tokenizer", None, "the same for the Q-Former", flag_values=values)
+    boolean("merge_lora", None, "add adapters to the weights, or leave them", flag_values=values)
+    text("max_shard_size", "5GB", "largest weight file", flag_values=values)
+    text("license", "other", "of the exported weights, for the card", flag_values=values)
+    text("base_model", None, "what they come from, for the card", flag_values=values)
+    text("results", None, "results.json of an evaluation, for the card", flag_values=values)
+    flags.DEFINE_float("tolerance", 1e-4, "largest difference (verify)", 0.0, flag_values=values)
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    command = words[0]
+    if len(words) != 3:
+        raise ConfigError(
+            f"zv convert {command} needs two paths, not {len(words) - 1}",
+            where=" ".join(["zv convert", *words]),
+            expected="what to read and where to write (verify: two checkpoints)",
+            fix="zv convert --help",
+        )
+    _check_dtype(values.dtype)
+    runtime.prepare()
+    {"from-hf": _from_hf, "to-hf": _to_hf, "verify": _verify}[command](values, *words[1:])
+
+
+def _check_dtype(dtype: str | None) -> None:
+    from zv_jax.models.presets import DTYPES
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(
+            f"unknown dtype {dtype!r}", where="--dtype", expected="one of " + ", ".join(DTYPES)
+        )
+
+
+def _from_hf(values: flags.FlagValues, src: str, dst: str) -> None:
+    from zv_jax.convert import hf
+
+    options = hf.Options(
+        allow=tuple(values.allow),
+        dtype=values.dtype,
+        image_size=values.image_size,
+        llm=values.llm,
+        base=values.base,
+        tokenizer=values.tokenizer,
+        qformer_tokenizer=values.qformer_tokenizer,
+    )
+    print(hf.from_hf(src, dst, options).text())
+    print(f"written: {dst}")
+
+
+def _to_hf(values: flags.FlagValues, checkpoint: str, out: str) -> None:
+    from zv_jax.convert import export, formats
+
+    options = export.Options(
+        merge_lora=values.merge_lora,
+        dtype=values.dtype,
+        max_shard_size=values.max_shard_size,
+        image_size=values.image_size,
+        license=values.license,
+        base_model=values.base_model,
+        results=values.results,
+    )
+    written = export.to_hf(formats.open_any(checkpoint), out, options)
+    print(f"written as {written.name}: {out}")
+
+
+def _verify(values: flags.FlagValues, a: str, b: str) -> None:
+    from zv_jax.convert import verify
+
+    print(verify.check(a, b, values.tolerance, values.dtype or "float32"))

@@ -1,0 +1,71 @@
+"""Samples that cannot be used: counted by source and reported, never lost without a word.
+
+Another sample takes the place of each, the same one on every machine and with any number of
+workers, so the batch of a step stays a function of the step. Too many of them stop the run.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from zv_jax.errors import DataError
+
+_BEFORE_JUDGING = 10  # bad samples of a source; the first few say nothing about a rate
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One sample that could not be used.
+
+    Attributes:
+      source: its name and split; `record`: its id, or its place where it has none.
+      what, where: the error. `instead`: the id of the record used in its place, if one was.
+    """
+
+    source: str
+    record: str
+    what: str
+    where: str
+    instead: str | None = None
+
+    def as_row(self) -> dict[str, str | None]:
+        """JSON types."""
+        return asdict(self)
+
+
+class Ledger:
+    """Counts what was tried and what was bad, in the order of the batches."""
+
+    def __init__(self, limit: float, report: Callable[[int, Fault], None]):
+        """`limit`: the share of bad samples a source may have; `report(step, fault)`: each one."""
+        self.tried: collections.Counter[str] = collections.Counter()
+        self.bad: collections.Counter[str] = collections.Counter()
+        self._limit, self.report = limit, report
+
+    def add(self, step: int, tried: Mapping[str, int], faults: Sequence[Fault]) -> None:
+        """Takes in batch `step`.
+
+        Raises:
+          DataError: a source has more bad samples than the limit allows.
+        """
+        self.tried.update(tried)
+        for fault in faults:
+            self.bad[fault.source] += 1
+            self.report(step, fault)
+        for fault in faults:
+            bad, seen = self.bad[fault.source], self.tried[fault.source]
+            if bad > _BEFORE_JUDGING and bad > self._limit * seen:
+                raise too_many(f"{bad} of {seen}", self._limit, fault)
+
+
+def too_many(share: str, limit: float, last: Fault) -> DataError:
+    """The error that ends a run; `share` as "11 of 40"."""
+    return DataError(
+        f"{share} samples of source {last.source} cannot be used; the last: {last.what}",
+        where=f"{last.record}: {last.where}",
+        expected=f"at most {limit:.2%}",
+        fix="check the paths of the source and mend its files, or allow more: "
+        "--config.data.max_bad=...",
+    )

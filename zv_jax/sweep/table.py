@@ -1,0 +1,142 @@
+"""The result of a sweep: one row for each point, best first; terminal, CSV, HTML with curves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from zv_jax.sweep.points import Point, Sweep, run_id, workdir
+from zv_jax.training.jsonl import read_jsonl
+from zv_jax.training.loop import RESULTS
+
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point: `state` is finished, running (begun), failed or waiting."""
+
+    id: str
+    point: Point
+    state: str
+    value: float | None
+    seconds: float | None
+    curve: list[tuple[float, float]]
+
+
+def rows(sweep: Sweep, root: Path, failed: dict[str, str]) -> list[Row]:
+    """Every point, the best first, those without a value last; `failed` names errors by run."""
+    found = []
+    for point in sweep.points:
+        folder, name = workdir(root, point), run_id(point)
+        metrics = read_jsonl(folder / "metrics.jsonl")
+        results = read_results(folder)
+        last = metrics[-1] if metrics else {}
+        value = (results or {}).get(sweep.metric)
+        state = "finished" if results else "failed" if name in failed else "running"
+        found.append(
+            Row(
+                name,
+                point,
+                state if results or metrics or name in failed else "waiting",
+                float(value) if isinstance(value, (int, float)) else None,
+                last.get("seconds"),
+                [(m["step"], m[sweep.metric]) for m in metrics if m.get(sweep.metric) is not None],
+            )
+        )
+    sign = 1 if sweep.goal == "min" else -1
+    return sorted(found, key=lambda r: math.inf if r.value is None else sign * r.value)
+
+
+def read_results(folder: Path) -> dict | None:
+    """The results of a finished run; None for any other."""
+    try:
+        return json.loads((folder / RESULTS).read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def cells(sweep: Sweep, found: list[Row]) -> list[list[str]]:
+    """Head and rows of the table, as text."""
+    names = list(dict.fromkeys(name for row in found for name in row.point))
+    head = ["run", *names, sweep.metric, "seconds", "state"]
+    body = [
+        [
+            row.id,
+            *(str(row.point.get(name, "")) for name in names),
+            "" if row.value is None else f"{row.value:.6g}",
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            row.state,
+        ]
+        for row in found
+    ]
+    return [head, *body]
+
+
+def text(sweep: Sweep, found: list[Row]) -> str:
+    """The table for the terminal, with the best point named below."""
+    lines = cells(sweep, found)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    out = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
+    best = found[0] if found and found[0].value is not None else None
+    if best:
+        changes = ", ".join(f"{k}={v}" for k, v in best.point.items())
+        out += ["", f"best: {best.id} ({changes}): {sweep.metric} {best.value:.6g}"]
+    return "\n".join(out)
+
+
+def csv_text(sweep: Sweep, found: list[Row]) -> str:
+    """The table as CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(cells(sweep, found))
+    return file.getvalue()
+
+
+def html(sweep: Sweep, found: list[Row]) -> str:
+    """One page that needs nothing else: curves of all runs, and the table below."""
+    from evaluation.report.charts import WIDE, Series, lines
+    from evaluation.report.markup import Html, join, tag
+
+    shown = [row for row in found if row.curve]
+    styles = "".join(
+        f".c{i} {{ stroke: {COLOURS[i % len(COLOURS)]}; color: {COLOURS[i % len(COLOURS)]}; }}"
+        for i in range(len(shown))
+    )
+    chart = lines(
+        [Series(f"c{i}", (row.id, row.id), row.curve) for i, row in enumerate(shown)],
+        (f"{sweep.metric} over steps", f"{sweep.metric} 随步数的变化"),
+        width=WIDE,
+    )
+    colour = {row.id: f"c{i}" for i, row in enumerate(shown)}
+    head, *body = cells(sweep, found)
+    table = tag(
+        "table",
+        tag("tr", *(tag("th", cell) for cell in head)),
+        *(
+            tag(
+                "tr",
+                tag("td", tag("b", "■ ", cls=colour.get(line[0])), line[0]),
+                *(tag("td", cell) for cell in line[1:]),
+            )
+            for line in body
+        ),
+    )
+    style = (
+        "body { font: 15px system-ui, sans-serif; margin: 2em auto; max-width: 60em; }"
+        "svg { width: 100%; } path { fill: none; }"
+        ".raw { opacity: .25; } .mean { stroke-width: 2; }"
+        "line { stroke: #ddd; } text { font-size: 9px; fill: #666; }"
+        "td, th { padding: .2em .8em .2em 0; text-align: left; } " + styles
+    )
+    page = tag(
+        "html",
+        tag("head", tag("meta", charset="utf-8"), tag("title", "sweep"), tag("style", Html(style))),
+        tag("body", tag("h1", sweep.config), chart, table),
+    )
+    return "<!doctype html>\n" + join([page])

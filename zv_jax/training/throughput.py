@@ -1,0 +1,96 @@
+"""How fast a run is and where its time goes: the numbers beside the losses in every log line.
+
+| field | meaning |
+|---|---|
+| step_seconds | mean time of a step since the line before, everything included |
+| images_per_second_per_chip, tokens_per_second_per_chip | padding included |
+| mfu | model FLOPs a second over the chips' peak; left out where the peak is not known |
+| data_wait | share of that time in which the step waited for its batch |
+| hbm_peak_bytes | most memory used on a device of process 0; left out where it is not told |
+| goodput | share of the time since the first start in which steps were made that count |
+
+What goodput misses are stops, restarts, compilation, saving, and steps made twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+
+from zv_jax.config import Config
+from zv_jax.hardware import chip_of
+from zv_jax.plan.estimate import FORMULA, model_flops
+from zv_jax.training.jsonl import read_jsonl
+
+
+def tokens_per_row(config: Config) -> int:
+    """Positions of one row that pass through a text model."""
+    return config.data.max_text if config.stage.name == "stage0" else config.data.max_length
+
+
+def images_per_row(config: Config) -> int:
+    """Images of one row, padding included."""
+    return {"language": 0, "stage0": 1}.get(config.stage.name, config.data.max_images)
+
+
+class Throughput:
+    """Counts the steps of this process; `fields` makes the numbers of one log line."""
+
+    def __init__(self, config: Config, workdir: Path, devices: list[jax.Device] | None = None):
+        devices = devices or jax.devices()
+        self._devices, self._rows = len(devices), config.train.batch_size / len(devices)
+        self._tokens, self._images = tokens_per_row(config), images_per_row(config)
+        self._flops = model_flops(config)
+        self._chip = chip_of(devices[0].device_kind)
+        self._workdir = workdir
+        self._step_seconds: float | None = None
+        self._waited = 0.0
+        self._logged, self._logged_step = time.monotonic(), 0
+
+    def start(self, step: int) -> None:
+        """Begins counting at `step` steps done, when everything is ready for the first one."""
+        self._logged, self._logged_step, self._waited = time.monotonic(), step, 0.0
+        events = read_jsonl(self._workdir / "events.jsonl")
+        self._born = float(events[0]["time"]) if events else time.time()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around the request for a batch."""
+        began = time.monotonic()
+        yield
+        self._waited += time.monotonic() - began
+
+    def fields(self, step: int) -> dict[str, float]:
+        """The numbers of the line after `step` steps; call it when the step's results are there."""
+        now = time.monotonic()
+        seconds = max(now - self._logged, 1e-9)
+        each = seconds / max(1, step - self._logged_step)
+        # The fastest stretch is what a step takes when nothing else is going on.
+        self._step_seconds = min(each, self._step_seconds or each)
+        found = {
+            "step_seconds": each,
+            "images_per_second_per_chip": self._rows * self._images / each,
+            "tokens_per_second_per_chip": self._rows * self._tokens / each,
+            "data_wait": self._waited / seconds,
+            "goodput": min(1.0, step * self._step_seconds / max(time.time() - self._born, 1e-9)),
+        }
+        if self._chip:
+            found["mfu"] = self._flops * self._rows / each / self._chip.flops
+        memory = jax.local_devices()[0].memory_stats() or {}
+        if "peak_bytes_in_use" in memory:
+            found["hbm_peak_bytes"] = float(memory["peak_bytes_in_use"])
+        self._logged, self._logged_step, self._waited = now, step, 0.0
+        return found
+
+    def formula(self) -> str:
+        """What MFU means here; empty where it is not measured."""
+        if not self._chip:
+            return ""
+        return (
+            f"MFU: {self._flops / 1e12:.3f} TFLOP a row, {self._chip.flops / 1e12:.0f} TFLOP/s "
+            f"peak of a {self._chip.name} chip; {FORMULA}"
+        )
