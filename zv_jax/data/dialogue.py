@@ -24,7 +24,6 @@ from zv_jax.errors import DataError
 IGNORE = -100
 IMAGE = "<image>"
 _OBJECT = re.compile(r"<obj_(\d+)>")
-SIDES = ("x1", "y1", "x2", "y2")  # of a box, as `symbolic_views` names them
 
 
 @dataclass(frozen=True)
@@ -63,27 +62,6 @@ def render_boxes(text: str, objects: Sequence[Object], decimals: int) -> str:
 def box_text(box: Sequence[float], decimals: int) -> str:
     """`[0.12,0.25,0.50,0.62]`."""
     return "[" + ",".join(f"{value:.{decimals}f}" for value in box) + "]"
-
-
-def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
-    """Each picture of the record in symbols, where `meta["views"]` has them.
-
-    `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
-    of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
-    the objects that the record does not ask about.
-    """
-    views = []
-    for view in record.meta.get("views", ()):
-        asked = view.get("asked") if narrow else None
-        shown = view["objects"] if asked is None else [view["objects"][i] for i in asked]
-        sides = [symbol for label, box in shown for symbol in box_symbols(label, box, decimals)]
-        views.append([view["background"], *sides])
-    return views
-
-
-def box_symbols(label: str, box: Sequence[float], decimals: int) -> list[str]:
-    """One symbol for each side of a box: `["dog x1 0.05", "dog y1 0.06", ...]`."""
-    return [f"{label} {side} {value:.{decimals}f}" for side, value in zip(SIDES, box, strict=True)]
 
 
 def pick_answer(record: Record, seed: int, epoch: int | None) -> str | None:
