@@ -57,7 +57,10 @@ def test_three_passes_are_cheaper_than_five():
     assert 0.9 < estimate.five_pass_ratio(full("stage0", "base")) < 1
 
 
-@pytest.mark.parametrize("stage, variant", [("stage0", "base"), ("stage2", "chat")])
+@pytest.mark.parametrize(
+    "stage, variant",
+    [pytest.param("stage0", "base", marks=pytest.mark.slow), ("stage2", "chat")],
+)
 def test_calculated_flops_are_those_of_the_program(stage, variant):
     """Without recomputation, compiled on one device; the rest is heads and small change."""
     config = validate(
@@ -74,7 +77,10 @@ def test_calculated_flops_are_those_of_the_program(stage, variant):
     assert found == pytest.approx(estimate.hardware_flops(config), rel=0.1)
 
 
-@pytest.mark.parametrize("name", HARDWARE)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("v5e-256", "h200") else pytest.param(n, marks=pytest.mark.slow) for n in HARDWARE],
+)
 def test_every_preset_shares_out_a_full_size_model(name):
     """Every frozen leaf of any size is spread over the chips, and names have rules."""
     machine = HARDWARE[name]
