@@ -28,10 +28,8 @@ _OBJECT = re.compile(r"<obj_(\d+)>")
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer (None: still to be given) and the record's images it introduces.
-
-    `template` names the instruction that was put in or around the question, if one was.
-    """
+    """A question, its answer (None: still to be given), the record's images it introduces, and the
+    id of the template put in or around it, if one was."""
 
     question: str
     answer: str | None = None
@@ -107,8 +105,7 @@ def _label(record: Record) -> str:
 
 
 def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, str]:
-    """The instruction for a record whose turns have none, or a template around its question, and
-    the id of the template."""
+    """The instruction put in a record's turns or around its question, and its template's id."""
     values = {"q": text, "text": text} if text else {}
     if record.objects:
         values |= {"expr": _label(record), "box": "<obj_0>"}
