@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from zv_jax.data import dialogue
+from zv_jax.data import symbols
 from zv_jax.data.openmoji import concepts as concepts_lib
 from zv_jax.data.openmoji import facts, scenes, sentences_en, sentences_zh, tasks
 from zv_jax.data.openmoji.concepts import COLOURS, PLACES, load_concepts
@@ -172,7 +172,7 @@ def test_a_narrow_view_leaves_out_what_was_not_asked_about(made):
     for _, *both in made:
         for record in (r for records in both for r in records if r.task == "ref_ground"):
             (whole,), (narrow,) = (
-                dialogue.symbolic_views(record, 2, only) for only in (False, True)
+                symbols.symbolic_views(record, 2, only) for only in (False, True)
             )
             assert narrow[0] == whole[0] and len(narrow) == 5
             assert set(narrow) <= set(whole)

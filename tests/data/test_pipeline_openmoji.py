@@ -3,7 +3,7 @@
 import pytest
 
 from zv_jax.config import recipe, validate
-from zv_jax.data import dialogue, pipeline, vocabulary
+from zv_jax.data import pipeline, symbols, vocabulary
 from zv_jax.data.openmoji import prepare
 from zv_jax.data.sources import open_source
 
@@ -63,7 +63,7 @@ def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
         for i in range(len(scenes))
         for row in scenes[i]["records"]
         for narrow in (False, True)
-        for view in dialogue.symbolic_views(row, 2, narrow)
+        for view in symbols.symbolic_views(row, 2, narrow)
     }
     for place in ("topleft", "左上角"):
         assert any(place in text and "x1" in text for _, view in true for text in view)
@@ -89,9 +89,9 @@ def test_the_vision_warm_up_names_what_the_patches_show(folder, tmp_path_factory
     stream.close()
     source = open_source("zv_openmoji", folder)
     captions = [i for i in range(len(source)) if source.record(i).task == "caption"]
-    for index, symbols in zip(batch["index"], batch["symbols"], strict=True):
+    for index, patches in zip(batch["index"], batch["symbols"], strict=True):
         (view,) = source.record(captions[index]).meta["views"]
-        texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in symbols]
+        texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in patches]
         said = {text.replace(" ", "") for text in texts}
         assert view["background"].replace(" ", "") in said
         for name, box in view["objects"]:

@@ -18,7 +18,8 @@ def together(command: list[str], port: int, count: int = 2) -> list[list[str]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stage", ["stage0", pytest.param("stage2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["stage0", "stage2"])
 def test_two_processes_of_four_devices_train_as_one_of_eight(job, tmp_path, recipe_file, stage):
     train = ["train", "--config", f"{recipe_file}:{stage}", "--workdir"]
     ((code, _, errors),) = job([[*train, str(tmp_path / "one")]], devices=8)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from zv_jax.cli import main as cli
+from zv_jax.convert import formats
 from zv_jax.convert import gguf as ours
 from zv_jax.convert import hf as ours_hf
 from zv_jax.data import chinese_pieces, tokenizers
@@ -152,6 +154,16 @@ def test_the_sentencepiece_model_comes_back(write, pieces):
     for text in ("the red cat", " 红色的猫 鑫, x\n", "☃"):
         assert own.encode(text) == pieces.encode(text)
         assert own.decode(own.encode(text)) == text
+
+
+def test_the_command_makes_a_workdir(write, pieces, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["convert", "from-gguf", str(write("Q4_0")), str(out), "--dtype=bfloat16"]) == 0
+    assert "llm" in capsys.readouterr().out
+    model = formats.open_any(out)
+    assert (model.config.stage.name, model.tokenizers[1]) == ("language", None)
+    assert model.tokenizers[0].fingerprint
+    assert {str(spec.dtype) for spec in model.specs.values()} == {"bfloat16"}
 
 
 def test_the_scaling_of_llama_3_is_recognised_by_its_factors(write):

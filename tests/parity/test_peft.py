@@ -10,6 +10,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
+from zv_jax.cli import main as cli
 from zv_jax.convert import export, formats, peft
 from zv_jax.errors import ConversionError
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -209,6 +210,17 @@ def test_wrong_tensors_are_refused(base, adapter, tmp_path):
     (tmp_path / "adapter_config.json").unlink()
     with pytest.raises(ConversionError, match="no adapter_config.json"):
         peft.from_peft(tmp_path, formats.open_any(base), tmp_path / "run")
+
+
+def test_the_commands(base, adapter, tmp_path, capsys):
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
+    assert cli.main(["convert", "from-peft", str(adapter), run]) == 1
+    assert "--base is missing" in capsys.readouterr().err
+    assert cli.main(["convert", "from-peft", str(adapter), run, f"--base={base}"]) == 0
+    assert cli.main(["convert", "to-peft", run, out, f"--base={base}"]) == 0
+    assert capsys.readouterr().out.count("13 layers") == 2
+    raw = json.loads((tmp_path / "out/adapter_config.json").read_text())
+    assert raw["base_model_name_or_path"] == str(base)
 
 
 def test_models_without_or_with_other_adapters(base, adapter, adapted, tmp_path):

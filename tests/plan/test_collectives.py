@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import dataclasses, json, sys

@@ -41,7 +41,8 @@ def test_frozen_weights_that_pass_a_gradient_cost_4n_and_recomputation_half_as_m
     llm = next(t for t in estimate.towers(config) if t.name == "llm")
     assert llm.kind == estimate.PASSED
     ratio = estimate.hardware_flops(config) / estimate.model_flops(config)
-    assert 1.45 < ratio < 1.6
+    # Counted in the program that the TPU compiler made of it: 1.400 (docs/plans).
+    assert ratio == pytest.approx(1.40, abs=0.02)
     kept = full("stage2", "chat", remat="names")
     assert estimate.hardware_flops(kept) / estimate.model_flops(kept) < 1.15
 
@@ -56,7 +57,10 @@ def test_three_passes_are_cheaper_than_five():
     assert 0.9 < estimate.five_pass_ratio(full("stage0", "base")) < 1
 
 
-@pytest.mark.parametrize("stage, variant", [("stage0", "base"), ("stage2", "chat")])
+@pytest.mark.parametrize(
+    "stage, variant",
+    [pytest.param("stage0", "base", marks=pytest.mark.slow), ("stage2", "chat")],
+)
 def test_calculated_flops_are_those_of_the_program(stage, variant):
     """Without recomputation, compiled on one device; the rest is heads and small change."""
     config = validate(
@@ -73,7 +77,10 @@ def test_calculated_flops_are_those_of_the_program(stage, variant):
     assert found == pytest.approx(estimate.hardware_flops(config), rel=0.1)
 
 
-@pytest.mark.parametrize("name", HARDWARE)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("v5e-256", "h200") else pytest.param(n, marks=pytest.mark.slow) for n in HARDWARE],
+)
 def test_every_preset_shares_out_a_full_size_model(name):
     """Every frozen leaf of any size is spread over the chips, and names have rules."""
     machine = HARDWARE[name]
@@ -103,7 +110,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["run"]["cost"] == pytest.approx(3 * found["run"]["chip_hours"])
     assert found["memory"]["headroom"] > 0 and found["largest_batch"] >= 64
-    assert 1.4 < found["flops"]["ratio"] < 1.6
+    assert 1.3 < found["flops"]["ratio"] < 1.6
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ HloModule jit_step
   %c.1 = f32[8,576,400]{2,1,0:T(8,128)} convolution(%a, %b), CONV
   %w = bf16[5120,40]{1,0:T(8,128)(2,1)} get-tuple-element(%p), index=1
   %g = bf16[5120,5120]{1,0:T(8,128)(2,1)} all-gather(%w), GATHER
+  %f = bf16[8,8]{1,0:T(8,128)(2,1)} fusion(%w), kind=kCustom, calls=%also
+}
+%also (v: bf16[5120,40]) -> bf16[8,8] {
+  %v = bf16[5120,40]{1,0:T(8,128)(2,1)} parameter(0)
+  %h = bf16[5120,5120]{1,0:T(8,128)(2,1)} all-gather(%v), GATHER
 }
 %condition (p: (s32[], bf16[8,576,128])) -> pred[] {
   %n = s32[]{:T(128)} constant(40)
@@ -68,13 +73,14 @@ ENTRY %main (x: bf16[8,576,128]) -> bf16[8,576,128] {
 """
 TPU = (
     TPU.replace("CONV", "window={size=8 stride=7 lhs_dilate=8}, dim_labels=0bf_0oi->0bf")
-    .replace("GATHER", "replica_groups=mesh['axis_0'=2,'axis_1'=128] {'axis_1'}, dimensions={1}")
+    .replace("GATHER", "channel_id=3, replica_groups=mesh['axis_0'=2,'axis_1'=128] {'axis_1'}")
     .replace("REDUCE", "replica_groups=[128,2]<=[2,128]T(1,0)")
 )
 
 
 def test_programs_of_tpus():
-    """Products written as convolutions with mostly empty windows; groups named by mesh axes."""
+    """Products as convolutions with mostly empty windows, groups named by mesh axes, one transfer
+    in the fusions of two products."""
     found = hlo.work(TPU, chips_per_slice=128)
     assert found.flops == 40 * 2 * 8 * 576 * 400 * 128
     gathered, reduced = found.traffic
@@ -92,6 +98,7 @@ def test_programs_of_tpus():
         ("replica_groups=[2,2]<=[4]", [[0, 1], [2, 3]]),
         ("replica_groups=[2,2]<=[2,2]T(1,0)", [[0, 2], [1, 3]]),
         ("replica_groups=mesh['a'=2,'b'=2] {'a'}", [[0, 2], [1, 3]]),
+        ("replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'b'}", [[0, 2], [1, 3]]),
         ("source_target_pairs={{0,1},{1,0}}", [[0, 1], [1, 0]]),
     ],
 )

@@ -8,8 +8,9 @@ from zv_jax import hardware
 from zv_jax.cli import recipes
 from zv_jax.plan import tables
 
+RECIPE = {"stage": "stage2", "variant": "chat", "batch_size": 64, "remat": "full"}
 FOUND = {
-    "recipe": {"stage": "stage2", "variant": "chat", "batch_size": 64, "remat": "full"},
+    "recipe": {**RECIPE, "length": 9, "images": 3},
     "topology": {"name": "v5e:4x4"},
     "memory": {"arguments": 2**30, "temporaries": 2**31, "capacity": 2**34},
     "flops": {"ratio": 1.5},
@@ -37,7 +38,7 @@ def test_the_table_is_renewed_in_both_languages(docs):
     for page in tables.HEADS:
         text = (docs / page).read_text("utf-8")
         assert text.startswith("before") and text.rstrip().endswith("after")
-        assert text.count("| v5e:4x4 | 64 | full | 1.00 | 2.00 | 16.00 | 1.500 | 3.0 |") == 1
+        assert text.count("| v5e:4x4 | 64 | 9, 3 | full | 1.00 | 2.00 | 16.00 | 1.500 | 3.0 |") == 1
         head, rule, line = [x for x in text.splitlines() if x.startswith("|")]
         assert head.count("|") == rule.count("|") == line.count("|")
 

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 from zv_jax import runtime
+from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
 
+if TYPE_CHECKING:
+    from zv_jax.convert import hf
+
 USAGE = """
-usage: zv convert from-hf SRC DST     a directory of transformers becomes a workdir of ours
-       zv convert to-hf   CKPT OUT    a checkpoint of ours becomes a directory of transformers
-       zv convert verify  A B         do two checkpoints, each in any form, compute the same?
+usage: zv convert from-hf    SRC DST    a directory of transformers becomes a workdir of ours
+       zv convert from-lavis SRC DST    a checkpoint file of LAVIS becomes one
+       zv convert from-gguf  SRC DST    a LLaMA in the format of llama.cpp becomes one
+       zv convert from-peft  SRC DST    an adapter on --base becomes one
+       zv convert to-hf      CKPT OUT   a checkpoint of ours becomes a directory of transformers
+       zv convert to-lavis   CKPT OUT   or a .pth file without its language model
+       zv convert to-peft    CKPT OUT   its adapters alone, as PEFT stores them
+       zv convert verify     A B        do two checkpoints, each in any form, compute the same?
 
   zv convert from-hf Salesforce/instructblip-vicuna-7b runs/instructblip
   zv convert from-hf visual_part runs/base --llm=ziya_llama_13b
   zv convert from-hf difference runs/llama --base=llama_13b
+  zv convert from-lavis blip2_pretrained.pth runs/blip2
   zv convert to-hf runs/stage2_chat exported --merge-lora --dtype=bfloat16
   zv convert verify runs/stage2_chat exported
 
-SRC is InstructBlipForConditionalGeneration, Blip2ForConditionalGeneration,
+SRC of from-hf is InstructBlipForConditionalGeneration, Blip2ForConditionalGeneration,
 Blip2ForImageTextRetrieval, LlamaForCausalLM, BERT or a ViT of BLIP-2 alone.
 """
-SUBCOMMANDS = ("from-hf", "to-hf", "verify")
+SUBCOMMANDS = (
+    "from-hf",
+    "from-lavis",
+    "from-gguf",
+    "from-peft",
+    "to-hf",
+    "to-lavis",
+    "to-peft",
+    "verify",
+)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -32,7 +53,8 @@ def define(values: flags.FlagValues) -> None:
         "allow", [], "pattern of tensors that may be missing or too many", flag_values=values
     )
     text("llm", None, "directory of the language model of a split SRC", flag_values=values)
-    text("base", None, "LLaMA that SRC is published as a difference to", flag_values=values)
+    text("base", None, "what SRC is a difference or an adapter to", flag_values=values)
+    text("preset", None, "architecture with heads as wide (from-lavis)", flag_values=values)
     text("tokenizer", None, "where SRC has none: file or directory", flag_values=values)
     text("qformer_tokenizer", None, "the same for the Q-Former", flag_values=values)
     boolean("merge_lora", None, "add adapters to the weights, or leave them", flag_values=values)
@@ -54,7 +76,17 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         )
     _check_dtype(values.dtype)
     runtime.prepare()
-    {"from-hf": _from_hf, "to-hf": _to_hf, "verify": _verify}[command](values, *words[1:])
+    steps = {
+        "from-hf": _from_hf,
+        "from-lavis": _from_lavis,
+        "from-gguf": _from_gguf,
+        "from-peft": _from_peft,
+        "to-hf": _to_hf,
+        "to-lavis": _to_lavis,
+        "to-peft": _to_peft,
+        "verify": _verify,
+    }
+    steps[command](values, *words[1:])
 
 
 def _check_dtype(dtype: str | None) -> None:
@@ -66,10 +98,10 @@ def _check_dtype(dtype: str | None) -> None:
         )
 
 
-def _from_hf(values: flags.FlagValues, src: str, dst: str) -> None:
+def _options(values: flags.FlagValues) -> hf.Options:
     from zv_jax.convert import hf
 
-    options = hf.Options(
+    return hf.Options(
         allow=tuple(values.allow),
         dtype=values.dtype,
         image_size=values.image_size,
@@ -78,8 +110,36 @@ def _from_hf(values: flags.FlagValues, src: str, dst: str) -> None:
         tokenizer=values.tokenizer,
         qformer_tokenizer=values.qformer_tokenizer,
     )
-    print(hf.from_hf(src, dst, options).text())
+
+
+def _from_hf(values: flags.FlagValues, src: str, dst: str) -> None:
+    from zv_jax.convert import hf
+
+    print(hf.from_hf(src, dst, _options(values)).text())
     print(f"written: {dst}")
+
+
+def _from_lavis(values: flags.FlagValues, src: str, dst: str) -> None:
+    from zv_jax.convert import hf, lavis
+
+    opening = lambda: lavis.open_lavis(src, _options(values), values.preset)
+    print(hf.convert(opening, src, dst).text())
+    print(f"written: {dst}")
+
+
+def _from_gguf(values: flags.FlagValues, src: str, dst: str) -> None:
+    from zv_jax.convert import gguf, hf
+
+    print(hf.convert(lambda: gguf.open_gguf(src, _options(values)), src, dst).text())
+    print(f"written: {dst}")
+
+
+def _from_peft(values: flags.FlagValues, src: str, dst: str) -> None:
+    from zv_jax.convert import formats, peft
+
+    base = required(values, "base", "exported")
+    layers = peft.from_peft(src, formats.open_any(base), dst)
+    print(f"{layers} layers adapted, written: {dst}")
 
 
 def _to_hf(values: flags.FlagValues, checkpoint: str, out: str) -> None:
@@ -96,6 +156,20 @@ def _to_hf(values: flags.FlagValues, checkpoint: str, out: str) -> None:
     )
     written = export.to_hf(formats.open_any(checkpoint), out, options)
     print(f"written as {written.name}: {out}")
+
+
+def _to_lavis(values: flags.FlagValues, checkpoint: str, out: str) -> None:
+    from zv_jax.convert import formats, lavis
+
+    towers = lavis.to_lavis(formats.open_any(checkpoint), out)
+    print(f"{', '.join(towers)} written: {out}")
+
+
+def _to_peft(values: flags.FlagValues, checkpoint: str, out: str) -> None:
+    from zv_jax.convert import formats, peft
+
+    layers = peft.to_peft(formats.open_any(checkpoint), out, values.base or "")
+    print(f"adapters of {layers} layers written: {out}")
 
 
 def _verify(values: flags.FlagValues, a: str, b: str) -> None:

@@ -73,8 +73,17 @@ def read_config(raw: Json, architecture: Architecture, where: str) -> Config:
         former = _qformer(raw, where)
         # [DEC] is appended to the vocabulary, as BLIP-2 does.
         model = replace(model, qformer=replace(former, vocab_size=former.vocab_size + 1))
-    stage = StageConfig(architecture.stage, architecture.variant)
-    return checked(Config(model=model, stage=stage, data=_lengths(model)), where)
+    return run_of(model, architecture.stage, architecture.variant, where)
+
+
+def run_of(model: ModelConfig, stage: str, variant: str, where: str) -> Config:
+    """The configuration of a run with `model`.
+
+    Raises:
+        ConversionError: the model fails one of the checks that every run passes.
+    """
+    stages = StageConfig(stage, variant)
+    return checked(Config(model=model, stage=stages, data=_lengths(model)), where)
 
 
 def _lengths(model: ModelConfig) -> DataConfig:

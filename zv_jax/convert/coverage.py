@@ -45,8 +45,9 @@ class Coverage:
             cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
             lines.append("  ".join(cells))
         for kind in KINDS[1:]:
-            names = [name for _, name in getattr(self, kind)]
-            if names:
-                more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-                lines.append(f"{kind}: {', '.join(names[:4])}{more}")
+            for tower in towers:
+                names = [name for of, name in getattr(self, kind) if of == tower]
+                if names:
+                    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+                    lines.append(f"{kind} in {tower}: {', '.join(names[:4])}{more}")
         return "\n".join(lines)

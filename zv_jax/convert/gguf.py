@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from zv_jax.config import Config, StageConfig
+from zv_jax.config import Config
 from zv_jax.convert import config_json, gguf_tokenizer, hf, names, stream
 from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.names import Entry, Family, Transform, entry
@@ -233,7 +233,7 @@ def read_config(source: GgufFile) -> Config:
         dtype="float32",
         remat="none",
     )
-    return config_json.checked(Config(model=model, stage=StageConfig("language", "base")), where)
+    return config_json.run_of(model, "language", "base", where)
 
 
 def _rounded(value: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,8 +77,13 @@ def from_hf(src: str | Path, dst: str | Path, options: Options = Options()) -> C
         ConversionError, DataError, CheckpointError, EnvironmentProblem: the input is wrong or the
             disk full; `dst` is then as it was before.
     """
+    return convert(lambda: open_hf(src, options), src, dst)
+
+
+def convert(opening: Callable[[], Opened], src: str | Path, dst: str | Path) -> Coverage:
+    """Writes what `opening` reads from `src` as a new workdir `dst`; raises as `from_hf`."""
     with stream.building(dst) as folder:
-        opened = open_hf(src, options)
+        opened = opening()
         save(opened, folder, src)
     return opened.coverage
 
@@ -120,12 +124,7 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
         source = _complete(source, options.base)
     source = _side(src, _modern(source))
     _refuse_delta(source)
-    resize = _positions(config, options)
-    if resize:
-        model = config.model
-        vision = replace(model.vision, image_size=options.image_size)
-        config = replace(config, model=replace(model, vision=vision))
-        config = config_json.checked(config, "--image-size")
+    config, resize = resized(config, options)
     found, coverage = stream.plan(
         _family(architecture, config),
         source,
@@ -231,17 +230,27 @@ def _side(src: Path, source: Source) -> Source:
     return together(source, open_source(side)) if side.is_file() else source
 
 
-def _positions(config: Config, options: Options) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    vision = config.model.vision
-    if options.image_size in (None, vision.image_size):
-        return {}
-    side = options.image_size // vision.patch_size
-    return {POSITIONS: functools.partial(resized_positions, side=side)}
+def resized(
+    config: Config, options: Options
+) -> tuple[Config, dict[str, Callable[[np.ndarray], np.ndarray]]]:
+    """`config` with the image size that `options` asks for, and what makes the leaves fit it.
+
+    Raises:
+        ConversionError: the size is no multiple of the patches.
+    """
+    model = config.model
+    if options.image_size in (None, model.vision.image_size):
+        return config, {}
+    vision = replace(model.vision, image_size=options.image_size)
+    config = replace(config, model=replace(model, vision=vision))
+    config = config_json.checked(config, "--image-size")
+    side, clip = options.image_size // vision.patch_size, vision.family == "clip"
+    return config, {POSITIONS: lambda table: resized_positions(table, side, clip)}
 
 
-def resized_positions(table: np.ndarray, side: int) -> np.ndarray:
+def resized_positions(table: np.ndarray, side: int, align_corners: bool = False) -> np.ndarray:
     """A position table [1, 1 + n * n, D] for `side` x `side` patches, computed in float32."""
-    wide = resize_positions(np.asarray(table, np.float32), (side, side))
+    wide = resize_positions(np.asarray(table, np.float32), (side, side), align_corners)
     return np.asarray(wide).astype(table.dtype)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from zv_jax.config import Config, StageConfig
+from zv_jax.config import Config
 from zv_jax.convert import config_json, hf, lavis_names, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
@@ -50,15 +50,17 @@ def open_lavis(
     source: Source = open_file(Path(path))
     template = presets.preset(preset) if preset else None
     config = read_config(source, template)
-    if options.llm and config.stage.name == "stage0":
+    if options.base or (options.llm and config.stage.name == "stage0"):
+        flag = f"--base={options.base}" if options.base else f"--llm={options.llm}"
         raise ConversionError(
-            "stage 1 of BLIP-2 has no language model",
-            where=f"--llm={options.llm}",
-            expected=f"a checkpoint with {PROJECTOR}.weight",
-            fix="leave --llm out",
+            "this file is no difference to another" if options.base else "it has no projection",
+            where=flag,
+            expected=f"a language model (--llm) for a checkpoint with {PROJECTOR}.weight",
+            fix=f"leave {flag.split('=')[0]} out",
         )
     if options.llm:
         config, source = _with_language_model(config, source, options)
+    config, resize = hf.resized(config, options)
     architecture = _architecture(config)
     absent = [t for t, p in (("vision", VISION), ("llm", LANGUAGE)) if not _has(source, p)]
     found, coverage = stream.plan(
@@ -68,6 +70,7 @@ def open_lavis(
         optional=[rf"params/{tower}/.*" for tower in absent],
         allow=options.allow,
         dtype=options.dtype,
+        resize=resize,
     )
     both = hf.tokenizers_of(Path(path), architecture, options)
     hf.check_vocabularies(config, both)
@@ -138,8 +141,7 @@ def read_config(source: Source, template: ModelConfig | None) -> Config:
         dtype="float32",
         remat="none",
     )
-    variant = "chat" if chat else "base"
-    return config_json.checked(Config(model=model, stage=StageConfig(stage, variant)), where)
+    return config_json.run_of(model, stage, "chat" if chat else "base", where)
 
 
 def _vision(specs: Mapping, template: VisionConfig) -> VisionConfig:

@@ -18,9 +18,9 @@ from zv_jax.data.dialogue import Row
 from zv_jax.data.faults import Fault, too_many
 from zv_jax.data.images import ImageCache, normalise
 from zv_jax.data.mixing import BARE, WHOLE, Pick
-from zv_jax.data.patches import patch_symbols
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import Source
+from zv_jax.data.symbols import patch_symbols, symbolic_views
 from zv_jax.data.templates import seeded
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
@@ -191,7 +191,7 @@ class Assembler:
         are drawn anew each time, since no query is bound to a part of the picture.
         """
         views = []
-        shown = dialogue_lib.symbolic_views(record, self.shape.box_decimals, narrow)
+        shown = symbolic_views(record, self.shape.box_decimals, narrow)
         for number, view in enumerate(shown):
             symbols = np.full((self.shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
             rng = np.random.default_rng(seeded(self.shape.seed, record.id, epoch, f"view {number}"))

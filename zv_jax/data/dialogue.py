@@ -24,15 +24,12 @@ from zv_jax.errors import DataError
 IGNORE = -100
 IMAGE = "<image>"
 _OBJECT = re.compile(r"<obj_(\d+)>")
-SIDES = ("x1", "y1", "x2", "y2")  # of a box, as `symbolic_views` names them
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer (None: still to be given) and the record's images it introduces.
-
-    `template` names the instruction that was put in or around the question, if one was.
-    """
+    """A question, its answer (None: still to be given), the record's images it introduces, and the
+    id of the template put in or around it, if one was."""
 
     question: str
     answer: str | None = None
@@ -63,27 +60,6 @@ def render_boxes(text: str, objects: Sequence[Object], decimals: int) -> str:
 def box_text(box: Sequence[float], decimals: int) -> str:
     """`[0.12,0.25,0.50,0.62]`."""
     return "[" + ",".join(f"{value:.{decimals}f}" for value in box) + "]"
-
-
-def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
-    """Each picture of the record in symbols, where `meta["views"]` has them.
-
-    `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
-    of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
-    the objects that the record does not ask about.
-    """
-    views = []
-    for view in record.meta.get("views", ()):
-        asked = view.get("asked") if narrow else None
-        shown = view["objects"] if asked is None else [view["objects"][i] for i in asked]
-        sides = [symbol for label, box in shown for symbol in box_symbols(label, box, decimals)]
-        views.append([view["background"], *sides])
-    return views
-
-
-def box_symbols(label: str, box: Sequence[float], decimals: int) -> list[str]:
-    """One symbol for each side of a box: `["dog x1 0.05", "dog y1 0.06", ...]`."""
-    return [f"{label} {side} {value:.{decimals}f}" for side, value in zip(SIDES, box, strict=True)]
 
 
 def pick_answer(record: Record, seed: int, epoch: int | None) -> str | None:
@@ -129,8 +105,7 @@ def _label(record: Record) -> str:
 
 
 def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, str]:
-    """The instruction for a record whose turns have none, or a template around its question, and
-    the id of the template."""
+    """The instruction put in a record's turns or around its question, and its template's id."""
     values = {"q": text, "text": text} if text else {}
     if record.objects:
         values |= {"expr": _label(record), "box": "<obj_0>"}

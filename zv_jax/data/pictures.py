@@ -6,7 +6,7 @@ A shard key is `<file>#<address>`, the file relative to the same root:
     data/train.parquet#17:image         row and column of a Parquet file
     data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
-    dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set
+    dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set (and item)
     00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
 """
 
@@ -173,16 +173,24 @@ def arrow_table(file: str) -> Any:
 
 
 def _tfds(file: Path, address: str) -> bytes:
-    split, row, feature = address.split(":")
-    return _cell(_tfds_source(str(file.parent), split, feature)[int(row)][feature])
+    split, row, feature, *item = address.split(":")
+    value = tfds_rows(str(file.parent), split, (feature,))[int(row)][feature]
+    return _cell(value[int(item[0])] if item else value)
 
 
 @functools.lru_cache(8)
-def _tfds_source(folder: str, split: str, feature: str) -> Any:
+def tfds_rows(folder: str, split: str, encoded: tuple[str, ...]) -> Any:
+    """Rows of a TensorFlow data set with the features `encoded` as they are stored."""
     import tensorflow_datasets as tfds
 
+    class Encoded(tfds.decode.SkipDecoding):
+        """`SkipDecoding` that also works for a feature that is a list."""
+
+        def decode_batch_example_np(self, examples: Any) -> Any:
+            return list(examples)
+
     builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split=split, decoders={feature: tfds.decode.SkipDecoding()})
+    return builder.as_data_source(split=split, decoders={name: Encoded() for name in encoded})
 
 
 def _array_record(file: Path, address: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zv_jax.config import Config
-from zv_jax.data import dialogue, tokenizers
+from zv_jax.data import dialogue, symbols, tokenizers
 from zv_jax.data.sources import Source, open_source
 from zv_jax.data.templates import templates
 from zv_jax.data.tokenizers import Tokenizer
@@ -103,7 +103,7 @@ def corpus(source: Source, box_decimals: int) -> Iterator[str]:
         for turn in turns:
             yield dialogue.prompt_text(turn.question)
             yield turn.answer or ""
-        for view in dialogue.symbolic_views(record, box_decimals):
+        for view in symbols.symbolic_views(record, box_decimals):
             yield from view
         yield from record.answers or ()
         yield from record.choices or ()

@@ -97,11 +97,9 @@ def five_pass_ratio(config: Config) -> float:
 def llm(config: Config) -> tuple[float, float]:
     """(linear, attention) FLOPs of one row through the language model, output layer included."""
     m, length = config.model.llm, config.data.max_length
-    kv_width = m.width // m.heads * m.kv_heads
-    per_token = 2 * (2 * m.width**2 + 2 * m.width * kv_width + 3 * m.width * m.mlp_width)
     labelled = length if config.stage.name == "language" else config.data.max_answer
     head = 2 * m.width * m.vocab_size * labelled
-    return m.layers * per_token * length + head, 2.0 * m.layers * length**2 * m.width
+    return m.layers * _per_token(config) * length + head, 2.0 * m.layers * length**2 * m.width
 
 
 def towers(config: Config) -> list[Tower]:
@@ -114,7 +112,10 @@ def towers(config: Config) -> list[Tower]:
         linear, attention = (part * times for part in cost)
         again = 0.0
         if kind != FORWARD and config.model.remat not in ("none", "dots", "offload"):
-            again = attention if config.model.remat == "names" else linear + attention
+            # Scores that are computed again are computed whole, causal or not.
+            again = 2 * attention if name == "llm" else attention
+            if config.model.remat != "names":
+                again += linear - times * _once(config, name)
         found.append(Tower(name, linear, attention, kind, again))
 
     if stage.batch != "text":
@@ -133,6 +134,29 @@ def towers(config: Config) -> list[Tower]:
             found.append(Tower("projector", cost, 0, TRAINED))
         add("llm", llm(config), TRAINED if stage.batch == "text" else PASSED)
     return found
+
+
+def _once(config: Config, name: str) -> float:
+    """Linear FLOPs of one image or row that full recomputation leaves out.
+
+    Nothing reads the last product of a pre-norm layer but the next layer, whose input is kept.
+    """
+    v, m, length = config.model.vision, config.model.llm, config.data.max_length
+    if name == "vision":
+        patches = (v.image_size // v.patch_size) ** 2
+        last = 2 * v.layers * (patches + 1) * v.width * v.mlp_width
+        return last + 2 * patches * 3 * v.patch_size**2 * v.width
+    if name == "llm":
+        head = llm(config)[0] - m.layers * length * _per_token(config)
+        last = 2 * m.layers * length * m.width * m.mlp_width
+        return last + (head if config.train.loss_chunks == 1 else 0)
+    return 0.0
+
+
+def _per_token(config: Config) -> int:
+    m = config.model.llm
+    kv_width = m.width // m.heads * m.kv_heads
+    return 2 * (2 * m.width**2 + 2 * m.width * kv_width + 3 * m.width * m.mlp_width)
 
 
 def _qformer(config: Config, stage: Stage, images: int) -> tuple[tuple[float, float], tuple, int]:

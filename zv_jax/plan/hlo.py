@@ -112,9 +112,10 @@ def work(text: str, chips_per_slice: int = 0) -> Work:
         chips_per_slice: above 0, groups are checked for whether they span slices.
     """
     computations, entry = parse(text)
-    turns = _turns(computations, entry)
+    turns, homes = _turns(computations, entry)
     total = Work()
     kinds: dict[tuple, Traffic] = {}
+    seen: set[tuple[str, str]] = set()
     for name, instructions in computations.items():
         for instruction in instructions.values():
             times = turns[name]
@@ -123,28 +124,38 @@ def work(text: str, chips_per_slice: int = 0) -> Work:
             if instruction.opcode in ("dot", "convolution"):
                 total.flops += times * product_flops(instruction, instructions)
             kind = instruction.opcode.removesuffix("-start")
+            channel = re.search(r"channel_id=(\d+)", instruction.rest)
             if kind in COLLECTIVES:
+                # One transfer that runs beside several products appears in each of their fusions.
+                once = (homes[name], channel.group(1) if channel else instruction.name)
+                if once in seen:
+                    continue
+                seen.add(once)
                 _add(kinds, kind, instruction, instructions, times, chips_per_slice)
     total.traffic = sorted(kinds.values(), key=lambda t: -t.wire)
     return total
 
 
-def _turns(computations: dict[str, dict[str, Instruction]], entry: str) -> dict[str, int]:
-    """How often each computation runs in one call of the entry."""
+def _turns(
+    computations: dict[str, dict[str, Instruction]], entry: str
+) -> tuple[dict[str, int], dict[str, str]]:
+    """How often each computation runs in one call of the entry, and the loop body it belongs to."""
     turns: dict[str, int] = defaultdict(int)
+    homes: dict[str, str] = {}
 
-    def visit(name: str, times: int) -> None:
+    def visit(name: str, times: int, home: str) -> None:
         turns[name] += times
+        homes[name] = home
         for instruction in computations.get(name, {}).values():
             inner = times
             if instruction.opcode == "while":
                 inner = times * trip_count(instruction, computations)
             for group in _CALLED.findall(instruction.rest):
                 for called in re.findall(r"%[\w.\-]+", group):
-                    visit(called, inner)
+                    visit(called, inner, called if instruction.opcode == "while" else home)
 
-    visit(entry, 1)
-    return turns
+    visit(entry, 1, entry)
+    return turns, homes
 
 
 def trip_count(loop: Instruction, computations: dict[str, dict[str, Instruction]]) -> int:
@@ -239,11 +250,20 @@ def groups_of(rest: str) -> list[list[int]]:
         if short.group(4):
             grid = grid.transpose([int(n) for n in short.group(4).split(",")])
         return grid.reshape(int(short.group(1)), -1).tolist()
-    named = re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", rest)
+    named = re.search(
+        r"replica_groups=mesh\[(.*?)\]"
+        r"(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{(.*?)\}",
+        rest,
+    )
     if named:
         axes = dict(re.findall(r"'(\w+)'=(\d+)", named.group(1)))
-        over = [list(axes).index(name) for name in re.findall(r"'(\w+)'", named.group(2))]
-        grid = np.arange(math.prod(map(int, axes.values()))).reshape([*map(int, axes.values())])
+        over = [list(axes).index(name) for name in re.findall(r"'(\w+)'", named.group(4))]
+        chips = np.arange(math.prod(map(int, axes.values())))
+        if named.group(2):  # the chips of the mesh are not in order
+            chips = chips.reshape([int(n) for n in named.group(2).split(",")])
+            if named.group(3):
+                chips = chips.transpose([int(n) for n in named.group(3).split(",")])
+        grid = chips.reshape([int(n) for n in axes.values()])
         size = math.prod(grid.shape[axis] for axis in over)
         return np.moveaxis(grid, over, range(-len(over), 0)).reshape(-1, size).tolist()
     pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", rest)

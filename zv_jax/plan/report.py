@@ -16,6 +16,7 @@ from zv_jax.plan import compiled, estimate, hlo
 from zv_jax.sharding import AXES, check_heads, make_mesh, mesh_sizes, row_ways, whole_leaves
 from zv_jax.training.loop import check_batch
 from zv_jax.training.stages import stage_table
+from zv_jax.training.throughput import images_per_row, tokens_per_row
 
 TRANSFER = 0.80  # share of a bandwidth that large transfers reach
 KEPT_FREE = 0.03  # of the memory, for what the compiler does not count
@@ -53,7 +54,8 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
             "microbatches": config.train.microbatches,
             "remat": config.model.remat,
             "image_size": config.model.vision.image_size,
-            "length": config.data.max_length if config.stage.name != "stage0" else None,
+            "length": tokens_per_row(config),
+            "images": images_per_row(config),
             "frozen_dtype": config.train.frozen_dtype,
             "steps": config.train.steps,
         },

@@ -29,15 +29,26 @@ CASES = (
         "v5e-256",
         ("--config.model.remat=names", "--config.train.batch_size=256"),
     ),
+    (
+        "stage2_chat_576_v5e-256",
+        "configs/stage2.py:chat,v5e-256",
+        "v5e-256",
+        (
+            "--config.data.max_length=576",
+            "--config.data.max_images=1",
+            "--config.train.loss_chunks=1",
+        ),
+    ),
     ("stage2_chat_v5e-16", "configs/stage2.py:chat,v5e-16", "v5e-16", ()),
     ("stage2_chat_v5p-128", "configs/stage2.py:chat,v5p-128", "v5p-128", ()),
     ("stage2_chat_v4-128", "configs/stage2.py:chat,v4-128", "v4-128", ()),
 )
 HEADS = {
-    "docs/scale.md": "| recipe | topology | batch | remat | arguments GiB | temporaries GiB | "
-    "of GiB | hardware / model FLOPs | sent by a chip, GB | step s | rows/s | MFU | chip hours |",
-    "docs/zh/scale.md": "| 配方 | 拓扑 | 批次 | 重新计算 | 参数 GiB | 临时 GiB | 上限 GiB | "
-    "硬件 / 模型 FLOPs | 每芯片发送 GB | 每步秒数 | 行/秒 | MFU | 芯片小时 |",
+    "docs/scale.md": "| recipe | topology | batch | tokens, images | remat | arguments GiB "
+    "| temporaries GiB | of GiB | hardware / model FLOPs | sent by a chip, GB | step s | rows/s "
+    "| MFU | chip hours |",
+    "docs/zh/scale.md": "| 配方 | 拓扑 | 批次 | 词元、图片 | 重新计算 | 参数 GiB | 临时 GiB "
+    "| 上限 GiB | 硬件 / 模型 FLOPs | 每芯片发送 GB | 每步秒数 | 行/秒 | MFU | 芯片小时 |",
 }
 BEGIN, END = "<!-- plan tables -->", "<!-- end of plan tables -->"
 
@@ -61,6 +72,7 @@ def row(found: dict) -> str:
         f"{recipe['stage']} {recipe['variant']}",
         topology["name"],
         str(recipe["batch_size"]),
+        f"{recipe['length']}, {recipe['images']}",
         recipe["remat"],
         f"{memory['arguments'] / GIB:.2f}",
         f"{memory['temporaries'] / GIB:.2f}",

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data.pictures import arrow_table
+from zv_jax.data import records as records_lib
+from zv_jax.data.pictures import arrow_table, tfds_rows
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, each, reader
 from zv_jax.data.readers.boxes import from_yxyx
@@ -116,10 +117,11 @@ def tfds_source(request: Request) -> Iterator[Record]:
     builder = tfds.builder_from_directory(request.root)
     split = request.one_of(builder.info.splits)
     features = builder.info.features
+    if "record" in features:
+        yield from _exported(split, request.root)
+        return
     pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-    rows = builder.as_data_source(
-        split=split, decoders={k: tfds.decode.SkipDecoding() for k in pictures}
-    )
+    rows = tfds_rows(str(request.root), split, tuple(pictures))
     for number in range(len(rows)):
         row = {k: v for k, v in rows[number].items() if k not in pictures}
         where = f"{request.root} {split} row {number}"
@@ -130,6 +132,20 @@ def tfds_source(request: Request) -> Iterator[Record]:
         _flatten(fields)
         for record in one(request, fields, number, images):
             yield _with_objects(record, things)
+
+
+def _exported(split: str, root: Path) -> Iterator[Record]:
+    """Records that `tfds_export` wrote."""
+    rows = tfds_rows(str(root), split, ("images",))
+    for number in range(len(rows)):
+        record = records_lib.loads(bytes(rows[number]["record"]), f"{root} {split} row {number}")
+        images = tuple(
+            dataclasses.replace(
+                ref, shard_key=f"dataset_info.json#{split}:{number}:images:{ref.shard_key}"
+            )
+            for ref in record.images
+        )
+        yield dataclasses.replace(record, images=images)
 
 
 def _plain(value: Any, feature: Any) -> Any:

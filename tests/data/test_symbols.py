@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zv_jax.data import pipeline
-from zv_jax.data.patches import patch_symbols, shown_objects
+from zv_jax.data.symbols import patch_symbols, shown_objects
 from zv_jax.errors import DataError
 
 

@@ -1,15 +1,41 @@
-"""What each patch of a picture shows, as symbols: the targets of the vision warm-up."""
+"""Pictures in symbols, short texts whose words are added up into one vector each.
+
+The language warm-up reads them in the place of visual tokens; the vision warm-up writes those of
+what each patch shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from zv_jax.data.dialogue import SIDES, box_symbols
+from zv_jax.data.records import Record
 
+SIDES = ("x1", "y1", "x2", "y2")  # of a box, as symbols name them
 SMALLEST = 0.1  # share of a patch that a box must cover to be what the patch shows
+
+
+def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
+    """Each picture of the record in symbols, where `meta["views"]` has them.
+
+    `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
+    of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
+    the objects that the record does not ask about.
+    """
+    views = []
+    for view in record.meta.get("views", ()):
+        asked = view.get("asked") if narrow else None
+        shown = view["objects"] if asked is None else [view["objects"][i] for i in asked]
+        sides = [symbol for label, box in shown for symbol in box_symbols(label, box, decimals)]
+        views.append([view["background"], *sides])
+    return views
+
+
+def box_symbols(label: str, box: Sequence[float], decimals: int) -> list[str]:
+    """One symbol for each side of a box: `["dog x1 0.05", "dog y1 0.06", ...]`."""
+    return [f"{label} {side} {value:.{decimals}f}" for side, value in zip(SIDES, box, strict=True)]
 
 
 def shown_objects(boxes: np.ndarray, grid: int) -> np.ndarray:

@@ -1,0 +1,187 @@
+"""Input speed on one core: pictures per second of the pipeline beside bare Pillow and WebDataset.
+
+    python benchmarks/data_throughput.py [--pictures=400] [--records=100000]
+
+All cases decode the same JPEG files and resize them to the same square, in this process, on one
+core; the order is rotated and medians are given. The last lines are about a prepared set of many
+records: the time to open it and the memory that reading it adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zv_jax.config import recipe, validate
+from zv_jax.data import images, pipeline, prepare, tokenizers
+from zv_jax.data import records as records_lib
+from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.shards import Settings
+from zv_jax.data.sources import open_source
+
+SIZE, BATCH, ROUNDS = 224, 32, 3
+
+
+def make_files(folder: Path, count: int) -> None:
+    """JPEG files of 640x480 with detail as in photographs, and their records."""
+    rng = np.random.default_rng(0)
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for k in range(count):
+            coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8))
+            coarse.resize((640, 480), Image.Resampling.BICUBIC).save(
+                folder / f"{k}.jpg", quality=90
+            )
+            file.write(records_lib.dumps(_record(k, f"{k}.jpg")) + "\n")
+
+
+def _record(number: int, path: str) -> Record:
+    return Record(
+        id=f"bench/train/{number}",
+        source="bench",
+        split="train",
+        task="caption",
+        lang="en",
+        images=(ImageRef(path=path),),
+        turns=(),
+        answers=(f"picture number {number}",),
+    )
+
+
+def pillow(folder: Path, count: int) -> None:
+    for k in range(count):
+        images.resize(images.decode(folder / f"{k}.jpg"), SIZE)
+
+
+def batches(name: str, path: Path, tokenizer: tokenizers.Tokenizer) -> Callable[[int], None]:
+    """Draws batches of stage 0 for as many pictures as asked."""
+    config = validate(
+        recipe(
+            "tiny_base",
+            stage={"name": "stage0", "variant": "base"},
+            data={"sources": ({"name": name, "path": str(path)},), "max_text": 16},
+            model={"vision": {"image_size": SIZE}, "qformer": {"vocab_size": 512}},
+            train={"batch_size": BATCH},
+        )
+    )
+
+    def draw(count: int) -> None:
+        stream = pipeline.make_pipeline(config, tokenizers=(tokenizer, tokenizer))
+        for _ in range(count // BATCH):
+            next(stream)
+        stream.close()
+
+    return draw
+
+
+def webdataset(path: Path) -> Callable[[int], None] | None:
+    """The same work with WebDataset and torch's DataLoader, where they are installed."""
+    try:
+        import torch
+        import webdataset as wds
+    except ImportError:
+        return None
+
+    def prepare_one(sample: dict) -> np.ndarray:
+        return images.normalise(images.resize(images.decode(sample["jpg"]), SIZE))
+
+    def draw(count: int) -> None:
+        stream = wds.WebDataset(str(path), shardshuffle=False).map(prepare_one)
+        loader = iter(torch.utils.data.DataLoader(stream, batch_size=BATCH, num_workers=0))
+        for _ in range(count // BATCH):
+            next(loader)
+
+    return draw
+
+
+def make_tar(folder: Path, count: int) -> Path:
+    path = folder / "pairs.tar"
+    with tarfile.open(path, "w") as tar:
+        for k in range(count):
+            for name, data in (
+                (f"{k:06d}.jpg", (folder / f"{k}.jpg").read_bytes()),
+                (f"{k:06d}.txt", f"picture number {k}".encode()),
+            ):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def timed(cases: dict[str, Callable[[int], None]], count: int) -> dict[str, float]:
+    """Median pictures per second of each case, the order rotated from round to round."""
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    for turn in range(ROUNDS):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            cases[name](count)
+            found[name].append(count / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def many_records(folder: Path, count: int) -> dict[str, float]:
+    """Seconds to open a prepared set of `count` records, and MiB that reading 10,000 adds."""
+    (folder / "one.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    rows = (_record(k, "one.jpg") for k in range(count))
+    prepare.prepare(rows, folder, folder / "many", Settings(shard_size=50_000))
+    start = time.perf_counter()
+    source = open_source("prepared", str(folder / "many"))
+    opened = time.perf_counter() - start
+    before = resident()
+    for index in np.random.default_rng(0).integers(0, count, 10_000):
+        source.record(int(index))
+    added = (resident() - before) / 2**20
+    return {"records": count, "seconds to open": opened, "MiB added by 10,000 reads": added}
+
+
+def resident() -> int:
+    """Bytes of memory this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=int, default=384)
+    parser.add_argument("--records", type=int, default=100_000)
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_files(folder, options.pictures)
+        texts = [f"picture number {k}" for k in range(1000)]
+        tokenizer = tokenizers.train_sentencepiece(texts, 400, folder / "tokenizer")
+        rows = list(records_lib.read_jsonl(folder / "train.jsonl"))
+        prepare.prepare(rows, folder, folder / "shards", Settings(image_size=SIZE))
+        cases: dict[str, Callable[[int], None]] = {
+            "Pillow, decode and resize": lambda count: pillow(folder, count),
+            "zv_jax, JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer),
+            "zv_jax, prepared shards": batches("prepared", folder / "shards", tokenizer),
+        }
+        other = webdataset(make_tar(folder, options.pictures))
+        if other:
+            cases["WebDataset + DataLoader, JPEG in tar"] = other
+        speeds = timed(cases, options.pictures // BATCH * BATCH)
+        bare = speeds["Pillow, decode and resize"]
+        print("| case | pictures/s | of bare Pillow |\n|---|---|---|")
+        for case, speed in speeds.items():
+            print(f"| {case} | {speed:.0f} | {speed / bare:.2f} |")
+        print(
+            json.dumps({k: round(v, 4) for k, v in many_records(folder, options.records).items()})
+        )
+
+
+if __name__ == "__main__":
+    main()
