@@ -164,6 +164,7 @@ def test_the_command_takes_the_names_of_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         toy_run.loop, "run", lambda config, workdir, allowed: seen.update(allowed=allowed)
     )
+    monkeypatch.setattr(toy_run.loop, "finished_at", lambda workdir: 10**9)
     line = ["train", "--config=configs/stage1.py:chat", f"--workdir={tmp_path}"]
     assert cli.main([*line, "--allow_change=optimizer.lr,data"]) == 0
     assert seen["allowed"] == ["optimizer.lr", "data"]
