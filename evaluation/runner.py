@@ -21,6 +21,7 @@ from evaluation.model import Model
 from evaluation.outputs import Writer
 from evaluation.suites import Suite
 from zv_jax.data.sources import open_source
+from zv_jax.errors import CheckpointError
 from zv_jax.training.metrics import peak_rss_bytes
 
 
@@ -51,9 +52,9 @@ def run(
     """
     if benchmarks_config.is_benchmarks(suite_config):
         benchmarks_config.validate(suite_config)
-        return benchmarks_run.run(
-            checkpoint, suite_config, workdir, load or _loader(), progress, shard
-        )
+        if load is None:
+            checkpoint, load = pinned(checkpoint), _loader()
+        return benchmarks_run.run(checkpoint, suite_config, workdir, load, progress, shard)
     started = time.monotonic()
     config = config_lib.validate(suite_config)
     load = load or _loader()
@@ -93,6 +94,17 @@ def run(
         print(table.render(scores, shutil.get_terminal_size().columns))
         print(f"\nresults: {Path(workdir) / 'results.json'}", file=sys.stderr)
     return results
+
+
+def pinned(path: str | Path) -> str | Path:
+    """The latest step of a workdir by its own path, so that a run which is continued later does
+    not meet a newer one; anything else as it is."""
+    from zv_jax.training.checkpoint import find_steps
+
+    try:
+        return find_steps(path)[0]
+    except CheckpointError:
+        return path  # of another layout, or nothing: loading it says what is wrong
 
 
 def _loader() -> Callable[..., Model]:

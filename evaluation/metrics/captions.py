@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -44,7 +45,7 @@ def caption_scores(
       DataError: nothing to score, ids differ, or an image has no list of reference texts.
       ConfigError: unknown tokenizer. EnvironmentProblem: its package is missing.
     """
-    cut = tokenizer_of(tokenizer)
+    cut = functools.cache(tokenizer_of(tokenizer))  # a text may be reference and corpus
     _check(references, predictions)
     ids = list(references)
     said = [cut(predictions[i]) for i in ids]

@@ -179,6 +179,13 @@ def test_a_folder_of_another_run_is_refused(files, tmp_path, sizes):
     run(files, tmp_path, benchmarks=("gqa", "okvqa"), batch_size=1)  # more may be asked
 
 
+def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
+    for step in (5, 40):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+    assert runner.pinned(tmp_path) == tmp_path / "checkpoints" / "40"
+    assert runner.pinned(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+
+
 def test_options_in_other_orders(files, tmp_path, sizes):
     results = run(files, tmp_path, benchmarks=("scienceqa_img",), permutations=3)
     assert value(results, "scienceqa_img", "agreement_permuted") == 100

@@ -9,6 +9,7 @@ from zv_jax.data import tokenizers
 from zv_jax.data.dialogue import Exchange
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.inference import api, prompts
+from zv_jax.inference import words as words_lib
 
 ASK = "What is in the picture?"
 
@@ -28,7 +29,7 @@ def test_many_rows_are_computed_in_parts(model, pictures, monkeypatch):
     talker = model("stage2", "base")
     asked = ["two", ASK, "two"]
     whole = talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5)
-    monkeypatch.setattr(api, "BATCH", 2)
+    monkeypatch.setattr(words_lib, "BATCH", 2)
     assert talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5) == whole
     assert whole[0] == whole[2] != whole[1] and talker.answer([], []) == []
 
@@ -96,7 +97,7 @@ def test_retrieval(model, pictures, monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(words, axis=-1), 1, atol=1e-5)
     scores = finder.match_scores(pictures, texts)
     assert scores.shape == (3,) and len(set(scores.tolist())) == 3
-    monkeypatch.setattr(api, "BATCH", 2)
+    monkeypatch.setattr(words_lib, "BATCH", 2)
     np.testing.assert_allclose(finder.match_scores(pictures, texts), scores, atol=1e-5)
     assert finder.image_embeddings([]).shape == (0, cfg.num_queries, cfg.embed_dim)
     with pytest.raises(DataError, match="3 pictures and 1 texts"):

@@ -16,20 +16,18 @@ from jax.sharding import Mesh
 from zv_jax.config import Config, MeshConfig
 from zv_jax.convert import export, formats
 from zv_jax.data import dialogue
-from zv_jax.data.dialogue import Exchange
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
-from zv_jax.inference import decode, embed
+from zv_jax.inference import embed
 from zv_jax.inference import prompts as prompts_lib
-from zv_jax.inference.prompts import Picture, Prompt
+from zv_jax.inference import words as words_lib
+from zv_jax.inference.prompts import Picture
+from zv_jax.inference.words import Words
 from zv_jax.models.presets import DTYPES
 from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh, unboxed
 from zv_jax.training.stages import stage_of
 from zv_jax.training.state import abstract_variables, fresh_variables
 
-BATCH = 64  # most rows computed at once
-_WORDS = ("llm",)
-_SEES = ("vision", "qformer", "projector")
 _RETRIEVAL = ("vision", "qformer", "heads")
 
 
@@ -79,11 +77,11 @@ def load(
     return Model(config, flat, stored.tokenizers, devices, stored.provenance)
 
 
-class Model:
+class Model(Words):
     """A loaded model; `load` makes it.
 
-    Every method takes any number of rows and computes them in batches of a few sizes, so that
-    little is compiled.
+    Answering, ranking and generating are those of `Words`. Every method takes any number of rows
+    and computes them in batches of a few sizes, so that little is compiled.
 
     Attributes:
         config: of the run that trained it, with the dtype it was loaded in.
@@ -115,160 +113,6 @@ class Model:
     def has_heads(self) -> bool:
         """Whether it can embed and match."""
         return "heads" in self.towers
-
-    # --- words ------------------------------------------------------------------------------
-
-    def answer(
-        self,
-        prompts: Sequence[Prompt],
-        images: Sequence[Sequence[Picture]] | None = None,
-        max_new_tokens: int = 32,
-        history: Sequence[Sequence[Exchange]] | None = None,
-        instructions: Sequence[str] | None = None,
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> list[str]:
-        """The answers to questions, in their order.
-
-        Args:
-            prompts: questions, or dialogues whose last exchange is to be answered.
-            images: for each prompt a list of all its pictures, those of its history first.
-            max_new_tokens: the longest answer.
-            history: for each prompt the exchanges before it.
-            instructions: for each prompt what the Q-Former of Chat reads, in place of the last
-                question.
-            temperature: 0 takes the most probable token each time; above, tokens are drawn.
-            top_p: draw from the most probable tokens that hold this share of the probability.
-            seed: of drawing; prompt i draws by seed + i, whatever the other prompts are.
-
-        Raises:
-            ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
-            DataError: a picture or a dialogue is wrong.
-        """
-        self._need(_WORDS, "answers", self.tokenizer)
-        images = [()] * len(prompts) if images is None else images
-        history = [()] * len(prompts) if history is None else history
-        given = [None] * len(prompts) if instructions is None else instructions
-        if not len(prompts) == len(images) == len(history) == len(given):
-            raise DataError(
-                f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
-                f"and {len(given)} instructions",
-                where="answer",
-                expected="one of each for every prompt",
-                fix="give [[image]] for one prompt about one picture",
-            )
-        if not all(isinstance(row, (list, tuple)) for row in images):
-            raise DataError(
-                "the pictures of a prompt are no list",
-                where="images",
-                expected="a list of pictures for every prompt",
-                fix="give [[image]] for one prompt about one picture",
-            )
-        questions = [
-            prompts_lib.question(
-                prompt,
-                pictures,
-                self.config,
-                self._both,
-                max_new_tokens=max_new_tokens,
-                history=past,
-                instruction=instruction,
-            )
-            for prompt, pictures, past, instruction in zip(
-                prompts, images, history, given, strict=True
-            )
-        ]
-        # Rows of one batch share a shape: those that are alike go together.
-        order = sorted(
-            range(len(questions)),
-            key=lambda i: (len(questions[i].pictures), len(questions[i].input_ids)),
-        )
-        answers = [""] * len(questions)
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            arrays = prompts_lib.collate(
-                [questions[i] for i in part],
-                self.config,
-                self._both,
-                max_new_tokens=max_new_tokens,
-            )
-            ids = self.generate(
-                **arrays,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                seed=[seed + i for i in part],
-            )
-            for i, row in zip(part, ids, strict=True):
-                answers[i] = self.tokenizer.decode(row).strip()
-        return answers
-
-    def generate(
-        self,
-        images: np.ndarray | None,
-        input_ids: np.ndarray,
-        attention_mask: np.ndarray,
-        qformer_input_ids: np.ndarray | None = None,
-        qformer_attention_mask: np.ndarray | None = None,
-        max_new_tokens: int = 32,
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | Sequence[int] = 0,
-    ) -> np.ndarray:
-        """Ids that follow rows of ids; `answer` is this with texts.
-
-        Args:
-            images: float32 [B, I, H, W, 3], resized and normalised; None without pictures.
-            input_ids: int [B, T], padded on the left, each image as `num_queries` placeholders.
-            attention_mask: bool [B, T].
-            qformer_input_ids: int [B, S], `[CLS] instruction [SEP]`; Chat needs it with images.
-            qformer_attention_mask: bool [B, S].
-            max_new_tokens, temperature, top_p: see `answer`.
-            seed: one for each row, or the first row's, from which the others count on.
-
-        Returns:
-            int32 [B, max_new_tokens]: `</s>` is followed by padding.
-
-        Raises:
-            ConfigError: see `answer`; or the row is too long for the language model.
-        """
-        self._need(_WORDS if images is None else _WORDS + _SEES, "answers", self.tokenizer)
-        if temperature < 0 or not 0 < top_p <= 1:
-            raise ConfigError(
-                f"temperature {temperature} with top_p {top_p}",
-                where="temperature, top_p",
-                expected="a temperature of 0 or more, top_p above 0 and at most 1",
-                fix="leave them out for the most probable answer",
-            )
-        room = prompts_lib.longest_prompt(self.config, max_new_tokens)
-        if input_ids.shape[1] > room:
-            raise ConfigError(
-                f"a prompt of {input_ids.shape[1]} ids and {max_new_tokens} new tokens",
-                where="input_ids",
-                expected=f"at most {room} ids",
-                fix="shorten the prompt, or lower max_new_tokens",
-            )
-        seeds = np.asarray(seed + np.arange(len(input_ids)) if np.ndim(seed) == 0 else seed)
-        text = qformer_input_ids, qformer_attention_mask
-        rows = images, input_ids, attention_mask, *text, seeds.astype(np.uint32)
-
-        def run(variables: dict, *arrays: jax.Array | None) -> jax.Array:
-            return decode.generate(
-                variables,
-                *arrays,
-                cfg=self.config.model,
-                max_new_tokens=max_new_tokens,
-                eos_id=self.tokenizer.eos_id,
-                pad_id=self.tokenizer.pad_id,
-                sample=temperature > 0,
-                temperature=temperature or 1.0,
-                top_p=top_p,
-            )
-
-        return self._batched(run, *rows)
 
     # --- pictures and texts -----------------------------------------------------------------
 
@@ -381,13 +225,14 @@ class Model:
         total = next(len(array) for array in arrays if array is not None)
         out = []
         with on_mesh(self.mesh):
-            for start in range(0, max(total, 1), BATCH):
-                part = [a if a is None else a[start : start + BATCH] for a in arrays]
-                real = min(BATCH, total - start)
+            most = words_lib.BATCH
+            for start in range(0, max(total, 1), most):
+                part = [a if a is None else a[start : start + most] for a in arrays]
+                real = min(most, total - start)
                 size = prompts_lib.bucket(max(real, 1))
                 size = -(-size // self._ways) * self._ways
                 placed = [self._place(array, size) for array in part]
-                out.append(np.asarray(run(self.variables, *placed))[:real])
+                out.append(_fetch(run(self.variables, *placed))[:real])
         return np.concatenate(out)
 
     def _place(self, array: np.ndarray | None, size: int) -> jax.Array | None:
@@ -396,4 +241,16 @@ class Model:
         # Rows to fill up with repeat the first one; without any row they are zero.
         full = np.zeros((size, *array.shape[1:]), array.dtype)
         full[: len(array)], full[len(array) :] = array, array[:1] if len(array) else 0
-        return jax.device_put(full, batch_sharding(self.mesh))
+        # Every process has all rows and gives its devices theirs.
+        return jax.make_array_from_callback(
+            full.shape, batch_sharding(self.mesh), lambda index: full[index]
+        )
+
+
+def _fetch(array: jax.Array) -> np.ndarray:
+    """All rows, in every process, of an array that may lie on the devices of several."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -13,11 +13,51 @@ import jax
 import jax.numpy as jnp
 
 from zv_jax.models.layers import Array
-from zv_jax.models.llama import init_cache
+from zv_jax.models.llama import Cache, init_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 _STATIC = ("cfg", "max_new_tokens", "sample")
+
+
+def read_prompt(
+    variables: dict,
+    images: Array | None,
+    input_ids: Array,
+    attention_mask: Array,
+    qformer_input_ids: Array | None,
+    qformer_attention_mask: Array | None,
+    *,
+    cfg: ModelConfig,
+    room: int,
+) -> tuple[ZiyaVisual, Array, Cache, Array, Array]:
+    """Sees the images once and reads the prompt once: what all ways of going on begin with.
+
+    Args:
+        variables, images, input_ids, attention_mask, qformer_input_ids, qformer_attention_mask,
+            cfg: as in `generate`.
+        room: places of the cache behind the prompt.
+
+    Returns:
+        the model; logits [B, V] of the next token; the cache, of length T + room; seen
+        bool [B, T + room], true at the prompt's tokens and behind the prompt; their number
+        int32 [B].
+    """
+    model = ZiyaVisual(cfg)
+    batch, length = input_ids.shape
+    visual = None
+    if images is not None:
+        visual = model.apply(
+            variables, images, qformer_input_ids, qformer_attention_mask, method="visual_tokens"
+        )
+    cache = init_cache(cfg.llm, batch, length + room, jnp.dtype(cfg.dtype))
+    logits, cache = model.apply(
+        variables, visual, input_ids, attention_mask, cache, method="prefill"
+    )
+    seen = attention_mask.astype(bool)
+    lengths = seen.sum(1, dtype=jnp.int32)
+    seen = jnp.pad(seen, ((0, 0), (0, room)), constant_values=True)
+    return model, logits, cache, seen, lengths
 
 
 @functools.partial(jax.jit, static_argnames=_STATIC)
@@ -59,21 +99,18 @@ def generate(
     Returns:
         int32 [B, max_new_tokens].
     """
-    model = ZiyaVisual(cfg)
-    batch, length = input_ids.shape
-    visual = None
-    if images is not None:
-        visual = model.apply(
-            variables, images, qformer_input_ids, qformer_attention_mask, method="visual_tokens"
-        )
-    size = length + max_new_tokens - 1  # the last token is returned and never read
-    cache = init_cache(cfg.llm, batch, size, jnp.dtype(cfg.dtype))
-    logits, cache = model.apply(
-        variables, visual, input_ids, attention_mask, cache, method="prefill"
+    model, logits, cache, seen, lengths = read_prompt(
+        variables,
+        images,
+        input_ids,
+        attention_mask,
+        qformer_input_ids,
+        qformer_attention_mask,
+        cfg=cfg,
+        room=max_new_tokens - 1,  # the last token is returned and never read
     )
-    seen = attention_mask.astype(bool)
-    lengths = seen.sum(1, dtype=jnp.int32)
-    seen = jnp.pad(seen, ((0, 0), (0, max_new_tokens - 1)), constant_values=True)
+    batch, length = input_ids.shape
+    size = seen.shape[1]
     keys = jax.vmap(jax.random.key)(seeds)
 
     def choose(logits: Array, step: Array | int, ended: Array) -> Array:

@@ -110,6 +110,53 @@ def question(
     return Question(row.input_ids, tuple(pictures[i] for i in row.images), ids)
 
 
+def questions(
+    prompts: Sequence[Prompt],
+    images: Sequence[Sequence[Picture]] | None,
+    config: Config,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    *,
+    max_new_tokens: int,
+    history: Sequence[Sequence[Exchange]] | None = None,
+    instructions: Sequence[str] | None = None,
+) -> list[Question]:
+    """The row of every prompt; what is None is nothing for each of them. See `question`.
+
+    Raises:
+        DataError: there are not as many pictures, histories or instructions as prompts.
+    """
+    images = [()] * len(prompts) if images is None else images
+    history = [()] * len(prompts) if history is None else history
+    given = [None] * len(prompts) if instructions is None else instructions
+    if not len(prompts) == len(images) == len(history) == len(given):
+        raise DataError(
+            f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
+            f"and {len(given)} instructions",
+            where="answer",
+            expected="one of each for every prompt",
+            fix="give [[image]] for one prompt about one picture",
+        )
+    if not all(isinstance(row, list | tuple) for row in images):
+        raise DataError(
+            "the pictures of a prompt are no list",
+            where="images",
+            expected="a list of pictures for every prompt",
+            fix="give [[image]] for one prompt about one picture",
+        )
+    return [
+        question(
+            prompt,
+            pictures,
+            config,
+            tokenizers,
+            max_new_tokens=max_new_tokens,
+            history=past,
+            instruction=instruction,
+        )
+        for prompt, pictures, past, instruction in zip(prompts, images, history, given, strict=True)
+    ]
+
+
 def longest_prompt(config: Config, max_new_tokens: int) -> int:
     """Ids of a prompt that leave room for the answer.
 

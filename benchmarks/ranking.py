@@ -1,0 +1,124 @@
+"""Ranking 20 given answers for 64 rows: python benchmarks/ranking.py [--help].
+
+Ours sees the pictures and reads the prompt once and then all candidates in one pass. Beside it the
+same model scores the candidates one after the other, each with the whole batch, pictures and prompt
+read anew every time, which is how the published evaluation programs do it. Both must give the same
+scores before anything is timed; rounds alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
+
+from zv_jax import runtime  # noqa: E402
+
+TOLERANCE = 1e-3
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="quickstart_chat", help="architecture, random weights")
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--candidates", type=int, default=20)
+    parser.add_argument("--prompt", type=int, default=24, help="tokens of text in a prompt")
+    parser.add_argument("--answer", type=int, default=4, help="tokens of a candidate, with </s>")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args(arguments)
+
+
+def measure(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of every round, ``together`` and ``one by one``.
+
+    Raises:
+        SystemExit: the two do not give the same scores.
+    """
+    import jax
+    import numpy as np
+    from flax.traverse_util import unflatten_dict
+
+    from zv_jax.config import recipe, validate
+    from zv_jax.inference.ranking import chunk_of, score
+    from zv_jax.sharding import make_mesh, on_mesh
+    from zv_jax.training.stages import stage_model, stage_of
+    from zv_jax.training.state import fresh_variables
+
+    variant = "chat" if options.preset.endswith("chat") else "base"
+    config = validate(recipe(options.preset, stage={"name": "stage2", "variant": variant}))
+    mesh = make_mesh(config.mesh)
+    with on_mesh(mesh):
+        flat, _ = fresh_variables(config, stage_of(config), mesh)
+    variables, model = unflatten_dict(flat, sep="/"), stage_model(config)
+    rng = np.random.default_rng(0)
+    rows, count, queries = options.rows, options.candidates, model.qformer.num_queries
+    size = model.vision.image_size
+    words = lambda *shape: rng.integers(4, model.llm.vocab_size - 4, shape).astype(np.int32)
+    prompt = words(rows, queries + options.prompt)
+    prompt[:, :queries] = model.image_token_id
+    given = [
+        rng.standard_normal((rows, 1, size, size, 3)).astype(np.float32),
+        prompt,
+        np.ones(prompt.shape, bool),
+        words(rows, config.data.max_qformer_text) if variant == "chat" else None,
+        np.ones((rows, config.data.max_qformer_text), bool) if variant == "chat" else None,
+    ]
+    candidates = words(rows, count, options.answer)
+    mask = np.ones(candidates.shape, bool)
+    run = functools.partial(score, variables, *given, cfg=model)
+
+    def together() -> np.ndarray:
+        return np.asarray(jax.block_until_ready(run(candidates, mask, chunk=chunk_of(count))))
+
+    def one_by_one() -> np.ndarray:
+        parts = [run(candidates[:, [c]], mask[:, [c]], chunk=1) for c in range(count)]
+        return np.concatenate(jax.block_until_ready(parts), 1)
+
+    with on_mesh(mesh):
+        apart = float(np.abs(together() - one_by_one()).max())
+        if apart > TOLERANCE:
+            sys.exit(
+                f"the scores differ by {apart:.2g}: times of two computations are no comparison"
+            )
+        found: dict[str, list[float]] = {"together": [], "one by one": []}
+        for _ in range(options.rounds):
+            for name, ways in (("together", together), ("one by one", one_by_one)):
+                started = time.perf_counter()
+                ways()
+                found[name].append(time.perf_counter() - started)
+    return found
+
+
+def table(options: argparse.Namespace, found: dict[str, list[float]]) -> str:
+    """The figures as text."""
+    median = {name: statistics.median(seconds) for name, seconds in found.items()}
+    by_round = [b / a for a, b in zip(found["together"], found["one by one"], strict=True)]
+    lines = [
+        f"{options.preset}: {options.candidates} candidates x {options.rows} rows, "
+        f"prompt {options.prompt} tokens, candidate {options.answer}",
+        f"{'':<12}{'s median':>10}{'s min':>10}",
+    ]
+    lines += [f"{n:<12}{median[n]:>10.3f}{min(s):>10.3f}" for n, s in found.items()]
+    ratio = median["one by one"] / median["together"]
+    lines.append(
+        f"faster by    {ratio:>9.1f}x   (by round: {', '.join(f'{r:.1f}' for r in by_round)})"
+    )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures and prints one table."""
+    options = parse(arguments)
+    runtime.prepare()
+    print(table(options, measure(options)))
+
+
+if __name__ == "__main__":
+    main()

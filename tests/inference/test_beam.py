@@ -1,0 +1,93 @@
+"""Beam search on a language model small enough to score every continuation."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zv_jax.inference import trie
+from zv_jax.inference.beam import beam_search
+from zv_jax.models.presets import LlamaConfig, ModelConfig, QFormerConfig, VisionConfig
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.sharding import unboxed
+
+WORDS, EOS, PAD, IMAGE = 10, 2, 0, 9
+CFG = ModelConfig(
+    vision=VisionConfig(image_size=28, width=8, layers=1, heads=1, mlp_width=8),
+    qformer=QFormerConfig(num_queries=2, width=8, layers=2, heads=1, mlp_width=8, vocab_size=8),
+    llm=LlamaConfig(
+        vocab_size=WORDS, width=16, layers=1, heads=2, kv_heads=1, mlp_width=16, max_positions=32
+    ),
+    image_token_id=IMAGE, dtype="float32", remat="none",
+)  # fmt: skip
+IDS = np.array([[PAD, 3, 4, 5], [6, 7, 3, 1]], np.int32)
+MASK = IDS != PAD
+MASK[1] = True
+
+
+@pytest.fixture(scope="module")
+def variables():
+    shapes = unboxed(jax.eval_shape(ZiyaVisual(CFG).init, jax.random.key(0), None, IDS, MASK))
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: rng.standard_normal(x.shape).astype("f4"), shapes)
+
+
+@pytest.fixture(scope="module")
+def every(variables):
+    """(tokens, sum of log-probabilities) of all continuations of up to three tokens, per row."""
+    words = [w for w in range(WORDS) if w != IMAGE]
+    ends = [()] + [
+        head for n in (1, 2) for head in itertools.product(words, repeat=n) if EOS not in head
+    ]
+    tails = [(*head, EOS) for head in ends]
+    tails += [t for t in itertools.product(words, repeat=3) if EOS not in t]
+    padded = np.array([list(t) + [PAD] * (3 - len(t)) for t in tails], np.int32)
+    sizes = np.array([len(t) for t in tails])
+    rows = []
+    run = jax.jit(lambda ids, mask: ZiyaVisual(CFG).apply(variables, None, ids, mask))
+    for ids, mask in zip(IDS, MASK, strict=True):
+        whole = np.concatenate([np.repeat(ids[None], len(tails), 0), padded], 1)
+        seen = np.concatenate(
+            [np.repeat(mask[None], len(tails), 0), np.arange(3)[None] < sizes[:, None]], 1
+        )
+        logp = np.asarray(jax.nn.log_softmax(run(whole, seen)[:, 3:6]))
+        each = np.take_along_axis(logp, padded[..., None], 2)[..., 0]
+        rows.append((each * (np.arange(3)[None] < sizes[:, None])).sum(1))
+    return padded, sizes, rows
+
+
+def search(variables, beams, **options):
+    return beam_search(
+        variables, None, jnp.asarray(IDS), jnp.asarray(MASK), None, None, cfg=CFG,
+        max_new_tokens=3, num_beams=beams, eos_id=EOS, pad_id=PAD, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("penalty,least", [(0.0, 0), (1.0, 0), (-1.0, 2)])
+def test_beams_without_number_find_the_best_continuation(variables, every, penalty, least):
+    padded, sizes, rows = every
+    tokens, scores = search(variables, 64, length_penalty=penalty, min_new_tokens=least)
+    for got, value, sums in zip(tokens, scores, rows, strict=True):
+        allowed = (sizes > least) | ~(padded == EOS).any(1)
+        total = np.where(allowed, sums / sizes**penalty, -np.inf)
+        assert value == pytest.approx(total.max(), abs=1e-4)
+        assert got.tolist() == padded[total.argmax()].tolist()
+
+
+def test_a_tree_of_answers_finds_the_most_probable_of_them(variables, every):
+    padded, sizes, rows = every
+    answers = [[3], [3, 4], [5, 6], [7], [8, 1], [4, 4]]
+    tree = trie.build(answers, EOS)
+    wide, scores = search(
+        variables, len(answers), edges=(tree.parent, tree.token, tree.child), length_penalty=0.0
+    )
+    index = {tuple(p[:n]): i for i, (p, n) in enumerate(zip(padded.tolist(), sizes, strict=True))}
+    for got, value, sums in zip(wide.tolist(), scores, rows, strict=True):
+        each = [sums[index[*answer, EOS]] for answer in answers]
+        assert value == pytest.approx(max(each), abs=1e-4)
+        assert [t for t in got if t not in (PAD, EOS)] == answers[int(np.argmax(each))]
+    narrow, _ = search(variables, 1, edges=(tree.parent, tree.token, tree.child))
+    for got in narrow.tolist():
+        assert [t for t in got if t not in (PAD, EOS)] in answers

@@ -1,0 +1,221 @@
+"""Answers restricted to given options: how probable is each of them (paper section 4.1)?
+
+The pictures are seen once and the prompt is read once; then the candidates of a row stand side by
+side behind it in one pass, each seeing the prompt and itself only. `</s>` is scored too, as in
+training: without it a candidate that begins another one always wins.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zv_jax.errors import ConfigError, DataError, nearest
+from zv_jax.inference import prompts as prompts_lib
+from zv_jax.inference.decode import read_prompt
+from zv_jax.inference.prompts import Question
+from zv_jax.models.layers import Array
+from zv_jax.models.presets import ModelConfig
+from zv_jax.models.ziya_visual import ZiyaVisual
+
+NORMS = ("sum", "token_mean", "char", "pmi")
+CHUNK = 32  # candidates of one row in one pass
+TIE = 1e-5  # scores this close are equal: the place of a candidate in a batch moves them less
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of one prompt.
+
+    Attributes:
+      scores: float32 [C], in the order given; larger is better.
+      best: index of the best; of equal ones the first.
+      margin: how far it is ahead of the next; infinite for a single candidate.
+    """
+
+    scores: np.ndarray
+    best: int
+    margin: float
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 [C]: the scores as a distribution over the candidates."""
+        shifted = np.exp(self.scores - self.scores.max())
+        return shifted / shifted.sum()
+
+
+def ranking(scores: np.ndarray) -> Ranking:
+    """The ranking by scores [C]."""
+    order = np.sort(scores)[::-1]
+    margin = float(order[0] - order[1]) if len(order) > 1 else float("inf")
+    return Ranking(scores, int(np.argmax(scores >= order[0] - TIE)), margin)
+
+
+def check(choices: Sequence[Sequence[str]], norm: str) -> None:
+    """Refuses an unknown norm and rows without a candidate.
+
+    Raises:
+      ConfigError, DataError: naming what is wrong.
+    """
+    if norm not in NORMS:
+        raise ConfigError(
+            f"unknown norm {norm!r}{nearest(norm, NORMS)}",
+            where="norm",
+            expected="one of " + ", ".join(NORMS),
+        )
+    for row, texts in enumerate(choices):
+        if isinstance(texts, str) or not texts or not all(t.strip() for t in texts):
+            raise DataError(
+                f"no list of candidates: {texts!r:.60}",
+                where=f"choices of prompt {row}",
+                expected="at least one text that is not empty",
+            )
+
+
+def normalise(
+    sums: np.ndarray, lengths: np.ndarray, texts: Sequence[str], norm: str, blind: np.ndarray | None
+) -> np.ndarray:
+    """Scores [C] of one row from sums of log-probabilities and numbers of tokens, both [C].
+
+    ``sum``: the probability of the text; ``token_mean``: per token, `</s>` counted; ``char``: per
+    character; ``pmi``: minus the sum `blind` [C] that the same words get without the picture.
+    """
+    if norm == "token_mean":
+        return sums / lengths
+    if norm == "char":
+        return sums / np.array([len(text.strip()) for text in texts], np.float32)
+    return sums - blind if norm == "pmi" else sums
+
+
+def candidate_arrays(
+    rows: Sequence[Sequence[Sequence[int]]], pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """int32 [B, C, L] and bool [B, C, L], both C and L rounded up so that few shapes exist.
+
+    C is a multiple of the chunk that `score` takes at once; missing candidates are all padding.
+    """
+    width = prompts_lib.bucket(max(len(ids) for row in rows for ids in row))
+    count = prompts_lib.bucket(max(map(len, rows)))
+    count = -(-count // chunk_of(count)) * chunk_of(count)
+    ids = np.full((len(rows), count, width), pad_id, np.int32)
+    mask = np.zeros((len(rows), count, width), bool)
+    for r, row in enumerate(rows):
+        for c, candidate in enumerate(row):
+            ids[r, c, : len(candidate)], mask[r, c, : len(candidate)] = candidate, True
+    return ids, mask
+
+
+def chunk_of(count: int) -> int:
+    """How many of `count` candidates one pass takes."""
+    return min(count, CHUNK)
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
+def score(
+    variables: dict,
+    images: Array | None,
+    input_ids: Array,
+    attention_mask: Array,
+    qformer_input_ids: Array | None,
+    qformer_attention_mask: Array | None,
+    candidates: Array,
+    candidate_mask: Array,
+    *,
+    cfg: ModelConfig,
+    chunk: int,
+) -> Array:
+    """Log-probability of every candidate after its row's prompt.
+
+    Args:
+        variables, images, input_ids, attention_mask, qformer_input_ids, qformer_attention_mask:
+            as in `decode.generate`.
+        candidates: int [B, C, L], `</s>` last, then padding.
+        candidate_mask: bool [B, C, L].
+        cfg: the architecture.
+        chunk: candidates in one pass; it divides C and bounds the memory, and changes no score.
+
+    Returns:
+        float32 [B, C], sums over the tokens.
+    """
+    batch, count, width = candidates.shape
+    places = chunk * width
+    model, logits, cache, seen, lengths = read_prompt(
+        variables,
+        images,
+        input_ids,
+        attention_mask,
+        qformer_input_ids,
+        qformer_attention_mask,
+        cfg=cfg,
+        room=places,
+    )
+    prompt = input_ids.shape[1]
+    first = jax.nn.log_softmax(logits.astype(jnp.float32))
+    slot = jnp.arange(places)
+    alike = slot[:, None] // width == slot[None] // width
+    own = alike & (slot[:, None] >= slot[None])
+    visible = jnp.concatenate(
+        [
+            jnp.broadcast_to(seen[:, None, :prompt], (batch, places, prompt)),
+            jnp.broadcast_to(own, (batch, places, places)),
+        ],
+        2,
+    )
+    positions = lengths[:, None] + slot % width
+
+    def one_pass(part: tuple[Array, Array]) -> Array:
+        ids, mask = part  # [B, chunk, L]
+        hidden = model.apply(
+            variables, ids.reshape(batch, places), positions, visible, cache, prompt, method=_read
+        ).reshape(batch, chunk, width, -1)
+        start = jnp.take_along_axis(first, ids[:, :, 0], 1) * mask[:, :, 0]
+        # One place of all candidates at a time: the logits of all would not fit for a large V.
+        targets = (hidden[:, :, :-1].swapaxes(0, 2), ids[:, :, 1:].swapaxes(0, 2))
+
+        def at_place(target: tuple[Array, Array]) -> Array:
+            states, wanted = target  # [chunk, B, D], [chunk, B]
+            logp = jax.nn.log_softmax(model.apply(variables, states, method=_logits))
+            return jnp.take_along_axis(logp, wanted[..., None], -1)[..., 0]
+
+        rest = jax.lax.map(at_place, targets)  # [L - 1, chunk, B]
+        return start + (rest.transpose(2, 1, 0) * mask[:, :, 1:]).sum(-1)
+
+    parts = [
+        x.reshape(batch, count // chunk, chunk, width).swapaxes(0, 1)
+        for x in (candidates, candidate_mask)
+    ]
+    sums = jax.lax.map(one_pass, tuple(parts))  # [C / chunk, B, chunk]
+    return sums.swapaxes(0, 1).reshape(batch, count)
+
+
+def _read(
+    model: ZiyaVisual, ids: Array, positions: Array, visible: Array, cache: tuple, index: int
+) -> Array:
+    return model.llm(model.llm.embed(ids), positions, visible, cache, index)[0]
+
+
+def _logits(model: ZiyaVisual, hidden: Array) -> Array:
+    return model.llm.logits(hidden).astype(jnp.float32)
+
+
+def blinded(questions: Sequence[Question], size: int) -> list[Question]:
+    """The same prompts about pictures in which nothing is to be seen: one even grey.
+
+    Raises:
+      ConfigError: a prompt has no picture to leave out.
+    """
+    from PIL import Image
+
+    grey = Image.new("RGB", (size, size), (123, 117, 104))  # the mean of CLIP's normalisation
+    if not all(question.pictures for question in questions):
+        raise ConfigError(
+            "the norm pmi compares with the answer to no picture, and a prompt has none",
+            where="norm",
+            expected="pictures with every prompt, or the norm sum",
+        )
+    return [Question(q.input_ids, (grey,) * len(q.pictures), q.qformer_ids) for q in questions]
