@@ -44,7 +44,7 @@ def brute_force(talker, pictures):
     ids = np.concatenate([given["input_ids"], padded], 1)
     seen = np.concatenate([given["attention_mask"], mask], 1)
     logits = jax.jit(ZiyaVisual(talker.config.model).apply)(
-        talker._variables, given["images"], ids, seen,
+        talker.variables, given["images"], ids, seen,
         given["qformer_input_ids"], given["qformer_attention_mask"],
     )  # fmt: skip
     logp = np.asarray(jax.nn.log_softmax(logits[:, -LONGEST - 1 : -1]))
