@@ -1,8 +1,11 @@
 """Tiny models with random weights, saved as a training run saves them."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from zv_jax.config import CheckpointConfig, recipe, to_dict, validate
 from zv_jax.data.tokenizers import Tokenizer
@@ -45,3 +48,15 @@ def random_run(folder: Path, tokenizer: Tokenizer, stage: str, variant: str) -> 
     tokenizer.save(folder / "tokenizer")
     tokenizer.save(folder / "qformer_tokenizer")
     return folder
+
+
+def random_runs(
+    tokenizer: Tokenizer, factory: pytest.TempPathFactory
+) -> Callable[[str, str], Path]:
+    """`runs("stage2", "chat")`: the workdir of that random run, made when first asked for."""
+
+    @functools.cache
+    def make(stage: str, variant: str = "chat") -> Path:
+        return random_run(factory.mktemp(f"{stage}_{variant}"), tokenizer, stage, variant)
+
+    return make

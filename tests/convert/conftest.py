@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_runs import TEXTS, random_run
+from random_runs import TEXTS, random_runs
 from safetensors.numpy import save_file
 
 from zv_jax.data import tokenizers
@@ -123,12 +123,4 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="session")
 def workdir(tokenizer, tmp_path_factory):
     """`workdir("stage2", "chat")`: the folder of a run whose weights are random."""
-    made = {}
-
-    def make(stage, variant="chat"):
-        if (stage, variant) not in made:
-            folder = tmp_path_factory.mktemp(f"{stage}_{variant}")
-            made[stage, variant] = random_run(folder, tokenizer, stage, variant)
-        return made[stage, variant]
-
-    return make
+    return random_runs(tokenizer, tmp_path_factory)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from random_runs import TEXTS, random_run
+from random_runs import TEXTS, random_runs
 
 from zv_jax.data import tokenizers
 from zv_jax.inference import api
@@ -17,15 +17,7 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="session")
 def workdir(tokenizer, tmp_path_factory):
     """`workdir("stage2", "chat")`: the folder of a run whose weights are random."""
-    made = {}
-
-    def make(stage, variant="chat"):
-        if (stage, variant) not in made:
-            folder = tmp_path_factory.mktemp(f"{stage}_{variant}")
-            made[stage, variant] = random_run(folder, tokenizer, stage, variant)
-        return made[stage, variant]
-
-    return make
+    return random_runs(tokenizer, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

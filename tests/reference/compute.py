@@ -1,9 +1,9 @@
 """Computes the values that tests of metrics compare with, by the programs everybody uses.
 
-    python -m venv /tmp/reference && /tmp/reference/bin/pip install pycocoevalcap==1.2 jieba==0.42.1
+    python -m venv reference && reference/bin/pip install pycocoevalcap==1.2 jieba==0.42.1
     apt-get install --yes default-jre-headless            # PTBTokenizer is Java
-    git clone https://github.com/GT-Vision-Lab/VQA /tmp/VQA
-    /tmp/reference/bin/python tests/reference/compute.py --vqa /tmp/VQA
+    git clone https://github.com/GT-Vision-Lab/VQA VQA
+    reference/bin/python tests/reference/compute.py --vqa VQA
 
 It writes tests/reference/values/. Everything is seeded: a second run writes the same files.
 """
