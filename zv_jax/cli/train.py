@@ -41,4 +41,9 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     runtime.prepare()
     from zv_jax.training import loop
 
-    loop.run(config, workdir, values.allow_change)
+    evaluate = None
+    if config.eval.every > 0:
+        from evaluation.in_training import Evaluation
+
+        evaluate = Evaluation(config)
+    loop.run(config, workdir, values.allow_change, evaluate)

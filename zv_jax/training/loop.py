@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config, to_dict
 from zv_jax.data.pipeline import make_pipeline, pipeline_fingerprint
+from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.sharding import batch_sharding, check_heads, make_mesh, on_mesh, row_ways
@@ -33,11 +34,22 @@ from zv_jax.training.step import State, init_state, make_step
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
-def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None:
+Leaves = Mapping[str, jax.Array]
+Evaluate = Callable[[Leaves, tuple[Tokenizer, Tokenizer], Mesh], Mapping[str, float]]
+
+
+def run(
+    config: Config,
+    workdir: Path,
+    allow_change: Sequence[str] = (),
+    evaluate: Evaluate | None = None,
+) -> None:
     """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
 
     Args:
         allow_change: fields or sections that may differ from the checkpoint resumed.
+        evaluate: scores of the model as it is, called every `config.eval.every` steps; the event
+            `eval` keeps them.
 
     Raises:
         ConfigError, DataError, CheckpointError: each names the field, the file or the leaf.
@@ -52,7 +64,7 @@ def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None
     check_batch(config, mesh)
     with Checkpointer(workdir, config.checkpoint) as checkpoints, on_mesh(mesh):
         try:
-            Run(config, workdir, mesh, checkpoints, log, allow_change).train()
+            Run(config, workdir, mesh, checkpoints, log, allow_change, evaluate).train()
         finally:
             log.close()
 
@@ -112,8 +124,9 @@ class Run:
         checkpoints: Checkpointer,
         log: MetricLog,
         allow_change: Sequence[str] = (),
+        evaluate: Evaluate | None = None,
     ):
-        self.config, self.workdir, self.mesh = config, workdir, mesh
+        self.config, self.workdir, self.mesh, self.evaluate = config, workdir, mesh, evaluate
         self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
@@ -150,6 +163,7 @@ class Run:
                 log.advance(config.train.batch_size)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
                     self._log(step + 1, metrics)
+                self._evaluate(step + 1, state, variables)
                 if step + 1 < config.train.steps:
                     self._save(step + 1, state, variables)
         finally:
@@ -232,6 +246,13 @@ class Run:
         )
         if saved:
             self.log.event("save", checkpoint=step)
+
+    def _evaluate(self, step: int, state: State, variables: Variables) -> None:
+        every = self.config.eval.every
+        if self.evaluate is not None and every > 0 and step % every == 0:
+            leaves = {**variables.frozen, **state["trainable"]}
+            scores = self.evaluate(leaves, self.tokenizers, self.mesh)
+            self.log.event("eval", scores=dict(scores))
 
     def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
         row = self.last = self.log.log(jax.device_get(metrics))
