@@ -140,13 +140,16 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation (`zv eval`). `limit=0` means every record."""
+    """Scores while training, on `split` of the first source: `eval/task/language/metric`."""
 
-    tasks: tuple[str, ...] = ()
-    limit: int = 0
+    every: int = 0  # steps; 0: never
+    tasks: tuple[str, ...] = ()  # empty: what the stage teaches
+    langs: tuple[str, ...] = ("en", "zh")
+    limit: int = 64  # records per task and language, the first ones; 0: all
     batch_size: int = 64
     max_new_tokens: int = 32
-    controls: bool = True
+    controls: bool = False  # also with other pictures: who ignores them scores the same
+    split: str = "val"
 
 
 @dataclass(frozen=True)

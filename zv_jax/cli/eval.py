@@ -37,6 +37,7 @@ SUBCOMMANDS = ("", "compare", "check-data", "score", "submit", "judge")
 def define(values: flags.FlagValues) -> None:
     text, switch = flags.DEFINE_string, flags.DEFINE_boolean
     text("checkpoint", None, "workdir or checkpoint to score", flag_values=values)
+    text("best", "", "take the checkpoint best by this metric of eval events", flag_values=values)
     text("workdir", None, "folder for the results", flag_values=values)
     text("shard", "0/1", "benchmarks: number/count of this process", flag_values=values)
     switch("json", False, "compare: JSON instead of a table", flag_values=values)
@@ -79,6 +80,10 @@ def _evaluate(values: flags.FlagValues, words: list[str]) -> None:
     workdir = Path(required(values, "workdir", "runs/eval_NAME"))
     shard = _shard(values.shard)
     runtime.prepare()
+    if values.best:
+        from evaluation.in_training import best_checkpoint
+
+        checkpoint = best_checkpoint(checkpoint, values.best)
     from evaluation import runner
 
     if runner.run(checkpoint, suite, workdir, shard=shard) is None:

@@ -54,6 +54,11 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.training import loop
 
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
-    loop.run(config, workdir, values.allow_change)
+    evaluate = None
+    if config.eval.every > 0:
+        from evaluation.in_training import Evaluation
+
+        evaluate = Evaluation(config)
+    loop.run(config, workdir, values.allow_change, evaluate)
     if loop.finished_at(workdir) < config.train.steps:
         sys.exit(AGAIN)

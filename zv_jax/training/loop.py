@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import Config, to_dict
 from zv_jax.data.faults import Fault
 from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
+from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
@@ -52,13 +53,24 @@ from zv_jax.training.watchdog import Watchdog
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
-def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None:
+Leaves = Mapping[str, jax.Array]
+Evaluate = Callable[[Leaves, tuple[Tokenizer, Tokenizer], Mesh], Mapping[str, float]]
+
+
+def run(
+    config: Config,
+    workdir: Path,
+    allow_change: Sequence[str] = (),
+    evaluate: Evaluate | None = None,
+) -> None:
     """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
 
     It also returns, with everything saved, when the process is told to end (SIGTERM).
 
     Args:
         allow_change: fields or sections that may differ from the checkpoint resumed.
+        evaluate: scores of the model as it is, called every `config.eval.every` steps; the event
+            `eval` keeps them.
 
     Raises:
         ConfigError, DataError, CheckpointError, TrainingError: each names the field, the file,
@@ -88,7 +100,9 @@ def run(config: Config, workdir: Path, allow_change: Sequence[str] = ()) -> None
         checkpoints = stack.enter_context(Checkpointer(workdir, config.checkpoint))
         preemption = stack.enter_context(Preemption(checkpoints.reached_preemption))
         stack.enter_context(on_mesh(mesh))
-        Run(config, workdir, mesh, checkpoints, log, allow_change).train(preemption, watchdog)
+        Run(config, workdir, mesh, checkpoints, log, allow_change, evaluate).train(
+            preemption, watchdog
+        )
 
 
 def finished_at(workdir: Path) -> int:
@@ -154,8 +168,9 @@ class Run:
         checkpoints: Checkpointer,
         log: MetricLog,
         allow_change: Sequence[str] = (),
+        evaluate: Evaluate | None = None,
     ):
-        self.config, self.workdir, self.mesh = config, workdir, mesh
+        self.config, self.workdir, self.mesh, self.evaluate = config, workdir, mesh, evaluate
         self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
@@ -164,6 +179,7 @@ class Run:
         self.throughput = Throughput(config, workdir)
         self.saver = Saver(checkpoints, log, config.checkpoint.every, self._meta)
         self.last = {"step": config.train.steps}  # the newest line of the metrics
+        self.scores: dict[str, float] = {}  # of the last evaluation
         self.changes: list[resume.Change] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
         process = jax.process_index()
@@ -211,6 +227,8 @@ class Run:
                 watchdog.beat(step + 1)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
                     self._log(step + 1, metrics)
+                self._evaluate(step + 1, state, variables)
+                watchdog.beat(step + 1)  # an evaluation may have taken long
                 if step + 1 < config.train.steps:
                     self._save(step + 1, state, variables, metrics)
             patrol.finish()
@@ -292,6 +310,13 @@ class Run:
             "changes": self.history,
         }
 
+    def _evaluate(self, step: int, state: State, variables: Variables) -> None:
+        every = self.config.eval.every
+        if self.evaluate is not None and every > 0 and step % every == 0:
+            leaves = {**variables.frozen, **state["trainable"]}
+            self.scores = dict(self.evaluate(leaves, self.tokenizers, self.mesh))
+            self.log.event("eval", scores=self.scores)
+
     def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
         values = shown(metrics)  # waits for the step
         row = self.last = self.log.log({**values, **self.throughput.fields(step)})
@@ -300,11 +325,11 @@ class Run:
     def _save(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
         if self.saver.is_due(step):
             check_finite(step, state["trainable"])
-        self.saver.step(step, state, variables.frozen, lambda: shown(metrics))
+        self.saver.step(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
 
     def _save_last(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
         check_finite(step, state["trainable"])
-        self.saver.last(step, state, variables.frozen, lambda: shown(metrics))
+        self.saver.last(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
 
     def _finish(self, compilations: int) -> None:
         peak = peak_rss_bytes()

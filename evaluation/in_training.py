@@ -1,0 +1,126 @@
+"""Scores of a model while it is trained, on the first records of a split it does not learn from.
+
+Every process holds all records and calls the model in the same order; the rows of a batch lie on
+the devices of the mesh, each computed once, and every process gets all answers. The numbers so are
+the same whatever the mesh, and only one process writes them down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from evaluation import config as config_lib
+from evaluation.suites import Suite
+from evaluation.tasks.registry import GENERATION
+from zv_jax.config import Config
+from zv_jax.data.sources import open_source
+from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.errors import CheckpointError, ConfigError, nearest
+from zv_jax.inference.api import Model
+from zv_jax.training import checkpoint
+from zv_jax.training.jsonl import read_jsonl
+from zv_jax.training.stages import stage_model
+
+
+class Evaluation:
+    """Evaluates leaves in the middle of a run: ``evaluation(flat, tokenizers, mesh)``.
+
+    Args:
+      config: of the run; `config.eval` says what is evaluated.
+
+    Raises:
+      ConfigError: a task or a language is unknown, or the run has no source.
+      DataError: the source has no such split.
+    """
+
+    def __init__(self, config: Config):
+        wanted = config.eval
+        # What the stage builds, nothing recomputed: there are no gradients.
+        built = dataclasses.replace(stage_model(config), remat="none")
+        self._as_run = dataclasses.replace(config, model=built)
+        if not config.data.sources:
+            raise ConfigError(
+                "there is nothing to evaluate on",
+                where="data.sources",
+                expected="a source with a split that is not learned",
+                fix="set --config.eval.every=0",
+            )
+        source = config.data.sources[0]
+        self._suite = config_lib.validate(
+            config_lib.suite(
+                tasks=wanted.tasks,
+                langs=wanted.langs,
+                limit=wanted.limit,
+                batch_size=wanted.batch_size,
+                max_new_tokens=dict.fromkeys(GENERATION, wanted.max_new_tokens),
+                controls=("shuffled_images",) if wanted.controls else (),
+                attention_images=0,
+                seed=config.seed,
+                source={"name": source.name, "path": source.path, "split": wanted.split},
+            )
+        )
+        self._records = open_source(source.name, source.path, wanted.split, source.image_root)
+
+    def __call__(
+        self,
+        flat: Mapping[str, jax.Array],
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        mesh: Mesh,
+    ) -> dict[str, float]:
+        """``{"eval/vqa/en/exact_match": ...}``, with controls also ``.../shuffled_images``."""
+        model = Model(self._as_run, dict(flat), tokenizers, mesh, {})
+        suite = Suite(self._suite, model, _no_model, self._records, _no_model, _Silent(), False)
+        found = {}
+        for entry in suite.run():
+            name = f"eval/{entry['task']}/{entry['lang']}/{entry['metric']}"
+            found[name] = entry["value"]
+            other = entry["controls"]["shuffled_images"]
+            if other is not None:
+                found[f"{name}/shuffled_images"] = other
+        return found
+
+
+def best_checkpoint(workdir: str | Path, metric: str) -> Path:
+    """The saved step at which a metric of `eval` events was highest; of equal ones the latest.
+
+    Args:
+      workdir: of a training run. metric: such as ``eval/vqa/en/exact_match``.
+
+    Raises:
+      CheckpointError: no step that is still saved was evaluated by this metric.
+    """
+    steps = {int(path.name): path for path in checkpoint.find_steps(workdir)}
+    events = read_jsonl(Path(workdir) / "events.jsonl")
+    scored = [e for e in events if e.get("kind") == "eval" and e["step"] in steps]
+    found = [(e["scores"][metric], e["step"]) for e in scored if metric in e["scores"]]
+    if not found:
+        known = sorted({name for e in events if e.get("kind") == "eval" for name in e["scores"]})
+        raise CheckpointError(
+            f"no saved step was evaluated by {metric!r}{nearest(metric, known)}",
+            where=str(Path(workdir) / "events.jsonl"),
+            expected="one of " + (", ".join(known) or "(the run was not evaluated)"),
+            fix="train with --config.eval.every equal to --config.checkpoint.every",
+        )
+    return steps[max(found)[1]]
+
+
+class _Silent:
+    """A `Writer` that keeps nothing: samples of a half-trained model are looked at by nobody."""
+
+    def image(self, *given: Any) -> str:
+        return ""
+
+    def sample(self, *given: Any, **facts: Any) -> None:
+        pass
+
+    answered = items = sample
+
+
+def _no_model() -> Any:
+    raise AssertionError("controls are off, so nothing asks for another model or for training data")
