@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
 from dataclasses import dataclass, field
@@ -246,15 +247,7 @@ def _plain(value: Any) -> Any:
 
 def to_dict(config: Config) -> dict:
     """Nested plain dictionary with JSON types only."""
-    return _jsonable(_plain(config))
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _jsonable(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_jsonable(v) for v in value]
-    return value
+    return json.loads(json.dumps(_plain(config)))
 
 
 def validate(config: ml_collections.ConfigDict | dict) -> Config:
