@@ -54,7 +54,9 @@ jax.jit(lambda x: x + 1)(1)
 """
 
 
-def test_prepare_keeps_memory_and_sets_the_compilation_cache(fresh_python, tmp_path):
+def test_prepare_keeps_memory_and_sets_the_compilation_cache(fresh_python, tmp_path, monkeypatch):
+    # A command that another test ran in this process may have set it already.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     cache = str(tmp_path / "cache")
     done = fresh_python("-c", CODE, ZV_CACHE=cache)
     assert done.returncode == 0, done.stderr
