@@ -248,7 +248,7 @@ def test_a_base_of_another_size_is_refused(tmp_path, difference, tensors, direct
 
 
 def test_a_bert_starts_a_qformer(tmp_path, shards):
-    """As BLIP-2 does: token type 0 in the word table, [DEC] appended, two copies of a network."""
+    """As BLIP-2 does: token type 0 in the positions, [DEC] appended, two copies of a network."""
     rng = np.random.default_rng(0)
     tensors = {
         "bert.embeddings.word_embeddings.weight": rng.standard_normal((70, 24)),
@@ -285,9 +285,10 @@ def test_a_bert_starts_a_qformer(tmp_path, shards):
     leaf = {path.removeprefix("params/qformer/"): leaf for path, leaf in opened.leaves.items()}
     words = leaf["word/embedding"].value()
     assert words.shape == (71, 24) and opened.config.model.qformer.vocab_size == 71
+    np.testing.assert_array_equal(words[:70], tensors["bert.embeddings.word_embeddings.weight"])
     np.testing.assert_array_equal(
-        words[:70],
-        tensors["bert.embeddings.word_embeddings.weight"]
+        leaf["position/embedding"].value(),
+        tensors["bert.embeddings.position_embeddings.weight"]
         + tensors["bert.embeddings.token_type_embeddings.weight"][0],
     )
     assert 0 < np.abs(words[70]).max() < 0.1

@@ -17,9 +17,9 @@ NEW, EOS, PAD = 9, 2, 0
 @pytest.fixture(scope="module")
 def both(convert):
     model = hf.LlamaForCausalLM(llama_config())
-    params = {"llm": convert(model).llama()}
+    params = convert(model).params
     # An end that is likely enough to come early in some beams and not in others.
-    head = params["llm"]["lm_head"]["kernel"].copy()
+    head = np.array(params["llm"]["lm_head"]["kernel"])
     with torch.no_grad():
         model.lm_head.weight[EOS] *= 3
     head[:, EOS] *= 3

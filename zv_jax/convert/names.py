@@ -62,11 +62,15 @@ def _save_query_value_bias(query: np.ndarray, value: np.ndarray) -> Arrays:
     return (np.concatenate([query, np.zeros_like(query), value]),)
 
 
-def _load_bert_words(words: np.ndarray, token_types: np.ndarray) -> Arrays:
+def _load_bert_words(words: np.ndarray) -> Arrays:
     # BLIP-2 appends [DEC] to BERT's vocabulary and starts it at random.
     start = np.random.default_rng(0).normal(0.0, 0.02, words.shape[1:])
-    words = words + token_types[0]
     return (np.concatenate([words, start[None].astype(words.dtype)]),)
+
+
+def _load_bert_positions(positions: np.ndarray, token_types: np.ndarray) -> Arrays:
+    # Not into the word table, which is the output layer too.
+    return (positions + token_types[0],)
 
 
 def _load_bert_bias(bias: np.ndarray) -> Arrays:
@@ -258,15 +262,19 @@ def llama(prefix: str = "") -> list[Entry]:
 def bert(prefix: str = "bert.") -> list[Entry]:
     """A BERT that starts a Q-Former, as BLIP-2 does it; one way only.
 
-    Token type 0 goes into the word table, [DEC] is appended to it, and each text feed-forward
+    Token type 0 goes into the positions, [DEC] is appended to the words, and each text feed-forward
     network starts the query network of its layer too. Queries and cross-attention are not there.
     """
     names = QFormerNames(layers=f"{prefix}encoder.layer.", attention="self")
     embeddings = f"{prefix}embeddings."
-    words = tuple(f"{embeddings}{kind}_embeddings.weight" for kind in ("word", "token_type"))
+    word, *places = (
+        f"{embeddings}{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
+    )
     rows = [
-        Entry(("qformer/word/embedding",), words, Transform(_load_bert_words, None)),
-        table("qformer/position", f"{embeddings}position_embeddings"),
+        Entry(("qformer/word/embedding",), (word,), Transform(_load_bert_words, None)),
+        Entry(
+            ("qformer/position/embedding",), tuple(places), Transform(_load_bert_positions, None)
+        ),
         *norm("qformer/ln", f"{embeddings}LayerNorm"),
     ]
     for first, ours in enumerate(("qformer/pairs/even/", "qformer/pairs/odd/")):
