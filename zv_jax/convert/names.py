@@ -267,14 +267,12 @@ def bert(prefix: str = "bert.") -> list[Entry]:
     """
     names = QFormerNames(layers=f"{prefix}encoder.layer.", attention="self")
     embeddings = f"{prefix}embeddings."
-    word, *places = (
+    word, *added = (
         f"{embeddings}{kind}_embeddings.weight" for kind in ("word", "position", "token_type")
     )
     rows = [
         Entry(("qformer/word/embedding",), (word,), Transform(_load_bert_words, None)),
-        Entry(
-            ("qformer/position/embedding",), tuple(places), Transform(_load_bert_positions, None)
-        ),
+        Entry(("qformer/position/embedding",), tuple(added), Transform(_load_bert_positions, None)),
         *norm("qformer/ln", f"{embeddings}LayerNorm"),
     ]
     for first, ours in enumerate(("qformer/pairs/even/", "qformer/pairs/odd/")):
