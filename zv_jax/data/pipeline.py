@@ -27,6 +27,7 @@ from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Made, Shape
 from zv_jax.data.faults import Fault, Ledger, too_many
 from zv_jax.data.mixing import Pick
 from zv_jax.data.sources import Source, open_source
+from zv_jax.data.symbols import SIDES
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, DataError, ZvError
@@ -367,7 +368,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
         patches = (size // config.model.vision.patch_size) ** 2
         return {
             "images": spec(np.dtype(np.float32), size, size, 3),
-            "symbols": spec(whole, 4 * patches, SYMBOL_TOKENS),
+            "symbols": spec(whole, len(SIDES) * patches, SYMBOL_TOKENS),
         } | index
     text = {
         "input_ids": spec(whole, data.max_length),

@@ -16,6 +16,8 @@ from zv_jax.models.presets import ModelConfig
 from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
 from zv_jax.models.vit import VisionTransformer
 
+PATCH_SYMBOLS = 4  # a patch writes one for each side of a box (the vision warm-up)
+
 
 class Heads(nn.Module):
     """What only pre-training and retrieval need: two projections, the ITM head, the temperature."""
@@ -50,7 +52,7 @@ class ZiyaVisual(nn.Module):
         common = dict(remat=cfg.remat, deterministic=self.deterministic, **kinds)
         self.vision = VisionTransformer(cfg.vision, lora=cfg.lora, **common)
         self.ln_vision = LayerNorm(cfg.vision.ln_vision_eps, **kinds)
-        self.patch_head = Linear(4 * cfg.llm.width, ("embed", "embed_out"), **kinds)
+        self.patch_head = Linear(PATCH_SYMBOLS * cfg.llm.width, ("embed", "embed_out"), **kinds)
         self.qformer = QFormer(cfg.qformer, **common)
         self.heads = Heads(cfg, **kinds)
         self.projector = Linear(cfg.llm.width, ("embed", "embed_out"), **kinds)

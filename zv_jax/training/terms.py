@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from zv_jax.config import Config
 from zv_jax.models.layers import constrain
 from zv_jax.models.llama import Llama
-from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.models.ziya_visual import PATCH_SYMBOLS, ZiyaVisual
 from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained, words_of_symbols
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
@@ -160,8 +160,9 @@ def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> 
     symbols = batch["symbols"]
     said = model.describe_patches(batch["images"])
     # One side of each patch's box is enough for the words, and a quarter of the cost.
-    one_side = (jnp.arange(symbols.shape[0])[:, None] + jnp.arange(symbols.shape[1] // 4)) % 4
-    chosen = (jnp.arange(symbols.shape[1] // 4) * 4 + one_side)[..., None]
+    rows = jnp.arange(symbols.shape[0])[:, None]
+    patches = jnp.arange(symbols.shape[1] // PATCH_SYMBOLS)
+    chosen = (patches * PATCH_SYMBOLS + (rows + patches) % PATCH_SYMBOLS)[..., None]
     logits = model.llm.embed.attend(jnp.take_along_axis(said, chosen, 1))
     return {
         "symbols": unexplained(said, model.symbol_tokens(symbols)),
