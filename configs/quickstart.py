@@ -99,7 +99,7 @@ def _vision() -> ml_collections.ConfigDict:
         "vision",
         data=_data("caption"),
         optimizer=_optimizer(5e-3, 20),
-        train=_train(400, 64),
+        train=_train(350, 64),
     )
 
 
@@ -109,7 +109,7 @@ def _stage0() -> ml_collections.ConfigDict:
         "stage0",
         data=_data("caption"),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(190, 128),
+        train=_train(150, 128),
         init_from=(f"{RUNS}/vision",),
     )
 
@@ -122,7 +122,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
         "stage1",
         data=_data(sources=_with_grounding(*MULTI_TASK), max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
-        train=_train(200 if base else 700, 32),
+        train=_train(150 if base else 600, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
     )
 
@@ -134,7 +134,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(sources=_with_grounding(), max_images=2),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(300 if variant == "base" else 450, 32),
+        train=_train(200 if variant == "base" else 320, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 
