@@ -28,7 +28,11 @@ RUNS = "runs/quickstart"
 MULTI_TASK = ("caption", "vqa", "ref_ground", "ref_caption")  # what stage 1 learns (Table 2)
 
 
-def _source(*tasks: str, weight: float = 1.0) -> dict:
+SHORT = ("caption", "vqa", "mc_vqa", "ref_ground", "ref_caption", "reason")
+LONG = ("conversation", "detail")  # over one picture or two
+
+
+def _source(*tasks: str, weight: float = 1.0, **rows: int) -> dict:
     return {
         "name": "zv_openmoji",
         "path": "",
@@ -36,12 +40,13 @@ def _source(*tasks: str, weight: float = 1.0) -> dict:
         "weight": weight,
         "tasks": tasks,
         "langs": ("en", "zh"),
+        **rows,
     }
 
 
-def _with_grounding(*tasks: str) -> tuple[dict, dict]:
-    """The tasks (empty: all), and boxes once more: four numbers are learnt last."""
-    return _source(*tasks), _source("ref_ground", weight=0.2)
+def _with_grounding(*tasks: str, **rows: int) -> tuple[dict, dict]:
+    """The tasks, and boxes once more: four numbers are learnt last."""
+    return _source(*tasks, **rows), _source("ref_ground", weight=0.2, **rows)
 
 
 def _data(*tasks: str, **other) -> dict:
@@ -128,11 +133,12 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
 
 
 def _stage2(variant: str) -> ml_collections.ConfigDict:
-    # All tasks, with dialogues and stories over two pictures; the other tasks stay in the mixture.
+    # Dialogues and stories over two pictures, and all other tasks, whose rows are half as long.
+    short = _with_grounding(*SHORT, max_length=64, max_images=1)
     return _recipe(
         variant,
         "stage2",
-        data=_data(sources=_with_grounding(), max_images=2),
+        data=_data(sources=(*short, _source(*LONG, weight=0.3)), max_images=2),
         optimizer=_optimizer(2e-3, 20),
         train=_train(200 if variant == "base" else 320, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),

@@ -47,6 +47,9 @@ class SourceConfig:
     weight: float = 1.0
     tasks: tuple[str, ...] = ()  # empty: all
     langs: tuple[str, ...] = ("en", "zh")
+    # Smaller rows than those of `data`; sources with rows of one size fill batches together.
+    max_length: int = 0  # 0: data.max_length
+    max_images: int = 0  # 0: data.max_images
 
 
 @dataclass(frozen=True)
@@ -278,8 +281,22 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
                 expected="a number above 0",
                 fix=f"set --config.{path}=...",
             )
+    _check_sources(built.data)
     _check_model(built.model)
     return built
+
+
+def _check_sources(data: DataConfig) -> None:
+    for number, source in enumerate(data.sources):
+        for name in ("max_length", "max_images"):
+            own, most = getattr(source, name), getattr(data, name)
+            if not 0 <= own <= most:
+                raise ConfigError(
+                    f"{own!r} is not valid",
+                    where=f"data.sources[{number}].{name}",
+                    expected=f"at most data.{name} ({most}), or 0 for as much",
+                    fix=f"raise --config.data.{name}, or lower the source's",
+                )
 
 
 def _check_model(model: ModelConfig) -> None:

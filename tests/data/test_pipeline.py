@@ -51,6 +51,26 @@ def test_a_step_is_the_same_for_any_start_and_any_number_of_processes(make_confi
                 np.testing.assert_array_equal(whole[name][rows], part[name])
 
 
+def test_sources_with_shorter_rows_fill_batches_of_their_own(make_config, batches):
+    short, long = {"tasks": ("vqa",), "max_length": 40, "weight": 3.0}, {"tasks": ("conversation",)}
+    config = make_config("stage2", sources=(short, long))
+    alone = batches(config, 8)
+    kinds = [batch["input_ids"].shape[1] for batch in alone]
+    assert sorted(kinds) == [40] * 6 + [config.data.max_length] * 2, "in proportion to the weights"
+    names = pipeline.make_pipeline(config).names
+    for batch, length in zip(alone, kinds, strict=True):
+        assert batch["labels"].shape == batch["attention_mask"].shape == (4, length)
+        assert {"conversation" in name for name in names(batch["index"])} == {length != 40}
+    same(batches(config, 1, start_step=5)[0], alone[5])
+    for part, whole in zip(batches(config, 8, rows=[3, 1]), alone, strict=True):
+        np.testing.assert_array_equal(part["input_ids"], whole["input_ids"][[3, 1]])
+
+
+def test_a_source_cannot_ask_for_longer_rows_than_the_model_is_given(make_config):
+    with pytest.raises(ConfigError, match=r"(?s)sources\[0\]\.max_images.*at most data"):
+        make_config("stage2", sources=({"max_images": 2},))
+
+
 def test_the_seed_changes_the_order(make_config, batches):
     one, two = (batches(make_config("stage0", seed=s), 4) for s in (0, 1))
     assert [b["index"].tolist() for b in one] != [b["index"].tolist() for b in two]

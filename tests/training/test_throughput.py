@@ -1,8 +1,10 @@
 """Speed, MFU and goodput of a log line, on pretended chips and a pretended clock."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from synthetic import tiny
 
@@ -40,20 +42,46 @@ def meter(tmp_path, clock, kind="TPU v5 lite", chips=4, born=900.0) -> Throughpu
     return found
 
 
+def rows(config, length: int) -> dict[str, np.ndarray]:
+    """The two rows of one process, with images; a quarter of the tokens is padding."""
+    size, mask = config.model.vision.image_size, np.ones((2, length), bool)
+    mask[:, : length // 4] = False
+    return {
+        "images": np.zeros((2, config.data.max_images, size, size, 3), np.float32),
+        "attention_mask": mask,
+    }
+
+
 def test_speed_mfu_and_waiting(tmp_path, clock):
-    found = meter(tmp_path, clock)
+    found, config = meter(tmp_path, clock), tiny("stage2", "chat")
     with found.waiting():
         clock.now += 1.0
+    for _ in range(2):
+        found.add(rows(config, config.data.max_length))
     clock.now += 3.0
     fields = found.fields(12)  # two steps of two seconds, eight rows on four chips
     assert fields["step_seconds"] == 2.0 and fields["data_wait"] == 0.25
     assert fields["images_per_second_per_chip"] == 1.0
     assert fields["tokens_per_second_per_chip"] == 12.0
-    flops = model_flops(tiny("stage2", "chat"))
+    assert fields["padding"] == 0.25
+    flops = model_flops(config)
     assert fields["mfu"] == pytest.approx(flops * 2 / 2.0 / 197e12)
     assert "TFLOP a row" in found.formula()
     clock.now += 4.0
     assert found.fields(13)["data_wait"] == 0.0, "counted from the line before"
+
+
+def test_shorter_batches_count_as_what_they_are(tmp_path, clock):
+    found, config = meter(tmp_path, clock), tiny("stage2", "chat")
+    short = config.data.max_length // 2
+    found.add(rows(config, short))
+    found.add(rows(config, config.data.max_length))
+    clock.now += 2.0
+    fields = found.fields(12)
+    assert fields["tokens_per_second_per_chip"] == 1.5 * config.data.max_length * 2 / 2
+    halved = dataclasses.replace(config.data, max_length=short)
+    flops = model_flops(config) + model_flops(dataclasses.replace(config, data=halved))
+    assert fields["mfu"] == pytest.approx(flops * 2 / 2.0 / 197e12)
 
 
 def test_goodput_misses_stops_and_everything_that_is_no_step(tmp_path, clock):

@@ -33,7 +33,10 @@ _MAX_TRIES = 100  # samples in a row, before a place of the stream stays empty
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers a batch depends on; see `DataConfig` for their meaning."""
+    """The numbers a batch depends on; see `DataConfig` for their meaning.
+
+    Only `max_length` and `max_images` may differ between the sources of a mixture.
+    """
 
     stage: str
     seed: int
@@ -58,20 +61,24 @@ class Made(NamedTuple):
 
 
 class Assembler:
-    """Makes a batch from `Pick`s; `tables[s]` is `mixing.samples` of source s."""
+    """Makes a batch from `Pick`s; `tables[s]` is `mixing.samples` of source s.
+
+    A batch has the shape of its sources, `shapes[s]`, which is the same for all of its picks.
+    """
 
     def __init__(
         self,
-        shape: Shape,
+        shapes: Sequence[Shape],
         sources: Sequence[Source],
         tables: Sequence[np.ndarray],
         tokenizer: Tokenizer,
         qformer_tokenizer: Tokenizer,
         cache_images: bool,
     ):
-        self.shape, self.sources, self.tables = shape, list(sources), list(tables)
+        self.shapes, self.sources, self.tables = list(shapes), list(sources), list(tables)
+        self.shape = self.shapes[0]  # for what all have in common
         self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
-        self.cache = ImageCache(shape.image_size, cache_images)
+        self.cache = ImageCache(self.shape.image_size, cache_images)
         self.drawn = [
             np.isin(np.arange(len(source)), table[:, 0])
             for source, table in zip(sources, tables, strict=True)
@@ -90,7 +97,8 @@ class Assembler:
         faults: list[Fault] = []
         rows = [self._replacing(pick, make, tried, faults) for pick in picks]
         collate = {"language": self._symbols, "vision": self._patches, "stage0": self._pairs}
-        batch = collate.get(self.shape.stage, self._dialogues)([row for _, row in rows])
+        shape = self.shapes[picks[0].source]
+        batch = collate.get(shape.stage, self._dialogues)(shape, [row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
         return Made(batch, tried, faults)
 
@@ -137,7 +145,7 @@ class Assembler:
         self, number: int, index: int, record: Record, part: int, epoch: int
     ) -> tuple[Row, list[np.ndarray]]:
         """A row of text and, for each of its image blocks, the picture in symbols."""
-        shape, tokenizer = self.shape, self.tokenizer
+        shape, tokenizer = self.shapes[number], self.tokenizer
         if part == BARE:
             text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
             return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
@@ -235,7 +243,7 @@ class Assembler:
         )
 
     def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        shape = self.shape
+        shape = self.shapes[number]
         turns = self._exchanges(record, epoch)
         if part != WHOLE:
             turns = turns[: part + 1]
@@ -272,8 +280,8 @@ class Assembler:
 
     # Batches.
 
-    def _texts(self, rows: list[Row]) -> Batch:
-        length = self.shape.max_length
+    def _texts(self, shape: Shape, rows: list[Row]) -> Batch:
+        length = shape.max_length
         ids = [row.input_ids for row in rows]
         return {
             "input_ids": dialogue_lib.pad_right(ids, self.tokenizer.pad_id, length),
@@ -283,24 +291,24 @@ class Assembler:
             ),
         }
 
-    def _symbols(self, rows: list[Any]) -> Batch:
+    def _symbols(self, shape: Shape, rows: list[Any]) -> Batch:
         texts, views = zip(*rows, strict=True)
-        shape = self.shape
         symbols = np.full(
             (len(rows), shape.max_images * shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32
         )
         for out, pictures in zip(symbols, views, strict=True):
             if pictures:
                 out[: len(pictures) * shape.num_queries] = np.concatenate(pictures)
-        return {"symbols": symbols, **self._texts(list(texts))}
+        return {"symbols": symbols, **self._texts(shape, list(texts))}
 
-    def _patches(self, rows: list[Any]) -> Batch:
+    def _patches(self, shape: Shape, rows: list[Any]) -> Batch:
+        del shape
         pixels, symbols = (np.stack(part) for part in zip(*rows, strict=True))
         return {"images": normalise(pixels), "symbols": symbols}
 
-    def _pairs(self, rows: list[Any]) -> Batch:
+    def _pairs(self, shape: Shape, rows: list[Any]) -> Batch:
         pixels, ids, names = zip(*rows, strict=True)
-        length = self.shape.max_text
+        length = shape.max_text
         return {
             "images": normalise(np.stack(pixels)),
             "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
@@ -308,9 +316,9 @@ class Assembler:
             "image_ids": np.array(names, np.int32),
         }
 
-    def _dialogues(self, rows: list[Any]) -> Batch:
+    def _dialogues(self, shape: Shape, rows: list[Any]) -> Batch:
         texts, pictures, asked = zip(*rows, strict=True)
-        shape, size = self.shape, self.shape.image_size
+        size = shape.image_size
         # Places without a picture stay 0, the mean colour; no placeholder refers to them.
         images = np.zeros((len(rows), shape.max_images, size, size, 3), np.float32)
         for out, row in zip(images, pictures, strict=True):
@@ -319,7 +327,7 @@ class Assembler:
         length = shape.max_qformer_text
         return {
             "images": images,
-            **self._texts(list(texts)),
+            **self._texts(shape, list(texts)),
             "qformer_input_ids": dialogue_lib.pad_right(
                 asked, self.qformer_tokenizer.pad_id, length
             ),

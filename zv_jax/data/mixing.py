@@ -52,7 +52,11 @@ class _Tag:
 
 
 def mixture(
-    names: Sequence[str], sizes: Sequence[int], weights: Sequence[float], seed: int
+    names: Sequence[str],
+    sizes: Sequence[int],
+    weights: Sequence[float],
+    seed: int,
+    chosen: Sequence[int] | None = None,
 ) -> grain.MapDataset:
     """The endless stream of `Pick`s.
 
@@ -60,12 +64,20 @@ def mixture(
       names: of the sources; with `seed` they decide the order within each, so that adding a source
         leaves the order of the others alone.
       sizes: samples of each source, above 0; weights: shares of the stream, above 0.
+      chosen: numbers of the sources that it is made of; all by default.
     """
     streams = []
-    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        own = zlib.crc32(f"{name}\x1f{seed}".encode())
+    chosen = range(len(names)) if chosen is None else chosen
+    for number in chosen:
+        size = sizes[number]
+        own = zlib.crc32(f"{names[number]}\x1f{seed}".encode())
         stream = grain.MapDataset.range(size).seed(own).shuffle().repeat()
         streams.append(stream.map_with_index(_Tag(number, size)))
+    return interleaved(streams, [weights[number] for number in chosen])
+
+
+def interleaved(streams: Sequence[grain.MapDataset], weights: Sequence[float]) -> grain.MapDataset:
+    """Endless streams as one, in exact proportion to their weights."""
     return streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, list(weights))
 
 

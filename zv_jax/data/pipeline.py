@@ -4,6 +4,10 @@ Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> rows of this
 The global batch at step n is a pure function of (sources, weights, seed, n): processes share out
 its rows, and neither their number nor that of workers changes a row or its place. Starting at a
 step costs no more than starting at 0.
+
+Sources whose rows have other sizes than the rest (`SourceConfig.max_length`, `max_images`) fill
+batches of their own, so that short questions are not padded to the length of long dialogues; the
+kinds of batches are interleaved in proportion to the weights.
 """
 
 from __future__ import annotations
@@ -183,13 +187,22 @@ def make_pipeline(
     rows = range(size) if rows is None else rows
     chosen, sources, tables = _samples(config)
     own, other = tokenizers or load_tokenizers(config)
-    assembler = Assembler(_shape(config), sources, tables, own, other, config.data.cache_images)
+    shapes = [_shape(config, source) for source in chosen]
+    assembler = Assembler(shapes, sources, tables, own, other, config.data.cache_images)
     names = [f"{s.name}/{s.split}" for s in chosen]
     sizes = [len(table) for table in tables]
     shares = mixing.shares(sizes, [s.weight for s in chosen], config.data.mixing)
-    stream = mixing.mixture(names, sizes, shares, config.seed)
-    batches = _Rows(stream, rows, size).batch(
-        len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
+    kinds = [
+        [i for i, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)
+    ]
+    batches = mixing.interleaved(
+        [
+            _Rows(mixing.mixture(names, sizes, shares, config.seed, kind), rows, size).batch(
+                len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
+            )
+            for kind in kinds
+        ],
+        [sum(shares[i] for i in kind) for kind in kinds],
     )
     ledger = Ledger(config.data.max_bad, report or _log_fault)
     for item, source in zip(chosen, sources, strict=True):
@@ -267,7 +280,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
             stage.name,
             tasks=item.tasks,
             langs=item.langs,
-            max_images=data.max_images,
+            max_images=_shape(config, item).max_images,
             expand=stage.variant == "chat",
         )
         if not len(table):
@@ -276,8 +289,8 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
                 f"source {item.name} has no sample for {stage.name}",
                 where=f"data.sources[{number}]",
                 expected=f"records of {tasks} in {', '.join(item.langs)} with "
-                f"pictures, at most {data.max_images} each",
-                fix="change the source's tasks or langs, or data.max_images",
+                f"pictures, at most {_shape(config, item).max_images} each",
+                fix="change the source's tasks, langs or max_images, or data.max_images",
             )
         log.info(
             "%s/%s: %d records, %d samples for %s",
@@ -292,7 +305,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     return chosen, sources, tables
 
 
-def _shape(config: Config) -> Shape:
+def _shape(config: Config, source: SourceConfig) -> Shape:
     data, model = config.data, config.model
     return Shape(
         stage=config.stage.name,
@@ -302,10 +315,10 @@ def _shape(config: Config) -> Shape:
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_text=data.max_text,
-        max_length=data.max_length,
+        max_length=source.max_length or data.max_length,
         max_answer=data.max_answer,
         max_qformer_text=data.max_qformer_text,
-        max_images=data.max_images,
+        max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
     )
 
@@ -348,7 +361,7 @@ def pipeline_fingerprint(
 
 
 def abstract_batch(config: Config) -> dict[str, ArraySpec]:
-    """Shapes and dtypes of the global batch; reads no data."""
+    """Shapes and dtypes of the largest global batch; reads no data."""
     data, size = config.data, config.model.vision.image_size
     rows = config.train.batch_size
     whole, flag = np.dtype(np.int32), np.dtype(np.bool_)

@@ -50,11 +50,13 @@ def labelled_positions(labels: Array, limit: int) -> tuple[Array, Array, Array]:
 
     Args:
         labels: int [B, T], `IGNORED` without loss.
-        limit: labelled tokens of a row at most; the data pipeline guarantees it.
+        limit: labelled tokens of a row at most, no more than T; the data pipeline guarantees it.
 
     Returns:
         positions int [B, limit] to read hidden states at, targets and weights [B, limit].
     """
+    # The last position has no next token; it stands for places that stay free.
+    labels = jnp.pad(labels, ((0, 0), (0, 1)), constant_values=IGNORED)
     targets, weights = next_token(labels)
     order = jnp.argsort(weights == 0, axis=1, stable=True)[:, :limit]
     return (

@@ -147,14 +147,17 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             expected=f"a divisor of the batch that fits the {local} rows of a device",
             fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
         )
-    field = "max_length" if config.stage.name == "language" else "max_answer"
-    if getattr(config.data, field) % train.loss_chunks:
-        raise ConfigError(
-            f"{train.loss_chunks} chunks of {getattr(config.data, field)} tokens",
-            where="train.loss_chunks",
-            expected=f"a divisor of data.{field}",
-            fix="set --config.train.loss_chunks=1",
-        )
+    data = config.data
+    for length in {source.max_length or data.max_length for source in data.sources}:
+        labelled = length if config.stage.name == "language" else min(data.max_answer, length)
+        if labelled % train.loss_chunks:
+            raise ConfigError(
+                f"{train.loss_chunks} chunks of {labelled} tokens",
+                where="train.loss_chunks",
+                expected="a divisor of data.max_answer (of max_length where that is less, or in "
+                "the language warm-up)",
+                fix="set --config.train.loss_chunks=1",
+            )
 
 
 class Run:
@@ -208,6 +211,7 @@ class Run:
         batches = self._batches(first)
         patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
         metrics: dict[str, jax.Array] = {}
+        compiled: set[tuple] = set()  # shapes that a program exists for
         try:
             for step in range(first, config.train.steps):
                 if preemption.reached(step):
@@ -218,9 +222,12 @@ class Run:
                     return
                 with self.throughput.waiting():
                     rows = next(batches)
+                self.throughput.add(rows)
                 batch = self._to_devices(rows)
-                compiling = step == first
-                with heartbeat("compiling the step", log.say) if compiling else nullcontext():
+                shape = tuple(value.shape for value in rows.values())
+                known = shape in compiled
+                compiled.add(shape)
+                with nullcontext() if known else heartbeat("compiling the step", log.say):
                     state, metrics = step_fn(state, variables.frozen, batch)
                 patrol.step(step, metrics, rows["index"])
                 log.advance(config.train.batch_size)

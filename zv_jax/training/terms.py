@@ -181,7 +181,8 @@ def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) 
         visual = model.symbol_tokens(batch["symbols"])
     hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
     # In text every token may carry loss; dialogues hold at most `max_answer` labels in a row.
-    limit = config.data.max_answer if "images" in batch else config.data.max_length
+    length = batch["labels"].shape[1]
+    limit = min(config.data.max_answer, length) if "images" in batch else length
     where, targets, weights = labelled_positions(batch["labels"], limit)
     chosen = jnp.take_along_axis(hidden, where[..., None], 1)
     return _token_terms(model.llm, chosen, targets, weights, config.train.loss_chunks)

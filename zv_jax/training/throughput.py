@@ -4,6 +4,7 @@
 |---|---|
 | step_seconds | mean time of a step since the line before, everything included |
 | images_per_second_per_chip, tokens_per_second_per_chip | padding included |
+| padding | share of these tokens that are padding; left out where there is no text |
 | mfu | model FLOPs a second over the chips' peak; left out where the peak is not known |
 | data_wait | share of that time in which the step waited for its batch |
 | hbm_peak_bytes | most memory used on a device of process 0; left out where it is not told |
@@ -14,12 +15,14 @@ What goodput misses are stops, restarts, compilation, saving, and steps made twi
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from zv_jax.config import Config
 from zv_jax.hardware import chip_of
@@ -28,34 +31,59 @@ from zv_jax.training.jsonl import read_jsonl
 
 
 def tokens_per_row(config: Config) -> int:
-    """Positions of one row that pass through a text model."""
+    """Positions of the longest row that pass through a text model."""
     return config.data.max_text if config.stage.name == "stage0" else config.data.max_length
 
 
 def images_per_row(config: Config) -> int:
-    """Images of one row, padding included."""
+    """Images of the longest row, padding included."""
     return {"language": 0, "stage0": 1}.get(config.stage.name, config.data.max_images)
 
 
 class Throughput:
-    """Counts the steps of this process; `fields` makes the numbers of one log line."""
+    """Counts the batches of this process; `fields` makes the numbers of one log line."""
 
     def __init__(self, config: Config, workdir: Path, devices: list[jax.Device] | None = None):
         devices = devices or jax.devices()
         self._devices, self._rows = len(devices), config.train.batch_size / len(devices)
-        self._tokens, self._images = tokens_per_row(config), images_per_row(config)
-        self._flops = model_flops(config)
+        self._config = config
+        self._flops: dict[tuple[int, int], float] = {}  # of a row, by its tokens and images
         self._chip = chip_of(devices[0].device_kind)
         self._workdir = workdir
         self._step_seconds: float | None = None
-        self._waited = 0.0
-        self._logged, self._logged_step = time.monotonic(), 0
+        self._forget(0)
 
     def start(self, step: int) -> None:
         """Begins counting at `step` steps done, when everything is ready for the first one."""
-        self._logged, self._logged_step, self._waited = time.monotonic(), step, 0.0
+        self._forget(step)
         events = read_jsonl(self._workdir / "events.jsonl")
         self._born = float(events[0]["time"]) if events else time.time()
+
+    def _forget(self, step: int) -> None:
+        self._logged, self._logged_step = time.monotonic(), step
+        self._waited = self._work = self._images = self._tokens = 0.0
+        self._filled = self._places = 0
+
+    def add(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Counts the rows of this process for one step: their shape and their padding."""
+        images, mask = batch.get("images"), batch.get("attention_mask", batch.get("text_mask"))
+        per_row = 0 if images is None else 1 if images.ndim == 4 else images.shape[1]
+        tokens = 0 if mask is None else mask.shape[1]
+        self._images += per_row
+        self._tokens += tokens
+        self._work += self._flops_of(tokens, per_row)
+        if mask is not None:
+            self._filled += int(np.count_nonzero(mask))
+            self._places += mask.size
+
+    def _flops_of(self, tokens: int, images: int) -> float:
+        key = (tokens, images)
+        if key not in self._flops:
+            sizes = {} if self._config.stage.name == "stage0" else {"max_length": tokens}
+            sizes |= {"max_images": images} if images else {}
+            data = dataclasses.replace(self._config.data, **sizes)
+            self._flops[key] = model_flops(dataclasses.replace(self._config, data=data))
+        return self._flops[key]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -73,17 +101,19 @@ class Throughput:
         self._step_seconds = min(each, self._step_seconds or each)
         found = {
             "step_seconds": each,
-            "images_per_second_per_chip": self._rows * self._images / each,
-            "tokens_per_second_per_chip": self._rows * self._tokens / each,
+            "images_per_second_per_chip": self._rows * self._images / seconds,
+            "tokens_per_second_per_chip": self._rows * self._tokens / seconds,
             "data_wait": self._waited / seconds,
             "goodput": min(1.0, step * self._step_seconds / max(time.time() - self._born, 1e-9)),
         }
+        if self._places:
+            found["padding"] = 1 - self._filled / self._places
         if self._chip:
-            found["mfu"] = self._flops * self._rows / each / self._chip.flops
+            found["mfu"] = self._work * self._rows / seconds / self._chip.flops
         memory = jax.local_devices()[0].memory_stats() or {}
         if "peak_bytes_in_use" in memory:
             found["hbm_peak_bytes"] = float(memory["peak_bytes_in_use"])
-        self._logged, self._logged_step, self._waited = now, step, 0.0
+        self._forget(step)
         return found
 
     def formula(self) -> str:
@@ -91,6 +121,6 @@ class Throughput:
         if not self._chip:
             return ""
         return (
-            f"MFU: {self._flops / 1e12:.3f} TFLOP a row, {self._chip.flops / 1e12:.0f} TFLOP/s "
-            f"peak of a {self._chip.name} chip; {FORMULA}"
+            f"MFU: {model_flops(self._config) / 1e12:.3f} TFLOP a row of full length, "
+            f"{self._chip.flops / 1e12:.0f} TFLOP/s peak of a {self._chip.name} chip; {FORMULA}"
         )
