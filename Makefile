@@ -7,13 +7,14 @@ RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow soak test-parity test-weights bench \
+.PHONY: help quickstart test lint format test-slow test-gpu soak test-parity test-weights bench \
 	plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
 	@echo "make test         the default tests"
 	@echo "make test-slow    tests that take more than a few seconds each"
+	@echo "make test-gpu    tests that need an NVIDIA GPU (pip install 'jax[cuda13]' first)"
 	@echo "make soak         long runs: random kills, other meshes, steady memory"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
@@ -36,6 +37,10 @@ test:
 test-slow:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/python -m pytest -q -m slow
+
+test-gpu:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python -m pytest -q -m gpu
 
 soak:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

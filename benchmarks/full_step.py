@@ -129,14 +129,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="")
     parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--remat", default="", help="another policy than the recipe's")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     config = load(given.config) if given.config else small()
     if given.batch:
-        config = dataclasses.replace(
-            config, train=dataclasses.replace(config.train, batch_size=given.batch)
+        # As much at once as the recipe computes at once.
+        rows = config.train.batch_size // config.train.microbatches
+        train = dataclasses.replace(
+            config.train,
+            batch_size=given.batch,
+            microbatches=max(1, given.batch // rows) if config.train.microbatches > 1 else 1,
         )
+        config = dataclasses.replace(config, train=train)
+    if given.remat:
+        model = dataclasses.replace(config.model, remat=given.remat)
+        config = dataclasses.replace(config, model=model)
     found = measure(config, given.steps)
     chip = hardware.chip_of(found["device"])
     topology = hardware.Topology(chip or hardware.CHIPS["cpu"], (jax.device_count(),))

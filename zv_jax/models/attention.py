@@ -40,8 +40,26 @@ def apply_weights(weights: Array, v: Array) -> Array:
 
 
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """Attention of q [B, T, H, K] over k, v [B, S, G, K] -> [B, T, H * K]; see the parts above."""
-    return apply_weights(attention_weights(q, k, mask), v)
+    """Attention of q [B, T, H, K] over k, v [B, S, G, K] -> [B, T, H * K]; see the parts above.
+
+    On a GPU bfloat16 goes through cuDNN's fused kernel (FlashAttention, Dao et al. 2022), which
+    never writes the scores to memory; it takes heads of up to 128 values, in eights, and even
+    lengths, so not the 257 tokens of a ViT.
+    """
+    if not _fused(q, k):
+        return apply_weights(attention_weights(q, k, mask), v)
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (q.shape[0], q.shape[1], k.shape[1]))[:, None]
+    out = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    return out.reshape(*out.shape[:2], -1)
+
+
+def _fused(q: Array, k: Array) -> bool:
+    """Whether cuDNN has a kernel; one new token is not worth it."""
+    length, dim = q.shape[1], q.shape[-1]
+    even = length % 2 == 0 and k.shape[1] % 2 == 0
+    fits = q.dtype == jnp.bfloat16 and dim <= 128 and dim % 8 == 0 and even
+    return fits and jax.default_backend() == "gpu"
 
 
 def split_heads(x: Array, heads: int) -> Array:

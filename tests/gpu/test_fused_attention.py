@@ -1,0 +1,53 @@
+"""cuDNN's attention beside exact attention, values and gradients, in the shapes of all towers."""
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+PROGRAM = """
+import sys
+import jax, jax.numpy as jnp
+from zv_jax.models import attention
+
+length, keys, heads, groups, dim, masked = (int(word) for word in sys.argv[1:])
+assert jax.default_backend() == "gpu"
+draw = lambda n, t, h: jax.random.normal(jax.random.key(n), (2, t, h, dim), jnp.float32)
+q, k, v = draw(0, length, heads), draw(1, keys, groups), draw(2, keys, groups)
+g = draw(3, length, heads)
+mask = None
+if masked:  # causal, and the last quarter of one row is padding
+    mask = jnp.tril(jnp.ones((length, keys), bool))[None] & jnp.ones((2, 1, 1), bool)
+    mask = mask.at[1, :, keys - keys // 4 :].set(False)
+
+def loss(attend):
+    def value(q, k, v):
+        return (attend(q, k, v, mask).astype(jnp.float32) * g.reshape(2, length, -1)).sum()
+    return jax.jit(jax.value_and_grad(value, (0, 1, 2)))
+
+half = [x.astype(jnp.bfloat16) for x in (q, k, v)]
+assert attention._fused(half[0], half[1], mask)
+text = jax.jit(lambda *x: attention.attend(*x, mask)).lower(*half).compile().as_text()
+assert "cudnn$fmha" in text, "the fused kernel is not in the program"
+plain = lambda q, k, v, m: attention.apply_weights(attention.attention_weights(q, k, m), v)
+exact = loss(plain)(*(x.astype(jnp.float32) for x in half))
+fused, unfused = loss(attention.attend)(*half), loss(plain)(*half)
+size = lambda x: float(jnp.linalg.norm(x.astype(jnp.float32)))
+for name, a, b, c in zip("qkv", exact[1], fused[1], unfused[1], strict=True):
+    ours, theirs = size(a - b) / size(a), size(a - c) / size(a)
+    print(name, ours, theirs)
+    assert ours < 1e-2 and ours < 2 * theirs + 1e-3, name
+"""
+CASES = {
+    "llama": (1024, 1024, 40, 40, 128, 1),
+    "grouped": (256, 256, 8, 2, 128, 1),
+    "vit": (257, 257, 16, 16, 88, 0),
+    "qformer_self": (160, 160, 12, 12, 64, 1),
+    "qformer_cross": (32, 257, 12, 12, 64, 0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients_are_those_of_exact_attention(fresh_python, case):
+    words = [str(number) for number in CASES[case]]
+    done = fresh_python("-c", PROGRAM, *words, JAX_PLATFORMS="cuda,cpu")
+    assert done.returncode == 0, done.stdout + done.stderr
