@@ -37,7 +37,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         )
     return suite(
         tasks=TASKS[arg],
-        limits={"vqa": 600, "grounding": 300, "grounded_caption": 300, "conversation": 128},
+        limits={"vqa": 448, "grounding": 300, "grounded_caption": 192, "conversation": 128},
+        max_new_tokens=dict.fromkeys(GENERATION, 48),  # one program for all tasks
         batch_size=64,
         control_limit=128,
         untrained_limit=64,
