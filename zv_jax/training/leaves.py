@@ -19,6 +19,7 @@ from etils import epath
 from flax import traverse_util
 
 from zv_jax.errors import CheckpointError, nearest
+from zv_jax.training.stacked import StackedHandler
 
 _DISK = {
     errno.ENOSPC: ("no space left on the disk", "free some space"),
@@ -148,10 +149,13 @@ def read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> d
         else ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype)
         for name, leaf in wanted.items()
     }
+    handlers = ocp.type_handlers.create_type_handler_registry(
+        (np.ndarray, StackedHandler()), (jax.Array, ocp.type_handlers.ArrayHandler())
+    )
     # The bare handler: a Checkpointer would wait for the other processes, also when one of them
     # has met a damaged file and will not come.
     with reading(directory):
-        tree = ocp.PyTreeCheckpointHandler().restore(
+        tree = ocp.PyTreeCheckpointHandler(type_handler_registry=handlers).restore(
             directory,
             args=ocp.args.PyTreeRestore(
                 item=nested(wanted), restore_args=nested(how), partial_restore=True
