@@ -17,6 +17,7 @@ from typing import Any
 
 import ml_collections
 
+from zv_jax import config_checks
 from zv_jax.errors import ConfigError
 from zv_jax.models import presets
 from zv_jax.models.presets import ModelConfig
@@ -281,71 +282,8 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
                 expected="a number above 0",
                 fix=f"set --config.{path}=...",
             )
-    _check_sources(built.data)
-    _check_model(built.model)
+    config_checks.check(built)
     return built
-
-
-def _check_sources(data: DataConfig) -> None:
-    for number, source in enumerate(data.sources):
-        for name in ("max_length", "max_images"):
-            own, most = getattr(source, name), getattr(data, name)
-            if not 0 <= own <= most:
-                raise ConfigError(
-                    f"{own!r} is not valid",
-                    where=f"data.sources[{number}].{name}",
-                    expected=f"at most data.{name} ({most}), or 0 for as much",
-                    fix=f"raise --config.data.{name}, or lower the source's",
-                )
-
-
-def _check_model(model: ModelConfig) -> None:
-    for name, tower in (("vision", model.vision), ("qformer", model.qformer), ("llm", model.llm)):
-        # An LLM may name the width of its heads; `key_dim` below then decides.
-        if tower.width % tower.heads and not getattr(tower, "head_dim", 0):
-            raise ConfigError(
-                f"width {tower.width} is not divisible by {tower.heads} heads",
-                where=f"model.{name}.heads",
-                expected="a divisor of the width",
-                fix=f"change --config.model.{name}.heads",
-            )
-    if model.llm.heads % model.llm.kv_heads:
-        raise ConfigError(
-            f"{model.llm.heads} heads cannot share {model.llm.kv_heads} key heads",
-            where="model.llm.kv_heads",
-            expected="a divisor of model.llm.heads",
-            fix="change --config.model.llm.kv_heads",
-        )
-    if model.llm.key_dim % 2:
-        raise ConfigError(
-            f"heads of {model.llm.key_dim} values",
-            where="model.llm.head_dim",
-            expected="an even number: the rotary embedding turns pairs",
-            fix="change --config.model.llm.head_dim, or the width and the number of heads",
-        )
-    scaling = model.llm.rope_scaling
-    if scaling.kind == "llama3" and not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
-        raise ConfigError(
-            f"low_freq_factor {scaling.low_freq_factor} and "
-            f"high_freq_factor {scaling.high_freq_factor}",
-            where="model.llm.rope_scaling",
-            expected="0 < low_freq_factor < high_freq_factor",
-            fix="take both from the checkpoint's config.json",
-        )
-    if model.qformer.layers % 2:
-        raise ConfigError(
-            f"{model.qformer.layers} layers",
-            where="model.qformer.layers",
-            expected="an even number: every second layer has cross-attention",
-            fix="change --config.model.qformer.layers",
-        )
-    if model.vision.image_size % model.vision.patch_size:
-        raise ConfigError(
-            f"image size {model.vision.image_size} is no multiple of the patch size",
-            where="model.vision.image_size",
-            expected=f"a multiple of {model.vision.patch_size}",
-            fix="change --config.model.vision.image_size",
-        )
 
 
 def _get(config: Any, path: str) -> Any:

@@ -134,6 +134,37 @@ def test_a_language_model_that_cannot_be_built_is_refused(fields, where, words):
     validate(recipe("tiny_base", model=dict(llm=dict(heads=5, kv_heads=5, head_dim=16))))
 
 
+@pytest.mark.parametrize(
+    "stage, variant, field, used",
+    [
+        ("stage0", "base", "max_text", True),
+        ("stage0", "chat", "max_text", True),
+        ("stage0", "chat", "max_qformer_text", False),
+        ("stage1", "chat", "max_qformer_text", True),
+        ("stage2", "chat", "max_qformer_text", True),
+        ("stage2", "chat", "max_text", False),
+        ("stage2", "base", "max_qformer_text", False),  # its Q-Former reads no instruction
+        ("language", "chat", "max_qformer_text", False),
+        ("vision", "chat", "max_text", False),
+    ],
+)
+def test_texts_that_the_qformer_has_no_positions_for_are_refused(stage, variant, field, used):
+    def given(length: int) -> ml_collections.ConfigDict:
+        data = {"max_text": 1, "max_qformer_text": 1, field: length}
+        stages = {"name": stage, "variant": variant}
+        return recipe(f"tiny_{variant}", stage=stages, data=data)
+
+    positions = validate(given(1)).model.qformer.max_positions
+    validate(given(positions))  # queries take none of them
+    if not used:
+        validate(given(positions + 1))
+        return
+    with pytest.raises(ConfigError, match=f"the {positions} positions of the Q-Former") as caught:
+        validate(given(positions + 1))
+    assert caught.value.where == f"data.{field}"
+    assert f"--config.data.{field}={positions}" in str(caught.value)
+
+
 def test_recipes_that_do_not_exist_or_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'configs/quickstart.py'"):

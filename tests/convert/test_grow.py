@@ -38,6 +38,7 @@ def model_with(old, other=None) -> ours.Ours:
             llm=dict(vocab_size=size), qformer=dict(vocab_size=former), image_token_id=size - 1
         ),
         stage=dict(name="stage1", variant="chat"),
+        data=dict(max_qformer_text=64),
     )
 
     def table(*shape):

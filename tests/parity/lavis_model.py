@@ -1,9 +1,10 @@
-"""LAVIS's first-stage model restated in PyTorch: its parameter names and its five passes.
+"""LAVIS's models restated in PyTorch: parameter names, the five passes of the first stage, and
+InstructBLIP with a LLaMA.
 
-Written from the published description (BLIP-2, Li et al. 2023, section 3.2; salesforce/LAVIS,
-models/blip2_models/blip2_qformer.py): queries alone with their keys and values kept, text alone,
-matching on three times the batch, and captions that read the kept keys and values. Ours computes
-the same in fewer passes, so agreement says something.
+Written from the published descriptions (BLIP-2, Li et al. 2023, sections 3.2 and 3.3; InstructBLIP,
+Dai et al. 2023, section 2.3; salesforce/LAVIS, models/blip2_models). First stage: queries alone,
+their keys and values kept; text alone; matching on three times the batch; captions that read
+the kept keys and values. Ours computes the same in fewer passes, so agreement says something.
 """
 
 from __future__ import annotations
@@ -292,6 +293,74 @@ class Blip2Qformer(nn.Module):
         labels = started.masked_fill(mask == 0, -100)[:, 1:]
         itg = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.1)
         return {"itc": itc / 2, "itm": itm, "itg": itg}
+
+    def scores(self, images: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Similarities [B, B] of each image with each text, and matching logits [B, 2] of pairs."""
+        bert = self.Qformer["bert"]
+        image = self.ln_vision(self.visual_encoder(images))
+        queries = self.query_tokens.expand(len(ids), -1, -1)
+        image_side = F.normalize(self.vision_proj(bert(queries=queries, image=image)[0]), dim=-1)
+        text_side = F.normalize(self.text_proj(bert(ids, mask)[0][:, 0]), dim=-1)
+        seen = torch.cat([torch.ones(queries.shape[:2]), mask], 1)
+        hidden, _ = bert(ids, seen, queries, image)
+        itm = self.itm_head(hidden[:, : queries.shape[1]]).mean(1)
+        return torch.einsum("iqe,te->itq", image_side, text_side).amax(-1), itm
+
+
+class Blip2VicunaInstruct(nn.Module):
+    """State-dictionary names as in `instruct_blip_vicuna*.pth`; `llm` is a LlamaForCausalLM, as
+    LAVIS's own is."""
+
+    def __init__(self, s: Sizes, llm: nn.Module, width: int, ln_vision_eps: float = 1e-5):
+        super().__init__()
+        self.visual_encoder = Eva(s)
+        self.ln_vision = nn.LayerNorm(s.vision, ln_vision_eps)
+        self.query_tokens = nn.Parameter(torch.zeros(1, s.queries, s.width))
+        self.Qformer = nn.ModuleDict({"bert": Bert(s)})
+        self.llm_model = llm
+        self.llm_proj = nn.Linear(s.width, width)
+
+    def forward(
+        self, images: Tensor, ids: Tensor, mask: Tensor, asked: Tensor | None, seen: Tensor | None
+    ) -> Tensor:
+        """Logits [B, Q + T, V] at the visual tokens and the text `ids` [B, T] behind them.
+
+        `asked` [B, S], with its mask `seen`, is what the Q-Former reads; None in BLIP-2.
+        """
+        image = self.ln_vision(self.visual_encoder(images))
+        queries = self.query_tokens.expand(len(ids), -1, -1)
+        ones = torch.ones(queries.shape[:2])
+        both = None if asked is None else torch.cat([ones, seen], 1)
+        hidden, _ = self.Qformer["bert"](asked, both, queries, image)
+        visual = self.llm_proj(hidden[:, : queries.shape[1]])
+        inputs = torch.cat([visual, self.llm_model.get_input_embeddings()(ids)], 1)
+        whole = torch.cat([ones.long(), mask], 1)
+        return self.llm_model(inputs_embeds=inputs, attention_mask=whole).logits
+
+
+def trained(state: dict[str, Tensor], text: bool = True) -> dict[str, Tensor]:
+    """What LAVIS's trainer saves of a model: no ViT, no language model; without `text`, a Q-Former
+    as in BLIP-2, which has no text half."""
+    kept = {n: v for n, v in state.items() if not n.startswith(("visual_encoder.", "llm_model."))}
+    if text:
+        return kept
+    ends = ("word_embeddings.weight", "position_embeddings.weight", "position_ids")
+    return {
+        name: value
+        for name, value in kept.items()
+        if not name.endswith(ends) and ".intermediate." not in name
+        and not (".output." in name and "attention" not in name)
+    }  # fmt: skip
+
+
+def vit_file(vit: Eva) -> dict[str, Tensor]:
+    """What `eva_vit_g.pth` holds of a ViT: one block more than BLIP-2 uses, a last norm, a head."""
+    state = vit.state_dict()
+    last = f"blocks.{len(vit.blocks) - 1}."
+    more = {n.replace(last, f"blocks.{len(vit.blocks)}."): v for n, v in state.items() if last in n}
+    width = state["cls_token"].shape[-1]
+    more |= {"norm.weight": torch.ones(width), "head.weight": torch.ones(7, width)}
+    return state | more
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:

@@ -1,5 +1,6 @@
 """LAVIS's files: what is in them, what is missing, and the way back."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,6 +12,7 @@ from zv_jax.cli import main as cli
 from zv_jax.config import to_dict
 from zv_jax.convert import formats, hf, lavis, stream
 from zv_jax.errors import ConversionError
+from zv_jax.models import presets
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 pytestmark = pytest.mark.parity
@@ -45,15 +47,8 @@ def save(tmp_path):
 
 def instruct(state, text: bool = True) -> dict:
     """Of an InstructBLIP, or of a BLIP-2 without text half: only what its trainer saves."""
-    kept = {name: value for name, value in state.items() if not name.startswith((VISION, *HEADS))}
-    if not text:
-        ends = ("word_embeddings.weight", "position_embeddings.weight", "position_ids")
-        kept = {
-            name: value
-            for name, value in kept.items()
-            if not name.endswith(ends) and ".intermediate." not in name
-            and not (".output." in name and "attention" not in name)
-        }  # fmt: skip
+    state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
+    kept = lavis_model.trained(state, text)
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(LLM_WIDTH, SIZES.width, generator=generator)
     return {**kept, "llm_proj.weight": weight, "llm_proj.bias": weight[:, 0].clone()}
@@ -119,6 +114,73 @@ def test_a_vicuna_takes_the_place_of_the_missing_language_model(state, save, tmp
     (tmp_path / "vicuna/config.json").write_text(json.dumps({**wrong, "hidden_size": 64}))
     with pytest.raises(ConversionError, match="has shape"):
         lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+
+
+def vit(state) -> dict:
+    """The ViT of `state` as in a file of its own."""
+    eva = lavis_model.Eva(SIZES)
+    eva.load_state_dict({n.removeprefix(VISION): v for n, v in state.items() if VISION in n})
+    return lavis_model.vit_file(eva)
+
+
+@pytest.mark.parametrize("kind", ["alone", "in a file of LAVIS"])
+def test_a_vit_from_a_file_of_its_own_fills_the_gap(state, save, kind):
+    held = vit(state) if kind == "alone" else state
+    options = hf.Options(vision=str(save(held, "eva_vit_g.pth")))
+    opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+    assert {tower for tower, _ in opened.coverage.missing} == {"llm"}
+    whole = lavis.open_lavis(save(state, "whole.pth"), preset="tiny_chat")
+    assert opened.config.model.vision == whole.config.model.vision
+    paths = [path for path in whole.leaves if path.startswith("params/vision/")]
+    assert len(paths) == 17
+    for path in paths:
+        np.testing.assert_array_equal(opened.leaves[path].value(), whole.leaves[path].value())
+    unused = {name for tower, name in opened.coverage.unused if tower == "vision"}
+    block = {f"{VISION}blocks.2.{name}" for name in ("norm1.weight", "mlp.fc2.bias", "attn.q_bias")}
+    rest = block | {f"{VISION}norm.weight", f"{VISION}head.weight"}
+    assert unused >= rest if kind == "alone" else not unused
+
+
+def test_the_vit_of_clip_loses_its_last_block_too(state, save, monkeypatch):
+    monkeypatch.setattr(presets, "CLIP_L", dataclasses.replace(presets.CLIP_L, layers=2))
+    vision = transformers.CLIPVisionModel(
+        transformers.CLIPVisionConfig(
+            hidden_size=SIZES.vision, intermediate_size=72, num_hidden_layers=3,
+            num_attention_heads=1, image_size=28, patch_size=14,
+        )
+    )  # fmt: skip
+    clip = {name.removeprefix(VISION): value for name, value in clip_state(vision).items()}
+    behind = {"ln_post.weight": torch.ones(32), "proj": torch.ones(32, 8)}
+    options = hf.Options(vision=str(save(clip | behind, "clip_vit_L.pth")))
+    opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+    assert opened.config.model.vision.family == "clip"
+    assert opened.leaves["params/vision/blocks/fc1/kernel"].shape[0] == 2
+    unused = {name for _, name in opened.coverage.unused}
+    assert {f"{VISION}proj", f"{VISION}transformer.resblocks.2.ln_1.bias"} <= unused
+    assert not any(".resblocks.1." in name for name in unused)
+
+
+def test_a_vit_that_does_not_fit_is_refused(state, save):
+    other = lavis_model.vit_file(lavis_model.Eva(SIZES._replace(vision=64)))
+    few = {n: v for n, v in vit(state).items() if "blocks.1." not in n and "blocks.2." not in n}
+    strange = vit(state) | {"rope.table": torch.ones(2)}
+    part = {n: v for n, v in vit(state).items() if n != "blocks.1.attn.v_bias"}
+    for wrong, words in (
+        ({"weight": torch.ones(2)}, "there is no ViT in this file"),
+        (other, "this ViT is 64 wide, and the checkpoint reads features of 32"),
+        (few, "visual_encoder.blocks.1.* is missing"),
+        (part, "'visual_encoder.blocks.1.attn.v_bias' is missing"),
+        (strange, "no place for tensor 'visual_encoder.rope.table'"),
+    ):
+        options = hf.Options(vision=str(save(wrong, "vit.pth")))
+        with pytest.raises(ConversionError, match=words):
+            lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
+    options = hf.Options(vision=str(save(vit(state), "vit.pth")))
+    with pytest.raises(ConversionError, match="has a ViT of its own") as caught:
+        lavis.open_lavis(save(state), options, preset="tiny_chat")
+    assert "leave --vision out" in str(caught.value)
+    with pytest.raises(ConversionError, match="no weights here"):
+        lavis.open_lavis(save(instruct(state)), hf.Options(vision="nowhere.pth"), "tiny_chat")
 
 
 def clip_state(vision) -> dict:

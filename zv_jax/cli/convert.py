@@ -27,6 +27,7 @@ usage: zv convert from-hf    SRC DST    a directory of transformers becomes a wo
   zv convert from-hf visual_part runs/base --llm=ziya_llama_13b
   zv convert from-hf difference runs/llama --base=llama_13b
   zv convert from-lavis blip2_pretrained.pth runs/blip2
+  zv convert from-lavis instruct.pth runs/instruct --llm=vicuna-7b --vision=eva_vit_g.pth
   zv convert to-hf runs/stage2_chat exported --merge-lora --dtype=bfloat16
   zv convert verify runs/stage2_chat exported
 
@@ -53,6 +54,7 @@ def define(values: flags.FlagValues) -> None:
         "allow", [], "pattern of tensors that may be missing or too many", flag_values=values
     )
     text("llm", None, "directory of the language model of a split SRC", flag_values=values)
+    text("vision", None, "file of the ViT that SRC lacks (from-lavis)", flag_values=values)
     text("base", None, "what SRC is a difference or an adapter to", flag_values=values)
     text("preset", None, "architecture with heads as wide (from-lavis)", flag_values=values)
     text("tokenizer", None, "where SRC has none: file or directory", flag_values=values)
@@ -106,6 +108,7 @@ def _options(values: flags.FlagValues) -> hf.Options:
         dtype=values.dtype,
         image_size=values.image_size,
         llm=values.llm,
+        vision=values.vision,
         base=values.base,
         tokenizer=values.tokenizer,
         qformer_tokenizer=values.qformer_tokenizer,

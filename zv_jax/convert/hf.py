@@ -40,6 +40,7 @@ class Options:
         dtype: of all leaves; None keeps each as it is stored.
         image_size: to resize the position table to, in pixels; None keeps it.
         llm: directory of the language model of a split checkpoint.
+        vision: file of the ViT that a checkpoint of LAVIS lacks.
         base: directory of the LLaMA that the language model is a difference to.
         tokenizer, qformer_tokenizer: file or directory, where the checkpoint has none.
     """
@@ -48,6 +49,7 @@ class Options:
     dtype: str | None = None
     image_size: int | None = None
     llm: str | None = None
+    vision: str | None = None
     base: str | None = None
     tokenizer: str | None = None
     qformer_tokenizer: str | None = None

@@ -1,8 +1,9 @@
 """LAVIS's BLIP-2 and InstructBLIP checkpoints, in and out.
 
-Its trainer saves only what was trained, so most files lack the frozen ViT or language model; what
-is missing is reported, never made up. The files have no configuration: sizes are read off the
-tensors, and widths of heads are those of the published models unless a preset says otherwise.
+Its trainer saves only what was trained, so most files lack the frozen ViT or language model; both
+can be given beside it, and what is missing is reported, never made up. The files have no
+configuration: sizes are read off the tensors, and widths of heads are those of the published models
+unless a preset says otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import config_json, hf, lavis_names, stream
+from zv_jax.convert import config_json, hf, lavis_names, lavis_vision, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
 from zv_jax.convert.ours import Ours
@@ -28,6 +29,7 @@ from zv_jax.models import presets
 from zv_jax.models.presets import LoraConfig, ModelConfig, QFormerConfig, VisionConfig
 
 SUFFIXES = (".pth", ".pt")
+PUBLISHED = "ziya_visual_chat_13b"  # preset with the sizes of the published models
 LN_VISION_EPS = 1e-5  # torch's default, where Hugging Face has 1e-6
 _WORDS = "Qformer.bert.embeddings.word_embeddings.weight"
 _OTHERS = {"opt_proj.weight": "OPT", "t5_proj.weight": "T5"}
@@ -39,7 +41,8 @@ def open_lavis(
     """Reads everything of a checkpoint file but its values.
 
     Args:
-        options: `llm` is the directory of a LLaMA (Vicuna) to put in its place.
+        options: `llm` is the directory of a LLaMA (Vicuna) to put in its place, `vision` the file
+            of a ViT.
         preset: architecture that gives the widths of heads, and the sizes of missing towers.
 
     Raises:
@@ -48,7 +51,9 @@ def open_lavis(
     """
     options = options or hf.Options()
     source: Source = open_file(Path(path))
-    template = presets.preset(preset) if preset else None
+    template = presets.preset(preset or PUBLISHED)
+    if options.vision:
+        source = lavis_vision.join(source, options.vision)
     config = read_config(source, template)
     if options.base or (options.llm and config.stage.name == "stage0"):
         flag = f"--base={options.base}" if options.base else f"--llm={options.llm}"
@@ -60,11 +65,17 @@ def open_lavis(
         )
     if options.llm:
         config, source = _with_language_model(config, source, options)
+    if options.vision:
+        like = presets.CLIP_L if config.model.vision.family == "clip" else template.vision
+        config = lavis_vision.as_deep(config, like.layers)
     config, resize = hf.resized(config, options)
     architecture = _architecture(config)
+    family = architecture.family
+    if options.vision:
+        family = lavis_vision.with_rest(family, config.model.vision.layers)
     absent = [t for t, p in (("vision", VISION), ("llm", LANGUAGE)) if not _has(source, p)]
     found, coverage = stream.plan(
-        architecture.family,
+        family,
         source,
         hf.wanted(config, architecture),
         optional=[rf"params/{tower}/.*" for tower in absent],
@@ -102,11 +113,11 @@ def _with_language_model(
 # --- configuration --------------------------------------------------------------------------------
 
 
-def read_config(source: Source, template: ModelConfig | None) -> Config:
+def read_config(source: Source, template: ModelConfig) -> Config:
     """A run of ours with the model that the tensors belong to.
 
     Args:
-        template: gives what tensors do not tell; None for the published models.
+        template: gives what tensors do not tell.
 
     Raises:
         ConversionError: they are not those of BLIP-2 with a LLaMA.
@@ -129,8 +140,6 @@ def read_config(source: Source, template: ModelConfig | None) -> Config:
         )
     stage = "stage0" if "temp" in specs else "stage1"
     chat = _WORDS in specs
-    if template is None:
-        template = presets.preset("ziya_visual_chat_13b")
     model = replace(
         template,
         vision=_vision(specs, template.vision),

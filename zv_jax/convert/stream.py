@@ -29,7 +29,6 @@ from zv_jax.training import checkpoint, leaves
 
 STEP = 0  # of a converted checkpoint
 PARTIAL = ".partial"  # ending of what is not finished
-_SMALL = 1 << 22  # bytes of a leaf that is written in one piece
 
 # What to say where a shape depends on a choice that cannot be converted away.
 _EXPLAIN = {
@@ -316,11 +315,11 @@ def write_checkpoint(workdir: Path, found: Mapping[str, Leaf], meta: Mapping[str
     registry = ocp.type_handlers.create_type_handler_registry(
         (Leaf, handler), (jax.Array, ocp.type_handlers.ArrayHandler())
     )
-    tree = leaves.nested({f"trainable/{path}": leaf for path, leaf in found.items()})
+    tree = leaves.to_save({f"trainable/{path}": leaf for path, leaf in found.items()})
     with leaves.writing(workdir):
         step.mkdir(parents=True)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as orbax:
-            orbax.save(step / "state", args=ocp.args.PyTreeSave(tree))
+            orbax.save(step / "state", args=tree)
         if handler.failure is not None:
             raise handler.failure
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as orbax:
@@ -345,7 +344,7 @@ class _LeafHandler(ocp.type_handlers.NumpyHandler):
         # Orbax starts all leaves at once.
         self._turn = self._turn or asyncio.Semaphore(1)
         try:
-            if value.nbytes <= _SMALL:
+            if value.nbytes <= leaves.SMALL:
                 await self._write(value, tspec, ts_context)
                 return
             async with self._turn:
@@ -356,9 +355,7 @@ class _LeafHandler(ocp.type_handlers.NumpyHandler):
     async def _write(self, value: Leaf, tspec: dict, ts_context: Any) -> None:
         if self.failure is not None:
             return
-        by_layer = value.stacked and value.nbytes > _SMALL
-        if by_layer:
-            tspec["metadata"]["chunks"] = [1, *value.shape[1:]]
+        by_layer = value.stacked and leaves.by_layer(value)  # then Orbax has chosen such chunks
         stored = None
         for i, part in enumerate(value.parts() if by_layer else [value.value()]):
             if stored is None:  # only now, for Orbax refuses an array without any part

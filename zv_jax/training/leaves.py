@@ -30,6 +30,9 @@ _DISK = {
 }
 
 
+SMALL = 1 << 22  # bytes of a leaf that is stored in one piece
+
+
 class UnreadableError(CheckpointError):
     """The files are incomplete or damaged, as opposed to whole but not those of this model."""
 
@@ -69,10 +72,19 @@ def nested(named: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict(dict(named), sep="/")
 
 
+def by_layer(leaf: Any) -> bool:
+    """Whether an array is stored with a chunk for each index of its first axis.
+
+    That axis is the layers of a stacked matrix, so that one layer can be read without the others.
+    """
+    return leaf.ndim > 2 and leaf.nbytes > SMALL
+
+
 def to_save(named: Mapping[str, Any]) -> ocp.args.PyTreeSave:
     """Orbax's argument for these leaves. Python numbers become arrays without axes."""
     arrays = {k: v if hasattr(v, "dtype") else np.asarray(v) for k, v in named.items()}
-    return ocp.args.PyTreeSave(nested(arrays))
+    how = {k: ocp.SaveArgs(shard_axes=(0,) if by_layer(v) else ()) for k, v in arrays.items()}
+    return ocp.args.PyTreeSave(nested(arrays), save_args=nested(how))
 
 
 def describe(directory: epath.Path) -> dict[str, jax.ShapeDtypeStruct]:
