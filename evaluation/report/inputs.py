@@ -36,13 +36,15 @@ OBJECTIVES = ("symbols", "words", "itc", "itm", "itg", "lm")
 
 @dataclass
 class Stage:
-    """One training run: its logged rows (by step, once each), configuration, events and table."""
+    """One training run: its logged rows (by step, once each), configuration, events, table of
+    parameters, and the samples that could not be used."""
 
     name: str
     metrics: list[dict] = field(default_factory=list)
     config: dict = field(default_factory=dict)
     events: list[dict] = field(default_factory=list)
     table: list[dict] = field(default_factory=list)
+    substitutes: list[dict] = field(default_factory=list)
 
     @property
     def title(self) -> tuple[str, str]:
@@ -181,6 +183,8 @@ def read(folder: Path) -> Run:
         stage.table = [
             r for r in _json(run, place / "stage_table.json", list) if isinstance(r, dict)
         ]
+        for path in sorted(place.glob("substitutes*.jsonl")):  # one for each process of the run
+            stage.substitutes += _lines(run, path)
         run.stages[name] = stage
     for place in sorted(folder.glob("eval_*")):
         if place.is_dir():

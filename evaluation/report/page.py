@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import costs, dialogues, examples, learning, scores, summary
+from evaluation.report import costs, dialogues, examples, learning, scores, substitutes, summary
 from evaluation.report.inputs import Run, read
 from evaluation.report.markup import Html, finite, label, section, t, tag
 from zv_jax.errors import DataError
@@ -24,6 +24,7 @@ NAVIGATION = (
     ("towers", "Parts", "结构"),
     ("scores", "Scores", "分数"),
     ("costs", "Cost", "开销"),
+    ("substitutes", "Data", "数据"),
     ("about", "About", "关于"),
 )
 TITLE = ("Ziya-Visual in JAX: report of a run", "Ziya-Visual JAX：运行报告")
@@ -32,8 +33,9 @@ TITLE = ("Ziya-Visual in JAX: report of a run", "Ziya-Visual JAX：运行报告"
 def build(runs_dir: Path) -> Path:
     """Writes `runs_dir/report.html` and `runs_dir/results.json` from whatever is in `runs_dir`.
 
-    Reads the stage folders (`metrics.jsonl`, `config.json`, `events.jsonl`, `stage_table.json`),
-    every `eval_*` folder and `times.jsonl`. What is missing or unreadable is said on the page.
+    Reads the stage folders (`metrics.jsonl`, `config.json`, `events.jsonl`, `stage_table.json`,
+    `substitutes*.jsonl`), every `eval_*` folder and `times.jsonl`. What is missing or unreadable
+    is said on the page.
 
     Returns:
         The path of the page: one file, pictures inside, no request to anywhere.
@@ -84,6 +86,7 @@ def results(run: Run) -> dict[str, Any]:
             }
             for name, stage in run.stages.items()
         },
+        "substitutes": substitutes.counts(run),
         "evaluation_seconds": {e.name: finite(e.results.get("seconds")) for e in run.evaluations},
         "environment": costs.environment(),
         "missing": run.missing,
@@ -139,6 +142,7 @@ def _sections(run: Run) -> list[Html]:
         learning.towers(run),
         scores.full_table(run),
         costs.costs(run),
+        substitutes.substitutes(run),
         costs.grounds(run),
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, draw, make_run, score, write_lines
 
-from evaluation.report import build
+from evaluation.report import build, substitutes
 from evaluation.report.charts import overlap, smooth, ticks
 from evaluation.report.inputs import read
 from evaluation.report.learning import matching_prior
@@ -79,6 +79,7 @@ def test_a_complete_run_fills_every_section(runs):
         "towers",
         "scores",
         "costs",
+        "substitutes",
         "about",
     }
     for words in (
@@ -151,6 +152,9 @@ def test_words_of_data_and_model_never_become_markup(runs):
     )
     (runs / "stage0" / "stage_table.json").write_text(json.dumps([{"tower": HOSTILE}]))
     write_lines(runs / "times.jsonl", [{"step": HOSTILE, "seconds": 3}])
+    fields = ("source", "record", "what", "where", "instead")
+    bad = {"step": 1, **dict.fromkeys(fields, HOSTILE)}
+    write_lines(runs / "stage0" / "substitutes.jsonl", [bad])
     text = build(runs).read_text("utf-8")
     assert "<script>alert" not in text
     assert len(Page(text).having("script")) == 1
@@ -231,6 +235,49 @@ def test_a_picture_outside_its_folder_is_not_shown(runs):
 def test_a_folder_that_does_not_exist_is_one_clear_error(tmp_path):
     with pytest.raises(DataError, match="no such runs folder"):
         build(tmp_path / "nowhere")
+
+
+def test_every_sample_that_was_not_used_is_listed_by_source(runs):
+    assert "None: every sample could be used." in page_of(runs).text
+    config = json.loads((runs / "stage0/config.json").read_text())
+    config["data"]["sources"] = [{"name": "jsonl", "path": "/somewhere/my/train.jsonl"}]
+    (runs / "stage0/config.json").write_text(json.dumps(config))
+
+    def row(source, record, where, instead, what="picture not found"):
+        return {
+            "step": 3, "source": source, "record": record, "what": what, "where": where,
+            "instead": instead,
+        }  # fmt: skip
+
+    cat, dog = (
+        row("jsonl/train", name, f"/somewhere/my/{name}.jpg", "fox") for name in ("cat", "dog")
+    )
+    line = "/somewhere/my/train.jsonl:7"
+    lost = row("jsonl/train", line, line, None, "invalid JSON")
+    write_lines(runs / "stage0/substitutes.jsonl", [lost, cat, dog, {**cat, "instead": "owl"}])
+    write_lines(runs / "stage0/substitutes-1.jsonl", [cat])  # of the second process
+    write_lines(runs / "stage2_chat/substitutes.jsonl", [row("web/train", "a", "b.jpg", "c")])
+    page = page_of(runs)
+    assert "3 samples, drawn 5 times." in page.text and "3 个样本，共抽到 5 次。" in page.text
+    for words in (
+        "cat.jpgpicture not foundcat3fox, owlStage 0",
+        "dog.jpgpicture not founddog1foxStage 0",
+        "train.jsonl:7invalid JSONtrain.jsonl:71left out",
+        "b.jpgpicture not founda1cStage 2 · Chat",
+    ):
+        assert words in page.text, words
+    assert "/somewhere" not in page.text
+    merged = json.loads((runs / "results.json").read_text("utf-8"))
+    assert merged["substitutes"] == {"stage0": {"jsonl/train": 5}, "stage2_chat": {"web/train": 1}}
+
+
+def test_more_unused_samples_than_the_page_can_hold_are_counted(runs, monkeypatch):
+    monkeypatch.setattr(substitutes, "SHOWN", 2)
+    bad = {"step": 0, "source": "s", "what": "w", "where": "f", "instead": None}
+    write_lines(runs / "stage0/substitutes.jsonl", [{**bad, "record": f"r{n}"} for n in range(5)])
+    page = page_of(runs)
+    assert "r1" in page.text and "r2" not in page.text
+    assert "3 more are in substitutes.jsonl" in page.text
 
 
 def test_the_prior_of_matching():

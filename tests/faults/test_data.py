@@ -1,5 +1,6 @@
 """Damaged pictures, records and workers: replaced, listed, and too many of them stop the run."""
 
+import html
 import io
 import json
 import multiprocessing
@@ -11,7 +12,10 @@ import pytest
 import toy_run
 from PIL import Image
 
-from zv_jax.data import pipeline
+from evaluation import report
+from evaluation.report import inputs
+from evaluation.report.substitutes import by_source
+from zv_jax.data import pipeline, prepare, records
 from zv_jax.data.images import ImageError, decode
 from zv_jax.data.sources import open_source
 from zv_jax.data.vocabulary import load_tokenizers
@@ -192,6 +196,51 @@ def test_evaluation_takes_no_broken_record(damaged):
     assert len(open_source("jsonl", path, tolerant=True).broken) == 3
 
 
+def flip(path, place: int) -> None:
+    """Turns the bits of one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 255
+    path.write_bytes(data)
+
+
+def test_a_damaged_record_and_a_damaged_picture_of_a_shard_are_replaced_and_listed(tmp_path):
+    plain, out = toy_run.write_corpus(tmp_path / "plain"), tmp_path / "shards"
+    count = prepare.prepare(records.read_jsonl(plain / "train.jsonl"), plain, out)["records"]
+    pictures = out / "00000.pictures.array_record"
+    flip(pictures, pictures.read_bytes().index((plain / "images/7.png").read_bytes()[:200]) + 99)
+    flip(out / "00000.records.array_record", 10_000)  # inside one of the compressed records
+    source = open_source("prepared", str(out))
+    damaged = []
+    for number in range(count):
+        try:
+            source.record(number)
+        except DataError as error:
+            damaged.append((number, error.where))
+    ((lost, where),) = damaged
+    assert where == f"{out / '00000.records.array_record'}#{lost}"
+    config = toy_run.toy_config(
+        plain, "stage1", train={"batch_size": 8},
+        data={"sources": ({"name": "prepared", "path": str(out)},), "max_bad": 0.15},
+    )  # fmt: skip
+    faults = []
+    batches = pipeline.make_pipeline(config, report=lambda step, fault: faults.append(fault))
+    drawn = {number for _ in range(count // 8) for number in next(batches)["index"].tolist()}
+    batches.close()
+    assert all("data hash mismatch" in fault.what for fault in faults)
+    assert {fault.record for fault in faults} == {source.where(lost)} | {
+        f"toy/train/7#{task}-{lang}" for task in ("caption", "vqa") for lang in ("en", "zh")
+    }
+    assert not drawn & {lost, *range(28, 32)}, "records 28 to 31 show picture 7"
+
+
+def test_a_source_of_which_no_record_can_be_read_says_why(tmp_path):
+    folder = toy_run.write_corpus(tmp_path / "data")
+    (folder / "train.jsonl").write_text("no record\n" * 3)
+    with pytest.raises(DataError, match="Not JSON") as error:
+        read(folder, 1)
+    assert error.value.where == f"{folder / 'train.jsonl'}:1"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_lose_no_element_and_report_the_same(damaged, workers):
@@ -222,12 +271,31 @@ def test_a_damaged_corpus_trains_to_the_end_with_a_list_of_what_was_replaced(
         damaged, "stage1", data={"max_bad": 0.15}, train={"steps": 60, "batch_size": 8},
         checkpoint={"every": 20},
     )  # fmt: skip
+    run = tmp_path / "stage1_chat"
     with pytest.raises(toy_run.Stop):
-        toy_run.train(config, tmp_path, toy_run.at(33, toy_run.stop))
-    toy_run.train(config, tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "substitutes.jsonl").read_text().splitlines()]
+        toy_run.train(config, run, toy_run.at(33, toy_run.stop))
+    toy_run.train(config, run)
+    rows = [json.loads(line) for line in (run / "substitutes.jsonl").read_text().splitlines()]
     assert len({row["record"] for row in rows}) == BAD_SAMPLES
     _, faults = read(damaged, 60)
     assert rows == [{"step": step, **fault.as_row()} for step, fault in faults]
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((run / "results.json").read_text())
     assert results["substitutes"] == {"jsonl/train": len(rows)}
+
+    listed = {
+        (sample.file, sample.record, sample.reason)
+        for sample in by_source(inputs.read(tmp_path))["jsonl/train"]
+    }
+    assert len(listed) == BAD_SAMPLES
+    page = html.unescape(report.build(tmp_path).read_text("utf-8"))
+    for words in listed:
+        assert all(word in page for word in words), words
+
+
+@pytest.mark.slow
+def test_above_the_limit_training_stops_before_its_first_step(compiled, damaged, tmp_path):
+    config = toy_run.toy_config(damaged, "stage1", data={"max_bad": 0.001})
+    with pytest.raises(DataError, match="3 of 400 samples") as ended:
+        toy_run.train(config, tmp_path)
+    assert "at most 0.10%" in ended.value.expected
+    assert not (tmp_path / "metrics.jsonl").exists()

@@ -30,6 +30,7 @@ from zv_jax.data import catalogue, mixing
 from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Made, Shape
 from zv_jax.data.faults import Fault, Ledger, too_many
 from zv_jax.data.mixing import Pick
+from zv_jax.data.records import Record
 from zv_jax.data.sources import Source, open_source
 from zv_jax.data.symbols import SIDES
 from zv_jax.data.tokenizers import Tokenizer
@@ -38,6 +39,7 @@ from zv_jax.errors import ConfigError, DataError, ZvError
 
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
+_LOOKED_AT = 1000  # records, for one that can be read
 _VERSION = 7  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
@@ -273,7 +275,7 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
-        first = source.record(0)
+        first = _first(source)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
         table = mixing.samples(
             source.facts,
@@ -303,6 +305,17 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
         sources.append(source)
         tables.append(table)
     return chosen, sources, tables
+
+
+def _first(source: Source) -> Record:
+    """A record that can be read; broken ones are judged when they are drawn."""
+    errors = list(source.broken)
+    for index in range(min(len(source), _LOOKED_AT)):
+        try:
+            return source.record(index)
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _shape(config: Config, source: SourceConfig) -> Shape:

@@ -204,12 +204,16 @@ def entry(path: str | Path, number: int) -> bytes:
     """Entry `number` of an ArrayRecord file.
 
     Raises:
-      OSError: the file is missing or damaged. IndexError: it has no such entry.
+      OSError: the file is missing, or it or this entry is damaged.
+      IndexError: it has no such entry.
     """
     reader = _reader(str(path))
     if not 0 <= number < reader.num_records():
         raise IndexError(f"entry {number} of {reader.num_records()}")
-    return reader.read([number])[0]
+    try:
+        return reader.read([number])[0]
+    except RuntimeError as error:  # its check sum is wrong; other entries may still be whole
+        raise OSError(str(error)) from error
 
 
 def facts_table(shards: Sequence[dict[str, Any]]) -> np.ndarray:

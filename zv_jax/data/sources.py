@@ -217,7 +217,16 @@ class PreparedSource(Source):
         from zv_jax.data import shards
 
         shard, entry = (int(v) for v in self._table[index, 4:])
-        return shards.entry(shards.records_file(self.root, shard), entry)
+        file = shards.records_file(self.root, shard)
+        try:
+            return shards.entry(file, entry)
+        except (OSError, IndexError) as error:
+            raise DataError(
+                f"a record of a shard cannot be read: {error}",
+                where=f"{file}#{entry}",
+                expected="the shard that `zv data prepare` wrote",
+                fix="copy the shard again, or remove the folder and run `zv data prepare` again",
+            ) from error
 
     def picture(self, ref: ImageRef) -> Image.Image:
         return pictures.load(self.root, ref)

@@ -8,7 +8,6 @@ save if due. The position in the data is the step, and the step's randomness is 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -38,7 +37,6 @@ from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
 from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
-from zv_jax.training.jsonl import JsonLines, read_jsonl
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
@@ -47,6 +45,7 @@ from zv_jax.training.saving import Saver
 from zv_jax.training.stages import stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
+from zv_jax.training.substitutes import Substitutes
 from zv_jax.training.throughput import Throughput
 from zv_jax.training.watchdog import Watchdog
 
@@ -185,9 +184,7 @@ class Run:
         self.scores: dict[str, float] = {}  # of the last evaluation
         self.changes: list[resume.Change] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
-        process = jax.process_index()
-        name = "substitutes.jsonl" if process == 0 else f"substitutes-{process}.jsonl"
-        self.substitutes = JsonLines(workdir / name)
+        self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
 
     def train(self, preemption: Preemption, watchdog: Watchdog) -> None:
         """From the latest checkpoint, or from the start, to the last step."""
@@ -197,7 +194,7 @@ class Run:
         step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
         first = int(state["step"])
         log.start(first)
-        self.substitutes.keep(lambda row: row["step"] < first)
+        self.substitutes.start(first)
         log.event(
             "restore" if resumes else "start",
             devices=jax.device_count(),
@@ -292,9 +289,7 @@ class Run:
         )
 
     def _replaced(self, step: int, fault: Fault) -> None:
-        """A sample could not be used; `substitutes.jsonl` lists them all."""
-        self.substitutes.append({"step": step, **fault.as_row()})
-        self.log.event("substitute", at=step, **fault.as_row())
+        self.log.event("substitute", at=step, **self.substitutes.add(step, fault))
 
     def _describe(self, flat: dict, trainable: set[str]) -> None:
         """Write what a person or the report wants to know beside the checkpoints."""
@@ -343,10 +338,10 @@ class Run:
         self.log.event("finish", peak_rss_bytes=peak, compilations=compilations)
         if jax.process_index():
             return
-        replaced = Counter(row["source"] for row in read_jsonl(self.substitutes.path))
+        replaced = self.substitutes.counts()
         for source, count in replaced.items():
-            self.log.say(f"{count} samples of {source} were replaced; {self.substitutes.path}")
-        results = {**self.last, "peak_rss_bytes": peak, "substitutes": dict(replaced)}
+            self.log.say(f"{count} samples of {source} were replaced; see substitutes*.jsonl")
+        results = {**self.last, "peak_rss_bytes": peak, "substitutes": replaced}
         write_json(self.workdir / RESULTS, results)
 
     def _to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
