@@ -22,10 +22,13 @@ from zv_jax.data.shards import Settings
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
+# What the DirectRunner falls back to; first it tries a program that it downloads from GitHub.
+_DIRECT = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
 
 def pipeline_options(words: Sequence[str], workers: int) -> PipelineOptions:
-    """Options of Beam from `NAME=VALUE` words; else a DirectRunner of `workers` processes."""
-    direct = [f"direct_num_workers={max(1, workers)}"]
+    """Options of Beam from `NAME=VALUE` words; else the DirectRunner in `workers` processes."""
+    direct = [f"runner={_DIRECT}", f"direct_num_workers={max(1, workers)}"]
     if workers > 1:
         direct.append("direct_running_mode=multi_processing")
     return PipelineOptions([f"--{word}" for word in [*direct, *words]])
@@ -62,7 +65,7 @@ def run(build: Callable[[beam.PCollection], Any], count: int, options: PipelineO
     except Exception as error:
         raise DataError(
             f"the Beam pipeline failed: {error}",
-            where=options.view_as(StandardOptions).runner or "DirectRunner",
+            where=options.view_as(StandardOptions).runner,
             fix="see the cause with --debug; the same command continues",
         ) from error
 
