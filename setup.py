@@ -58,6 +58,7 @@ EXTRAS = {
     "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
+    "beam": ["apache-beam>=2.77"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],
     "java": ["pycocoevalcap>=1.2"],
     "parity": REFERENCE,

@@ -3,6 +3,8 @@
 import io
 import json
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -93,22 +95,50 @@ def test_the_hash_of_a_picture_survives_resizing_and_compression():
     assert min(apart) > duplicates.MAX_DISTANCE
 
 
-def test_pictures_within_three_bits_are_one():
-    pictures, code = duplicates.Pictures(), 0x0123456789ABCDEF
-    assert pictures.number(code) == 0
-    assert pictures.number(code ^ 0b1) == 0
-    assert pictures.number(code ^ (1 << 20 | 1 << 40 | 1 << 60)) == 0
-    assert pictures.number(code ^ (1 | 1 << 20 | 1 << 40 | 1 << 60)) == 1
+DOG = "A brown dog is running over the green grass in the park on a sunny day"
+CODE = 0x0123456789ABCDEF
 
 
-def test_texts_that_share_most_of_their_characters_are_one():
-    texts = duplicates.Texts()
-    first = "A brown dog is running over the green grass in the park on a sunny day"
-    assert texts.number(first) == 0
-    assert texts.number(first.upper() + " ") == 0
-    assert texts.number(first + "!") == 0
-    assert texts.number("一只棕色的狗在公园里奔跑") == 1
-    assert texts.number("Two people at a table") == 2
+@pytest.mark.parametrize(
+    ("code", "text", "known"),
+    [
+        (CODE, DOG, True),
+        (CODE ^ 0b1, DOG.upper() + " ", True),
+        (CODE ^ (1 << 20 | 1 << 40 | 1 << 60), DOG + "!", True),
+        (CODE ^ (1 | 1 << 20 | 1 << 40 | 1 << 60), DOG, False),
+        (CODE, "一只棕色的狗在公园里奔跑", False),
+        (CODE, "Two people at a table", False),
+    ],
+)
+def test_a_pair_repeats_another_within_three_bits_and_with_most_of_its_characters(
+    code, text, known
+):
+    pairs = duplicates.Pairs()
+    assert not pairs.repeats(duplicates.look(CODE, DOG))
+    assert pairs.repeats(duplicates.look(code, text)) == known
+
+
+def test_picture_and_text_must_be_those_of_one_pair():
+    pairs = duplicates.Pairs()
+    other = "Two people at a table with a cloth on it"
+    assert not pairs.repeats(duplicates.look(CODE, DOG))
+    assert not pairs.repeats(duplicates.look(~CODE & 2**64 - 1, other))
+    assert not pairs.repeats(duplicates.look(CODE, other))
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from([DOG, DOG + "!", "x y"]))))
+def test_looking_through_each_key_alone_finds_the_same_repeats(rows):
+    # Pictures of few bits: chains in which neighbours are alike and ends are not.
+    looks = [duplicates.look(2**bits - 1, text) for bits, text in rows]
+    pairs = duplicates.Pairs()
+    expected = {place for place, pair in enumerate(looks) if pairs.repeats(pair)}
+    keys = {key for pair in looks for key in pair.keys}
+    found = set()
+    for key in keys:
+        own = [(place, pair.code) for place, pair in enumerate(looks) if key in pair.keys]
+        found |= set(duplicates.repeated(reversed(own)))
+    assert found == expected
 
 
 def test_a_quantile_keeps_the_share_it_is_asked_for():

@@ -3,11 +3,14 @@
 import dataclasses
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import zv_jax.data
+from zv_jax.cli import main as cli
 from zv_jax.data import images, pictures, prepare
 from zv_jax.data import records as R
 from zv_jax.data.pipeline import make_pipeline
@@ -162,3 +165,19 @@ def test_a_changed_shard_is_found(toy, tmp_path):
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+def test_beam_that_is_not_installed_is_named_with_its_extra(toy, tmp_path, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.split(".")[0] == "apache_beam"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "zv_jax.data.on_beam", raising=False)
+    monkeypatch.delattr(zv_jax.data, "on_beam", raising=False)
+    for command in ("prepare", "filter"):
+        out = f"--out={tmp_path / command}"
+        assert cli.main(["data", command, str(toy), out, "--runner=beam"]) == 1
+        shown = capsys.readouterr().err
+        assert "'apache_beam' is not installed" in shown and "zv_jax[beam]" in shown
+        assert not (tmp_path / command).exists()
+    assert cli.main(["data", "prepare", str(toy), out, "--beam_options=runner=FlinkRunner"]) == 1
+    assert "add --runner=beam" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags
 
+from zv_jax.cli import runners
 from zv_jax.cli.arguments import existing_file, required
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
@@ -33,6 +34,7 @@ FILE holds records, one JSON object per line; prepare, filter and stats take one
 
   zv data convert llava_json --root=chats.json --image_root=photos --out=mine.jsonl
   zv data prepare coco_caption --root=/data/coco --out=/shards/coco --image_size=224 --workers=8
+  zv data prepare wukong.jsonl --runner=beam --beam_options=runner=FlinkRunner,flink_master=m:8081
   zv data filter wukong --root=/data/wukong --scorer=models/chinese_clip --out=wukong.jsonl
   zv data guard okvqa=/data/okvqa coco_caption=/data/coco visual_genome=/data/vg --out=guard
   zv data convert csv --root=mine.csv --columns=image=pic,caption=words --out=mine.jsonl
@@ -84,7 +86,7 @@ def define(values: flags.FlagValues) -> None:
     )
     whole("quality", 95, "prepare: of JPEG pictures", 1)
     whole("shard_size", 2048, "prepare: records per shard", 1)
-    whole("workers", 0, "prepare: processes; 0: this one")
+    runners.define(values)
     flags.DEFINE_float(
         "max_rejected", 0.01, "prepare: share of pictures that may be bad", flag_values=values
     )
@@ -220,7 +222,13 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
     records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))
     manifest = prepare.prepare(
-        records, root, out, settings, workers=values.workers, max_rejected=values.max_rejected
+        records,
+        root,
+        out,
+        settings,
+        workers=values.workers,
+        max_rejected=values.max_rejected,
+        writer=runners.shard_writer(values),
     )
     print(
         f"{out}: {manifest['records']:,} records, {manifest['pictures']:,} pictures, "
@@ -229,18 +237,15 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _filter(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data.cleaning import report, rules, run, scores
+    from zv_jax.data.cleaning import report, rules, run
 
     limits = rules.parse(values.rules)
     records, root = _records(values, _one("filter", names), values.purpose == "train")
     out = Path(required(values, "out", "clean.jsonl"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    scorer = None
-    if values.scorer:
-        cache = out.with_suffix(".scores.sqlite")
-        scorer = scores.Cached(scores.transformers_scorer(values.scorer), values.scorer, cache)
+    runner = runners.cleaning(values, out.with_suffix(".scores.sqlite"))
     outcome = run.clean(
-        records, root, out, limits, scorer=scorer, keep=values.keep, precision=values.precision
+        records, root, out, limits, keep=values.keep, precision=values.precision, runner=runner
     )
     page = values.report or out.with_suffix(".html")
     report.write(outcome, root, page)

@@ -32,6 +32,7 @@ _EXTRAS = {
     "peft": "parity",
     "tokenizers": "tokenizers",
     "datasketch": "filter",
+    "apache_beam": "beam",
     "pytest": "dev",
     "ruff": "dev",
     "libtpu": "tpu-aot",

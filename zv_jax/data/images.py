@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zv_jax.errors import DataError
 
@@ -49,8 +49,10 @@ def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
             fix="check the record's path and data.sources.path",
         ) from None
     except Exception as error:  # Pillow raises many kinds for broken files, SyntaxError among them
+        # Pillow would name the file once more, or the address of its bytes in memory.
+        unknown = isinstance(error, UnidentifiedImageError)
         raise ImageError(
-            f"image cannot be decoded: {error}",
+            f"image cannot be decoded: {'its format is unknown' if unknown else error}",
             where=where,
             expected="a complete JPEG, PNG, WebP or GIF file",
             fix="replace the file or remove its records",

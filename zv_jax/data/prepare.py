@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from zv_jax.errors import DataError
 MANIFEST, FACTS = "manifest.json", "facts.npy"
 MAX_REJECTED = 0.01  # share of records with pictures that cannot be read
 
+Writer = Callable[[Iterator[list[bytes]], str, str, Settings], Iterable[dict[str, Any]]]
+"""Records of each shard, root of their pictures, folder -> facts of each shard, in order."""
+
 
 def prepare(
     records: Iterable[Record],
@@ -40,6 +44,7 @@ def prepare(
     *,
     workers: int = 0,
     max_rejected: float = MAX_REJECTED,
+    writer: Writer | None = None,
 ) -> dict[str, Any]:
     """Writes the shards of `records` to `out` and returns the manifest.
 
@@ -52,6 +57,7 @@ def prepare(
       settings: of the pictures.
       workers: processes that encode; 0 is this one.
       max_rejected: the share of records that may have unreadable pictures.
+      writer: of the shards, instead of `workers` (see `on_beam`).
 
     Raises:
       DataError: an id repeats, too many pictures cannot be read, there is no record, or `out` holds
@@ -82,7 +88,8 @@ def prepare(
         )
     done = []
     with tqdm(desc="records", unit=" records", smoothing=0.05) as bar:
-        for shard in _write(chunks, str(Path(root).resolve()), str(out), settings, workers):
+        write = writer or functools.partial(_write, workers=workers)
+        for shard in write(chunks, str(Path(root).resolve()), str(out), settings):
             done.append(shard)
             bar.update(shard["records"] + len(shard["rejected"]))
             _check_rejected(done, max_rejected, final=False)

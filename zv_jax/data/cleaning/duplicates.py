@@ -1,18 +1,25 @@
-"""Near-duplicates: pictures by perceptual hash, texts by MinHash; the first of each kind is kept.
+"""Near-duplicates: pictures by difference hash, texts by MinHash; the first pair of a kind is kept.
 
 A picture may have several captions and a caption several pictures: a pair is a duplicate only if
-both its picture and its text were seen together.
+an earlier pair, kept or not, has a picture within `MAX_DISTANCE` bits and a text that shares a band
+of MinHash values (LSH). Two such pairs have a key in common, so the pairs of each key can be looked
+through alone, on any machine, and no pair's fate depends on that of another.
 """
 
 from __future__ import annotations
 
-import collections
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-_BANDS, _BITS = 4, 16  # a distance of 3 leaves one of 4 bands equal
+_BANDS, _BYTES = 4, 2  # of a picture's 64 bits: a distance of 3 leaves one of 4 bands equal
 MAX_DISTANCE = _BANDS - 1
+_THRESHOLD, _PERMUTATIONS = 0.8, 64  # of MinHash, over character 5-grams
 
 
 def picture_hash(image: Image.Image) -> int:
@@ -25,70 +32,63 @@ def picture_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(pixels[:, 1:] > pixels[:, :-1]).tobytes(), "big")
 
 
-class Pictures:
-    """Gives pictures that look alike one number."""
+@functools.cache
+def _minhash() -> tuple[Any, int, int]:
+    """An empty MinHash, the number of bands and the values in each."""
+    import datasketch
 
-    def __init__(self):
-        self._bands: dict[tuple[int, int], list[tuple[int, int]]] = collections.defaultdict(list)
-        self._exact: dict[int, int] = {}
-        self._kinds = 0
-
-    def number(self, code: int) -> int:
-        """The number of the first picture within `MAX_DISTANCE` bits of `code`."""
-        if code in self._exact:
-            return self._exact[code]
-        parts = [(k, code >> (k * _BITS) & (2**_BITS - 1)) for k in range(_BANDS)]
-        for part in parts:
-            for other, number in self._bands[part]:
-                if (code ^ other).bit_count() <= MAX_DISTANCE:
-                    self._exact[code] = number
-                    return number
-        number = self._exact[code] = self._kinds
-        self._kinds += 1
-        for part in parts:
-            self._bands[part].append((code, number))
-        return number
+    index = datasketch.MinHashLSH(_THRESHOLD, _PERMUTATIONS)
+    return datasketch.MinHash(_PERMUTATIONS, seed=1), index.b, index.r
 
 
-class Texts:
-    """Gives texts that share most of their character 5-grams one number (MinHash LSH)."""
+def text_bands(text: str) -> list[bytes]:
+    """Texts that share most of their character 5-grams very likely share one of these."""
+    empty, bands, rows = _minhash()
+    letters, hashed = "".join(text.lower().split()), empty.copy()
+    hashed.update_batch([letters[i : i + 5].encode() for i in range(max(1, len(letters) - 4))])
+    values = hashed.hashvalues
+    return [bytes([k]) + values[k * rows : (k + 1) * rows].tobytes() for k in range(bands)]
 
-    def __init__(self, threshold: float = 0.8, permutations: int = 64):
-        import datasketch
 
-        self._make = lambda: datasketch.MinHash(permutations, seed=1)
-        self._index = datasketch.MinHashLSH(threshold, permutations)
-        self._exact: dict[str, int] = {}
-        self._kinds = 0
+@dataclass(frozen=True)
+class Look:
+    """What is compared of a pair: the hash of its picture, and the keys it is found by."""
 
-    def number(self, text: str) -> int:
-        """The number of the first text like `text`."""
-        key = "".join(text.lower().split())
-        if key in self._exact:
-            return self._exact[key]
-        hashed = self._make()
-        hashed.update_batch([key[i : i + 5].encode() for i in range(max(1, len(key) - 4))])
-        alike = self._index.query(hashed)
-        if alike:
-            number = min(alike)
-        else:
-            number = self._kinds
-            self._kinds += 1
-            self._index.insert(number, hashed)
-        self._exact[key] = number
-        return number
+    code: int
+    keys: tuple[bytes, ...]
+
+
+def look(code: int, text: str) -> Look:
+    """Of a pair of a picture with this hash and a text: a key per band of one and of the other."""
+    data = code.to_bytes(_BANDS * _BYTES, "big")
+    seen = [bytes([k]) + data[k * _BYTES : (k + 1) * _BYTES] for k in range(_BANDS)]
+    read = text_bands(text)
+    # 8 bytes: two keys that fall together by chance still differ in their pictures.
+    return Look(
+        code, tuple(hashlib.blake2b(a + b, digest_size=8).digest() for a in seen for b in read)
+    )
 
 
 class Pairs:
-    """Finds pairs of which picture and text were seen together."""
+    """Finds pairs like an earlier one."""
 
     def __init__(self):
-        self.pictures, self.texts = Pictures(), Texts()
-        self._seen: set[tuple[int, int]] = set()
+        self._codes: dict[bytes, tuple[int, ...]] = {}  # the different pictures of each key
 
-    def repeats(self, code: int, text: str) -> bool:
+    def repeats(self, pair: Look) -> bool:
         """Was a pair like this seen? It is from now on."""
-        pair = self.pictures.number(code), self.texts.number(text)
-        known = pair in self._seen
-        self._seen.add(pair)
+        known, own = False, (pair.code,)
+        for key in pair.keys:
+            codes = self._codes.get(key, ())
+            known = known or any((pair.code ^ c).bit_count() <= MAX_DISTANCE for c in codes)
+            if pair.code not in codes:
+                self._codes[key] = codes + own
         return known
+
+
+def repeated(pairs: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """The places of those pairs of one key, given as (place, code), that have an earlier one."""
+    seen = Pairs()
+    for place, code in sorted(pairs):
+        if seen.repeats(Look(code, (b"",))):
+            yield place

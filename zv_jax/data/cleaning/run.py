@@ -1,30 +1,32 @@
-"""The whole cleaning: rules, duplicates, scores, thresholds; two passes, memory flat.
+"""The whole cleaning: rules, duplicates, scores, thresholds; in memory only what duplicates need.
 
-First pass: every record through rules, picture and duplicates, its score noted. Then one threshold
-per source and language. Second pass: what passes is written, in the order it came.
+First pass: every record through rules, picture and duplicates, its score noted; here or on Apache
+Beam (see `on_beam`). Then one threshold per source and language. Second pass: what passes is
+written, in the order it came.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from zv_jax.data import convert, pictures
+from zv_jax.data import convert
 from zv_jax.data import records as records_lib
-from zv_jax.data.cleaning import duplicates, rules, scores
-from zv_jax.data.images import ImageError
+from zv_jax.data.cleaning import duplicates, rules, scores, steps
+from zv_jax.data.cleaning.steps import Row
 from zv_jax.data.records import Record
 
-_BATCH = 64
 _EXAMPLES = 12  # shown per reason
+
+Runner = Callable[[Iterable[Record], str, rules.Rules, Path], Iterable[Row]]
+"""Records, root of their pictures, limits, a folder for the time being -> a row per record."""
 
 
 @dataclasses.dataclass
@@ -63,6 +65,7 @@ def clean(
     scorer: scores.Scorer | None = None,
     keep: float | None = None,
     precision: float | None = None,
+    runner: Runner | None = None,
 ) -> Outcome:
     """Writes the records that pass to `out` and returns what happened to all.
 
@@ -73,30 +76,30 @@ def clean(
       scorer: of picture and text; none: rules and duplicates only.
       keep: share of the scored pairs to keep; by default that of Table 1 for its sources, else all.
       precision: choose the threshold by matched against shuffled pairs instead.
+      runner: of the first pass; none: this process. One that is given has a scorer of its own.
 
     Raises:
       DataError: nothing passes; errors of the reader pass through.
     """
-    limits, outcome, seen = limits or rules.Rules(), Outcome(), duplicates.Pairs()
+    outcome = Outcome()
+    runner = runner or functools.partial(here, scorer=scorer, crossed=precision is not None)
     noted = collections.defaultdict(list)
     crossed = collections.defaultdict(list)
     with tempfile.TemporaryDirectory(dir=Path(out).resolve().parent) as folder:
         candidates = Path(folder) / "candidates.jsonl"
         with candidates.open("w", encoding="utf-8") as file:
-            passing = _first_pass(records, root, limits, outcome, seen)
-            for batch in _batches(passing, _BATCH):
-                values = _score(scorer, batch) if scorer else [None] * len(batch)
-                for (record, _), value in zip(batch, values, strict=True):
-                    if value is not None:
-                        noted[record.source, record.lang].append(value)
-                    line = {"score": value, "record": records_lib.to_json(record)}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                if scorer and precision is not None and len(batch) > 1:
-                    # Each picture with the text of its neighbour.
-                    texts = [_text(record) for record, _ in batch]
-                    shuffled = scorer([image for _, image in batch], texts[1:] + texts[:1])
-                    for (record, _), value in zip(batch, shuffled, strict=True):
-                        crossed[record.source, record.lang].append(value)
+            for row in runner(records, str(root), limits or rules.Rules(), Path(folder)):
+                key = row.record.source, row.record.lang
+                outcome.seen[key] += 1
+                if row.reason is not None:
+                    outcome.drop(row.record, row.reason)
+                    continue
+                if row.score is not None:
+                    noted[key].append(row.score)
+                if row.crossed is not None:
+                    crossed[key].append(row.crossed)
+                line = {"score": row.score, "record": records_lib.to_json(row.record)}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
         for key, values in noted.items():
             outcome.scored[key] = np.array(values)
             outcome.thresholds[key] = (
@@ -110,61 +113,21 @@ def clean(
     return outcome
 
 
-def _first_pass(
+def here(
     records: Iterable[Record],
-    root: str | Path,
+    root: str,
     limits: rules.Rules,
-    outcome: Outcome,
-    seen: duplicates.Pairs,
-) -> Iterator[tuple[Record, Image.Image | None]]:
-    for record in records:
-        outcome.seen[record.source, record.lang] += 1
-        cleaned, reason = rules.clean_record(record, limits)
-        if cleaned is None:
-            outcome.drop(record, reason)
-            continue
-        image = None
-        if cleaned.images:
-            try:
-                image = pictures.load(root, cleaned.images[0])
-            except ImageError:
-                outcome.drop(record, "picture")
-                continue
-            fault = rules.size_fault(*image.size, limits)
-            if fault is None and seen.repeats(duplicates.picture_hash(image), _text(cleaned)):
-                fault = "duplicate"
-            if fault:
-                outcome.drop(record, fault)
-                continue
-        yield cleaned, image
-
-
-def _text(record: Record) -> str:
-    if record.answers:
-        return record.answers[0]
-    return " ".join(turn.text for turn in record.turns)
-
-
-def _score(scorer: scores.Scorer, batch: list[tuple[Record, Any]]) -> list[float | None]:
-    """The score of each record that has a picture and a caption."""
-    found: list[float | None] = [None] * len(batch)
-    places = [i for i, (record, image) in enumerate(batch) if image and record.answers]
-    if places:
-        values = scorer([batch[i][1] for i in places], [_text(batch[i][0]) for i in places])
-        for place, value in zip(places, values, strict=True):
-            found[place] = float(value)
-    return found
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    folder: Path,
+    *,
+    scorer: scores.Scorer | None,
+    crossed: bool,
+) -> Iterator[Row]:
+    """The first pass in this process: a row per record, in order; nothing is kept in `folder`."""
+    pairs = duplicates.Pairs()
+    for batch in steps.batches(records, steps.BATCH):
+        rows = [steps.examine(record, root, limits) for record in batch]
+        repeats = {i for i, row in enumerate(rows) if row.look and pairs.repeats(row.look)}
+        yield from steps.scored(steps.marked(rows, repeats), scorer, crossed)
 
 
 def _second_pass(candidates: Path, outcome: Outcome) -> Iterator[Record]:
