@@ -99,9 +99,17 @@ def _sentence(rng: np.random.Generator, lang: str, number: int) -> str:
 
 
 def _jpeg(seed: tuple[int, int], size: tuple[int, int], quality: int) -> bytes:
-    """Soft blots of colour; the same seed is the same drawing at any size."""
-    blots = np.random.default_rng(seed).integers(0, 255, (6, 7, 3), np.uint8)
     out = io.BytesIO()
-    image = Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(_blots(seed)).resize(size, Image.Resampling.BICUBIC)
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
+
+
+def _blots(seed: tuple[int, int]) -> np.ndarray:
+    """Soft blots of colour, when enlarged; the same seed is the same drawing at any size."""
+    return np.random.default_rng(seed).integers(0, 255, (6, 7, 3), np.uint8)
+
+
+def light(seed: tuple[int, int]) -> float:
+    """How light the picture of (seed of all, number) is, about."""
+    return float(_blots(seed).mean())
