@@ -118,6 +118,24 @@ def test_one_bad_batch_costs_one_update_and_is_named(compiled, corpus, tmp_path)
 
 
 @pytest.mark.slow
+def test_a_spike_in_training_is_skipped_and_its_samples_are_named(compiled, corpus, tmp_path):
+    def unheard(step, batch):
+        if step == 17:
+            batch["labels"][batch["labels"] != -100] = 900  # a piece that is in no text
+
+    config = toy_config(
+        corpus, "stage1", train={"steps": 20}, guards={"spike_sigma": 6.0, "spike_window": 8}
+    )
+    train(config, tmp_path, unheard)
+    (skipped,) = events(tmp_path, "skipped")
+    assert skipped["at"] == 17 and skipped["reason"] == "spike"
+    assert len(skipped["samples"]) == 4 and skipped["grad_norm"] > 0
+    state = everything(tmp_path, 20)
+    counts = {int(leaf) for name, leaf in state.items() if name.endswith("count")}
+    assert counts == {19} and int(state["guards/skipped"]) == 1
+
+
+@pytest.mark.slow
 def test_a_batch_without_labels_ends_the_run_and_names_its_samples(compiled, corpus, tmp_path):
     def unlabel(step, batch):
         if step == 2:

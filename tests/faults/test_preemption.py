@@ -1,6 +1,7 @@
 """SIGTERM: what is running saves the step it is at, ends well, and continues from there."""
 
 import json
+import time
 
 import pytest
 import toy_run
@@ -41,13 +42,16 @@ def test_two_processes_save_the_same_step_when_one_is_told_to_end(
     path = toy_run.write_config(config, tmp_path / "config.json")
     run = [toy_run.__file__, str(tmp_path / "run"), str(path)]
     done = processes([[*run, "process=0"], [*run, "process=1", "term_at=20"]])
+    passed = time.time() - float((tmp_path / "run/told").read_text())
+    assert passed < 30, "schedulers wait for half a minute"
     for code, errors in done:
         assert code == 0, errors[-3000:]
     (ended,) = events(tmp_path / "run", "preemption")
     step = ended["step"]
     assert 20 <= step < 40
     assert events(tmp_path / "run", "save")[-1]["checkpoint"] == step
-    assert "told to end" in (tmp_path / "run/run-1.log").read_text()
+    for log in ("run.log", "run-1.log"):
+        assert f"told to end; step {step} is saved" in (tmp_path / "run" / log).read_text()
     for code, errors in processes([[*run, "process=0"], [*run, "process=1"]]):
         assert code == 0, errors[-3000:]
     assert [e["step"] for e in events(tmp_path / "run", "restore")] == [step]

@@ -24,6 +24,8 @@ from zv_jax.errors import CheckpointError, ConfigError
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 
+SHORT = ("stage1", 0)  # of the killed runs, the one among the default tests
+PATIENCE = 1200  # seconds: stage 0 compiles for minutes on a busy machine
 LORA = {"model": {"lora": {"dropout": 0.1}}}  # noise that must be drawn again alike
 
 
@@ -46,26 +48,41 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(compiled, corpus, tmp_path
     assert_same_run(tmp_path / "straight", tmp_path / "broken")
 
 
+@pytest.fixture(scope="module")
+def straight_runs(tmp_path_factory):
+    """Holds the runs that nothing ended, one per stage."""
+    return tmp_path_factory.mktemp("straight")
+
+
 @pytest.mark.parametrize(
-    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+    "stage, workers",
+    [
+        pytest.param(stage, workers, marks=[] if (stage, workers) == SHORT else pytest.mark.slow)
+        for stage in ("stage0", "stage1", "stage2")
+        for workers in (0, 1, 4)
+    ],
 )
 def test_a_killed_process_continues_with_the_same_bits(
-    compiled, corpus, tmp_path, fresh_python, workers
+    compiled, corpus, tmp_path, fresh_python, straight_runs, stage, workers
 ):
     """kill -9, whatever prepares the data. Both runs are programs of their own: flags of XLA that
     this process read when it started may round otherwise."""
-    config = toy_config(corpus, "stage1", data={"workers": workers})
+    more = LORA if stage == "stage2" else {}
+    config = toy_config(corpus, stage, data={"workers": workers}, **more)
     path = str(write_config(config, tmp_path / "config.json"))
     program = [toy_run.__file__, str(tmp_path / "run"), path]
-    dead = fresh_python(*program, "die_at=8")
+    dead = fresh_python(*program, "die_at=8", timeout=PATIENCE)
     assert dead.returncode == -9, dead.stderr[-2000:]
     saved = finished_steps(tmp_path / "run")
-    done = fresh_python(*program)
+    done = fresh_python(*program, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [e["step"] for e in events(tmp_path / "run", "restore")] == [saved[-1]]
-    path = str(write_config(toy_config(corpus, "stage1"), tmp_path / "plain.json"))
-    assert fresh_python(toy_run.__file__, str(tmp_path / "straight"), path).returncode == 0
-    assert_same_run(tmp_path / "straight", tmp_path / "run")
+    straight = straight_runs / stage
+    if not straight.exists():
+        path = str(write_config(toy_config(corpus, stage, **more), tmp_path / "plain.json"))
+        whole = fresh_python(toy_run.__file__, str(straight), path, timeout=PATIENCE)
+        assert whole.returncode == 0, whole.stderr[-2000:]
+    assert_same_run(straight, tmp_path / "run")
 
 
 @pytest.fixture

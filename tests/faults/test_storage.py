@@ -7,6 +7,7 @@ import subprocess
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_run import assert_same_run, events, toy_config, train
 
 from zv_jax.config import CheckpointConfig
 from zv_jax.errors import CheckpointError
@@ -106,6 +107,26 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_last_good_step(small_disk,
         assert "free some space" in ended.value.fix
         (small_disk / "filler").unlink()
     assert load_params(small_disk)[1]["step"] == 5
+
+
+@pytest.mark.slow
+def test_a_training_whose_disk_is_full_for_a_while_ends_with_the_same_bits(
+    compiled, corpus, small_disk, tmp_path
+):
+    def act(step, batch):
+        if step == 4:
+            fill(small_disk)
+        if step == 8:
+            (small_disk / "filler").unlink()
+
+    config = toy_config(corpus, "stage1", checkpoint={"folder": str(small_disk), "keep": 2})
+    train(config, tmp_path / "run", act)
+    failed = events(tmp_path / "run", "save_failed")
+    assert failed and all("no space left" in e["error"] for e in failed)
+    assert [e["checkpoint"] for e in events(tmp_path / "run", "save")][0] == 3
+    assert "the last good checkpoint is of step 3" in (tmp_path / "run/run.log").read_text()
+    train(toy_config(corpus, "stage1"), tmp_path / "straight")
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
 
 
 def test_the_best_steps_stay_beside_the_latest(tmp_path):

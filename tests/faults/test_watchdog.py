@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+import toy_run
+
 from zv_jax.training.watchdog import EXIT_CODE, Watchdog
 
 PROGRAM = """
@@ -30,6 +33,33 @@ def test_a_hang_leaves_the_stacks_of_all_threads_and_ends_the_process(fresh_pyth
     log = (tmp_path / "run.log").read_text()
     assert "stuck_in_a_collective" in log and "Current thread" in log
     assert "after step 2" in (tmp_path / "told").read_text()
+
+
+@pytest.mark.slow
+def test_a_training_that_hangs_is_ended_and_continues(compiled, corpus, tmp_path, fresh_python):
+    config = toy_run.toy_config(corpus, "stage1", guards={"hang_seconds": 20.0})
+    path = str(toy_run.write_config(config, tmp_path / "config.json"))
+    program = [toy_run.__file__, str(tmp_path / "run"), path]
+    assert fresh_python(*program, "hang_at=7", timeout=900).returncode == EXIT_CODE
+    (hang,) = toy_run.events(tmp_path / "run", "hang")
+    assert "after step 7" in hang["what"]
+    assert "wait_for_ever" in (tmp_path / "run/run.log").read_text()
+    assert fresh_python(*program, timeout=900).returncode == 0
+    assert [e["step"] for e in toy_run.events(tmp_path / "run", "restore")] == [6]
+    assert json.loads((tmp_path / "run/results.json").read_text())["step"] == 10
+
+
+@pytest.mark.slow
+def test_when_one_of_two_processes_hangs_both_end_and_it_is_named(
+    compiled, corpus, tmp_path, processes
+):
+    config = toy_run.toy_config(corpus, "stage1", mesh={"data": 2}, guards={"hang_seconds": 20.0})
+    path = str(toy_run.write_config(config, tmp_path / "config.json"))
+    run = [toy_run.__file__, str(tmp_path / "run"), path]
+    codes = [code for code, _ in processes([[*run, "process=0"], [*run, "process=1", "hang_at=7"]])]
+    assert codes[1] == EXIT_CODE and codes[0] != 0
+    log = (tmp_path / "run/run-1.log").read_text()
+    assert "after step 7; processes behind: 1 (step 7)" in log and "wait_for_ever" in log
 
 
 def test_beats_keep_it_quiet_and_zero_switches_it_off(tmp_path):

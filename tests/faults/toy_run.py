@@ -2,8 +2,8 @@
 
 `toy_run.py WORKDIR CONFIG.json [KEY=VALUE ...]` trains and notes the samples of every batch in
 `WORKDIR/ids-0.jsonl`. `die_at=N` kills the process with SIGKILL when it asks for batch N;
-`term_at=N` sends it SIGTERM; `hang_at=N` makes it wait for ever. `process=I port=P` makes it one of
-two processes.
+`term_at=N` sends it SIGTERM and leaves the time in `WORKDIR/told`; `hang_at=N` makes it wait for
+ever. `process=I port=P` makes it one of two processes.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,10 @@ def told_to_end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
 def ids(workdir: Path) -> dict[int, list[int]]:
     """Samples of each batch trained on; a batch asked for twice must be the same one."""
     found: dict[int, list[int]] = {}
@@ -215,7 +220,12 @@ def main(workdir: str, config: str, *pairs: str) -> None:
     options = dict(pair.split("=", 1) for pair in pairs)
     if "port" in options:
         distributed.start(f"127.0.0.1:{options['port']}", 2, int(options["process"]), patience=300)
-    acts = {"die_at": killed, "term_at": told_to_end, "hang_at": lambda: time.sleep(3600)}
+
+    def term() -> None:
+        Path(workdir, "told").write_text(str(time.time()))
+        told_to_end()
+
+    acts = {"die_at": killed, "term_at": term, "hang_at": wait_for_ever}
     acts = [at(int(options[name]), do) for name, do in acts.items() if name in options]
     given = validate(json.loads(Path(config).read_text("utf-8")))
     train(given, Path(workdir), *acts)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,17 @@ def free_port() -> int:
 
 @pytest.fixture
 def job(tmp_path):
-    """`job(commands, devices)` runs processes at once; (exit code, stdout, stderr) of each."""
+    """`job(commands, devices)` runs processes at once; (exit code, stdout, stderr) of each.
 
-    def run(commands: list[list[str]], devices: int, timeout: float = 900) -> list[tuple]:
+    `meanwhile(started)` is called while they run.
+    """
+
+    def run(
+        commands: list[list[str]],
+        devices: int,
+        timeout: float = 900,
+        meanwhile: Callable[[list[subprocess.Popen]], None] = lambda started: None,
+    ) -> list[tuple]:
         env = os.environ | {
             "PYTHONPATH": str(ROOT),
             "JAX_NUM_CPU_DEVICES": str(devices),
@@ -87,6 +96,7 @@ def job(tmp_path):
             for command in commands
         ]  # fmt: skip
         try:
+            meanwhile(started)
             return [(p, *p.communicate(timeout=timeout)) for p in started]
         finally:
             for process in started:
