@@ -61,7 +61,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.77"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],
     "java": ["pycocoevalcap>=1.2"],
-    "parity": REFERENCE,
+    "parity": [*REFERENCE, "transformers[serving]>=5.0"],
     "bench": REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],

@@ -65,7 +65,8 @@ class Writer:
 
     def __init__(self, workdir: Path, picture: Callable[[ImageRef], Image.Image]):
         self.workdir, self._picture = workdir, picture
-        self._names: dict[ImageRef, str] = {}
+        self.scope = ""  # where references come from: two data sets may use the same
+        self._names: dict[tuple[str, ImageRef], str] = {}
         self._samples: list[dict[str, Any]] = []
         self._items: list[dict[str, Any]] = []
         try:
@@ -84,8 +85,9 @@ class Writer:
 
     def image(self, ref: ImageRef) -> str:
         """Keeps a picture, small, and returns its name relative to the folder."""
-        if ref not in self._names:
-            address = ref.shard_key or ref.path or ref.url or ""
+        key = self.scope, ref
+        if key not in self._names:
+            address = "/".join(filter(None, (self.scope, ref.shard_key or ref.path or ref.url)))
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(address).with_suffix("").as_posix())
             name = name.strip("-")
             if f"images/{name}.png" in self._names.values():  # another address, the same name
@@ -93,8 +95,8 @@ class Writer:
             small = self._picture(ref).copy()
             small.thumbnail((LONGEST, LONGEST))
             small.save(self.workdir / "images" / f"{name}.png")
-            self._names[ref] = f"images/{name}.png"
-        return self._names[ref]
+            self._names[key] = f"images/{name}.png"
+        return self._names[key]
 
     def sample(self, task: str, lang: str, images: Sequence[ImageRef], **facts: Any) -> None:
         """Adds a row of samples.jsonl."""

@@ -21,6 +21,7 @@ from evaluation.benchmarks.spec import Benchmark
 from evaluation.model import Model
 from evaluation.outputs import Writer, score
 from evaluation.tasks.base import Measure
+from zv_jax.data.dialogue import render_boxes
 from zv_jax.data.records import Record
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import ConfigError
@@ -236,7 +237,7 @@ class Sink:
         said: list[Prediction],
         marks: tuple[dict[str, Any], ...] | None,
     ) -> None:
-        self._picture = data.picture
+        self._show(data)
         shown = data.records[: self._limit or None]
         for n, (record, prediction) in enumerate(zip(shown, said, strict=False)):
             mark = marks[n] if marks else {"compared": prediction.text, "correct": None}
@@ -246,7 +247,7 @@ class Sink:
                 "question": benchmark.prompt.format(question=text, context="", options="")
                 if benchmark.kind == "caption"
                 else text,
-                "references": list(record.answers or ()) or _right_option(record),
+                "references": _references(record),
                 "options": list(record.choices or ()),
                 "prediction": prediction.text,
                 "boxes": [list(thing.box) for thing in record.objects if thing.image == 0],
@@ -258,8 +259,12 @@ class Sink:
         for measure in measures:
             self.writer.items(data.name, benchmark.lang, measure, ids)
 
+    def _show(self, data: Data) -> None:
+        """From here on pictures are those of `data`; what stands in is one source for all."""
+        self._picture, self.writer.scope = data.picture, data.name.partition(":")[0]
+
     def retrieved(self, benchmark: Benchmark, data: Data, found: retrieving.Retrieved) -> None:
-        self._picture = data.picture
+        self._show(data)
         best = found.similarity.argsort(1)[:, ::-1][:, :1]
         for n, record in enumerate(data.records[: self._limit or None]):
             top = int(best[n, 0])
@@ -271,8 +276,13 @@ class Sink:
             )  # fmt: skip
 
 
-def _right_option(record: Record) -> list[str]:
-    return [] if record.answer_index is None else [record.choices[record.answer_index]]
+def _references(record: Record) -> list[str]:
+    """What an answer is compared with: the right option, or texts with their boxes written out."""
+    if record.answer_index is not None:
+        return [record.choices[record.answer_index]]
+    return [
+        render_boxes(text, record.objects, answering.BOX_DECIMALS) for text in record.answers or ()
+    ]
 
 
 def _answers_file(file: Path, data: Data, said: list[Prediction]) -> None:

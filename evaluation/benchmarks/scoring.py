@@ -115,8 +115,12 @@ def _vqa(benchmark: Benchmark, records: Sequence[Record], said: Said) -> Scored:
     if benchmark.dataset == "vizwiz":
         measures += _unanswerable(records, texts)
     marks = [
-        {"compared": text, "score": float(value), "correct": bool(value >= 50)}
-        for text, value in zip(texts, measures[0].values, strict=True)
+        {
+            "compared": vqa.compared(text, record.answers, benchmark.protocol)[0],
+            "score": float(value),
+            "correct": bool(value >= 50),
+        }
+        for text, record, value in zip(texts, records, measures[0].values, strict=True)
     ]
     return Scored(tuple(measures), tuple(marks))
 

@@ -83,13 +83,14 @@ def vqa_accuracy(prediction: str, answers: Sequence[str], protocol: str = "offic
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
     if len(answers) < 2:
         raise ValueError(f"{len(answers)} answers; at least 2 are needed, VQA has 10")
-    said, true = _compared(prediction, answers, protocol)
+    said, true = compared(prediction, answers, protocol)
     agree = sum(answer == said for answer in true)
     scores = [min(1.0, (agree - (answer == said)) / ENOUGH) for answer in true]
     return sum(scores) / len(scores)
 
 
-def _compared(prediction: str, answers: Sequence[str], protocol: str) -> tuple[str, list[str]]:
+def compared(prediction: str, answers: Sequence[str], protocol: str) -> tuple[str, list[str]]:
+    """The forms in which a protocol compares: the prediction's, and those of the answers."""
     said, true = _stripped(prediction), [_stripped(answer) for answer in answers]
     if protocol.startswith("zh"):
         form: Callable[[str], str] = lambda text: exact_match.normalise(

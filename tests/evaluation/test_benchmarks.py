@@ -6,13 +6,17 @@ import types
 
 import numpy as np
 import pytest
-from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, write_all
+from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, picture, write_all
+from PIL import Image
 
 from configs.eval.ziya import get_config
 from evaluation import runner
 from evaluation.benchmarks import browser, others, spec, tables
 from evaluation.benchmarks import config as config_lib
+from evaluation.benchmarks import data as data_lib
+from evaluation.benchmarks import run as bench_run
 from zv_jax.cli import main as cli
+from zv_jax.data.records import ImageRef, Object, Record, Turn
 from zv_jax.errors import ConfigError, DataError
 
 ALL = get_config("local").benchmarks
@@ -312,10 +316,37 @@ def test_the_browser_of_samples_shows_text_as_text(files, tmp_path, sizes):
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert {row["task"] for row in data["samples"]} >= set(ALL) - {"llava_bench"}
     wrong = [row for row in data["samples"] if row["correct"] is False]
-    assert [row["task"] for row in wrong] == ["vizwiz_val"]
+    assert [(row["task"], row["compared"]) for row in wrong] == [("vizwiz_val", "white")]
     assert all((tmp_path / row["image"]).is_file() for row in data["samples"])
+    chosen = next(row for row in data["samples"] if row["task"] == "scienceqa_img")
+    assert chosen["references"] == ["red"] and "red" in chosen["options"]
     hostile = browser.page([{"question": "</script><b>"}], [])
     assert "</script><b>" not in hostile and "\\u003c/script>" in hostile
+
+
+def test_pictures_of_the_same_name_in_two_data_sets_stay_apart(sizes, tmp_path):
+    write_all(tmp_path)
+    picture(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
+    run(tmp_path, tmp_path / "out", benchmarks=("gqa", "vqav2_t"))
+    rows = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
+    for task, colour in (("gqa", "red"), ("vqav2_t", "blue")):
+        shown = next(row["image"] for row in rows if row["task"] == task)
+        assert Painter().sees(Image.open(tmp_path / "out" / shown)) == colour
+
+
+def test_references_to_boxes_are_shown_as_boxes(monkeypatch, tmp_path):
+    box = Object((0.1, 0.2, 0.5, 0.6), "ball", image=0)
+    record = Record(
+        id="toy/0", source="toy", split="test", task="conversation", lang="en",
+        images=(ImageRef(path="0.png"),), turns=(Turn("user", "<image>Where?"),),
+        answers=("at <obj_0>",), objects=(box,),
+    )  # fmt: skip
+    data = data_lib.Data((record,), 1, lambda ref: Image.new("RGB", (8, 8), "red"), "toy:llava")
+    monkeypatch.setattr(bench_run, "open_data", lambda benchmark, suite: data)
+    run(tmp_path, tmp_path / "out", benchmarks=("llava_bench",))
+    (row,) = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open()]
+    assert row["references"] == ["at [0.100,0.200,0.500,0.600]"]
+    assert row["boxes"] == [[0.1, 0.2, 0.5, 0.6]]
 
 
 def test_the_papers_rows_are_complete():
