@@ -34,7 +34,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "beam_options",
         [],
-        "of Beam's pipeline, such as runner=FlinkRunner (default: the DirectRunner)",
+        "for Beam's pipeline: runner=FlinkRunner,...",
         flag_values=values,
     )
 
