@@ -7,7 +7,7 @@ import subprocess
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_run import assert_same_run, events, toy_config, train
+from toy_run import events, toy_config, train
 
 from zv_jax.config import CheckpointConfig
 from zv_jax.errors import CheckpointError
@@ -125,7 +125,10 @@ def test_a_training_whose_disk_is_full_for_a_while_ends_with_the_same_bits(
     assert failed and all("no space left" in e["error"] for e in failed)
     assert events(tmp_path / "run", "save")[-1]["checkpoint"] == 10
     train(toy_config(corpus, "stage1"), tmp_path / "straight")
-    assert_same_run(tmp_path / "straight", tmp_path / "run")
+    straight, full = load_params(tmp_path / "straight")[0], load_params(small_disk)[0]
+    assert straight.keys() == full.keys()
+    for name in straight:
+        np.testing.assert_array_equal(straight[name], full[name], err_msg=name)
 
 
 def test_the_best_steps_stay_beside_the_latest(tmp_path):
