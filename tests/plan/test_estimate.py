@@ -58,10 +58,14 @@ def test_three_passes_are_cheaper_than_five():
 
 
 @pytest.mark.parametrize(
-    "stage, variant",
-    [pytest.param("stage0", "base", marks=pytest.mark.slow), ("stage2", "chat")],
+    "stage, variant, microbatches",
+    [
+        pytest.param("stage0", "base", 1, marks=pytest.mark.slow),
+        pytest.param("stage0", "base", 2, marks=pytest.mark.slow),
+        ("stage2", "chat", 1),
+    ],
 )
-def test_calculated_flops_are_those_of_the_program(stage, variant):
+def test_calculated_flops_are_those_of_the_program(stage, variant, microbatches):
     """Without recomputation, compiled on one device; the rest is heads and small change."""
     config = validate(
         recipe(
@@ -69,7 +73,7 @@ def test_calculated_flops_are_those_of_the_program(stage, variant):
             model={"vision": {"layers": 4}, "llm": {"layers": 4}},
             stage={"name": stage, "variant": variant},
             data={"max_text": 16, "max_length": 48, "max_answer": 16, "max_qformer_text": 16},
-            train={"batch_size": 8},
+            train={"batch_size": 8, "microbatches": microbatches},
         )
     )
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])

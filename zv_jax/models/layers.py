@@ -17,6 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.errors import ConfigError, nearest
 from zv_jax.models.presets import LoraConfig
+from zv_jax.sharding import is_shared
 
 Array = jax.Array
 Initializer = Callable[..., Array]
@@ -34,6 +35,18 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)  # BERT and EVA use the
 def quick_gelu(x: Array) -> Array:
     """CLIP's approximation of GELU: x * sigmoid(1.702 x)."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+def product(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
+    """x [..., K] times kernel [K, N] -> [..., N], of `dtype` if given.
+
+    On one CPU the rows are laid end to end first: XLA copies and transposes the operands of a
+    gradient that sums over several axes, which takes as long as the product itself.
+    """
+    if jax.default_backend() != "cpu" or is_shared():
+        return jnp.matmul(x, kernel, preferred_element_type=dtype)
+    rows = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
+    return rows.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 class Linear(nn.Module):
@@ -65,7 +78,7 @@ class Linear(nn.Module):
             shape,
             self.param_dtype,
         )
-        y = x @ kernel.astype(self.dtype)
+        y = product(x, kernel.astype(self.dtype))
         if self.has_variable("params", "kernel_scale"):
             y = y * self.get_variable("params", "kernel_scale").astype(self.dtype)
         if self.use_bias:
@@ -87,7 +100,8 @@ class Linear(nn.Module):
             "lora_b", nn.initializers.zeros, (rank, self.features), (None, "adapter_out")
         )
         x = nn.Dropout(self.lora.dropout)(x, deterministic=self.deterministic)
-        return (x @ a.astype(self.dtype)) @ b.astype(self.dtype) * (self.lora.alpha / rank)
+        low = product(x, a.astype(self.dtype))
+        return product(low, b.astype(self.dtype)) * (self.lora.alpha / rank)
 
     def _lora_leaf(
         self, name: str, init: Initializer, shape: tuple[int, int], axes: tuple[str | None, ...]
@@ -169,11 +183,7 @@ class Embed(nn.Module):
 
     def attend(self, x: Array) -> Array:
         """x [..., width] -> float32 logits [..., rows]."""
-        return jnp.matmul(
-            x.astype(self.dtype),
-            self.embedding.T.astype(self.dtype),
-            preferred_element_type=jnp.float32,
-        )
+        return product(x.astype(self.dtype), self.embedding.T.astype(self.dtype), jnp.float32)
 
 
 def constrain(x: Array, *axes: str | None) -> Array:

@@ -116,6 +116,8 @@ def towers(config: Config) -> list[Tower]:
             again = 2 * attention if name == "llm" else attention
             if config.model.remat != "names":
                 again += linear - times * _once(config, name)
+        if stage.batch == "pairs" and kind == TRAINED and config.train.microbatches > 1:
+            again += linear + attention  # a part of the batch keeps its inputs and outputs only
         found.append(Tower(name, linear, attention, kind, again))
 
     if stage.batch != "text":

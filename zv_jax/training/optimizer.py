@@ -27,6 +27,14 @@ _DECAYED = frozenset(
 # LAVIS decays towards zero by accident of its rule, which would sharpen the softmax without cause.
 _NOT_DECAYED = frozenset({"bias", "scale", "q_bias", "v_bias", "temperature"})
 
+# Three quintic steps of Newton and Schulz, one row of coefficients each, that bring singular values
+# from 0.01..1 to 0.73..1.27: the minimax polynomials of Amsel et al. 2025 (algorithm 1, l = 0.01).
+# Five equal steps reach as much for two thirds more arithmetic, a fifth of a small model's step.
+_NEWTON_SCHULZ = (
+    (8.0934, -23.6204, 17.4462),
+    (3.6366, -2.7219, 0.5365),
+    (2.6613, -1.9772, 0.4526),
+)
 _ADAM_RMS = 0.2  # root mean square of Adam's usual updates (Liu et al. 2025, section 2.2)
 
 Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
@@ -130,5 +138,8 @@ def _muon(adam: optax.GradientTransformation) -> optax.GradientTransformation:
     def like_adam(updates: dict[str, jax.Array], _: object) -> dict[str, jax.Array]:
         return jax.tree.map(lambda u: u * (_ADAM_RMS * max(u.shape[-2:]) ** 0.5), updates)
 
-    muon = optax.chain(scale_by_muon(weight_dimension_numbers=axes), optax.stateless(like_adam))
+    orthogonal = scale_by_muon(
+        ns_coeffs=_NEWTON_SCHULZ, ns_steps=len(_NEWTON_SCHULZ), weight_dimension_numbers=axes
+    )
+    muon = optax.chain(orthogonal, optax.stateless(like_adam))
     return optax.partition({"muon": muon, "adam": adam}, kinds)
