@@ -217,6 +217,7 @@ class Run:
                     log.event("preemption")
                     log.say(f"told to end; step {step} is saved, the same command continues")
                     return
+                # The step before still runs: making and sending this batch hides behind it.
                 with self.throughput.waiting():
                     rows = next(batches)
                 self.throughput.add(rows)
