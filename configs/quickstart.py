@@ -114,7 +114,7 @@ def _stage0() -> ml_collections.ConfigDict:
         "stage0",
         data=_data("caption"),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(140, 128),
+        train=_train(160, 128),
         init_from=(f"{RUNS}/vision",),
     )
 
@@ -127,7 +127,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
         "stage1",
         data=_data(sources=_with_grounding(*MULTI_TASK), max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
-        train=_train(150 if base else 550, 32),
+        train=_train(150 if base else 650, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
     )
 
@@ -140,7 +140,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(sources=(*short, _source(*LONG, weight=0.3)), max_images=2),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(150 if variant == "base" else 300, 32),
+        train=_train(150 if variant == "base" else 350, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 
