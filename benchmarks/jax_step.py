@@ -15,6 +15,7 @@ from zv_jax.objectives import sample_negatives, similarities
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh
+from zv_jax.training.loop import shown
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stages import stage_model, stage_of
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join, place
@@ -61,7 +62,7 @@ class JaxStep:
         """One update; the metrics before it."""
         with on_mesh(self.mesh):
             self.state, metrics = self.step(self.state, self.frozen, self._placed(batch))
-        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+        return shown(metrics)
 
     def negatives(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
         """The negatives that the next call will draw for ITM; None in stages without it."""

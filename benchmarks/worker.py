@@ -109,7 +109,8 @@ def compare(ours: Mapping[str, float], theirs: Mapping[str, float], where: str) 
             by more than `NORM_TOLERANCE` of itself. Accuracies are not compared: they jump.
     """
     largest = 0.0
-    names = [name for name in ours if name not in ("lr", "grad_norm") and "accuracy" not in name]
+    others = ("lr", "skipped", "grad_norm")
+    names = [name for name in ours if name not in others and "accuracy" not in name]
     for name in [*names, "grad_norm"]:
         allowed = NORM_TOLERANCE * ours[name] if name == "grad_norm" else LOSS_TOLERANCE
         difference = abs(ours[name] - theirs[name])
