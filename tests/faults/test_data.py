@@ -253,9 +253,10 @@ def test_a_killed_worker_is_replaced_and_no_batch_is_lost(corpus, caplog):
     plain = pipeline.make_pipeline(toy_run.toy_config(corpus, "stage1"))
     wanted = [next(plain)["index"].tolist() for _ in range(12)]
     plain.close()
+    others = multiprocessing.active_children()  # of tests before this one
     batches = pipeline.make_pipeline(config)
     found = [next(batches)["index"].tolist() for _ in range(4)]
-    victim = multiprocessing.active_children()[0]
+    victim = next(p for p in multiprocessing.active_children() if p not in others)
     os.kill(victim.pid, signal.SIGKILL)
     found += [next(batches)["index"].tolist() for _ in range(8)]
     batches.close()

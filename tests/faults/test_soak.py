@@ -29,7 +29,7 @@ KILLS = 20
 
 def test_killed_at_twenty_random_moments_nothing_is_lost(compiled, corpus, tmp_path):
     """Saves are frequent, so that many of the kills fall into one."""
-    steps = 1000
+    steps = 500
     config = toy_config(corpus, "stage1", train={"steps": steps}, checkpoint={"every": 2})
     path = toy_run.write_config(config, tmp_path / "config.json")
     workdir = tmp_path / "run"
@@ -49,7 +49,7 @@ def test_killed_at_twenty_random_moments_nothing_is_lost(compiled, corpus, tmp_p
             time.sleep(0.02)
         assert starts()[-1] == saved, "it continues from the last save that was complete"
         if kill < KILLS:
-            time.sleep(choose.uniform(0.0, 1.0))
+            time.sleep(choose.uniform(0.0, 8.0))  # the first step comes after one to four
             assert running.poll() is None, "too fast to be killed"
             running.kill()
             during_save += bool(list((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")))
@@ -90,7 +90,10 @@ def test_another_mesh_and_number_of_processes_continue_within_rounding(
     for workdir in ("mesh", "hosts"):
         assert events(tmp_path / workdir, "restore")
         for name, leaf in everything(tmp_path / workdir).items():
-            np.testing.assert_allclose(leaf, wanted[name], 1e-6, 1e-6, err_msg=name)
+            # The same number is added to all scores of a softmax: its gradient is 0 but for
+            # rounding, which Adam makes as large as any other.
+            if not name.endswith("/k/bias"):
+                np.testing.assert_allclose(leaf, wanted[name], 1e-6, 1e-6, err_msg=name)
         for row, other in zip(
             losses(tmp_path / "straight"), losses(tmp_path / workdir), strict=True
         ):
