@@ -218,6 +218,11 @@ def is_shared() -> bool:
     return not mesh.empty and row_ways(mesh) > 1
 
 
+def on_one_cpu() -> bool:
+    """Whether one CPU device computes all rows; a few products take another form for it."""
+    return jax.default_backend() == "cpu" and not is_shared()
+
+
 def local_rows(mesh: Mesh, batch_size: int) -> list[int]:
     """Rows of a global batch that lie on the devices of this process, in their order."""
     parts = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()

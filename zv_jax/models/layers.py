@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.errors import ConfigError, nearest
 from zv_jax.models.presets import LoraConfig
-from zv_jax.sharding import is_shared
+from zv_jax.sharding import on_one_cpu
 
 Array = jax.Array
 Initializer = Callable[..., Array]
@@ -43,7 +43,7 @@ def product(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
     On one CPU the rows are laid end to end first: XLA copies and transposes the operands of a
     gradient that sums over several axes, which takes as long as the product itself.
     """
-    if jax.default_backend() != "cpu" or is_shared():
+    if not on_one_cpu():
         return jnp.matmul(x, kernel, preferred_element_type=dtype)
     rows = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
     return rows.reshape(*x.shape[:-1], kernel.shape[1])

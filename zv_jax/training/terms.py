@@ -16,7 +16,7 @@ from zv_jax.objectives import itc, itg, itm, sample_negatives, unexplained, word
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.objectives.language import cross_entropy, labelled_positions
-from zv_jax.sharding import is_shared, take_rows
+from zv_jax.sharding import on_one_cpu, take_rows
 
 Array = jax.Array
 Batch = dict[str, Array]
@@ -148,7 +148,7 @@ def _same_group(rows: int, group: int) -> Array:
 
 def _rows(features: Array, index: Array, group: int) -> Array:
     """features[index]; as a one-hot product on one CPU, whose gather has a slow gradient."""
-    if jax.default_backend() != "cpu" or is_shared():
+    if not on_one_cpu():
         return take_rows(features, index, group)
     chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
     return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
