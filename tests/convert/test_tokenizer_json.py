@@ -30,10 +30,7 @@ def corpus() -> list[str]:
     files = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("zv_jax/data/**/*.yaml")]
     lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
     special = ("<image>", "<s>", "</s>", "[PAD]", "[CLS]", "[SEP]", "[DEC]", "[UNK]")
-    # The rules of tables can be cut in several equally probable ways, between which only the
-    # rounding of sums decides, and the two libraries sum in different precision.
-    words = [line for line in lines if not line or any(c.isalnum() for c in line)]
-    kept = [line for line in words if not any(name in line for name in special)]
+    kept = [line for line in lines if not any(name in line for name in special)]
     assert sum(bool(chinese_pieces.HAN.search(line)) for line in kept) > 100 < len(kept) // 3
     return kept + ODD
 
@@ -66,7 +63,11 @@ def test_ids_and_texts_are_the_same(tokenizer):
     other = read(hf_files(tokenizer, qformer=tokenizer.kind == "bert"))
     for text in corpus():
         ids = tokenizer.encode(text)
-        assert other.encode(text, add_special_tokens=False).ids == ids, text
+        found = other.encode(text, add_special_tokens=False).ids
+        # Repeated signs, as in the rules of tables, can be cut in several equally probable ways,
+        # between which only rounding decides, and the two libraries sum in different precision.
+        order = list if not text or any(c.isalnum() for c in text) else sorted
+        assert order(found) == order(ids), text
         if ids:
             assert other.decode(ids) == tokenizer.decode(ids)
 

@@ -251,14 +251,15 @@ def test_workers_lose_no_element_and_report_the_same(damaged, workers):
 def test_a_killed_worker_is_replaced_and_no_batch_is_lost(corpus, caplog):
     config = toy_run.toy_config(corpus, "stage1", data={"workers": 2})
     plain = pipeline.make_pipeline(toy_run.toy_config(corpus, "stage1"))
-    wanted = [next(plain)["index"].tolist() for _ in range(12)]
+    wanted = [next(plain)["index"].tolist() for _ in range(32)]
     plain.close()
     others = multiprocessing.active_children()  # of tests before this one
     batches = pipeline.make_pipeline(config)
     found = [next(batches)["index"].tolist() for _ in range(4)]
     victim = next(p for p in multiprocessing.active_children() if p not in others)
     os.kill(victim.pid, signal.SIGKILL)
-    found += [next(batches)["index"].tolist() for _ in range(8)]
+    # More than the victim can have made ahead of time, so that it is missed.
+    found += [next(batches)["index"].tolist() for _ in range(28)]
     batches.close()
     assert found == wanted
     assert "terminated unexpectedly" in caplog.text

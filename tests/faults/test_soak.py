@@ -90,10 +90,11 @@ def test_another_mesh_and_number_of_processes_continue_within_rounding(
     for workdir in ("mesh", "hosts"):
         assert events(tmp_path / workdir, "restore")
         for name, leaf in everything(tmp_path / workdir).items():
-            # The same number is added to all scores of a softmax: its gradient is 0 but for
-            # rounding, which Adam makes as large as any other.
-            if not name.endswith("/k/bias"):
-                np.testing.assert_allclose(leaf, wanted[name], 1e-6, 1e-6, err_msg=name)
+            # A bias of keys adds the same to all scores of a softmax: its gradient is 0 but for
+            # rounding, from which Adam makes steps of the learning rate, here and there.
+            noise = "opt_state" not in name and name.endswith("/k/bias")
+            far = 2 * config["8"].train.steps * config["8"].optimizer.lr if noise else 1e-6
+            np.testing.assert_allclose(leaf, wanted[name], 1e-6, far, err_msg=name)
         for row, other in zip(
             losses(tmp_path / "straight"), losses(tmp_path / workdir), strict=True
         ):
