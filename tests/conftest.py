@@ -46,6 +46,8 @@ def fresh_python(tmp_path: Path) -> Fresh:
         **environment: str,
     ) -> subprocess.CompletedProcess:
         env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+        if devices > 1:
+            env["PJRT_NPROC"] = str(4 * devices)  # as zv_jax.runtime.enough_threads
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd,

@@ -86,3 +86,17 @@ def test_the_compiler_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch):
 def test_several_cpu_devices_in_a_fresh_process(fresh_python):
     done = fresh_python("-c", "import jax; print(jax.device_count())", devices=8)
     assert done.stdout.strip() == "8", done.stderr
+
+
+def test_several_cpu_devices_get_threads_of_their_own(monkeypatch):
+    # setenv first, so that what the function sets is taken back at the end.
+    monkeypatch.setenv("PJRT_NPROC", "")
+    for devices, expected in (("1", None), ("8", "32")):
+        monkeypatch.delenv("PJRT_NPROC", raising=False)
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        runtime.enough_threads()
+        assert os.environ.get("PJRT_NPROC") == expected
+    monkeypatch.setenv("PJRT_NPROC", "5")
+    runtime.enough_threads()
+    assert os.environ["PJRT_NPROC"] == "5"
