@@ -43,6 +43,7 @@ REFERENCE = [
     "mistral-common>=1.8",
     "gguf>=0.17",
     "accelerate>=1.0",
+    "webdataset>=1.0",
 ]
 EXTRAS = {
     "dev": [
