@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from zv_jax import runtime
 from zv_jax.config import recipe, validate
-from zv_jax.data import images, pipeline, prepare, tokenizers
+from zv_jax.data import images, pictures, pipeline, prepare, tokenizers
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.shards import Settings
@@ -61,6 +62,22 @@ def _record(number: int, path: str) -> Record:
 def pillow(folder: Path, count: int) -> None:
     for k in range(count):
         images.resize(images.decode(folder / f"{k}.jpg"), SIZE)
+
+
+def codec(folder: Path) -> Callable[[int], None]:
+    """Nothing but Pillow's decoder on the pictures of the prepared shards: the bound for those."""
+    source = open_source("prepared", str(folder / "shards"))
+    stored = [
+        pictures.read(folder / "shards", ref)
+        for number in range(len(source))
+        for ref in source.record(number).images
+    ]
+
+    def draw(count: int) -> None:
+        for data in stored[:count]:
+            Image.open(io.BytesIO(data)).load()
+
+    return draw
 
 
 def batches(name: str, path: Path, tokenizer: tokenizers.Tokenizer) -> Callable[[int], None]:
@@ -167,6 +184,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=384)
     parser.add_argument("--records", type=int, default=100_000)
     options = parser.parse_args()
+    runtime.keep_freed_memory()  # as every `zv` command does; all cases have it
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
@@ -180,6 +198,7 @@ def main() -> None:
             "Pillow, decode and resize": lambda count: pillow(folder, count),
             "zv_jax, JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer),
             "zv_jax, prepared shards": batches("prepared", folder / "shards", tokenizer),
+            "Pillow, decode what the shards hold": codec(folder),
         }
         other = webdataset(make_tar(folder, options.pictures))
         if other:

@@ -6,6 +6,7 @@ and CLIP's mean and deviation, as BLIP-2's evaluation processor uses them.
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from collections.abc import Callable, Hashable
@@ -40,7 +41,8 @@ def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
             _check_size(file)
-            return _rgb(ImageOps.exif_transpose(file))
+            ImageOps.exif_transpose(file, in_place=True)  # most have nothing to turn: no copy
+            return _rgb(file)
     except FileNotFoundError:
         raise ImageError(
             "image file not found",
@@ -66,11 +68,13 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; 16-bit grey is scaled, where Pillow's own conversion would clip it to white."""
+    """8-bit RGB, decoded; 16-bit grey is scaled, where Pillow's own conversion would clip it to
+    white."""
     if image.mode.startswith("I"):
         grey = np.asarray(image, np.int64).clip(0, 65535) // 257
         image = Image.fromarray(grey.astype(np.uint8))
-    return image.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
@@ -82,10 +86,18 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 
 def normalise(pixels: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] to float32 [..., 3]: (x / 255 - mean) / deviation."""
-    out = pixels.astype(np.float32)
-    out *= _SCALE
-    out += _SHIFT
-    return out
+    # By rows of whole pictures: numpy is five times slower where its inner loop is three long.
+    rows = pixels.reshape(*pixels.shape[:-2], -1)
+    scale, shift = _by_row(rows.shape[-1] // 3)
+    out = np.multiply(rows, scale, dtype=np.float32)
+    out += shift
+    return out.reshape(pixels.shape)
+
+
+@functools.lru_cache
+def _by_row(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and summand of each value in a row of `width` pixels, float32 [3 width]."""
+    return np.tile(_SCALE, width), np.tile(_SHIFT, width)
 
 
 def preprocess(image: Any, size: int) -> np.ndarray:
