@@ -18,6 +18,7 @@ from pathlib import Path
 import portpicker
 import pytest
 
+from evaluation.judge import reviews as reviews_lib
 from evaluation.judge.reviews import READINGS
 from evaluation.metrics.judged import HIGHEST, LOWEST, parse_judge_scores
 from zv_jax.cli import main as cli
@@ -125,6 +126,7 @@ def test_whatever_a_small_model_says_the_report_is_complete(
     answers, out = write_bench(tmp_path / "bench", lang), tmp_path / "out"
     monkeypatch.setenv("ZV_JUDGE_URL", served[0])
     monkeypatch.setenv("ZV_JUDGE_MODEL", served[1])
+    monkeypatch.setattr(reviews_lib, "MAX_TOKENS", 64)  # minutes instead of half an hour
     command = ["eval", "judge", f"--bench={answers.parent}", f"--lang={lang}", "--concurrency=1",
                f"--answers={answers}", f"--workdir={out}", "--timeout=1200"]  # fmt: skip
     code = cli.main(command)
