@@ -67,12 +67,13 @@ def test_every_rule_has_work_on_these_pairs(tmp_path):
 
 
 def make_scorer():
-    """The text tells the seed of its picture, and so how light that is; a batch's mean is added, so
-    that other batches would give other scores."""
+    """The text tells the seed of its picture, and so how light that is; every tenth tells of
+    another picture. A batch's mean is added, so that other batches would give other scores."""
 
     def score(images, texts):
         light = np.array([np.asarray(image, np.float64).mean() for image in images])
-        told = [web_pairs.light((0, int(re.findall(r"\d+", text)[-1]))) for text in texts]
+        numbers = [int(re.findall(r"\d+", text)[-1]) for text in texts]
+        told = [web_pairs.light((int(number % 10 == 0), number)) for number in numbers]
         return light.mean() / 1000 - abs(light - told)
 
     return score
