@@ -1,6 +1,6 @@
 """Input speed on one core: pictures per second of the pipeline beside bare Pillow and WebDataset.
 
-    python benchmarks/data_throughput.py [--pictures=384] [--records=100000]
+    python benchmarks/data_throughput.py [--pictures=1536] [--records=100000]
 
 All cases decode the same JPEG files and resize them to the same square, in this process, on one
 core; the order is rotated and medians are given. The last lines are about a prepared set of many
@@ -181,7 +181,7 @@ def resident() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=int, default=384)
+    parser.add_argument("--pictures", type=int, default=1536)
     parser.add_argument("--records", type=int, default=100_000)
     options = parser.parse_args()
     runtime.keep_freed_memory()  # as every `zv` command does; all cases have it

@@ -94,7 +94,7 @@ def test_several_cpu_devices_get_threads_of_their_own(monkeypatch):
     for devices, expected in (("1", None), ("8", "32")):
         monkeypatch.delenv("PJRT_NPROC", raising=False)
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        monkeypatch.setattr(runtime, "cores", lambda: 2)
         runtime.enough_threads()
         assert os.environ.get("PJRT_NPROC") == expected
     monkeypatch.setenv("PJRT_NPROC", "5")

@@ -41,6 +41,14 @@ def backend_is_cpu() -> bool:
     return not any(importlib.util.find_spec(name) for name in _ACCELERATOR_PACKAGES)
 
 
+def cores() -> int:
+    """How many cores this process may use: a batch system or `taskset` may allow it fewer than the
+    machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def keep_freed_memory() -> bool:
     """Tells glibc to keep freed memory instead of giving it back to the kernel.
 
@@ -79,7 +87,7 @@ def enough_threads() -> None:
     """
     count = int(os.environ.get("JAX_NUM_CPU_DEVICES") or 1)
     if count > 1:
-        threads = max(4 * count, os.cpu_count() or 1)
+        threads = max(4 * count, cores())
         os.environ.setdefault("PJRT_NPROC", str(threads))
 
 

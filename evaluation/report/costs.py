@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 from importlib import metadata
@@ -23,6 +22,7 @@ from evaluation.report.markup import (
     table,
     tag,
 )
+from zv_jax.runtime import cores
 
 PACKAGES = (
     "jax",
@@ -68,7 +68,7 @@ def environment() -> dict[str, str]:
     found = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu cores": str(_cores()),
+        "cpu cores": str(cores()),
     }
     for package in PACKAGES:
         try:
@@ -76,12 +76,6 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def costs(run: Run) -> Html:

@@ -21,12 +21,14 @@ report = {}
 for sizes in sys.argv[3:]:
     mesh = make_mesh(MeshConfig(*map(int, sizes.split("x"))))
     program = compiled.abstract_program(config, mesh)
+    positions, width = program.variables.trainable["params/qformer/position/embedding"].shape
     found = hlo.work(compiled.compile_step(config, mesh).text)
     report[sizes] = {
         "traffic": [dataclasses.asdict(one) for one in found.traffic],
         "trainable": sum(4 * leaf.size for leaf in program.variables.trainable.values()),
         "frozen": sum(4 * leaf.size for leaf in program.variables.frozen.values()),
         "flops": found.flops,
+        "unused": 4 * width * (positions - program.batch["qformer_input_ids"].shape[1]),
     }
 print(json.dumps(report))
 """
@@ -53,8 +55,10 @@ def payload(found: dict, *kinds: str) -> float:
 def test_data_parallelism_sums_gradients_and_nothing_else(report):
     found = report["8x1x1"]
     assert payload(found, "all-gather", "all-to-all", "collective-permute") == 0
-    # Gradients of what trains, once; beside them only sums of losses and weights.
-    assert payload(found, "all-reduce") == pytest.approx(found["trainable"], rel=0.02)
+    # Gradients of what trains, once; beside them only sums of losses and weights. Rows of the
+    # Q-Former's positions that no text of this length reaches have none to be summed.
+    gradients = found["trainable"] - found["unused"]
+    assert payload(found, "all-reduce") == pytest.approx(gradients, rel=0.005)
 
 
 def test_full_sharding_gathers_every_weight_at_least_once_and_no_gradient_is_summed_whole(report):

@@ -36,6 +36,7 @@ from zv_jax.data.symbols import SIDES
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, DataError, ZvError
+from zv_jax.runtime import cores
 
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
@@ -235,7 +236,7 @@ def _log_fault(step: int, fault: Fault) -> None:
 
 def _read_ahead(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
     if not workers:
-        threads = min(_AHEAD, os.cpu_count() or 1)
+        threads = min(_AHEAD, cores())
         return batches.to_iter_dataset(grain.ReadOptions(threads, _AHEAD))
     from absl import flags
 
