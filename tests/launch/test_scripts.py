@@ -147,6 +147,14 @@ def test_flags_of_every_chip_can_be_evaluated_and_the_users_come_last():
     assert shown[-1] == "--mine=1" and shown[:-1] == list(module.FLAGS["v5e"]["LIBTPU_INIT_ARGS"])
 
 
+def test_a_plan_is_compiled_with_the_flag_that_changes_what_tpus_compute():
+    from zv_jax.plan.compiled import WHOLE_PRODUCTS
+
+    tpus = [found["LIBTPU_INIT_ARGS"] for found in flags_module().FLAGS.values()
+            if "LIBTPU_INIT_ARGS" in found]  # fmt: skip
+    assert len(tpus) == 4 and all(WHOLE_PRODUCTS in flags for flags in tpus)
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say():
     scripts = [*(ROOT / "launch").glob("*.sh"), ROOT / "launch/slurm.sbatch"]

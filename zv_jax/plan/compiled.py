@@ -36,6 +36,9 @@ _COMPILER_NAMES = {
     "v6e": ("v6e", "default"),
 }
 
+# The one flag of launch/xla_flags.py that changes what is computed and sent, not when.
+WHOLE_PRODUCTS = "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
+
 
 @dataclass(frozen=True)
 class Program:
@@ -75,6 +78,7 @@ def devices(topology: Topology) -> list:
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{name}-{topology.chips}")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("LIBTPU_INIT_ARGS", WHOLE_PRODUCTS)
     try:
         import libtpu  # noqa: F401
     except ModuleNotFoundError as error:
