@@ -3,9 +3,9 @@
     python benchmarks/padding.py [--steps=200]
 
 One shape: every row as long and with as many pictures as the longest. Kinds of batches: sources
-with short rows fill batches of their own (what the pipeline does). Packing: samples are
-put into rows of `length` tokens and `pictures` pictures, first fit, longest first. Counted are
-positions of tokens and places of pictures for each sample; both are computed whether filled or not.
+with short rows fill batches of their own (what the pipeline does). Packing: samples of all batches
+share rows of a fixed length and number of pictures, first fit, longest first. Counted are positions
+of tokens and places of pictures for each sample; both are computed whether filled or not.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from configs import quickstart
-from zv_jax.config import validate
+from zv_jax.config import Config, validate
 from zv_jax.data.pipeline import make_pipeline
 
 Sample = tuple[int, int]  # tokens, pictures
 
 
-def batches(config, steps: int) -> Iterator[tuple[list[Sample], int, int]]:
+def batches(config: Config, steps: int) -> Iterator[tuple[list[Sample], int, int]]:
     """The samples of each batch, and the length and pictures of its rows."""
     stream = make_pipeline(config)
     for _ in range(steps):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from zv_jax.runtime import device_threads
+
 # Before anything imports jax; a GPU would change rounding and be taken from other work.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -46,8 +48,7 @@ def fresh_python(tmp_path: Path) -> Fresh:
         **environment: str,
     ) -> subprocess.CompletedProcess:
         env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
-        if devices > 1:
-            env["PJRT_NPROC"] = str(4 * devices)  # as zv_jax.runtime.enough_threads
+        env |= device_threads(devices)
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd,

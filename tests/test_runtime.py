@@ -91,7 +91,7 @@ def test_several_cpu_devices_in_a_fresh_process(fresh_python):
 def test_several_cpu_devices_get_threads_of_their_own(monkeypatch):
     # setenv first, so that what the function sets is taken back at the end.
     monkeypatch.setenv("PJRT_NPROC", "")
-    for devices, expected in (("1", None), ("8", "32")):
+    for devices, expected in (("", None), ("1", None), ("many", None), ("8", "32")):
         monkeypatch.delenv("PJRT_NPROC", raising=False)
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
         monkeypatch.setattr(runtime, "cores", lambda: 2)

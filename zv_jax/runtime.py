@@ -78,17 +78,23 @@ def use_plain_matmul() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {_YNN_FUSION}=".strip()
 
 
-def enough_threads() -> None:
-    """Gives XLA four threads for each of several CPU devices. A setting of the user's stays.
+def device_threads(count: int) -> dict[str, str]:
+    """What the environment of a process with `count` CPU devices needs: four threads for each of
+    several.
 
     A collective blocks its thread until all devices have come to theirs. XLA starts as many threads
     as there are cores, so that eight devices on two cores soon stand in each other's way for ever:
-    "Termination timeout for all reduce of 40 seconds exceeded" on two runs of three.
+    "Termination timeout for all reduce of 40 seconds exceeded".
     """
-    count = int(os.environ.get("JAX_NUM_CPU_DEVICES") or 1)
-    if count > 1:
-        threads = max(4 * count, cores())
-        os.environ.setdefault("PJRT_NPROC", str(threads))
+    return {"PJRT_NPROC": str(max(4 * count, cores()))} if count > 1 else {}
+
+
+def enough_threads() -> None:
+    """Sets `device_threads` for the CPU devices asked for. A setting of the user's stays."""
+    count = os.environ.get("JAX_NUM_CPU_DEVICES", "")
+    if count.isdecimal():  # jax itself says what is wrong with anything else
+        for name, value in device_threads(int(count)).items():
+            os.environ.setdefault(name, value)
 
 
 def quiet_compiler() -> None:

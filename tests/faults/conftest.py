@@ -10,6 +10,8 @@ import jax
 import pytest
 from toy_run import write_corpus
 
+from zv_jax.runtime import device_threads
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,6 +51,7 @@ def processes():
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
         environment = {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
+        environment |= device_threads(devices)
         started = [
             subprocess.Popen(
                 [sys.executable, *command, f"port={port}"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -87,8 +88,9 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 def normalise(pixels: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] to float32 [..., 3]: (x / 255 - mean) / deviation."""
     # By rows of whole pictures: numpy is five times slower where its inner loop is three long.
-    rows = pixels.reshape(*pixels.shape[:-2], -1)
-    scale, shift = _by_row(rows.shape[-1] // 3)
+    width = math.prod(pixels.shape[-2:-1])  # 1 for a single pixel
+    scale, shift = _by_row(width)
+    rows = pixels.reshape(*pixels.shape[:-2], 3 * width)
     out = np.multiply(rows, scale, dtype=np.float32)
     out += shift
     return out.reshape(pixels.shape)

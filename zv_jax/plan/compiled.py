@@ -36,7 +36,8 @@ _COMPILER_NAMES = {
     "v6e": ("v6e", "default"),
 }
 
-# The one flag of launch/xla_flags.py that changes what is computed and sent, not when.
+# Changes what is computed and sent, so a plan without it would be one of another program; why:
+# launch/xla_flags.py, which runs on machines without this package and so has it once more.
 WHOLE_PRODUCTS = "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
 
 
