@@ -51,6 +51,14 @@ def load(text: str) -> Config:
     return validate(module.get_config(argument))
 
 
+def at_batch(config: Config, size: int) -> Config:
+    """The recipe with batches of `size` rows, as many of them at once as before."""
+    rows = config.train.batch_size // config.train.microbatches
+    parts = max(1, size // rows) if config.train.microbatches > 1 else 1
+    train = dataclasses.replace(config.train, batch_size=size, microbatches=parts)
+    return dataclasses.replace(config, train=train)
+
+
 def random_leaf(key: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
     """Values as trained weights have them; int8 fills its range."""
     if jnp.issubdtype(dtype, jnp.integer):
@@ -75,8 +83,8 @@ def batch_of(config: Config, shapes: compiled.Shapes) -> dict[str, jax.Array]:
     for name, leaf in shapes.items():
         if leaf.dtype == np.bool_:
             value = np.ones(leaf.shape, bool)
-        elif np.issubdtype(leaf.dtype, np.floating):
-            value = rng.standard_normal(leaf.shape, np.float32)
+        elif leaf.dtype == np.uint8:
+            value = rng.integers(0, 256, leaf.shape, np.uint8)
         else:
             words = model.llm.vocab_size if name in ("input_ids", "labels") else 1000
             words = min(words, model.image_token_id, model.qformer.vocab_size)
@@ -135,14 +143,7 @@ def main() -> None:
     given = parser.parse_args()
     config = load(given.config) if given.config else small()
     if given.batch:
-        # As much at once as the recipe computes at once.
-        rows = config.train.batch_size // config.train.microbatches
-        train = dataclasses.replace(
-            config.train,
-            batch_size=given.batch,
-            microbatches=max(1, given.batch // rows) if config.train.microbatches > 1 else 1,
-        )
-        config = dataclasses.replace(config, train=train)
+        config = at_batch(config, given.batch)
     if given.remat:
         model = dataclasses.replace(config.model, remat=given.remat)
         config = dataclasses.replace(config, model=model)

@@ -1,37 +1,42 @@
-"""Padding of three ways to lay samples into rows of fixed size, on the data of the quickstart.
+"""Padding of several ways to lay samples into rows of fixed size, on the data of the quickstart.
 
     python benchmarks/padding.py [--steps=200]
 
 One shape: every row as long and with as many pictures as the longest. Kinds of batches: sources
-with short rows fill batches of their own (what the pipeline does). Packing: samples of all batches
-share rows of a fixed length and number of pictures, first fit, longest first. Counted are positions
-of tokens and places of pictures for each sample; both are computed whether filled or not.
+with short rows fill batches of their own (what the pipeline does); one kind for each source is the
+finest division. Packing within a batch: the samples of a batch share rows, and there are as many
+rows as the fullest of the batches needs, since shapes are static. Packing over all batches: the
+bound, where any samples may meet in a row. Samples are laid first fit, longest first. Counted are
+positions of tokens and places of pictures for each sample; both are computed whether filled or not.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 
 from configs import quickstart
 from zv_jax.config import Config, validate
-from zv_jax.data.pipeline import make_pipeline
+from zv_jax.data.pipeline import make_pipeline, samples_per_epoch
 
 Sample = tuple[int, int]  # tokens, pictures
 
 
-def batches(config: Config, steps: int) -> Iterator[tuple[list[Sample], int, int]]:
-    """The samples of each batch, and the length and pictures of its rows."""
+def batches(config: Config, steps: int) -> Iterator[tuple[list[Sample], np.ndarray, int, int]]:
+    """The samples of each batch with the numbers of their sources; length and pictures of rows."""
+    ends = np.cumsum(samples_per_epoch(config))
+    queries = config.model.qformer.num_queries
     stream = make_pipeline(config)
     for _ in range(steps):
         batch = next(stream)
         tokens = batch["attention_mask"].sum(1)
-        # A place without a picture holds zeros, which no picture is after normalisation.
-        pictures = batch["images"].any(axis=(2, 3, 4)).sum(1)
+        pictures = (batch["input_ids"] == config.model.image_token_id).sum(1) // queries
         rows = list(zip(tokens.tolist(), pictures.tolist(), strict=True))
-        yield rows, batch["input_ids"].shape[1], batch["images"].shape[1]
+        sources = np.searchsorted(ends, batch["index"], side="right")
+        yield rows, sources, batch["input_ids"].shape[1], batch["images"].shape[1]
     stream.close()
 
 
@@ -49,30 +54,39 @@ def packed(rows: list[Sample], length: int, pictures: int) -> int:
     return len(room)
 
 
+def for_each_source(samples: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Tokens and pictures of all rows, where a source's rows are as large as its largest."""
+    parts = [samples[sources == source] for source in np.unique(sources)]
+    return sum(len(part) * part.max(0) for part in parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
     config = validate(quickstart.get_config("stage2_chat"))
-    found = list(batches(config, options.steps))
-    samples = [sample for rows, _, _ in found for sample in rows]
-    length = max(length for _, length, _ in found)
-    pictures = max(pictures for _, _, pictures in found)
-    # From all batches at once: one alone would leave its last rows bare.
-    packings = {
-        f"packing into {k * length} tokens, {n} pictures": (k * length, n)
-        for k, n in ((1, pictures), (1, 2 * pictures), (2, 2 * pictures))
-    }
+    kinds = list(batches(config, options.steps))
+    samples = np.array([sample for rows, *_ in kinds for sample in rows])
+    sources = np.concatenate([numbers for _, numbers, *_ in kinds])
+    length, pictures = (max(kind[i] for kind in kinds) for i in (2, 3))
+    # The same sources in batches that hold any of them.
+    whole = tuple(dataclasses.replace(s, max_length=0, max_images=0) for s in config.data.sources)
+    data = dataclasses.replace(config.data, sources=whole)
+    mixed = [rows for rows, *_ in batches(dataclasses.replace(config, data=data), options.steps)]
     places = {
-        "one shape": (len(samples) * length, len(samples) * pictures),
-        "kinds of batches": tuple(
-            sum(len(rows) * shape[i] for rows, *shape in found) for i in range(2)
-        ),
-    } | {
-        name: tuple(packed(samples, *shape) * size for size in shape)
-        for name, shape in packings.items()
+        "one shape": len(samples) * np.array([length, pictures]),
+        "kinds of batches": sum(len(rows) * np.array(shape) for rows, _, *shape in kinds),
+        "a kind for each source": for_each_source(samples, sources),
     }
-    used = np.sum(samples, axis=0)
+    for k, n in ((1, pictures), (1, 2 * pictures), (2, 2 * pictures)):
+        shape = np.array([k * length, n])
+        name = f"{k * length} tokens, {n} pictures"
+        rows = max(packed(batch, *shape) for batch in mixed)
+        places[f"packing within a batch into {rows} rows of {name}"] = rows * len(mixed) * shape
+        places[f"packing over all batches into rows of {name}"] = (
+            packed(samples.tolist(), *shape) * shape
+        )
+    used = samples.sum(0)
     print("| rows | tokens a sample | of them padding | pictures a sample | of them padding |")
     print("|---|---|---|---|---|")
     for name, counts in places.items():

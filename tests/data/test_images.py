@@ -8,26 +8,6 @@ from zv_jax.data import images
 from zv_jax.errors import DataError
 
 
-def test_normalised_values_follow_the_formula():
-    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    out = images.preprocess(pixels, 4)
-    assert out.dtype == np.float32
-    np.testing.assert_allclose(out, (pixels / 255 - images.MEAN) / images.STD, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 6, 3), (0, 4, 6, 3)])
-def test_any_number_of_pictures_or_pixels_is_normalised_alike(shape):
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    out = images.normalise(pixels)
-    assert out.shape == shape and out.dtype == np.float32
-    np.testing.assert_allclose(out, (pixels / 255 - images.MEAN) / images.STD, atol=1e-6)
-
-
-def test_four_channels_are_refused():
-    with pytest.raises(ValueError, match="reshape"):
-        images.normalise(np.zeros((4, 6, 4), np.uint8))
-
-
 def test_a_picture_is_stretched_not_cropped():
     pixels = np.zeros((10, 40, 3), np.uint8)
     pixels[:, 30:] = 255

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from zv_jax.models.presets import VisionConfig
-from zv_jax.models.vit import VisionTransformer, cubic_matrix, resize_positions
+from zv_jax.models.vit import (
+    MEAN,
+    STD,
+    VisionTransformer,
+    cubic_matrix,
+    normalise,
+    resize_positions,
+)
 from zv_jax.sharding import unboxed
 
 TINY = dict(image_size=28, patch_size=14, width=16, layers=2, heads=2, mlp_width=32)
@@ -128,3 +135,14 @@ def test_remat_policies_change_no_gradient(remat, pictures):
         np.testing.assert_allclose(plain, other, atol=1e-5 * np.abs(plain).max(), rtol=1e-4)
 
     jax.tree.map(same, gradient("none"), gradient(remat))
+
+
+def test_bytes_are_normalised_and_floats_are_taken_as_they_are():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8)
+    wanted = ((pixels / 255 - MEAN) / STD).astype(np.float32)
+    np.testing.assert_allclose(normalise(jnp.asarray(pixels)), wanted, atol=1e-6)
+    np.testing.assert_array_equal(normalise(jnp.asarray(wanted)), wanted)
+    model = VisionTransformer(VisionConfig(**TINY))
+    variables = unboxed(model.init(jax.random.key(0), wanted))
+    tokens = [jax.jit(model.apply)(variables, images) for images in (pixels, wanted)]
+    np.testing.assert_allclose(*tokens, atol=1e-5)

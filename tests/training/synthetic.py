@@ -49,14 +49,14 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
 
     if kind == "pairs":
         ids, mask = words(ROWS, 6), np.arange(6) < rng.integers(3, 7, (ROWS, 1))
-        images = rng.standard_normal((ROWS, 28, 28, 3)).astype(np.float32)
+        images = rng.integers(0, 256, (ROWS, 28, 28, 3), np.uint8)
         images[1] = images[0]
         return {
             "images": images, "text_ids": np.where(mask, ids, 0), "text_mask": mask,
             "image_ids": np.array([0, 0, *range(2, ROWS)], np.int32), "dec_id": np.int32(3),
         }  # fmt: skip
     if kind == "patches":  # four of them, with a symbol for each side of a box
-        images = rng.standard_normal((ROWS, 28, 28, 3)).astype(np.float32)
+        images = rng.integers(0, 256, (ROWS, 28, 28, 3), np.uint8)
         return {"images": images, "symbols": words(ROWS, 16, SYMBOL_TOKENS)}
     mask = np.arange(12) < rng.integers(10, 13, (ROWS, 1))
     ids = np.where(mask, words(ROWS, 12), 0)
@@ -69,7 +69,7 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
     seen = np.arange(5) < rng.integers(2, 6, (ROWS, 1))
     return {
         **rows,
-        "images": rng.standard_normal((ROWS, 1, 28, 28, 3)).astype(np.float32),
+        "images": rng.integers(0, 256, (ROWS, 1, 28, 28, 3), np.uint8),
         "qformer_input_ids": np.where(seen, words(ROWS, 5), 0),
         "qformer_attention_mask": seen,
     }

@@ -47,7 +47,7 @@ def rows(config, length: int) -> dict[str, np.ndarray]:
     size, mask = config.model.vision.image_size, np.ones((2, length), bool)
     mask[:, : length // 4] = False
     return {
-        "images": np.zeros((2, config.data.max_images, size, size, 3), np.float32),
+        "images": np.zeros((2, config.data.max_images, size, size, 3), np.uint8),
         "attention_mask": mask,
     }
 

@@ -15,9 +15,9 @@ from zv_jax.convert.names import Entry
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.convert.tokenizer_json import hf_files
-from zv_jax.data import images
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
+from zv_jax.models import vit
 from zv_jax.training.files import write_json
 
 IMAGE, PAD = "<image>", "[PAD]"
@@ -328,8 +328,8 @@ def _write_processor(folder: Path, model: Ours, architecture: Architecture) -> N
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": [round(float(x), 8) for x in images.MEAN],
-        "image_std": [round(float(x), 8) for x in images.STD],
+        "image_mean": [round(float(x), 8) for x in vit.MEAN],
+        "image_std": [round(float(x), 8) for x in vit.STD],
     }
     about: dict[str, Any] = {"image_processor": image, "processor_class": processor}
     if architecture is not architectures.RETRIEVAL:

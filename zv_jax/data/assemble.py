@@ -16,7 +16,7 @@ import numpy as np
 from zv_jax.data import dialogue as dialogue_lib
 from zv_jax.data.dialogue import Row
 from zv_jax.data.faults import Fault, too_many
-from zv_jax.data.images import ImageCache, normalise
+from zv_jax.data.images import ImageCache
 from zv_jax.data.mixing import BARE, WHOLE, Pick
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import Source
@@ -304,13 +304,13 @@ class Assembler:
     def _patches(self, shape: Shape, rows: list[Any]) -> Batch:
         del shape
         pixels, symbols = (np.stack(part) for part in zip(*rows, strict=True))
-        return {"images": normalise(pixels), "symbols": symbols}
+        return {"images": pixels, "symbols": symbols}
 
     def _pairs(self, shape: Shape, rows: list[Any]) -> Batch:
         pixels, ids, names = zip(*rows, strict=True)
         length = shape.max_text
         return {
-            "images": normalise(np.stack(pixels)),
+            "images": np.stack(pixels),
             "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
             "text_mask": dialogue_lib.mask_of(ids, length),
             "image_ids": np.array(names, np.int32),
@@ -319,11 +319,11 @@ class Assembler:
     def _dialogues(self, shape: Shape, rows: list[Any]) -> Batch:
         texts, pictures, asked = zip(*rows, strict=True)
         size = shape.image_size
-        # Places without a picture stay 0, the mean colour; no placeholder refers to them.
-        images = np.zeros((len(rows), shape.max_images, size, size, 3), np.float32)
+        # Places without a picture stay black; no placeholder refers to them.
+        images = np.zeros((len(rows), shape.max_images, size, size, 3), np.uint8)
         for out, row in zip(images, pictures, strict=True):
             for place, pixels in enumerate(row):
-                out[place] = normalise(pixels)
+                out[place] = pixels
         length = shape.max_qformer_text
         return {
             "images": images,

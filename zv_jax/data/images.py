@@ -1,14 +1,12 @@
-"""Image files to arrays: decode, resize by stretching, normalise. No crops and no flips.
+"""Image files to arrays of bytes: decode, resize by stretching. No crops and no flips.
 
-A stretch leaves normalised boxes unchanged; a flip would make "left" wrong. PIL's bicubic filter
-and CLIP's mean and deviation, as BLIP-2's evaluation processor uses them.
+A stretch leaves boxes in 0..1 unchanged; a flip would make "left" wrong. PIL's bicubic filter, as
+BLIP-2's evaluation processor has it. The model normalises (`zv_jax.models.vit.normalise`).
 """
 
 from __future__ import annotations
 
-import functools
 import io
-import math
 import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -19,13 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zv_jax.errors import DataError
 
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 MAX_PIXELS = 89_478_485  # Pillow's own bound for a picture that is no decompression bomb
 # Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-_SCALE = 1.0 / (255.0 * STD)
-_SHIFT = -MEAN / STD
 
 
 class ImageError(DataError):
@@ -85,25 +79,8 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def normalise(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] to float32 [..., 3]: (x / 255 - mean) / deviation."""
-    # By rows of whole pictures: numpy is five times slower where its inner loop is three long.
-    width = math.prod(pixels.shape[-2:-1])  # 1 for a single pixel
-    scale, shift = _by_row(width)
-    rows = pixels.reshape(*pixels.shape[:-2], 3 * width)
-    out = np.multiply(rows, scale, dtype=np.float32)
-    out += shift
-    return out.reshape(pixels.shape)
-
-
-@functools.lru_cache
-def _by_row(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and summand of each value in a row of `width` pixels, float32 [3 width]."""
-    return np.tile(_SCALE, width), np.tile(_SHIFT, width)
-
-
 def preprocess(image: Any, size: int) -> np.ndarray:
-    """float32 [size, size, 3] from a path, bytes, PIL image or uint8 array [H, W, 3]."""
+    """uint8 [size, size, 3] from a path, bytes, PIL image or uint8 array [H, W, 3]."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise DataError(
@@ -117,7 +94,7 @@ def preprocess(image: Any, size: int) -> np.ndarray:
         image = _rgb(ImageOps.exif_transpose(image))
     else:
         image = decode(image)
-    return normalise(resize(image, size))
+    return resize(image, size)
 
 
 class ImageCache:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from zv_jax.config import Config
-from zv_jax.data import dialogue, images, pipeline
+from zv_jax.data import dialogue, pipeline
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
 from zv_jax.data.tokenizers import Tokenizer, write_atomic
@@ -142,9 +142,8 @@ def _pictures(record: Record, row: dict[str, Any]) -> str:
 
 
 def _png(pixels: np.ndarray, record: Record, number: int) -> str:
-    """The picture of a batch, made visible again, with the boxes of its record."""
-    restored = np.clip((pixels * images.STD + images.MEAN) * 255, 0, 255).round().astype(np.uint8)
-    picture = Image.fromarray(restored)
+    """The picture of a batch with the boxes of its record."""
+    picture = Image.fromarray(pixels)
     scale = -(-_MIN_SIDE // picture.width)
     picture = picture.resize((picture.width * scale,) * 2, Image.Resampling.NEAREST)
     draw, side = ImageDraw.Draw(picture), picture.width

@@ -41,7 +41,7 @@ from zv_jax.runtime import cores
 _AHEAD = 4  # batches prepared before they are asked for
 _RESTARTS = 3  # of killed workers, for one batch
 _LOOKED_AT = 1000  # records, for one that can be read
-_VERSION = 7  # of the meaning of a step; raise it when the same step would give another batch
+_VERSION = 8  # of the meaning of a step; raise it when the same step would give another batch
 
 log = logging.getLogger(__name__)
 
@@ -386,7 +386,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
     index = {"index": spec(np.dtype(np.int64))}
     if config.stage.name == "stage0":
         return {
-            "images": spec(np.dtype(np.float32), size, size, 3),
+            "images": spec(np.dtype(np.uint8), size, size, 3),
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
             "image_ids": spec(whole),
@@ -394,7 +394,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
     if config.stage.name == "vision":
         patches = (size // config.model.vision.patch_size) ** 2
         return {
-            "images": spec(np.dtype(np.float32), size, size, 3),
+            "images": spec(np.dtype(np.uint8), size, size, 3),
             "symbols": spec(whole, len(SIDES) * patches, SYMBOL_TOKENS),
         } | index
     text = {
@@ -406,7 +406,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
         blocks = data.max_images * config.model.qformer.num_queries
         return {"symbols": spec(whole, blocks, SYMBOL_TOKENS), **text} | index
     return {
-        "images": spec(np.dtype(np.float32), data.max_images, size, size, 3),
+        "images": spec(np.dtype(np.uint8), data.max_images, size, size, 3),
         **text,
         "qformer_input_ids": spec(whole, data.max_qformer_text),
         "qformer_attention_mask": spec(flag, data.max_qformer_text),

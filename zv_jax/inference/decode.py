@@ -82,7 +82,7 @@ def generate(
 
     Args:
         variables: of `ZiyaVisual`.
-        images: float32 [B, I, H, W, 3]; None when no row has an image. Images without
+        images: uint8 [B, I, H, W, 3]; None when no row has an image. Images without
             placeholders in their row are ignored.
         input_ids: int [B, T], padded on the left.
         attention_mask: bool [B, T].

@@ -206,7 +206,7 @@ def collate(
 
 
 def pixels(rows: Sequence[Sequence[Picture]], size: int) -> np.ndarray | None:
-    """float32 [B, I, size, size, 3]; places without a picture are 0; None if there is no picture.
+    """uint8 [B, I, size, size, 3]; places without a picture are 0; None if there is no picture.
 
     Raises:
         DataError: a picture cannot be read.
@@ -214,7 +214,7 @@ def pixels(rows: Sequence[Sequence[Picture]], size: int) -> np.ndarray | None:
     count = max(map(len, rows))
     if not count:
         return None
-    out = np.zeros((len(rows), count, size, size, 3), np.float32)
+    out = np.zeros((len(rows), count, size, size, 3), np.uint8)
     for target, row in zip(out, rows, strict=True):
         for place, picture in enumerate(row):
             target[place] = images.preprocess(picture, size)

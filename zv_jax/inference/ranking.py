@@ -21,6 +21,7 @@ from zv_jax.inference.decode import read_prompt
 from zv_jax.inference.prompts import Question
 from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig
+from zv_jax.models.vit import MEAN
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 NORMS = ("sum", "token_mean", "char", "pmi")
@@ -211,7 +212,7 @@ def blinded(questions: Sequence[Question], size: int) -> list[Question]:
     """
     from PIL import Image
 
-    grey = Image.new("RGB", (size, size), (123, 117, 104))  # the mean of CLIP's normalisation
+    grey = Image.new("RGB", (size, size), tuple(round(255 * mean) for mean in MEAN))
     if not all(question.pictures for question in questions):
         raise ConfigError(
             "the norm pmi compares with the answer to no picture, and a prompt has none",

@@ -197,7 +197,7 @@ class Words:
         """Ids that follow rows of ids; `answer` is this with texts.
 
         Args:
-            images: float32 [B, I, H, W, 3], resized and normalised; None without pictures.
+            images: uint8 [B, I, H, W, 3], resized; None without pictures.
             input_ids: int [B, T], padded on the left, each image as `num_queries` placeholders.
             attention_mask: bool [B, T].
             qformer_input_ids: int [B, S], `[CLS] instruction [SEP]`; Chat needs it with images.

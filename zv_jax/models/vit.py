@@ -26,6 +26,10 @@ from zv_jax.models.layers import (
 )
 from zv_jax.models.presets import LoraConfig, VisionConfig
 
+# CLIP's, as BLIP-2 has them, of red, green and blue in 0..1.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
 
 class FusedAttention(nn.Module):
     """Self-attention with one qkv matrix [D, 3D]; one LoRA pair serves q, k and v together."""
@@ -103,14 +107,14 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """Args: images float [B, H, W, 3], normalised. Returns: [B, P, D], the CLS token first.
+        """Args: images [B, H, W, 3], see `normalise`. Returns: [B, P, D], the CLS token first.
 
         An image size other than the configured one (a multiple of the patch) interpolates the
         position table as BLIP-2 does.
         """
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        patches = _patchify(images, cfg.patch_size)
+        patches = _patchify(normalise(images), cfg.patch_size)
         # A convolution whose stride is its kernel is this matmul; on CPU it is also faster.
         x = Linear(
             cfg.width, ("patch", "embed"), use_bias=cfg.family == "eva", name="patch", **kinds
@@ -141,6 +145,19 @@ class VisionTransformer(nn.Module):
         )
         x, _ = blocks(x, rates)
         return x[:, 1:] if cfg.drop_cls else x
+
+
+def normalise(images: Array) -> Array:
+    """uint8 [..., 3] -> float32 [..., 3]: (x / 255 - mean) / deviation of each colour.
+
+    Pictures come to the device as bytes, a quarter of what floats would be, and the host need not
+    touch them again. Floats are returned as they are: somebody has normalised them.
+    """
+    if images.dtype != jnp.uint8:
+        return images
+    deviation = np.array(STD, np.float32)
+    scale, shift = 1 / (255 * deviation), -np.array(MEAN, np.float32) / deviation
+    return images.astype(jnp.float32) * scale + shift
 
 
 def _patchify(images: Array, patch: int) -> Array:

@@ -181,8 +181,8 @@ class ZiyaVisual(nn.Module):
         """Logits of a whole row.
 
         Args:
-            images: float32 [B, I, H, W, 3], resized and normalised, in the order of the row's
-                placeholders; None when no row has an image.
+            images: uint8 [B, I, H, W, 3], or floats that are normalised already, in the order of
+                the row's placeholders; None when no row has an image.
             input_ids: int [B, T], each image as `num_queries` placeholders.
             attention_mask: bool [B, T], False at padding on either side.
             qformer_input_ids: int [B, S], the instruction (Chat only).

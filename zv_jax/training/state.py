@@ -47,7 +47,7 @@ def example_batch(config: Config) -> dict[str, jax.Array]:
             (1, size, size, 3)
             if config.stage.name in ("vision", "stage0")
             else (1, 1, size, size, 3),
-            jnp.float32,
+            jnp.uint8,
         ),
         "text_ids": ids,
         "text_mask": jnp.ones_like(ids, bool),

@@ -1,0 +1,114 @@
+"""Does the input keep the devices busy? Whole trainings beside the same step without any input.
+
+    python benchmarks/feeding.py --batch=16 --steps=20
+    python benchmarks/feeding.py --config configs/stage0.py:base,h200 --batch=256 --workers=8
+
+`zv train` of stage 0 runs over prepared pictures of generated detail, from shards to updated
+weights: reading, decoding, batches, the way to the devices, logging. Beside it, in the same
+process, the same program runs over and over on one batch that lies on the devices already. The
+ratio of the two is what feeding costs. Without `--config` the preset `small_base` is trained, at
+224 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import jax
+
+from benchmarks import data_throughput, full_step
+from zv_jax import runtime
+from zv_jax.config import Config, recipe, validate
+from zv_jax.data import prepare, tokenizers
+from zv_jax.data import records as records_lib
+from zv_jax.data.shards import Settings
+from zv_jax.training import loop
+
+LOG_EVERY = 5
+
+
+def small(batch: int) -> Config:
+    return validate(
+        recipe(
+            "small_base",
+            stage={"name": "stage0", "variant": "base"},
+            model={"vision": {"image_size": 224}},
+            data={"max_text": 32},
+            train={"batch_size": batch},
+        )
+    )
+
+
+def with_data(config: Config, folder: Path, options: argparse.Namespace) -> Config:
+    """The recipe over pictures that are made here, without checkpoints on the way."""
+    data_throughput.make_files(folder, options.pictures)
+    rows = records_lib.read_jsonl(folder / "train.jsonl")
+    size = config.model.vision.image_size
+    prepare.prepare(rows, folder, folder / "shards", Settings(image_size=size))
+    texts = [f"picture number {k}" for k in range(1000)]
+    tokenizers.train_sentencepiece(texts, 400, folder / "words")
+    words = dataclasses.replace(
+        config.data.tokenizer, kind="sentencepiece", path=str(folder / "words")
+    )
+    source = dataclasses.replace(
+        config.data.sources[0], name="prepared", path=str(folder / "shards"), split="train"
+    )
+    data = dataclasses.replace(
+        config.data,
+        sources=(source,),
+        tokenizer=words,
+        qformer_tokenizer=words,
+        workers=options.workers,
+        cache_images=False,
+    )
+    train = dataclasses.replace(config.train, steps=options.steps, log_every=LOG_EVERY)
+    checkpoint = dataclasses.replace(config.checkpoint, every=10 * options.steps)
+    return dataclasses.replace(config, data=data, train=train, checkpoint=checkpoint)
+
+
+def trained(config: Config, workdir: Path) -> dict[str, float]:
+    """Medians over the log lines of a whole training, without the line that compiles."""
+    loop.run(config, workdir)
+    with (workdir / "metrics.jsonl").open(encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    lines = [line for line in lines if "step_seconds" in line][1:]
+    return {
+        name: statistics.median(line[name] for line in lines)
+        for name in ("step_seconds", "data_wait")
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--pictures", type=int, default=2048)
+    parser.add_argument("--workers", type=int, default=0)
+    options = parser.parse_args()
+    runtime.keep_freed_memory()
+    config = small(options.batch)
+    if options.config:
+        config = full_step.at_batch(full_step.load(options.config), options.batch)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = with_data(config, folder, options)
+        resident = full_step.measure(config, options.steps // 2)["median_seconds"]
+        fed = trained(config, folder / "run")
+        again = full_step.measure(config, options.steps // 2)["median_seconds"]
+    alone = statistics.mean((resident, again))
+    print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.model.preset}")
+    print(f"batch {options.batch}, {options.workers} workers, {runtime.cores()} cores")
+    print("| | s a step | pictures/s |\n|---|---|---|")
+    for label, seconds in (("trained on shards", fed["step_seconds"]), ("one batch", alone)):
+        print(f"| {label} | {seconds:.4f} | {options.batch / seconds:.0f} |")
+    print(f"ratio {fed['step_seconds'] / alone:.3f}, waiting for data {fed['data_wait']:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""How fast answers are generated, beside the time that reading the weights alone would take.
+
+    python benchmarks/generate.py --preset=ziya_visual_chat_13b --rows=1,16 --tokens=128
+
+Weights are random and made on the device in bfloat16; prompts are random, each with one picture. No
+row ends before its last token. The first token is timed alone: it holds the picture and the
+prompt. For every later one, each weight of the language model is read once, whatever the number of
+rows: that many bytes over the bandwidth of the chip's memory is the least it can take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
+
+from benchmarks.full_step import random_leaf  # noqa: E402
+from zv_jax import hardware  # noqa: E402
+from zv_jax.config import Config, recipe, validate  # noqa: E402
+from zv_jax.inference.decode import generate  # noqa: E402
+from zv_jax.sharding import unboxed  # noqa: E402
+from zv_jax.training.stages import stage_of  # noqa: E402
+from zv_jax.training.state import abstract_variables  # noqa: E402
+
+NEVER = -1  # the id that would end a row
+
+
+def weights(config: Config) -> dict[str, jax.Array]:
+    """Random leaves in bfloat16, by path."""
+    leaves = flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/")
+    make = jax.jit(random_leaf, static_argnums=(1, 2))
+    return {
+        name: make(jax.random.fold_in(jax.random.key(0), number), leaf.shape, jax.numpy.bfloat16)
+        for number, (name, leaf) in enumerate(leaves.items())
+    }
+
+
+def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
+    """Random prompts of `length` tokens behind one picture; arguments of `generate`."""
+    rng, model = np.random.default_rng(0), config.model
+    queries, size = model.qformer.num_queries, model.vision.image_size
+    words = lambda most, *shape: rng.integers(4, most, shape).astype(np.int32)
+    ids = words(min(model.llm.vocab_size, model.image_token_id), rows, queries + length)
+    ids[:, :queries] = model.image_token_id
+    asked = [None, None]
+    if model.qformer_sees_instruction:
+        question = words(min(1000, model.qformer.vocab_size), rows, 32)
+        asked = [question, np.ones(question.shape, bool)]
+    return [
+        rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8),
+        ids,
+        np.ones(ids.shape, bool),
+        *asked,
+        np.zeros(rows, np.uint32),
+    ]
+
+
+def seconds(run: object, rounds: int) -> float:
+    """Median of `rounds` after one that compiles."""
+    found = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(run())
+        found.append(time.perf_counter() - began)
+    return statistics.median(found[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="small_chat")
+    parser.add_argument("--rows", default="1,16", help="sizes of batches, with commas")
+    parser.add_argument("--prompt", type=int, default=64, help="tokens of text in a prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="new ones")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
+    variant = "chat" if "chat" in given.preset else "base"
+    stage = {"name": "stage2", "variant": variant}
+    config = validate(recipe(given.preset, stage=stage, model=kinds))
+    flat = weights(config)
+    size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")
+    variables = unflatten_dict(flat, sep="/")
+    device = jax.devices()[0]
+    chip = hardware.chip_of(device.device_kind)
+    print(f"{device.device_kind}, {given.preset}, {size / 2**30:.1f} GiB of language model")
+    print("| rows | first token s | ms a token | tokens/s | of the bandwidth |")
+    print("|---|---|---|---|---|")
+    for rows in map(int, given.rows.split(",")):
+        arrays = jax.device_put(inputs(config, rows, given.prompt))
+
+        def run(tokens: int, arrays: list = arrays) -> jax.Array:
+            return generate(
+                variables, *arrays, cfg=config.model, max_new_tokens=tokens, eos_id=NEVER, pad_id=0
+            )
+
+        first, whole = (seconds(lambda n=n: run(n), given.rounds) for n in (1, given.tokens))
+        each = (whole - first) / (given.tokens - 1)
+        share = f"{size / each / chip.bandwidth:.0%}" if chip else "-"
+        print(f"| {rows} | {first:.3f} | {1e3 * each:.2f} | {rows / each:.0f} | {share} |")
+
+
+if __name__ == "__main__":
+    main()
