@@ -1,13 +1,14 @@
 """Does the input keep the devices busy? Whole trainings beside the same step without any input.
 
-    python benchmarks/feeding.py --batch=16 --steps=20
+    python benchmarks/feeding.py
+    python benchmarks/feeding.py --preset=small_base --size=224 --batch=512 --workers=8
     python benchmarks/feeding.py --config configs/stage0.py:base,h200 --batch=256 --workers=8
 
 `zv train` of stage 0 runs over prepared pictures of generated detail, from shards to updated
 weights: reading, decoding, batches, the way to the devices, logging. Beside it, in the same
 process, the same program runs over and over on one batch that lies on the devices already. The
-ratio of the two is what feeding costs. Without `--config` the preset `small_base` is trained, at
-224 pixels.
+ratio of the two is what feeding costs. Without `--config`, `--preset` is trained, with pictures of
+`--size` pixels if that is given.
 """
 
 from __future__ import annotations
@@ -16,30 +17,35 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
-import jax
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from benchmarks import data_throughput, full_step
-from zv_jax import runtime
-from zv_jax.config import Config, recipe, validate
-from zv_jax.data import prepare, tokenizers
-from zv_jax.data import records as records_lib
-from zv_jax.data.shards import Settings
-from zv_jax.training import loop
+import jax  # noqa: E402
+
+from benchmarks import data_throughput, full_step  # noqa: E402
+from zv_jax import runtime  # noqa: E402
+from zv_jax.config import Config, recipe, validate  # noqa: E402
+from zv_jax.data import prepare, tokenizers  # noqa: E402
+from zv_jax.data import records as records_lib  # noqa: E402
+from zv_jax.data.shards import Settings  # noqa: E402
+from zv_jax.training import loop  # noqa: E402
 
 LOG_EVERY = 5
 
 
-def small(batch: int) -> Config:
+def small(options: argparse.Namespace) -> Config:
+    size = {"vision": {"image_size": options.size}} if options.size else {}
     return validate(
         recipe(
-            "small_base",
+            options.preset,
             stage={"name": "stage0", "variant": "base"},
-            model={"vision": {"image_size": 224}},
+            model=size,
             data={"max_text": 32},
-            train={"batch_size": batch},
+            train={"batch_size": options.batch},
         )
     )
 
@@ -86,13 +92,15 @@ def trained(config: Config, workdir: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--preset", default="quickstart_base")
+    parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--pictures", type=int, default=2048)
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     runtime.keep_freed_memory()
-    config = small(options.batch)
+    config = small(options)
     if options.config:
         config = full_step.at_batch(full_step.load(options.config), options.batch)
     with tempfile.TemporaryDirectory() as name:

@@ -32,6 +32,7 @@ from zv_jax.training.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 
 NEVER = -1  # the id that would end a row
+QUESTION = 32  # tokens of it for the Q-Former
 
 
 def weights(config: Config) -> dict[str, jax.Array]:
@@ -53,7 +54,7 @@ def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
     ids[:, :queries] = model.image_token_id
     asked = [None, None]
     if model.qformer_sees_instruction:
-        question = words(min(1000, model.qformer.vocab_size), rows, 32)
+        question = words(min(1000, model.qformer.vocab_size), rows, QUESTION)
         asked = [question, np.ones(question.shape, bool)]
     return [
         rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8),
@@ -85,7 +86,8 @@ def main() -> None:
     kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
     variant = "chat" if "chat" in given.preset else "base"
     stage = {"name": "stage2", "variant": variant}
-    config = validate(recipe(given.preset, stage=stage, model=kinds))
+    data = {"max_qformer_text": QUESTION}
+    config = validate(recipe(given.preset, stage=stage, model=kinds, data=data))
     flat = weights(config)
     size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")
     variables = unflatten_dict(flat, sep="/")
