@@ -1,6 +1,6 @@
 """Input speed on one core: pictures per second of the pipeline beside bare Pillow and WebDataset.
 
-    python benchmarks/data_throughput.py [--pictures=1536] [--records=100000]
+    python benchmarks/data_throughput.py [--pictures=1536] [--passes=4] [--records=100000]
 
 All cases decode the same JPEG files and resize them to the same square, in this process, on one
 core; the order is rotated and medians are given. The last lines are about a prepared set of many
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import statistics
@@ -32,6 +33,7 @@ from zv_jax.data.shards import Settings
 from zv_jax.data.sources import open_source
 
 SIZE, BATCH, ROUNDS = 224, 32, 3
+ENCODINGS = ("jpeg", "ppm")
 
 
 def make_files(folder: Path, count: int) -> None:
@@ -60,21 +62,22 @@ def _record(number: int, path: str) -> Record:
 
 
 def pillow(folder: Path, count: int) -> None:
+    there = len(list(folder.glob("*.jpg")))
     for k in range(count):
-        images.resize(images.decode(folder / f"{k}.jpg"), SIZE)
+        images.resize(images.decode(folder / f"{k % there}.jpg"), SIZE)
 
 
-def codec(folder: Path) -> Callable[[int], None]:
+def codec(shards: Path) -> Callable[[int], None]:
     """Nothing but Pillow's decoder on the pictures of the prepared shards: the bound for those."""
-    source = open_source("prepared", str(folder / "shards"))
+    source = open_source("prepared", str(shards))
     stored = [
-        pictures.read(folder / "shards", ref)
+        pictures.read(shards, ref)
         for number in range(len(source))
         for ref in source.record(number).images
     ]
 
     def draw(count: int) -> None:
-        for data in stored[:count]:
+        for data in itertools.islice(itertools.cycle(stored), count):
             Image.open(io.BytesIO(data)).load()
 
     return draw
@@ -110,10 +113,11 @@ def webdataset(path: Path) -> Callable[[int], None] | None:
         return None
 
     def prepare_one(sample: dict) -> np.ndarray:
-        return images.normalise(images.resize(images.decode(sample["jpg"]), SIZE))
+        return images.resize(images.decode(sample["jpg"]), SIZE)
 
     def draw(count: int) -> None:
         stream = wds.WebDataset(str(path), shardshuffle=False).map(prepare_one)
+        stream = stream.repeat()
         loader = iter(torch.utils.data.DataLoader(stream, batch_size=BATCH, num_workers=0))
         for _ in range(count // BATCH):
             next(loader)
@@ -152,7 +156,7 @@ def many_records(folder: Path, count: int) -> dict[str, float]:
     read in random order: MiB after a tenth of them, and what the other nine tenths add."""
     Image.new("RGB", (32, 32), "green").save(folder / "small.jpg")
     opened = {}
-    for number in (count // 100, count):
+    for number in (max(1, count // 100), count):
         rows = (_record(k, "small.jpg") for k in range(number))
         place = folder / f"many-{number}"
         prepare.prepare(rows, folder, place, Settings(image_size=32, shard_size=50_000))
@@ -166,7 +170,7 @@ def many_records(folder: Path, count: int) -> dict[str, float]:
             held.append(resident() / 2**20)
         source.record(int(index))
     return {
-        f"seconds to open {count // 100} records": opened[count // 100],
+        f"seconds to open {max(1, count // 100)} records": opened[max(1, count // 100)],
         f"seconds to open {count} records": opened[count],
         "MiB after a tenth is read": held[0],
         "MiB that the rest adds": held[1] - held[0],
@@ -182,6 +186,7 @@ def resident() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=1536)
+    parser.add_argument("--passes", type=int, default=4, help="over all pictures, in a round")
     parser.add_argument("--records", type=int, default=100_000)
     options = parser.parse_args()
     runtime.keep_freed_memory()  # as every `zv` command does; all cases have it
@@ -193,17 +198,22 @@ def main() -> None:
         texts = [f"picture number {k}" for k in range(1000)]
         tokenizer = tokenizers.train_sentencepiece(texts, 400, folder / "tokenizer")
         rows = list(records_lib.read_jsonl(folder / "train.jsonl"))
-        prepare.prepare(rows, folder, folder / "shards", Settings(image_size=SIZE))
+        for encoding in ENCODINGS:
+            settings = Settings(image_size=SIZE, encoding=encoding)
+            prepare.prepare(rows, folder, folder / encoding, settings)
         cases: dict[str, Callable[[int], None]] = {
             "Pillow, decode and resize": lambda count: pillow(folder, count),
             "zv_jax, JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer),
-            "zv_jax, prepared shards": batches("prepared", folder / "shards", tokenizer),
-            "Pillow, decode what the shards hold": codec(folder),
         }
+        for encoding in ENCODINGS:
+            cases |= {
+                f"zv_jax, {encoding} shards": batches("prepared", folder / encoding, tokenizer),
+                f"Pillow, decode what {encoding} shards hold": codec(folder / encoding),
+            }
         other = webdataset(make_tar(folder, options.pictures))
         if other:
             cases["WebDataset + DataLoader, JPEG in tar"] = other
-        speeds = timed(cases, options.pictures // BATCH * BATCH)
+        speeds = timed(cases, options.passes * options.pictures // BATCH * BATCH)
         bare = speeds["Pillow, decode and resize"]
         print("| case | pictures/s | of bare Pillow |\n|---|---|---|")
         for case, speed in speeds.items():

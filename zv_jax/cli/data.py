@@ -82,7 +82,11 @@ def define(values: flags.FlagValues) -> None:
     switch("paper_mixture", "read evaluation splits for training too, as the paper's counts need")
     whole("image_size", 0, "prepare: side of the stored pictures in pixels; 0: as they are")
     flags.DEFINE_enum(
-        "encoding", "jpeg", ["jpeg", "png"], "prepare: of resized pictures", flag_values=values
+        "encoding",
+        "jpeg",
+        ["jpeg", "png", "ppm"],
+        "prepare: of resized pictures; ppm is not compressed",
+        flag_values=values,
     )
     whole("quality", 95, "prepare: of JPEG pictures", 1)
     whole("shard_size", 2048, "prepare: records per shard", 1)

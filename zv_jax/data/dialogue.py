@@ -65,7 +65,7 @@ def box_text(box: Sequence[float], decimals: int) -> str:
 def pick_answer(record: Record, seed: int, epoch: int | None) -> str | None:
     """One of the answers, by weight; the first where `epoch` is None; None if there is none."""
     if record.answers:
-        if epoch is None:
+        if epoch is None or len(record.answers) == 1:
             return record.answers[0]
         weights = np.asarray(record.weights or [1.0] * len(record.answers), float)
         if not weights.any():

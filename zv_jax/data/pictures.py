@@ -57,7 +57,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             fix="download it and set its path",
         )
     name, _, address = ref.shard_key.partition("#")
-    file = locate(root, name)
+    file = _shard(root, name)
     reader = _READERS.get(file.suffix)
     if reader is None or not address:
         raise DataError(
@@ -98,6 +98,12 @@ def locate(root: str | Path, path: str) -> Path:
             fix="set the source's image_root to the folder that holds the pictures",
         )
     return Path(full)
+
+
+@functools.lru_cache(1024)
+def _shard(root: str | Path, name: str) -> Path:
+    """`locate` for files that hold many pictures each."""
+    return locate(root, name)
 
 
 def trouble(path: Path) -> str | None:

@@ -7,6 +7,7 @@ first.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,6 +134,11 @@ def to_json(record: Record) -> dict[str, Any]:
     return out
 
 
+@functools.cache
+def _names(cls: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cls))
+
+
 class _Reader:
     """Reads fields of one JSON object and names the field in every complaint."""
 
@@ -140,7 +146,7 @@ class _Reader:
         if not isinstance(data, Mapping):
             raise _bad(where, path or "record", data, "a JSON object")
         self.data, self.where, self.path = data, where, path
-        valid = [f.name for f in fields(cls)]
+        valid = _names(cls)
         for name in data:
             if name not in valid:
                 raise DataError(

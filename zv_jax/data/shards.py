@@ -34,7 +34,7 @@ from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import ConfigError
 
 FORMAT = 1
-ENCODINGS = {"jpeg": "JPEG", "png": "PNG"}
+ENCODINGS = {"jpeg": "JPEG", "png": "PNG", "ppm": "PPM"}
 # Records compress well; pictures are compressed already.
 _RECORDS, _PICTURES = "group_size:1,zstd:3", "group_size:1,uncompressed"
 
@@ -46,7 +46,8 @@ class Settings:
     Attributes:
       image_size: side in pixels, stretched to a square as in training, so that boxes stay; 0 keeps
         the files as they are.
-      encoding: jpeg or png, where pictures are resized; `quality` of a JPEG.
+      encoding: jpeg, png or ppm, where pictures are resized; `quality` of a JPEG. ppm is not
+        compressed: as many bytes as the model sees, and next to nothing to decode.
       shard_size: records per shard.
     """
 
@@ -125,6 +126,7 @@ def _name(number: int, kind: str) -> str:
     return f"{number:05d}.{kind}.array_record"
 
 
+@functools.lru_cache(1024)
 def records_file(folder: str, number: int) -> Path:
     """The file of the records of shard `number`."""
     return Path(folder) / _name(number, "records")
