@@ -1,6 +1,6 @@
 """Padding of several ways to lay samples into rows of fixed size, on the data of the quickstart.
 
-    python benchmarks/padding.py [--steps=200]
+    python benchmarks/padding.py [--steps=200] [--rounds=3]
 
 One shape: every row as long and with as many pictures as the longest. Kinds of batches: sources
 with short rows fill batches of their own (what the pipeline does); one kind for each source is the
@@ -8,21 +8,40 @@ finest division. Packing within a batch: the samples of a batch share rows, and 
 rows as the fullest of the batches needs, since shapes are static. Packing over all batches: the
 bound, where any samples may meet in a row. Samples are laid first fit, longest first. Counted are
 positions of tokens and places of pictures for each sample; both are computed whether filled or not.
+
+With `--rounds`, training steps on rows of these shapes are timed too, in turn. That of packed rows
+is what it would cost at least: their attention would need one more mask.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
+import statistics
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from configs import quickstart
-from zv_jax.config import Config, validate
-from zv_jax.data.pipeline import make_pipeline, samples_per_epoch
+from zv_jax import runtime  # noqa: E402
+
+runtime.keep_freed_memory()
+runtime.use_plain_matmul()
+
+import numpy as np  # noqa: E402
+
+from benchmarks import full_step  # noqa: E402
+from configs import quickstart  # noqa: E402
+from zv_jax.config import Config, validate  # noqa: E402
+from zv_jax.data.pipeline import make_pipeline, samples_per_epoch  # noqa: E402
+
+STEPS = 8  # of a round, after one that compiles
 
 Sample = tuple[int, int]  # tokens, pictures
+Shape = tuple[int, int, int]  # rows, tokens, pictures
 
 
 def batches(config: Config, steps: int) -> Iterator[tuple[list[Sample], np.ndarray, int, int]]:
@@ -60,9 +79,35 @@ def for_each_source(samples: np.ndarray, sources: np.ndarray) -> np.ndarray:
     return sum(len(part) * part.max(0) for part in parts)
 
 
+def step_seconds(config: Config, rows: int, length: int, pictures: int) -> float:
+    """Median of a training step on random rows of this shape."""
+    data = dataclasses.replace(
+        config.data,
+        max_length=length,
+        max_images=pictures,
+        max_answer=min(config.data.max_answer, length),
+    )
+    train = dataclasses.replace(config.train, batch_size=rows)
+    config = dataclasses.replace(config, data=data, train=train)
+    return full_step.measure(config, STEPS)["median_seconds"]
+
+
+def timed(config: Config, layouts: dict[str, list[tuple[float, Shape]]], rounds: int) -> None:
+    """Prints seconds for as many samples as a batch has, for each layout: its shapes and how many
+    steps of each that takes."""
+    shapes = dict.fromkeys(shape for parts in layouts.values() for _, shape in parts)
+    found = [{shape: step_seconds(config, *shape) for shape in shapes} for _ in range(rounds)]
+    print("| rows | seconds a batch | in rounds |\n|---|---|---|")
+    for name, parts in layouts.items():
+        each = [sum(share * times[shape] for share, shape in parts) for times in found]
+        spread = " ".join(f"{seconds:.3f}" for seconds in each)
+        print(f"| {name} | {statistics.median(each):.3f} | {spread} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=0, help="of timing")
     options = parser.parse_args()
     config = validate(quickstart.get_config("stage2_chat"))
     kinds = list(batches(config, options.steps))
@@ -78,11 +123,19 @@ def main() -> None:
         "kinds of batches": sum(len(rows) * np.array(shape) for rows, _, *shape in kinds),
         "a kind for each source": for_each_source(samples, sources),
     }
+    batch = config.train.batch_size
+    shares = collections.Counter((len(rows), *shape) for rows, _, *shape in kinds)
+    layouts = {
+        "one shape": [(1.0, (batch, length, pictures))],
+        "kinds of batches": [(n / len(kinds), shape) for shape, n in shares.items()],
+    }
     for k, n in ((1, pictures), (1, 2 * pictures), (2, 2 * pictures)):
         shape = np.array([k * length, n])
         name = f"{k * length} tokens, {n} pictures"
-        rows = max(packed(batch, *shape) for batch in mixed)
-        places[f"packing within a batch into {rows} rows of {name}"] = rows * len(mixed) * shape
+        rows = max(packed(row, *shape) for row in mixed)
+        within = f"packing within a batch into {rows} rows of {name}"
+        places[within] = rows * len(mixed) * shape
+        layouts[within] = [(1.0, (rows, *shape.tolist()))]
         places[f"packing over all batches into rows of {name}"] = (
             packed(samples.tolist(), *shape) * shape
         )
@@ -95,6 +148,8 @@ def main() -> None:
             for own, count in zip(used, counts, strict=True)
         )
         print(f"| {name} | " + " | ".join(cells) + " |")
+    if options.rounds:
+        timed(config, layouts, options.rounds)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def test_a_prepared_set_is_its_source(toy, tmp_path):
         )
 
 
-def test_batches_of_shards_equal_those_of_files(toy, tmp_path, make_config, tokenizer):
+@pytest.mark.parametrize("encoding", ["png", "ppm"])
+def test_batches_of_shards_equal_those_of_files(toy, tmp_path, make_config, tokenizer, encoding):
     size = make_config("stage1").model.vision.image_size
-    make(toy, tmp_path / "out", settings={"image_size": size, "encoding": "png"})
+    make(toy, tmp_path / "out", settings={"image_size": size, "encoding": encoding})
     rows = []
     for name, path in (("jsonl", toy), ("prepared", tmp_path / "out")):
         config = make_config("stage1", sources=({"name": name, "path": str(path)},))

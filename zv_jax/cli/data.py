@@ -85,7 +85,7 @@ def define(values: flags.FlagValues) -> None:
         "encoding",
         "jpeg",
         ["jpeg", "png", "ppm"],
-        "prepare: of resized pictures; ppm is not compressed",
+        "prepare: of resized pictures; ppm: uncompressed",
         flag_values=values,
     )
     whole("quality", 95, "prepare: of JPEG pictures", 1)

@@ -8,12 +8,11 @@ ranking all of them by their sums finds.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from zv_jax.inference.decode import read_prompt
+from zv_jax.inference.program import token_by_token
 from zv_jax.inference.trie import ROOT
 from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig
@@ -23,7 +22,7 @@ _STATIC = ("cfg", "max_new_tokens", "min_new_tokens", "num_beams", "length_penal
 Edges = tuple[Array, Array, Array]
 
 
-@functools.partial(jax.jit, static_argnames=_STATIC)
+@token_by_token(static_argnames=_STATIC)
 def beam_search(
     variables: dict,
     images: Array | None,

@@ -7,11 +7,10 @@ memory; a program is compiled per shape of the inputs and per `max_new_tokens`.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
+from zv_jax.inference.program import token_by_token
 from zv_jax.models.layers import Array
 from zv_jax.models.llama import Cache, init_cache
 from zv_jax.models.presets import ModelConfig
@@ -60,7 +59,7 @@ def read_prompt(
     return model, logits, cache, seen, lengths
 
 
-@functools.partial(jax.jit, static_argnames=_STATIC)
+@token_by_token(static_argnames=_STATIC)
 def generate(
     variables: dict,
     images: Array | None,
