@@ -22,7 +22,7 @@ from PIL import Image
 
 from zv_jax import distributed
 from zv_jax.config import Config, recipe, to_dict, validate
-from zv_jax.data import pipeline, tokenizers
+from zv_jax.data import stream, tokenizers
 from zv_jax.training import leaves, loop, stored
 
 WORDS = [("red", "红色"), ("blue", "蓝色"), ("green", "绿色"), ("black", "黑色"), ("pink", "粉色")]
@@ -94,24 +94,24 @@ def toy_config(corpus: Path, stage: str, **sections: dict) -> Config:
 
 
 @contextlib.contextmanager
-def watched(see: Callable[[int, pipeline.Batch], None]) -> Iterator[None]:
+def watched(see: Callable[[int, stream.Batch], None]) -> Iterator[None]:
     """Inside, `see(step, batch)` is called with every batch before training gets it."""
-    plain = pipeline.Batches.__next__
+    plain = stream.Batches.__next__
 
-    def seen(batches: pipeline.Batches) -> pipeline.Batch:
+    def seen(batches: stream.Batches) -> stream.Batch:
         step = batches.step
         batch = plain(batches)
         see(step, batch)
         return batch
 
-    pipeline.Batches.__next__ = seen
+    stream.Batches.__next__ = seen
     try:
         yield
     finally:
-        pipeline.Batches.__next__ = plain
+        stream.Batches.__next__ = plain
 
 
-Act = Callable[[int, pipeline.Batch], None]
+Act = Callable[[int, stream.Batch], None]
 
 
 def train(config: Config, workdir: Path, act: Act | None = None, **arguments) -> None:
@@ -119,7 +119,7 @@ def train(config: Config, workdir: Path, act: Act | None = None, **arguments) ->
     workdir.mkdir(parents=True, exist_ok=True)
     process = jax.process_index()
 
-    def see(step: int, batch: pipeline.Batch) -> None:
+    def see(step: int, batch: stream.Batch) -> None:
         with (workdir / f"ids-{process}.jsonl").open("a") as file:
             file.write(json.dumps([step, batch["index"].tolist()]) + "\n")
         if act is not None:

@@ -14,32 +14,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
-import os
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from zv_jax.config import Config, SourceConfig
 from zv_jax.data import catalogue, mixing
-from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Batch, Made, Shape
+from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Made, Shape
 from zv_jax.data.faults import Fault, Ledger, too_many
-from zv_jax.data.mixing import Pick
 from zv_jax.data.records import Record
 from zv_jax.data.sources import Source, open_source
+from zv_jax.data.stream import Batches, Failure, Rows, Safely, read_ahead
 from zv_jax.data.symbols import SIDES
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
-from zv_jax.errors import ConfigError, DataError, ZvError
-from zv_jax.runtime import cores
+from zv_jax.errors import ConfigError, DataError
 
-_AHEAD = 4  # batches prepared before they are asked for
-_RESTARTS = 3  # of killed workers, for one batch
 _LOOKED_AT = 1000  # records, for one that can be read
 _VERSION = 8  # of the meaning of a step; raise it when the same step would give another batch
 
@@ -51,113 +42,6 @@ class ArraySpec(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What went wrong in a worker, handed on as data: Grain would lose the rest of the stream."""
-
-    error: Exception
-    trace: str
-
-
-class _Safely:
-    """Makes a batch or a `_Failure`."""
-
-    def __init__(self, assemble: Assembler):
-        self.assemble = assemble
-
-    def __call__(self, picks: Sequence[Pick]) -> Made | _Failure:
-        try:
-            return self.assemble(picks)
-        except ZvError as error:
-            return _Failure(error, traceback.format_exc())
-        except Exception as error:  # any fault must reach the trainer, and be picklable for that
-            return _Failure(
-                RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()
-            )
-
-
-class _Rows(grain.MapDataset):
-    """The chosen rows of each `size` elements; the others are not even looked up."""
-
-    def __init__(self, stream: grain.MapDataset, rows: Sequence[int], size: int):
-        super().__init__(stream)
-        self.rows, self.size = rows, size
-
-    def __len__(self) -> int:
-        return len(self._parent) // self.size * len(self.rows)
-
-    def __getitem__(self, place: int | slice) -> Pick | grain.MapDataset:
-        if isinstance(place, slice):
-            return self.slice(place)
-        step, row = divmod(place, len(self.rows))
-        return self._parent[step * self.size + self.rows[row]]
-
-
-class Batches(Iterator[Batch]):
-    """An endless iterator of batches; `step` is the number of the next one.
-
-    A fault in the data is raised by `next`, in the process that asked, and once more by every
-    later `next`. A worker process that was killed is replaced, and nothing is lost: the stream
-    begins again at the step that is missing.
-
-    Attributes:
-      names: ids of the records that `index` of a batch numbers.
-    """
-
-    def __init__(
-        self,
-        open_at: Callable[[int], Iterator[Made | _Failure]],
-        step: int,
-        ledger: Ledger,
-        names: Callable[[np.ndarray], list[str]],
-    ):
-        self._open_at, self._ledger, self.names = open_at, ledger, names
-        self.step = step
-        self._stream = open_at(step)
-        self._failure: Exception | None = None
-
-    def __next__(self) -> Batch:
-        if self._failure is None:
-            item = self._next()
-            if isinstance(item, _Failure):
-                self._failure = item.error
-                item.error.add_note(f"while making batch {self.step}:\n{item.trace}")
-            else:
-                try:
-                    self._ledger.add(self.step, item.tried, item.faults)
-                except DataError as error:
-                    self._failure = error
-        if self._failure is not None:
-            raise self._failure
-        self.step += 1
-        return item.batch
-
-    def _next(self) -> Made | _Failure:
-        for attempt in range(1, _RESTARTS + 1):
-            try:
-                return next(self._stream)
-            except RuntimeError as error:
-                # Only Grain itself raises here, and only when a worker process is gone.
-                log.warning("batch %d, attempt %d: %s", self.step, attempt, error)
-                self.close()
-                self._stream = self._open_at(self.step)
-        return _Failure(
-            DataError(
-                f"the processes that prepare data were killed {_RESTARTS} times in a row",
-                where=f"batch {self.step}",
-                expected="workers that live; the system kills them when memory runs out",
-                fix="lower --config.data.workers, or set data.cache_images to False",
-            ),
-            "",
-        )
-
-    def close(self) -> None:
-        """Stops the threads or processes behind it."""
-        close = getattr(self._stream, "close", None)
-        if close:
-            close()
 
 
 def make_pipeline(
@@ -200,8 +84,8 @@ def make_pipeline(
     ]
     batches = mixing.interleaved(
         [
-            _Rows(mixing.mixture(names, sizes, shares, config.seed, kind), rows, size).batch(
-                len(rows), drop_remainder=True, batch_fn=_Safely(assembler)
+            Rows(mixing.mixture(names, sizes, shares, config.seed, kind), rows, size).batch(
+                len(rows), drop_remainder=True, batch_fn=Safely(assembler)
             )
             for kind in kinds
         ],
@@ -217,8 +101,8 @@ def make_pipeline(
             share = f"{len(faults)} of {len(source) + len(faults)}"
             raise too_many(share, config.data.max_bad, faults[-1])
 
-    def open_at(step: int) -> Iterator[Made | _Failure]:
-        return iter(_read_ahead(batches[step:], config.data.workers))
+    def open_at(step: int) -> Iterator[Made | Failure]:
+        return iter(read_ahead(batches[step:], config.data.workers))
 
     return Batches(open_at, start_step, ledger, assembler.names)
 
@@ -232,33 +116,6 @@ def _broken(item: SourceConfig, source: Source) -> list[Fault]:
 
 def _log_fault(step: int, fault: Fault) -> None:
     log.warning("batch %d: %s: %s (%s)", step, fault.record, fault.what, fault.where)
-
-
-def _read_ahead(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
-    if not workers:
-        threads = min(_AHEAD, cores())
-        return batches.to_iter_dataset(grain.ReadOptions(threads, _AHEAD))
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        # Grain reads its own flags when it starts workers; a library user has no command line.
-        flags.FLAGS.mark_as_parsed()
-    # The batch is an element of the MapDataset, so workers deal out whole batches in order.
-    read = batches.to_iter_dataset(grain.ReadOptions(1, 1))
-    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
-    return read.mp_prefetch(options, worker_init_fn=_end_with_parent)
-
-
-def _end_with_parent(worker: int, workers: int) -> None:
-    """Ends this worker when the trainer is gone; a killed one cannot tell its workers to stop."""
-    del worker, workers
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.ndarray]]:
