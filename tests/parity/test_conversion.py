@@ -10,6 +10,7 @@ from zv_jax.convert import export, ours
 from zv_jax.data import tokenizers
 from zv_jax.data.dialogue import pad_left, prompt_text
 from zv_jax.inference import api, decode
+from zv_jax.models import vit
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 pytestmark = pytest.mark.parity
@@ -139,7 +140,7 @@ def test_our_stage0_there(tmp_path, tokenizer):
     loaded = api.load(run)
     images = RNG.integers(0, 255, (2, 28, 28, 3), np.uint8)
     captions = ["a red square", "一个红色的方块"]
-    normal = np.stack([loaded._pixels([image])[0] for image in images])
+    normal = np.asarray(vit.normalise(np.stack(loaded._pixels(list(images)))))
     ids, mask = loaded._texts(captions)
     given = dict(
         pixel_values=pixels(normal),

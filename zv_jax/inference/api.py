@@ -209,7 +209,7 @@ class Model(Words):
     def _pixels(self, images: Sequence[Picture]) -> np.ndarray:
         size = self.config.model.vision.image_size
         if not len(images):
-            return np.zeros((0, size, size, 3), np.float32)
+            return np.zeros((0, size, size, 3), np.uint8)
         return prompts_lib.pixels([[image] for image in images], size)[:, 0]
 
     def _texts(
