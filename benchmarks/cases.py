@@ -116,7 +116,7 @@ def shapes(batch: Batch) -> dict[str, list[int]]:
 def _pairs(config: Config, rng: np.random.Generator) -> Batch:
     rows, size = config.train.batch_size, config.model.vision.image_size
     ids, mask = _words(rng, rows, config.data.max_text, config.model.qformer.vocab_size)
-    images = rng.standard_normal((rows, size, size, 3), np.float32)
+    images = rng.integers(0, 256, (rows, size, size, 3), np.uint8)
     images[1] = images[0]
     return {
         "images": images,
@@ -145,7 +145,7 @@ def _dialogue(config: Config, rng: np.random.Generator) -> Batch:
     labelled = (position >= end - answer) & (position < end)
     question, question_mask = _words(rng, rows, data.max_qformer_text, model.qformer.vocab_size)
     return {
-        "images": rng.standard_normal((rows, data.max_images, size, size, 3), np.float32),
+        "images": rng.integers(0, 256, (rows, data.max_images, size, size, 3), np.uint8),
         "input_ids": ids,
         "attention_mask": mask,
         "labels": np.where(labelled, ids, -100).astype(np.int32),

@@ -77,10 +77,10 @@ def seconds(run: object, rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="small_chat")
+    parser.add_argument("--preset", default="quickstart_chat")
     parser.add_argument("--rows", default="1,16", help="sizes of batches, with commas")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of text in a prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="new ones")
+    parser.add_argument("--tokens", type=int, default=32, help="new ones")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}

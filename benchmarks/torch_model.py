@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zv_jax.config import Config
 from zv_jax.models.presets import LlamaConfig, LoraConfig, ModelConfig, QFormerConfig, VisionConfig
+from zv_jax.models.vit import MEAN, STD
 
 
 class Linear(nn.Linear):
@@ -312,7 +313,9 @@ class TorchZiyaVisual(nn.Module):
             self.llm = Llama(cfg.llm, lora)
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """[B, H, W, 3] -> [B, P, D]; a wholly frozen ViT runs without recording gradients."""
+        """uint8 [B, H, W, 3] -> [B, P, D]; a wholly frozen ViT runs without recording gradients."""
+        deviation = torch.tensor(STD)
+        images = images * (1 / (255 * deviation)) - torch.tensor(MEAN) / deviation
         trains = any(parameter.requires_grad for parameter in self.vision.parameters())
         with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
             features = self.vision(images)

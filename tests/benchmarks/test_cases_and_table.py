@@ -19,7 +19,7 @@ def test_batches_are_those_of_the_pipeline(name):
     again = make_batch(config)
     for key, value in batch.items():
         np.testing.assert_array_equal(value, again[key])
-    assert batch["images"].dtype == np.float32
+    assert batch["images"].dtype == np.uint8
     if "labels" not in batch:
         assert batch["text_ids"].shape == (config.train.batch_size, data.max_text)
         assert (batch["text_ids"][~batch["text_mask"]] == 0).all()
