@@ -209,7 +209,7 @@ class PreparedSource(Source):
         self.name, self.path, self.split = "prepared", path, split
         self.root = str(folder.resolve())
         self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        # A plain view: rows of a memmap are ten times as slow to take.
+        # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
         self.facts = Facts(*self._table[:, :4].T)
         self.broken = []  # `zv data prepare` has reported them
