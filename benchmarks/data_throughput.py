@@ -2,9 +2,9 @@
 
     python benchmarks/data_throughput.py [--pictures=1536] [--passes=4] [--records=100000]
 
-All cases decode the same JPEG files and resize them to the same square, in this process, on one
-core; the order is rotated and medians are given. The last lines are about a prepared set of many
-records: the time to open it and the memory that reading all of it takes.
+All cases begin with the same JPEG files and end with the same squares, in this process, on one
+core; shards hold them resized. The order is rotated and medians are given. The last lines are about
+a prepared set of many records: the time to open it and the memory that reading all of it takes.
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ def make_files(folder: Path, count: int) -> None:
                 folder / f"{k}.jpg", quality=90
             )
             file.write(records_lib.dumps(_record(k, f"{k}.jpg")) + "\n")
+
+
+def make_shards(folder: Path, size: int, encoding: str) -> Path:
+    """The files of `make_files`, prepared."""
+    rows = records_lib.read_jsonl(folder / "train.jsonl")
+    settings = Settings(image_size=size, encoding=encoding)
+    prepare.prepare(rows, folder, folder / encoding, settings)
+    return folder / encoding
+
+
+def make_tokenizer(folder: Path) -> tokenizers.Tokenizer:
+    """Of texts such as those of the records, kept in `folder/tokenizer`."""
+    texts = [f"picture number {k}" for k in range(1000)]
+    return tokenizers.train_sentencepiece(texts, 400, folder / "tokenizer")
 
 
 def _record(number: int, path: str) -> Record:
@@ -155,8 +169,8 @@ def many_records(folder: Path, count: int) -> dict[str, float]:
     """Seconds to open a hundredth and all of `count` prepared records, and memory while all are
     read in random order: MiB after a tenth of them, and what the other nine tenths add."""
     Image.new("RGB", (32, 32), "green").save(folder / "small.jpg")
-    opened = {}
-    for number in (max(1, count // 100), count):
+    opened, few = {}, max(1, count // 100)
+    for number in (few, count):
         rows = (_record(k, "small.jpg") for k in range(number))
         place = folder / f"many-{number}"
         prepare.prepare(rows, folder, place, Settings(image_size=32, shard_size=50_000))
@@ -170,7 +184,7 @@ def many_records(folder: Path, count: int) -> dict[str, float]:
             held.append(resident() / 2**20)
         source.record(int(index))
     return {
-        f"seconds to open {max(1, count // 100)} records": opened[max(1, count // 100)],
+        f"seconds to open {few} records": opened[few],
         f"seconds to open {count} records": opened[count],
         "MiB after a tenth is read": held[0],
         "MiB that the rest adds": held[1] - held[0],
@@ -195,20 +209,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder, options.pictures)
-        texts = [f"picture number {k}" for k in range(1000)]
-        tokenizer = tokenizers.train_sentencepiece(texts, 400, folder / "tokenizer")
-        rows = list(records_lib.read_jsonl(folder / "train.jsonl"))
-        for encoding in ENCODINGS:
-            settings = Settings(image_size=SIZE, encoding=encoding)
-            prepare.prepare(rows, folder, folder / encoding, settings)
+        tokenizer = make_tokenizer(folder)
         cases: dict[str, Callable[[int], None]] = {
             "Pillow, decode and resize": lambda count: pillow(folder, count),
             "zv_jax, JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer),
         }
         for encoding in ENCODINGS:
+            shards = make_shards(folder, SIZE, encoding)
             cases |= {
-                f"zv_jax, {encoding} shards": batches("prepared", folder / encoding, tokenizer),
-                f"Pillow, decode what {encoding} shards hold": codec(folder / encoding),
+                f"zv_jax, {encoding} shards": batches("prepared", shards, tokenizer),
+                f"Pillow, decode what {encoding} shards hold": codec(shards),
             }
         other = webdataset(make_tar(folder, options.pictures))
         if other:

@@ -24,14 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
+from zv_jax import runtime  # noqa: E402
+
+runtime.prepare()
+
 import jax  # noqa: E402
 
 from benchmarks import data_throughput, full_step  # noqa: E402
-from zv_jax import runtime  # noqa: E402
-from zv_jax.config import Config, recipe, validate  # noqa: E402
-from zv_jax.data import prepare, tokenizers  # noqa: E402
-from zv_jax.data import records as records_lib  # noqa: E402
-from zv_jax.data.shards import Settings  # noqa: E402
+from zv_jax.config import Config, SourceConfig, TokenizerConfig, recipe, validate  # noqa: E402
 from zv_jax.training import loop  # noqa: E402
 
 LOG_EVERY = 5
@@ -53,17 +53,10 @@ def small(options: argparse.Namespace) -> Config:
 def with_data(config: Config, folder: Path, options: argparse.Namespace) -> Config:
     """The recipe over pictures that are made here, without checkpoints on the way."""
     data_throughput.make_files(folder, options.pictures)
-    rows = records_lib.read_jsonl(folder / "train.jsonl")
-    size = config.model.vision.image_size
-    prepare.prepare(rows, folder, folder / "shards", Settings(image_size=size))
-    texts = [f"picture number {k}" for k in range(1000)]
-    tokenizers.train_sentencepiece(texts, 400, folder / "words")
-    words = dataclasses.replace(
-        config.data.tokenizer, kind="sentencepiece", path=str(folder / "words")
-    )
-    source = dataclasses.replace(
-        config.data.sources[0], name="prepared", path=str(folder / "shards"), split="train"
-    )
+    shards = data_throughput.make_shards(folder, config.model.vision.image_size, "jpeg")
+    data_throughput.make_tokenizer(folder)
+    words = TokenizerConfig(kind="sentencepiece", path=str(folder / "tokenizer"))
+    source = SourceConfig(name="prepared", path=str(shards))
     data = dataclasses.replace(
         config.data,
         sources=(source,),
@@ -99,7 +92,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2048)
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
-    runtime.keep_freed_memory()
     config = small(options)
     if options.config:
         config = full_step.at_batch(full_step.load(options.config), options.batch)

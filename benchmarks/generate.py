@@ -19,11 +19,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
+from zv_jax import runtime  # noqa: E402
+
+runtime.prepare()
+
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
 
-from benchmarks.full_step import random_leaf  # noqa: E402
+from benchmarks.full_step import on_devices  # noqa: E402
 from zv_jax import hardware  # noqa: E402
 from zv_jax.config import Config, recipe, validate  # noqa: E402
 from zv_jax.inference.decode import generate  # noqa: E402
@@ -32,17 +36,12 @@ from zv_jax.training.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 
 NEVER = -1  # the id that would end a row
-QUESTION = 32  # tokens of it for the Q-Former
 
 
 def weights(config: Config) -> dict[str, jax.Array]:
-    """Random leaves in bfloat16, by path."""
+    """Random leaves by path, in the dtype the model keeps them in."""
     leaves = flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/")
-    make = jax.jit(random_leaf, static_argnums=(1, 2))
-    return {
-        name: make(jax.random.fold_in(jax.random.key(0), number), leaf.shape, jax.numpy.bfloat16)
-        for number, (name, leaf) in enumerate(leaves.items())
-    }
+    return on_devices(leaves, 0)
 
 
 def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
@@ -54,7 +53,7 @@ def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
     ids[:, :queries] = model.image_token_id
     asked = [None, None]
     if model.qformer_sees_instruction:
-        question = words(min(1000, model.qformer.vocab_size), rows, QUESTION)
+        question = words(min(1000, model.qformer.vocab_size), rows, config.data.max_qformer_text)
         asked = [question, np.ones(question.shape, bool)]
     return [
         rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8),
@@ -86,7 +85,7 @@ def main() -> None:
     kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
     variant = "chat" if "chat" in given.preset else "base"
     stage = {"name": "stage2", "variant": variant}
-    data = {"max_qformer_text": QUESTION}
+    data = {"max_qformer_text": 32}
     config = validate(recipe(given.preset, stage=stage, model=kinds, data=data))
     flat = weights(config)
     size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")

@@ -28,8 +28,7 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 
 from zv_jax import runtime  # noqa: E402
 
-runtime.keep_freed_memory()
-runtime.use_plain_matmul()
+runtime.prepare()
 
 import numpy as np  # noqa: E402
 
@@ -87,8 +86,7 @@ def step_seconds(config: Config, rows: int, length: int, pictures: int) -> float
         max_images=pictures,
         max_answer=min(config.data.max_answer, length),
     )
-    train = dataclasses.replace(config.train, batch_size=rows)
-    config = dataclasses.replace(config, data=data, train=train)
+    config = full_step.at_batch(dataclasses.replace(config, data=data), rows)
     return full_step.measure(config, STEPS)["median_seconds"]
 
 

@@ -45,6 +45,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     import numpy as np
     from flax.traverse_util import unflatten_dict
 
+    from benchmarks.generate import inputs
     from zv_jax.config import recipe, validate
     from zv_jax.inference.ranking import chunk_of, score
     from zv_jax.sharding import make_mesh, on_mesh
@@ -58,19 +59,9 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
         flat, _ = fresh_variables(config, stage_of(config), mesh)
     variables, model = unflatten_dict(flat, sep="/"), stage_model(config)
     rng = np.random.default_rng(0)
-    rows, count, queries = options.rows, options.candidates, model.qformer.num_queries
-    size = model.vision.image_size
-    words = lambda *shape: rng.integers(4, model.llm.vocab_size - 4, shape).astype(np.int32)
-    prompt = words(rows, queries + options.prompt)
-    prompt[:, :queries] = model.image_token_id
-    given = [
-        rng.standard_normal((rows, 1, size, size, 3)).astype(np.float32),
-        prompt,
-        np.ones(prompt.shape, bool),
-        words(rows, config.data.max_qformer_text) if variant == "chat" else None,
-        np.ones((rows, config.data.max_qformer_text), bool) if variant == "chat" else None,
-    ]
-    candidates = words(rows, count, options.answer)
+    rows, count = options.rows, options.candidates
+    *given, _ = inputs(config, rows, options.prompt)
+    candidates = rng.integers(4, model.llm.vocab_size - 4, (rows, count, options.answer), np.int32)
     mask = np.ones(candidates.shape, bool)
     run = functools.partial(score, variables, *given, cfg=model)
 
