@@ -18,7 +18,10 @@ class ZvError(Exception):
       where: the file, line, field, leaf or address it was found at.
       expected: what would have been right.
       fix: the next thing to do, as a command where there is one.
+      exit_code: of a program that ends with it: 2 where its input is to be mended, else 1.
     """
+
+    exit_code = 1
 
     def __init__(
         self,
@@ -51,9 +54,13 @@ class ZvError(Exception):
 class ConfigError(ZvError):
     """A recipe, flag or override is wrong."""
 
+    exit_code = 2
+
 
 class DataError(ZvError):
     """A record, image, shard or annotation file is wrong or missing."""
+
+    exit_code = 2
 
 
 class TrainingError(ZvError):
@@ -63,9 +70,13 @@ class TrainingError(ZvError):
 class CheckpointError(ZvError):
     """A checkpoint cannot be written, found, read or matched to the model."""
 
+    exit_code = 2
+
 
 class ConversionError(ZvError):
     """A foreign checkpoint does not map one to one onto our parameters."""
+
+    exit_code = 2
 
 
 class ServerError(ZvError):

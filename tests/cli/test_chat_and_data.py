@@ -48,7 +48,7 @@ def test_new_forgets_quit_leaves_and_mistakes_do_not_end_the_talk(monkeypatch, c
 def test_a_file_that_is_no_picture_is_named(tmp_path, capsys):
     (tmp_path / "a.png").write_text("no picture")
     flags = ["--checkpoint=x", "--prompt=y", f"--image={tmp_path / 'a.png'}"]
-    assert cli.main(["generate", *flags]) == 1
+    assert cli.main(["generate", *flags]) == 2
     assert "a.png" in capsys.readouterr().err
 
 
@@ -90,7 +90,7 @@ def test_validate_accepts_right_records_and_stats_counts_them(records, capsys):
 def test_validate_names_every_wrong_line_and_fails(records, capsys):
     missing = row(images=[{"path": "b.png", "width": 4, "height": 4}])
     records.write_text(row() + row(task="vqaa") + "{\n" + missing)
-    assert cli.main(["data", "validate", str(records)]) == 1
+    assert cli.main(["data", "validate", str(records)]) == 2
     out, err = capsys.readouterr()
     for number in (2, 3, 4):
         assert f"mine.jsonl:{number}" in out
@@ -98,6 +98,6 @@ def test_validate_names_every_wrong_line_and_fails(records, capsys):
 
 
 def test_validate_needs_files_that_exist(capsys):
-    assert cli.main(["data", "validate"]) == 1
-    assert cli.main(["data", "validate", "no.jsonl"]) == 1
+    assert cli.main(["data", "validate"]) == 2
+    assert cli.main(["data", "validate", "no.jsonl"]) == 2
     assert "no.jsonl" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_version(capsys):
     ],
 )
 def test_wrong_command_lines_are_answered_in_one_message(arguments, expected, capsys):
-    assert cli.main(arguments) == 1
+    assert cli.main(arguments) == 2
     out, err = capsys.readouterr()
     assert expected in err and err.startswith("zv: ")
     assert "Traceback" not in err and not out
@@ -77,7 +77,7 @@ def _failing(monkeypatch, error):
 @pytest.mark.parametrize(
     "error, code, expected",
     [
-        (DataError("bad row", where="a.jsonl:3"), 1, "a.jsonl:3"),
+        (DataError("bad row", where="a.jsonl:3"), 2, "a.jsonl:3"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ModuleNotFoundError("no", name="PIL.Image"), 1, "pip install pillow"),
         (ModuleNotFoundError("no", name="grain"), 1, "pip install grain"),
@@ -110,7 +110,7 @@ def test_module_and_broken_pipe(fresh_python):
     shown = fresh_python("-m", "zv_jax", "--help")
     assert shown.returncode == 0 and "usage: zv" in shown.stdout
     wrong = fresh_python("-m", "zv_jax", "trian")
-    assert wrong.returncode == 1 and "train" in wrong.stderr
+    assert wrong.returncode == 2 and "train" in wrong.stderr
     # The reader is gone before anything is written.
     code = (
         "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n"

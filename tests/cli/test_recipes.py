@@ -209,7 +209,7 @@ def test_show_marks_what_differs(capsys):
 
 
 def test_show_refuses_values_out_of_range(capsys):
-    assert cli.main(["config", "show", "--config=configs/stage1.py", "--config.train.steps=0"]) == 1
+    assert cli.main(["config", "show", "--config=configs/stage1.py", "--config.train.steps=0"]) == 2
     assert "train.steps" in capsys.readouterr().err
 
 

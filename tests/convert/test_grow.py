@@ -143,9 +143,9 @@ def test_the_command(old, new, tmp_path, capsys):
     new.save(tmp_path / "new")
     grow(model_with(old), tmp_path / "ckpt", old)  # writes it
     command = ["tokenizer", "grow", str(tmp_path / "ckpt"), str(tmp_path / "out")]
-    assert cli.main(command) == 1
+    assert cli.main(command) == 2
     assert "needs a new vocabulary" in capsys.readouterr().err
     assert cli.main([*command, f"--tokenizer={tmp_path}/new"]) == 0
     assert f"image placeholder {new.vocab_size + 1}" in capsys.readouterr().out
-    assert cli.main([*command, f"--tokenizer={tmp_path}/new"]) == 1
+    assert cli.main([*command, f"--tokenizer={tmp_path}/new"]) == 2
     assert "exists already" in capsys.readouterr().err

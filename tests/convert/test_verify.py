@@ -77,7 +77,7 @@ def test_models_of_another_shape_are_not_compared(workdir):
 )
 def test_wrong_commands_are_one_message(words, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["convert", *words]) == 1
+    assert cli.main(["convert", *words]) == 2
     shown = capsys.readouterr().err
     assert says in shown and "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []

@@ -75,8 +75,8 @@ def test_the_command_extends_a_model_and_writes_it_for_hugging_face(tokenizer, t
 
 
 def test_the_command_says_what_it_needs(tmp_path, capsys):
-    assert cli.main(["tokenizer", "extend", "a"]) == 1
+    assert cli.main(["tokenizer", "extend", "a"]) == 2
     assert "two paths" in capsys.readouterr().err
-    assert cli.main(["tokenizer", "extend", "no.model", str(tmp_path / "out")]) == 1
+    assert cli.main(["tokenizer", "extend", "no.model", str(tmp_path / "out")]) == 2
     assert "no.model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

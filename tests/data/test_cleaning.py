@@ -308,6 +308,6 @@ def test_the_command(web, capsys):
     assert cli.main(["data", "filter", str(path), f"--out={out}", "--rules=min_side=50"]) == 0
     assert "82 of 85 records kept" in capsys.readouterr().out
     assert out.with_suffix(".html").is_file()
-    assert cli.main(["data", "filter", str(path), f"--out={out}", "--rules=x=1"]) == 1
+    assert cli.main(["data", "filter", str(path), f"--out={out}", "--rules=x=1"]) == 2
     assert "there is no rule 'x'" in capsys.readouterr().err
     assert json.loads(out.read_text(encoding="utf-8").splitlines()[0])["id"] == "web/train/0"

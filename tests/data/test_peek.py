@@ -89,7 +89,7 @@ def test_guard_lists_are_made_and_obeyed(tmp_path, capsys):
     assert code == 0 and "okvqa/val" in shown
     command = ["convert", "coco_caption", f"--root={tmp_path / 'coco'}", f"--guard={guard}"]
     code, _, err = run(capsys, *command, f"--out={tmp_path / 'x.jsonl'}")
-    assert code == 1 and "no record" in err, "both pictures are OKVQA's"
+    assert code == 2 and "no record" in err, "both pictures are OKVQA's"
     assert not list(tmp_path.glob("*x.jsonl*")), "nothing half-written"
 
 
@@ -112,7 +112,7 @@ def test_guard_lists_are_made_and_obeyed(tmp_path, capsys):
 def test_wrong_commands_are_explained(arguments, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, *arguments)
-    assert code == 1 and says in err
+    assert code == 2 and says in err
     assert not list(tmp_path.iterdir())
 
 

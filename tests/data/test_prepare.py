@@ -180,5 +180,5 @@ def test_beam_that_is_not_installed_is_named_with_its_extra(toy, tmp_path, monke
         shown = capsys.readouterr().err
         assert "'apache_beam' is not installed" in shown and "zv_jax[beam]" in shown
         assert not (tmp_path / command).exists()
-    assert cli.main(["data", "prepare", str(toy), out, "--beam_options=runner=FlinkRunner"]) == 1
+    assert cli.main(["data", "prepare", str(toy), out, "--beam_options=runner=FlinkRunner"]) == 2
     assert "add --runner=beam" in capsys.readouterr().err

@@ -200,11 +200,11 @@ def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, 
     with pytest.raises(DataError, match=r"NoCaps has 4 records here[\s\S]*4500"):
         run(files, tmp_path, benchmarks=("nocaps",))
     words = ["eval", "check-data", "--suite=configs/eval/ziya.py", f"--suite.data={files}"]
-    assert cli.main(words) == 1
+    assert cli.main(words) == 2
     shown = capsys.readouterr()
     assert "MISSING  nocaps" in shown.out and "4/4500 records" in shown.out
     assert "15 of 15 benchmarks cannot be run" in shown.err
-    assert cli.main([*words[:-1], f"--suite.data={tmp_path}/nothing"]) == 1
+    assert cli.main([*words[:-1], f"--suite.data={tmp_path}/nothing"]) == 2
     assert "annotation file not found: nocaps_val_4500_captions.json" in capsys.readouterr().out
 
 

@@ -224,7 +224,7 @@ def test_answers_are_joined_by_id_and_missing_ones_are_counted(bench, server):
 def test_the_command_fails_where_answers_are_not_judged(bench, server, monkeypatch, capsys):
     folder, lang, answers, out = map(str, bench)
     words = ["eval", "judge", f"--bench={folder}", f"--answers={answers}", f"--workdir={out}"]
-    assert cli.main(words) == 1
+    assert cli.main(words) == 2
     assert "ZV_JUDGE_URL" in capsys.readouterr().err
     monkeypatch.setenv("ZV_JUDGE_URL", server.url)
     monkeypatch.setenv("ZV_JUDGE_MODEL", "rule")

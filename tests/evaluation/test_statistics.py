@@ -106,7 +106,7 @@ def test_what_does_not_mean_the_same_is_not_compared(two_runs, capsys):
     file.write_text(json.dumps(results))
     with pytest.raises(DataError, match="measured in two ways: protocol differs"):
         compare.compare(sees, blind)
-    assert cli.main(["eval", "compare", sees]) == 1
+    assert cli.main(["eval", "compare", sees]) == 2
     assert "two folders" in capsys.readouterr().err
-    assert cli.main(["eval", "compare", sees, sees + "/nothing"]) == 1
+    assert cli.main(["eval", "compare", sees, sees + "/nothing"]) == 2
     assert "results.json is missing" in capsys.readouterr().err

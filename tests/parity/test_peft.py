@@ -214,7 +214,7 @@ def test_wrong_tensors_are_refused(base, adapter, tmp_path):
 
 def test_the_commands(base, adapter, tmp_path, capsys):
     run, out = str(tmp_path / "run"), str(tmp_path / "out")
-    assert cli.main(["convert", "from-peft", str(adapter), run]) == 1
+    assert cli.main(["convert", "from-peft", str(adapter), run]) == 2
     assert "--base is missing" in capsys.readouterr().err
     assert cli.main(["convert", "from-peft", str(adapter), run, f"--base={base}"]) == 0
     assert cli.main(["convert", "to-peft", run, out, f"--base={base}"]) == 0

@@ -132,7 +132,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
 def test_mistakes(arguments, words, capsys):
     more = ["--config.train.batch_size=256"] if "256" in str(arguments) else []
     code = cli.main(["plan", "--config=configs/stage2.py:chat", *arguments, *more])
-    assert code == 1 and words in capsys.readouterr().err
+    assert code == 2 and words in capsys.readouterr().err
 
 
 def test_unknown_hardware_in_a_recipe():

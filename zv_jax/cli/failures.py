@@ -61,7 +61,7 @@ def explain(error: BaseException) -> Explained | None:
         if full or os.strerror(errno.ENOSPC) in str(cause):
             return Explained(1, f"zv: {_disk_full(cause)}")
     if isinstance(error, ZvError):
-        return Explained(1, f"zv: {error}")
+        return Explained(error.exit_code, f"zv: {error}")
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.split(".")[0]
         if top not in ("zv_jax", "evaluation", "configs"):

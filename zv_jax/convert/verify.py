@@ -260,15 +260,21 @@ def _same_tokens(one: Model, other: Model, inputs: dict[str, Any]) -> bool:
     return bool(np.array_equal(*map(np.asarray, found)))
 
 
+class DifferentModels(ConversionError):
+    """Both could be read and compared, and they do not compute the same."""
+
+    exit_code = 1  # a finding, as that of `diff`, not a fault of the input
+
+
 def check(a: str | Path, b: str | Path, tolerance: float, dtype: str) -> str:
     """The comparison as text.
 
     Raises:
-        ConversionError: the two differ by more than `tolerance`; the text is in it.
+        DifferentModels: the two differ by more than `tolerance`; the text is in it.
     """
     found = compare(a, b, dtype)
     if not found.agrees(tolerance):
-        raise ConversionError(
+        raise DifferentModels(
             f"the two models differ\n{found.text()}",
             where=f"{a} and {b}",
             expected=f"differences of at most {tolerance:g} and equal tokens",
