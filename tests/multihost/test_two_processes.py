@@ -74,6 +74,6 @@ def test_hosts_with_different_recipes_all_stop_and_say_what_differs(job, tmp_pat
     commands = together(train, free_port())
     commands[1].append("--config.optimizer.lr=2e-3")
     for code, _, errors in job(commands, devices=4):
-        assert code == 1
+        assert code == 2
         assert "config.optimizer of process 1 is not that of process 0" in errors
     assert not (tmp_path / "run" / "checkpoints").exists()
