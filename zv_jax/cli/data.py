@@ -41,7 +41,7 @@ FILE holds records, one JSON object per line; prepare, filter and stats take one
   zv data validate mine.jsonl --image_root=photos --decode
   zv data peek mine.jsonl --image_root=photos --stage=stage1 --n=20 --out=peek.html
   zv data peek --config configs/quickstart.py:stage1_chat
-  zv data peek zv_openmoji --n=12 --out=sheet.png      (a sheet of scenes)
+  zv data peek zv_openmoji --n=12 --out=sheet.png      (a sheet of scenes, sheet/1.png, ...)
 """
 SUBCOMMANDS = (
     "list",

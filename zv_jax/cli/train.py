@@ -20,7 +20,8 @@ The same workdir resumes; a finished run returns at once. Every field of a recip
 overridden; `zv config show --config FILE` lists them. A run whose configuration or data changed
 does not resume, unless the change is named:
 
-  zv train ... --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
+  zv train --config configs/stage1.py:chat --workdir runs/s1 \\
+      --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
 
 On many hosts the same command runs on each: with --multihost on TPU VMs, GKE and SLURM, else with
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.

@@ -1,4 +1,4 @@
-"""A contact sheet of pictures with their boxes, and their records as text: what a model is fed."""
+"""A contact sheet of images with their boxes, each image alone, and their records as text."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def peek(
 ) -> Path:
     """Draws the first ``n`` scenes of a split on one sheet and prints their records.
 
+    Each scene is also written as the model sees it, in a folder beside the sheet: `sheet.png`
+    has `sheet/1.png`, `sheet/2.png`, ...
+
     Args:
       path: what `prepare` returned.
       split: which split.
@@ -42,9 +45,12 @@ def peek(
     n = min(max(n, 1), len(source))
     columns = min(n, 6)
     sheet = None
+    out = Path(out_png)
+    out.with_suffix("").mkdir(parents=True, exist_ok=True)
     for i in range(n):
         row = source[i]
         image = row["image"]
+        image.save(out.with_suffix("") / f"{i + 1}.png")
         side = image.width * scale
         picture = image.resize((side, side), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(picture)
@@ -61,7 +67,5 @@ def peek(
         print(f"{row['id']} ({row['kind']})")
         for record in row["records"]:
             print(_text(record))
-    out = Path(out_png)
-    out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)
     return out
