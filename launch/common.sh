@@ -47,7 +47,13 @@ options() {
       arguments=("${arguments[@]:1}")
     fi
     key=${key%%=*}
-    if [ "$key" = env ]; then envs+=("$value"); else printf -v "$key" '%s' "$value"; fi
+    if [ "$key" = env ]; then
+      # Bash expands an index in ${!name}: a name is a name and nothing else.
+      [[ $value =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || fail "--env=$value is no name of a variable" "--env=NAME"
+      envs+=("$value")
+    else 
+      printf -v "$key" '%s' "$value"
+    fi
   done
   [ ${#command[@]} -gt 0 ] || fail "nothing to run is given" "end with: -- train --config=... --workdir=..."
   [ "${command[0]}" = train ] || fail "cannot launch: ${command[0]}" "-- train --config=... --workdir=..."

@@ -25,8 +25,15 @@ number slices restarts
 flags=$(python3 launch/xla_flags.py "$type") || exit 2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-secrets "$work/secrets.sh"
-sed 's/^export //' "$work/secrets.sh" >"$work/secrets.env"
+# XPK takes each line as it is, NAME=VALUE, without quotes.
+(umask 077 && : >"$work/secrets.env")
+for variable in ${envs[@]+"${envs[@]}"}; do
+  value=${!variable:-}
+  [ -n "$value" ] || fail "--env=$variable: there is no such variable here" "export $variable=..."
+  [[ $value != *$'\n'* ]] || fail "--env=$variable has several lines, which XPK cannot hand on" \
+    "mount it as a secret of the cluster"
+  printf '%s=%s\n' "$variable" "$value" >>"$work/secrets.env"
+done
 
 run xpk workload create --workload="$name" --cluster="$cluster" --zone="$zone" \
   ${project:+--project="$project"} --tpu-type="$type" --num-slices="$slices" \

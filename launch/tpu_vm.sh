@@ -89,7 +89,7 @@ copy_code() {
 # Every worker runs the same; the log stays there and comes here.
 train() {
   # shellcheck disable=SC2016  # expands on the worker
-  on_all "set -o pipefail; cd zv && . ~/secrets.sh && eval \"\$(python3 launch/xla_flags.py $type)\" \
+  on_all "set -o pipefail; cd zv && . ~/secrets.sh && rm ~/secrets.sh && eval \"\$(python3 launch/xla_flags.py $(quoted "$type"))\" \
 && .venv/bin/zv $(quoted "${command[@]}")--multihost 2>&1 | tee -a ~/zv.log"
 }
 

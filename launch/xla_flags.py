@@ -7,6 +7,7 @@ so there is one table; `zv plan` has one flag of it, and a test compares.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 
@@ -61,7 +62,8 @@ def chip_of(accelerator: str) -> str:
     """
     first = accelerator.split("-")[0].lower()
     chip = ALIASES.get(first, first)
-    if chip not in FLAGS:
+    # It goes on into commands of clouds and shells.
+    if chip not in FLAGS or not re.fullmatch(r"[\w-]+", accelerator, re.ASCII):
         raise KeyError(accelerator)
     return chip
 

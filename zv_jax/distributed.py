@@ -81,6 +81,8 @@ def start(
         coordinator,
         patience,
         coordinator_address=coordinator,
+        # jax would listen on every interface, and whoever reaches it may take part.
+        coordinator_bind_address=coordinator if process == 0 else None,
         num_processes=processes,
         process_id=process,
     )

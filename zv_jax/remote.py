@@ -3,8 +3,8 @@
 `ChatClient.complete` sends one request and gives it every chance: what may go better later
 (time-outs, broken connections, 408, 409, 429, 5xx, replies that are no completion) is tried again
 after exponential waits, or after as long as the server asks for; what will not (400, 401, ...)
-fails at once. Requests in flight and requests per minute are bounded. The key stands in no error,
-no log and no repr.
+fails at once. Requests in flight and requests per minute are bounded, and so is what a server can
+make us hold. The key stands in no error, no log and no repr, not even where a server repeats it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zv_jax.errors import ConfigError
+
+if TYPE_CHECKING:
+    import httpx2
 
 AGAIN = frozenset((408, 409, 425, 429))
 HOPELESS = frozenset((401, 403, 404))  # wrong for every request: key, address or model
 LONGEST_RETRY_AFTER = 600.0  # seconds
+LARGEST_REPLY = 1 << 20  # bytes: a completion of 100,000 tokens has half as many
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,10 @@ class ChatClient:
         import httpx2
 
         end = self.endpoint
-        headers = {"Authorization": f"Bearer {end.key}"} if end.key else {}
+        # Replies are read as they come: a compressed one could unfold to gigabytes.
+        headers = {"Accept-Encoding": "identity"}
+        if end.key:
+            headers["Authorization"] = f"Bearer {end.key}"
         self._http = httpx2.AsyncClient(
             headers=headers,
             timeout=end.timeout,
@@ -183,7 +190,8 @@ class ChatClient:
         try:
             # The time-outs of the HTTP client start anew with every byte.
             async with asyncio.timeout(self.endpoint.timeout):
-                response = await self._http.post(address, json=body)
+                async with self._http.stream("POST", address, json=body) as response:
+                    content = await _bounded(response)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise _Later(RequestFailed("timeout", f"{self.endpoint.timeout:g} s")) from error
         except httpx2.HTTPError as error:
@@ -193,21 +201,43 @@ class ChatClient:
             after = retry_after(response.headers.get("retry-after"))
             if after is not None:
                 self._resume = max(self._resume, loop.time() + after)
-            raise _Later(RequestFailed(f"http:{status}", response.text[:200]), after)
+            raise _Later(RequestFailed(f"http:{status}", self._said(content)), after)
         if status != 200:
-            raise RequestFailed(f"http:{status}", response.text[:200], status in HOPELESS)
-        return _read(response.content)
+            raise RequestFailed(f"http:{status}", self._said(content), status in HOPELESS)
+        try:
+            return _read(content)
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+            raise _Later(RequestFailed("garbage", self._said(content[:80]))) from error
+
+    def _said(self, content: bytes) -> str:
+        """The beginning of a reply, for an error; our key, which a server may repeat, left out."""
+        text = content.decode("utf-8", "replace")
+        if self.endpoint.key:
+            text = text.replace(self.endpoint.key, "***")
+        return text[:200]
+
+
+async def _bounded(response: httpx2.Response) -> bytes:
+    """The body as it was sent, refused above `LARGEST_REPLY`."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise _Later(RequestFailed("garbage", f"compressed ({encoding}), which was not asked for"))
+    parts, size = [], 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > LARGEST_REPLY:
+            raise _Later(RequestFailed("garbage", f"more than {LARGEST_REPLY:,} bytes"))
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _read(content: bytes) -> Reply:
-    try:
-        data = json.loads(content)
-        choice = data["choices"][0]
-        text = choice["message"]["content"]
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError("no text")
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise _Later(RequestFailed("garbage", repr(content[:80]))) from error
+    data = json.loads(content)
+    choice = data["choices"][0]
+    text = choice["message"]["content"]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("no text")
+    text.encode()  # a lone surrogate is a ValueError: it could not be written down
     usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
     finish = choice.get("finish_reason")
     return Reply(text, finish, str(data.get("model", "")), usage)

@@ -1,5 +1,6 @@
 """A real HTTP server that speaks the chat protocol, judges by rule, and errs as it is told."""
 
+import gzip
 import json
 import re
 import socket
@@ -75,7 +76,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, fault, content):
         text = LINES[self.server.lang].format(*rule(content))
         if isinstance(fault, int):
-            return self.send(fault, b'{"error": {"message": "told to"}}')
+            error = f"told to by {self.headers.get('Authorization')} \x1b]0;title\x07"
+            return self.send(fault, json.dumps({"error": error}, ensure_ascii=False).encode())
         if isinstance(fault, tuple):  # (status, Retry-After)
             return self.send(fault[0], b"{}", {"Retry-After": fault[1]})
         if fault == "reset":
@@ -91,6 +93,14 @@ class Handler(BaseHTTPRequestHandler):
         data = self.completion(text)
         if fault == "html":
             data = b"<html>Bad gateway</html>"
+        if fault == "endless":
+            data = self.completion("9 8 " * (1 << 20))
+        if fault == "compressed":
+            return self.send(200, gzip.compress(data), {"Content-Encoding": "gzip"})
+        if fault == "deep":
+            data = b"[" * 200_000
+        if fault == "surrogate":
+            data = data.replace(b'"content": "', b'"content": "\\ud800')
         if fault == "no choice":
             data = b'{"choices": []}'
         if fault == "empty":

@@ -56,7 +56,7 @@ def test_scores_are_ratios_of_means_by_category_pooled_and_averaged(bench, serve
 
 
 FAULTS = [500, 503, (429, "0"), (503, "nonsense"), "reset", "cut", "html", "no choice", "empty",
-          "hang", "drip"]  # fmt: skip
+          "hang", "drip", "endless", "compressed", "deep", "surrogate"]  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
@@ -254,3 +254,21 @@ def test_an_endpoint_is_told_by_flags_before_the_environment(monkeypatch):
     assert "sk-secret" not in repr(end)
     with pytest.raises(ConfigError, match="no address"):
         endpoint_of("ZV_JUDGE", url="localhost")
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_server_that_repeats_the_key_does_not_get_it_shown(
+    bench, server, status, monkeypatch, capsys
+):
+    folder, lang, answers, out = map(str, bench)
+    monkeypatch.setenv("ZV_JUDGE_URL", server.url)
+    monkeypatch.setenv("ZV_JUDGE_MODEL", "rule")
+    monkeypatch.setenv("ZV_JUDGE_KEY", "sk-SECRET-123")
+    for number in range(6):
+        server.faults[f"#{number}?"] = [status]
+    words = ["eval", "judge", f"--bench={folder}", f"--answers={answers}", f"--workdir={out}"]
+    assert cli.main(words) != 0
+    shown = capsys.readouterr()
+    written = [path.read_text() for path in bench[3].rglob("*") if path.is_file()]
+    assert "sk-SECRET" not in "".join([shown.out, shown.err, *written])
+    assert "\x1b" not in shown.err

@@ -74,11 +74,17 @@ def test_a_dry_run_prints_the_commands_and_runs_none(launch, script, arguments, 
         ("gke.sh", [*TPU, *TRAIN], "--cluster is missing"),
         ("slurm.sh", ["--time=soon", *TRAIN], "--time=soon"),
         ("slurm.sh", ["--env=NOT_THERE_AT_ALL", *TRAIN], "there is no such variable here"),
+        ("slurm.sh", ["--env=x[$(touch made)]", *TRAIN], "no name of a variable"),
+        ("gke.sh", [*GKE, "--env=x[$(touch made)]", *TRAIN], "no name of a variable"),
+        ("tpu_vm.sh", [*TPU, "--env=x[$(touch made)]", *TRAIN], "no name of a variable"),
+        ("tpu_vm.sh", [*TPU, "--type=v5litepod-16;touch made", *TRAIN], "unknown accelerator"),
+        ("gke.sh", [*GKE, "--type=v5litepod-16$(touch made)", *TRAIN], "unknown accelerator"),
     ],
 )
-def test_mistakes_stop_before_anything_is_made(launch, script, arguments, words):
+def test_mistakes_stop_before_anything_is_made(launch, script, arguments, words, tmp_path):
     code, shown, calls = launch(script, arguments)
     assert code == 2 and words in shown
+    assert not (tmp_path / "made").exists() and not (ROOT / "made").exists()
     assert not any("create" in call or "sbatch" in call for call in calls)
 
 
@@ -125,6 +131,49 @@ def test_secrets_are_in_no_command_and_no_output(launch, script, arguments, dry)
         script, [*arguments, "--env=MY_TOKEN", *dry, *TRAIN], MY_TOKEN=secret
     )
     assert code == 0 and secret not in shown and not any(secret in call for call in calls)
+
+
+AWKWARD = """it's "a b" $HOME `x` \\ #1 中文"""
+
+
+def test_xpk_gets_a_secret_as_it_is(launch, tmp_path):
+    """XPK reads NAME=VALUE lines and knows no quotes."""
+    kept = tmp_path / "kept"
+    (tmp_path / "bin" / "xpk").write_text(
+        "#!/bin/bash\n"
+        'for a in "$@"; do case $a in --env-file=*) cat "${a#*=}" >"$KEPT";; esac; done\n'
+    )
+    code, *_ = launch("gke.sh", [*GKE, "--env=MY_TOKEN", *TRAIN], MY_TOKEN=AWKWARD, KEPT=str(kept))
+    assert code == 0 and kept.read_text() == f"MY_TOKEN={AWKWARD}\n"
+    code, shown, calls = launch("gke.sh", [*GKE, "--env=MY_TOKEN", *TRAIN], MY_TOKEN="a\nb=c")
+    assert code == 2 and "several lines" in shown and calls == []
+
+
+def test_a_worker_gets_a_secret_as_it_is_and_keeps_no_file(launch, tmp_path):
+    """What the script hands to the workers is run by a shell with a home of its own."""
+    home = tmp_path / "home"
+    (home / "zv" / ".venv" / "bin").mkdir(parents=True)
+    (home / "zv" / "launch").mkdir()
+    shutil.copy(ROOT / "launch/xla_flags.py", home / "zv" / "launch")
+    zv = home / "zv" / ".venv" / "bin" / "zv"
+    zv.write_text('#!/bin/bash\nprintf %s "$MY_TOKEN" >"$HOME/seen"\n')
+    zv.chmod(0o755)
+    (tmp_path / "bin" / "gcloud").write_text(
+        """#!/bin/bash
+case "$*" in
+  *describe*) echo READY ;;
+  *'zv train'*) for a in "$@"; do
+      case $a in --command=*) HOME=$WORKER bash -c "cd; ${a#*=}" ;; esac; done ;;
+  *secrets.sh*:*) for a in "$@"; do case $a in */secrets.sh) cp "$a" "$WORKER/";; esac; done ;;
+esac
+"""
+    )
+    code, shown, _ = launch(
+        "tpu_vm.sh", [*TPU, "--env=MY_TOKEN", *TRAIN], MY_TOKEN=AWKWARD, WORKER=str(home)
+    )
+    assert code == 0, shown
+    assert (home / "seen").read_text() == AWKWARD
+    assert not (home / "secrets.sh").exists()
 
 
 def flags_module():

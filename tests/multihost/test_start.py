@@ -46,3 +46,23 @@ def test_a_job_of_which_a_process_is_missing(fresh_python):
     )
     assert done.returncode == 1
     assert done.stderr.startswith("zv: the processes of this job did not come together")
+
+
+def test_the_coordinator_listens_only_where_it_is_told(fresh_python):
+    """It knows no passwords, so that an interface it was not told of is an open door."""
+    port = free_port()
+    done = fresh_python(
+        "-c",
+        "from zv_jax import distributed\n"
+        f"distributed.start('127.0.0.1:{port}', 1, 0)\n"
+        "for name in ('tcp', 'tcp6'):\n"
+        "    for line in open(f'/proc/net/{name}').readlines()[1:]:\n"
+        "        _, local, _, state, *_ = line.split()\n"
+        f"        if state == '0A' and int(local.split(':')[1], 16) == {port}:\n"
+        "            print(local.split(':')[0])\n",
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    loopback = "0100007F"  # 127.0.0.1 as the kernel writes it, alone or within IPv6
+    listening = done.stdout.split()
+    assert listening and all(address.endswith(loopback) for address in listening)

@@ -15,7 +15,7 @@ from types import ModuleType
 from absl import flags
 
 import zv_jax
-from zv_jax.cli import failures, recipes
+from zv_jax.cli import failures, recipes, terminal
 from zv_jax.errors import ConfigError, nearest
 
 COMMANDS = {
@@ -35,6 +35,7 @@ COMMANDS = {
 
 def run() -> None:
     """Entry point of the installed program."""
+    sys.stdout = terminal.guarded(sys.stdout)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
         if explained is None:
             raise
         if explained.message:
-            print(explained.message, file=sys.stderr)
+            print(terminal.visible(explained.message), file=sys.stderr)
         return explained.code
 
 

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -314,13 +314,14 @@ def train_sentencepiece(
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file that appears complete or not at all, also with several writers."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Writes a file that appears complete or not at all, also with several writers.
+
+    Its permissions are those that the umask leaves, as of any new file.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
