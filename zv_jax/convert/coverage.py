@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KINDS = ("loaded", "reshaped", "missing", "unexpected", "unused")
 
@@ -18,6 +18,7 @@ class Coverage:
         missing: tensors that the model has and the source does not.
         unexpected: tensors of the source that the model has no place for, let through by `allow`.
         unused: buffers and copies, which follow from other tensors or from the configuration.
+        zeroed: by leaf, how many of its values a cast made 0: known once the leaf was read.
     """
 
     loaded: tuple[tuple[str, str], ...] = ()
@@ -25,6 +26,7 @@ class Coverage:
     missing: tuple[tuple[str, str], ...] = ()
     unexpected: tuple[tuple[str, str], ...] = ()
     unused: tuple[tuple[str, str], ...] = ()
+    zeroed: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, list[list[str]]]:
         """JSON types, for the meta of the checkpoint; what was loaded is only counted there."""

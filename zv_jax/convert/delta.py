@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from zv_jax.convert import casts
 from zv_jax.convert.sources import Source
 from zv_jax.errors import ConversionError
 
@@ -57,7 +58,8 @@ class Sum:
         if name not in self._pairs:
             return value
         base = self._base.read(self._pairs[name])
-        return (value.astype(np.float32) + base.astype(np.float32)).astype(value.dtype)
+        whole = value.astype(np.float32) + base.astype(np.float32)
+        return casts.cast(whole, value.dtype, name, self.where)
 
 
 def _bare(name: str) -> str:

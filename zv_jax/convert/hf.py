@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import Config
-from zv_jax.convert import architectures, config_json, delta, names, stream, workdir
+from zv_jax.convert import architectures, casts, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
@@ -87,6 +87,7 @@ def convert(opening: Callable[[], Opened], src: str | Path, dst: str | Path) -> 
     with stream.building(dst) as folder:
         opened = opening()
         save(opened, folder, src)
+        casts.say(opened.coverage.zeroed, str(src))
     return opened.coverage
 
 
@@ -253,7 +254,7 @@ def resized(
 def resized_positions(table: np.ndarray, side: int, align_corners: bool = False) -> np.ndarray:
     """A position table [1, 1 + n * n, D] for `side` x `side` patches, computed in float32."""
     wide = resize_positions(np.asarray(table, np.float32), (side, side), align_corners)
-    return np.asarray(wide).astype(table.dtype)
+    return casts.cast(np.asarray(wide), table.dtype, POSITIONS, "--image-size")
 
 
 # --- tokenizers -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import to_dict, validate
-from zv_jax.convert import shards, stream, workdir
+from zv_jax.convert import casts, shards, stream, workdir
 from zv_jax.convert.architectures import INSTRUCT_BLIP, read_json
 from zv_jax.convert.names import LINEAR, Entry
 from zv_jax.convert.ours import Ours
@@ -103,7 +103,7 @@ def to_peft(model: Ours, out: str | Path, base: str = "") -> int:
             specs[f"{_PREFIX}{module}.lora_{name}.weight"] = Spec(shape, leaf.dtype)
     lora = model.config.model.lora
     with stream.building(out) as folder:
-        writer = shards.Writer(folder, dict(sorted(specs.items())), 1 << 62, WEIGHTS)
+        writer = shards.Writer(folder, dict(sorted(specs.items())), 1 << 62, WEIGHTS, model.where)
         values = model.read(
             {path: model.specs[path] for pair in adapters.values() for path in pair}
         )
@@ -239,14 +239,7 @@ def _piece(source: Source, name: str | None, shape: tuple[int, int]) -> Callable
     def read() -> np.ndarray:
         if name is None:
             return np.zeros(shape[::-1], np.float32)
-        value = source.read(name)
-        if not stream.all_finite(value):
-            raise ConversionError(
-                f"tensor {name!r} has values that are not finite numbers",
-                where=source.where,
-                expected="finite numbers in every tensor",
-                fix="take an earlier checkpoint of the adapter",
-            )
-        return value.T
+        value = casts.finite(source.read(name), name, source.where)
+        return casts.cast(value.T, np.float32, name, source.where)
 
     return read
