@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -17,6 +17,9 @@ from zv_jax.cli.arguments import existing_file, required
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
 from zv_jax.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from zv_jax.data.readers.intake import Intake
 
 USAGE = """
 usage: zv data list     [NAME]                all data sets that can be read, or the card of one
@@ -75,11 +78,15 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "columns", [], "which columns hold what: image=a,caption=b", flag_values=values
     )
+    flags.DEFINE_list("ignore", [], "columns to leave out on purpose", flag_values=values)
     flags.DEFINE_enum(
         "purpose", "train", ["train", "eval"], "what records are for", flag_values=values
     )
     text("guard", None, "folder of `zv data guard`: leave out the pictures it lists")
     switch("paper_mixture", "read evaluation splits for training too, as the paper's counts need")
+    flags.DEFINE_float(
+        "max_bad", 0.01, "convert: share of rows of a table that may be bad", flag_values=values
+    )
     whole("image_size", 0, "prepare: side of the stored pictures in pixels; 0: as they are")
     flags.DEFINE_enum(
         "encoding",
@@ -156,8 +163,10 @@ def _is_file(name: str) -> bool:
     return name.endswith(".jsonl") or Path(name).is_file()
 
 
-def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Iterator[Record], Path]:
-    """The records of a file or a data set, and what their picture paths are relative to."""
+def _records(
+    values: flags.FlagValues, name: str, training: bool, intake: Intake | None = None
+) -> tuple[Iterator[Record], Path]:
+    """The records of a file or a data set, and what their image paths are relative to."""
     from zv_jax.data import catalogue, guard
 
     if _is_file(name):
@@ -174,12 +183,22 @@ def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Itera
         name,
         root,
         values.split or next(iter(card.splits), "train"),
-        columns=dict(_pairs(values.columns, "--columns", "image=photo,caption=words")),
+        columns=_columns(values.columns),
+        ignore=values.ignore,
+        intake=intake,
         training=training,
         paper_mixture=values.paper_mixture,
         guard=guard.Guard.load(values.guard) if values.guard and training else None,
     )
     return records, Path(values.image_root or (root if root.is_dir() else root.parent))
+
+
+def _columns(words: list[str]) -> dict[str, list[str]]:
+    """{role: columns}; a role that is named again has several."""
+    found: dict[str, list[str]] = {}
+    for role, column in _pairs(words, "--columns", "image=photo,caption=words"):
+        found.setdefault(role, []).append(column)
+    return found
 
 
 def _pairs(words: list[str], where: str, example: str) -> Iterator[tuple[str, str]]:
@@ -204,11 +223,31 @@ def _list(values: flags.FlagValues, names: list[str]) -> None:
 
 def _convert(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import convert
+    from zv_jax.data.readers.intake import Intake
 
-    records, root = _records(values, _one("convert", names), values.purpose == "train")
+    intake = Intake(values.max_bad)
+    records, root = _records(values, _one("convert", names), values.purpose == "train", intake)
     out = Path(required(values, "out", "mine.jsonl"))
     count = convert.write_jsonl(records, out)
-    print(f"{out}: {count:,} records; pictures are relative to {root}")
+    rejected = intake.write_rejected(out)
+    for line in intake.lines():
+        print(line)
+    if rejected:
+        print(f"bad rows are listed in {rejected}")
+    if intake.images["inside"]:
+        table = Path(values.root)
+        table = table if table.is_dir() else table.parent
+        if intake.images["path"] and table != root:
+            print(
+                f"zv: {intake.images['inside']:,} images are inside the table and relative to "
+                f"{table}, {intake.images['path']:,} are files relative to {root}: put both below "
+                "one folder and convert again with it as --root and --image_root",
+                file=sys.stderr,
+            )
+        root = root if intake.images["path"] else table
+    if intake.images["url"]:
+        print(f"zv: {intake.images['url']:,} images are URLs: download them before training")
+    print(f"{out}: {count:,} records; images are relative to {root}")
 
 
 def _prepare(values: flags.FlagValues, names: list[str]) -> None:

@@ -4,8 +4,10 @@ A shard key is `<file>#<address>`, the file relative to the same root:
 
     pairs/00000.tar#1536:20481          offset and size of a member of a tar (WebDataset)
     data/train.parquet#17:image         row and column of a Parquet file
+    data/train.parquet#17:images/0      likewise, and a place within the cell
     data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
+    mine.jsonl#8192:/images/0/url       line, and a JSON pointer to base64 text or a data: URL
     dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set (and item)
     00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
 """
@@ -17,6 +19,7 @@ import binascii
 import errno
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +133,38 @@ def _tar(file: Path, address: str) -> bytes:
 
 
 def _base64(file: Path, address: str) -> bytes:
-    offset, item, field = address.split(":")
+    offset, _, inner = address.partition(":")
     with file.open("rb") as handle:
         handle.seek(int(offset))
         row = lines_lib.parse(handle.readline(lines_lib.MAX_LINE + 1), f"{file} byte {offset}")
+    if inner.startswith("/"):
+        value = _within(row, inner[1:].split("/"))
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value)
+    item, field = inner.split(":")
     value = row[field]
     return base64.b64decode(value if isinstance(value, str) else value[int(item)])
 
 
+def _within(value: Any, pointer: Sequence[str]) -> Any:
+    """The value a JSON pointer leads to."""
+    for part in pointer:
+        name = part.replace("~1", "/").replace("~0", "~")
+        value = value[int(name)] if isinstance(value, list) else value[name]
+    return value
+
+
 def _parquet(file: Path, address: str) -> bytes:
+    row, column, inner = _place(address, _parquet_file(str(file))[0].schema_arrow.names)
+    return _cell(_within(_parquet_group(str(file), row, column), inner))
+
+
+def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
+    """Row, column, and where within the cell, of the address of a cell."""
     row, _, column = address.partition(":")
-    return _cell(_parquet_group(str(file), int(row), column))
+    if column in columns:
+        return int(row), column, []
+    column = next(name for name in columns if address.startswith(f"{row}:{name}/"))
+    return int(row), column, address.removeprefix(f"{row}:{column}/").split("/")
 
 
 def _parquet_group(file: str, row: int, column: str) -> Any:
@@ -166,8 +190,9 @@ def _parquet_column(file: str, group: int, column: str) -> Any:
 
 
 def _arrow(file: Path, address: str) -> bytes:
-    row, _, column = address.partition(":")
-    return _cell(arrow_table(str(file)).column(column)[int(row)].as_py())
+    table = arrow_table(str(file))
+    row, column, inner = _place(address, table.column_names)
+    return _cell(_within(table.column(column)[row].as_py(), inner))
 
 
 @functools.lru_cache(16)

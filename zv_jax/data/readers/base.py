@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zv_jax.data.readers.files import Row, not_as_published
+from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records import ImageRef, Record, Turn
 from zv_jax.errors import DataError
 
@@ -21,13 +22,17 @@ class Request:
       root: folder the files were unpacked to.
       split: the data set's own name of the split.
       columns: for tables of one's own, which column holds image, caption, question...
+      ignore: for them too, columns to leave out on purpose.
+      intake: what became of their rows; by default the first bad row is an error.
       overlaps: also read subsets that contain images or questions of the evaluations.
     """
 
     name: str
     root: Path
     split: str
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    ignore: Collection[str] = ()
+    intake: Intake = field(default_factory=Intake)
     overlaps: bool = False
 
     def record(

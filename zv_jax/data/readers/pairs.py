@@ -69,7 +69,7 @@ def url_lists(request: Request) -> Iterator[Record]:
     number = 0
     for path in files.find_all(request.root, *lists[request.split]):
         delimiter = "," if path.suffix == ".csv" else "\t"
-        for row in files.table(path, delimiter, ("a", "b")):
+        for row in files.table(path, delimiter, ("a", "b"), quoted=delimiter == ","):
             url, text = _url_first(row)
             if url is None:
                 if row.number == 0:
