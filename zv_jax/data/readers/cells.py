@@ -155,7 +155,7 @@ def texts(
             item = item[key]
         found = text(entry, place, item)
         if found is None:
-            left_out(f"nothing in a list of column {path[0]!r}")
+            left_out(f"null or blank items of column {path[0]!r}")
         else:
             out.append(Said(found, confidence))
     return out

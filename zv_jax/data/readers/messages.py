@@ -175,7 +175,8 @@ def read(
             continue
         if not isinstance(turn, Mapping):
             raise cells.unknown(entry, place, turn, "a turn: an object with its role and text")
-        turn = {key: v for key, v in turn.items() if not cells.missing(v)} or {"role": None}
+        key = next((key for key in _TEXT if key in turn), "content")
+        turn = {name: v for name, v in turn.items() if not cells.missing(v)} or {"role": None}
         pair = next((p for p in (("user", "assistant"), ("question", "answer")) if p[0] in turn), 0)
         if pair and not any(key in turn for key in _ROLE):
             dialogue.say("user", (*place, pair[0]), turn.pop(pair[0]))
@@ -183,7 +184,6 @@ def read(
             _others(entry, place, turn, unused)
             continue
         said = next((turn.pop(key) for key in _ROLE if key in turn), None)
-        key = next((key for key in _TEXT if key in turn), "content")
         content = turn.pop(key, None)
         if said == "system" and (content is None or "system" in ignore):
             left_out("a system turn")

@@ -193,9 +193,9 @@ class Row:
         """The error for a row whose columns of the role hold nothing."""
         there = ", ".join(repr(c) for group in self.names[role] for c in group)
         return BadRow(
-            f"No {role}: {there or 'no column'} holds nothing",
+            f"No {role}: {there or 'its column'} has nothing in it",
             where=self.entry.where,
-            expected=f"a text under {there}",
+            expected=f"a text under {there or role!r}",
             fix="fill the cell in, or remove the row",
         )
 
@@ -425,6 +425,8 @@ class Row:
     def _caption(self, images: list[ImageRef]) -> Record:
         role = "caption" if self.column("caption") or not self.column("answer") else "answer"
         captions = [said.text for said in self.texts(role)]
+        if not captions and (self.has("caption") or self.has("answer")):
+            raise self.bad("caption" if self.has("caption") else "answer")
         if not captions:
             raise BadRow(
                 "A row without a text to learn",
