@@ -109,6 +109,8 @@ def not_utf8(data: bytes, where: str) -> DataError:
     """The error for text that is not UTF-8, with the encoding it seems to be in."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return in_utf16(where)
+    if b"\0" in data:
+        return in_utf16(where, "LE" if data[1::2].count(0) >= data[::2].count(0) else "BE")
     reason = ""
     try:
         data.decode()
@@ -122,13 +124,13 @@ def not_utf8(data: bytes, where: str) -> DataError:
     )
 
 
-def in_utf16(where: str) -> DataError:
-    """The error for text in UTF-16, which Windows calls Unicode."""
+def in_utf16(where: str, order: str = "") -> DataError:
+    """The error for text in UTF-16, which Windows calls Unicode; `order` LE or BE if unmarked."""
     return DataError(
         "Not UTF-8: the text is in UTF-16",
         where=where,
         expected="text in UTF-8",
-        fix="iconv -f UTF-16 -t UTF-8 FILE > NEW",
+        fix=f"iconv -f UTF-16{order} -t UTF-8 FILE > NEW",
     )
 
 

@@ -201,7 +201,7 @@ def table(
     for start, values in _fields(path, delimiter, quoted, strict=header is None):
         where = f"{path}:{start}"
         if names is None:
-            if len(values) == 1 and values[0].lower().startswith("sep="):
+            if values[0].lower().startswith("sep="):
                 continue  # how a spreadsheet is told the separator
             names = _names(values, where)
             continue
@@ -260,17 +260,16 @@ def _encoding(path: Path) -> str:
 
 
 def _check_text(text: str, where: str) -> None:
+    if "\0" in text or not _is_text(text):
+        raise lines_lib.not_utf8(text.encode(errors="surrogateescape"), where)
+
+
+def _is_text(text: str) -> bool:
     try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        raise lines_lib.not_utf8(text.encode(errors="surrogateescape"), where) from None
-    if b"\0" in data:
-        raise DataError(
-            "Not UTF-8: zero bytes",
-            where=where,
-            expected="text in UTF-8, or in UTF-16 with a byte order mark",
-            fix="iconv -f UTF-16LE -t UTF-8 FILE > NEW",
-        )
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are not UTF-8 were let through as half characters
+        return False
+    return True
 
 
 def _delimiter(path: Path) -> str:

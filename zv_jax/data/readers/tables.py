@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
 
 def _sorted(folder: Path, suffix: str) -> list[Path]:
     found = (p for p in folder.glob(f"*{suffix}") if p.is_file() and p.name != REJECTED)
-    return sorted(found, key=lambda path: natural(path.name))
+    return sorted(found, key=lambda path: natural(path.stem))
 
 
 def _canonical(split: str) -> str:
@@ -146,10 +147,10 @@ def _rows(path: Path) -> Iterator[tuple[str, int | None, Any]]:
     """(where, byte offset of the line or None, value) of each row."""
     with path.open("rb") as file:
         files.skip_mark(file, str(path))
-        head = file.read(2**20).lstrip()
-    if head[:1] == b"[":
+        line, _, rest = file.read(2**20).lstrip().partition(b"\n")
+    if line[:1] == b"[":
         yield from _items(path, "item")
-    elif head[:1] == b"{" and not _is_whole(head.partition(b"\n")[0]) and b"\n" in head:
+    elif line[:1] == b"{" and _goes_on(line, rest):
         yield from _objects(path)
     else:
         for number, offset, line in lines_lib.at(path):
@@ -157,12 +158,19 @@ def _rows(path: Path) -> Iterator[tuple[str, int | None, Any]]:
             yield where, offset, lines_lib.parse(line, where, once=True)
 
 
-def _is_whole(line: bytes) -> bool:
+def _goes_on(line: bytes, rest: bytes) -> bool:
+    """Whether the objects of a file are not one per line, by its first line."""
     try:
-        lines_lib.parse(line, "")
-    except DataError:
-        return not line.rstrip().endswith((b"{", b"[", b","))  # a damaged line says so itself
-    return True
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return bool(rest) and line.rstrip().endswith((b"{", b"[", b","))
+    return (
+        not rest.strip() and not _is_row(value) and any(isinstance(v, list) for v in value.values())
+    )
+
+
+def _is_row(names: Iterable[str]) -> bool:
+    return any(name.lower() in _TEXT_COLUMNS for name in names)
 
 
 def _items(path: Path, prefix: str) -> Iterator[tuple[str, None, Any]]:
@@ -199,7 +207,7 @@ def _objects(path: Path) -> Iterator[tuple[str, None, Any]]:
                     break
         except ijson.JSONError:
             lists = set()  # reading the rows says what is wrong
-    if not {name.lower() for name in names} & _TEXT_COLUMNS and lists:
+    if lists and not _is_row(names):
         if len(lists) > 1:
             raise DataError(
                 f"Several lists in one file: {', '.join(sorted(lists))}",
