@@ -41,6 +41,7 @@ FILE holds records, one JSON object per line; prepare, filter and stats take one
   zv data filter wukong --root=/data/wukong --scorer=models/chinese_clip --out=wukong.jsonl
   zv data guard okvqa=/data/okvqa coco_caption=/data/coco visual_genome=/data/vg --out=guard
   zv data convert csv --root=mine.csv --columns=image=pic,caption=words --out=mine.jsonl
+  zv data convert pairs_jsonl --root=mine.jsonl --ignore=system,notes --out=records.jsonl
   zv data validate mine.jsonl --image_root=photos --decode
   zv data peek mine.jsonl --image_root=photos --stage=stage1 --n=20 --out=peek.html
   zv data peek --config configs/quickstart.py:stage1_chat
@@ -168,12 +169,14 @@ def _records(
 ) -> tuple[Iterator[Record], Path]:
     """The records of a file or a data set, and what their image paths are relative to."""
     from zv_jax.data import catalogue, guard
+    from zv_jax.data.readers.intake import Intake
 
     if _is_file(name):
         path = existing_file(name, "record file")
         return records_lib.read_jsonl(path), Path(values.image_root or path.parent)
     card = catalogue.card(name)
     root = Path(required(values, "root", "DIR"))
+    counts = intake or Intake()
     if training and not values.guard and card.space and card.splits:
         print(
             f"zv: no --guard: pictures of {name} that evaluations show too are not left out",
@@ -185,12 +188,20 @@ def _records(
         values.split or next(iter(card.splits), "train"),
         columns=_columns(values.columns),
         ignore=values.ignore,
-        intake=intake,
+        intake=counts,
         training=training,
         paper_mixture=values.paper_mixture,
         guard=guard.Guard.load(values.guard) if values.guard and training else None,
     )
-    return records, Path(values.image_root or (root if root.is_dir() else root.parent))
+    folder = Path(values.image_root or (root if root.is_dir() else root.parent))
+    return (records if intake else _reported(records, counts)), folder
+
+
+def _reported(records: Iterator[Record], intake: Intake) -> Iterator[Record]:
+    """The records, and after the last one what of their table was left out or unused."""
+    yield from records
+    for line in intake.lines():
+        print(f"zv: {line}", file=sys.stderr)
 
 
 def _columns(words: list[str]) -> dict[str, list[str]]:

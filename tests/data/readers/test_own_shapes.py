@@ -5,6 +5,8 @@ import datetime
 import decimal
 import json
 import math
+import pathlib
+import re
 
 import pyarrow
 import pyarrow.parquet
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from tests.data.readers import layouts
 from zv_jax.data import catalogue, pictures
 from zv_jax.data.dialogue import exchanges
+from zv_jax.data.readers import columns
 from zv_jax.data.readers.intake import Intake
 from zv_jax.errors import DataError
 
@@ -457,7 +460,7 @@ def strings(value):
 
 @given(role=st.sampled_from(["caption", "answer", "question"]), value=VALUES)
 def test_texts_are_what_the_cells_hold(role, value):
-    from zv_jax.data.readers import columns, rows
+    from zv_jax.data.readers import rows
     from zv_jax.data.readers.base import Request
     from zv_jax.data.readers.cells import Entry
 
@@ -496,3 +499,12 @@ def test_parquet_types_as_text(tmp_path, kind, values, text):
     records = list(catalogue.read("parquet", tmp_path / "t.parquet", intake=intake))
     assert [said(r)[0][1] for r in records] == [text] * 2
     assert [error.where for error in intake.bad] == [f"{tmp_path / 't.parquet'} row 2"]
+
+
+@pytest.mark.parametrize("page", ["docs/train_on_my_data.md", "docs/zh/train_on_my_data.md"])
+def test_the_documentation_lists_every_column(page):
+    text = (pathlib.Path(__file__).parents[3] / page).read_text(encoding="utf-8")
+    for role, groups in columns.USUAL.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{role}` |"))
+        listed = [name for group in groups for name in group]
+        assert re.findall("`([^`]+)`", line.split("|")[2]) == listed

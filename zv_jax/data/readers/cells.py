@@ -59,8 +59,10 @@ def missing(value: Any, typed: bool = True) -> bool:
         return value is None
     if isinstance(value, str):
         return not value.strip() or (not typed and value.strip() in _NULLS)
-    if isinstance(value, float | decimal.Decimal):
+    if isinstance(value, float):
         return math.isnan(value)
+    if isinstance(value, decimal.Decimal):
+        return value.is_nan()
     if isinstance(value, Mapping):
         return all(missing(v) for v in value.values())
     return isinstance(value, list | tuple | bytes) and not value

@@ -48,7 +48,8 @@ class Intake:
           BadRow: the row itself, where none may be bad. DataError: there are too many.
         """
         if self.max_bad is None:
-            raise error
+            fix = f"{error.fix}; or let `zv data convert` list such rows and go on"
+            raise BadRow(error.what, error.where, error.expected, fix)
         self.bad.append(error)
         if len(self.bad) > 10 * _BEFORE_JUDGING:
             self._judge()
