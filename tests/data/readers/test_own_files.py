@@ -130,6 +130,27 @@ def test_json_in_any_form(tmp_path, form, mark, name):
         assert [record.answers for record in records] == [("一",), ("b",)]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_single_row_with_lists_is_no_list_of_rows(tmp_path, indent):
+    row = {"image": "1.png", "qa": [{"question": "什么？", "answer": "猫"}], "caption": "一"}
+    layouts.text(tmp_path / "mine.json", json.dumps(row, indent=indent))
+    (record,), intake = read("pairs_jsonl", tmp_path / "mine.json")
+    assert record.images[0].path == "1.png" and intake.unused == {"qa": 1}
+    del row["caption"]
+    layouts.text(tmp_path / "mine.json", json.dumps(row, indent=indent))
+    assert "it has the columns image, qa" in refused("pairs_jsonl", tmp_path / "mine.json")
+    talk = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    layouts.text(tmp_path / "mine.json", json.dumps(talk, indent=indent))
+    assert len(read("llava_json", tmp_path / "mine.json")[0][0].turns) == 2
+
+
+def test_what_a_file_says_beside_its_list_is_reported(tmp_path):
+    layouts.text(tmp_path / "mine.json", FORMS["a list in an object"])
+    assert read("pairs_jsonl", tmp_path / "mine.json")[1].unused == {
+        "version (of the whole file)": 1
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -39,7 +39,10 @@ USUAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "options": (("options", "choices", "选项", "選項"), ()),
     "answer_index": (("answer_index", "answer_idx", "correct_choice_idx"), ()),
-    "conversations": (("conversations", "conversation", "messages", "texts", "对话", "對話"), ()),
+    "conversations": (
+        ("conversations", "conversation", "messages", "texts", "qa_pairs", "对话", "對話"),
+        (),
+    ),
     "history": (("history", "历史", "歷史"), ()),
     "system": (("system", "system_prompt"), ()),
     "objects": (("objects",), ()),
@@ -130,13 +133,18 @@ def unread(entry: Entry, column: str, has_images: bool) -> None:
     named = _MEDIA.fullmatch(re.sub(r"[^a-z一-鿿]|s$", "", column.lower()))
     encoded = isinstance(value, bytes | Mapping | list) and cells.looks_like_image(value)
     if encoded or named or (not has_images and cells.looks_like_image(value)):
-        raise DataError(
-            f"Column {column!r} looks like images or other media and is used for nothing: "
-            f"{cells.described(value)}",
-            where=entry.where,
-            expected="images in a column called " + ", ".join(USUAL["image"][0][:6]) + "...",
-            fix=f"say so with --columns=image={column}, or leave it out with --ignore={column}",
-        )
+        raise not_an_image(entry, column, "is used for nothing")
+
+
+def not_an_image(entry: Entry, column: str, but: str) -> DataError:
+    """The error for a column that looks like images but is taken for something else."""
+    return DataError(
+        f"Column {column!r} looks like images or other media but {but}: "
+        f"{cells.described(entry.fields[column])}",
+        where=entry.where,
+        expected="images in a column called " + ", ".join(USUAL["image"][0][:6]) + "...",
+        fix=f"say so with --columns=image={column}, or leave it out with --ignore={column}",
+    )
 
 
 def natural(name: object) -> list[Any]:

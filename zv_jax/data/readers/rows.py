@@ -99,6 +99,8 @@ class Row:
                 fix=f"put it before the question, or leave it out on purpose: --ignore={system}",
             )
         images = self._images()
+        if not images:
+            self._no_names_of_images()
         if self.column("conversations"):
             record = self._conversation(images)
         else:
@@ -228,6 +230,14 @@ class Row:
             for ref in cells.images(self.entry, (column,), self.entry.fields[column])
         ]
 
+    def _no_names_of_images(self) -> None:
+        """Refuses an image's name where a text belongs: `input: a.png`, `output: a dog`."""
+        for role in ("question", "input", "caption"):
+            column = self.column(role)
+            value = self.entry.fields[column] if column else ""
+            if isinstance(value, str) and " " not in value and cells.looks_like_image(value):
+                raise columns.not_an_image(self.entry, column, f"would be the {role}")
+
     def _numbered(self) -> bool:
         return any(column.lower() not in _IMAGE_NAMES for column in self.names["image"][0])
 
@@ -298,7 +308,12 @@ class Row:
             self._left_out("a last question without an answer")
         said = [text for role, text in turns if role == "assistant"] + (answers or [])
         if not said:
-            raise self.bad("conversations")
+            raise BadRow(
+                f"Column {self.column('conversations')!r}: no turn of the assistant",
+                where=self.entry.where,
+                expected="at least one question with its answer",
+                fix="give the answer, or remove the row",
+            )
         return self._new("conversation", said, images, turns, answers=answers)
 
     def _question(self, images: list[ImageRef]) -> Record | None:

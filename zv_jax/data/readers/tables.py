@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ _SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test",),
 }
-_TEXT_ROLES = ("caption", "question", "instruction", "answer", "conversations")
-_TEXT_COLUMNS = {name for role in _TEXT_ROLES for group in USUAL[role] for name in group}
+_ROW_ROLES = ("image", "caption", "question", "instruction", "input", "answer", "conversations")
+_ROW_COLUMNS = {name for role in _ROW_ROLES for group in USUAL[role] for name in group}
 
 
 def files_of(request: Request, *suffixes: str) -> list[Path]:
@@ -98,9 +98,13 @@ def csv_entries(request: Request, paths: list[Path]) -> Iterator[Entry]:
 
 def json_entries(request: Request, paths: list[Path], **options: Any) -> Iterator[Entry]:
     """The rows of JSON files; `options` are fields of `Entry`."""
+
+    def unused(name: str) -> None:
+        request.intake.unused[name] += 1
+
     for path in paths:
         name = path.relative_to(base(request)).as_posix()
-        for number, (where, offset, row) in enumerate(_rows(path)):
+        for number, (where, offset, row) in enumerate(_rows(path, unused)):
             if not isinstance(row, dict):
                 raise DataError(
                     f"A row that is no JSON object but {type(row).__name__}",
@@ -143,7 +147,7 @@ class _Object(dict):
         super().__setitem__(key, value)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, int | None, Any]]:
+def _rows(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, int | None, Any]]:
     """(where, byte offset of the line or None, value) of each row."""
     with path.open("rb") as file:
         files.skip_mark(file, str(path))
@@ -151,7 +155,7 @@ def _rows(path: Path) -> Iterator[tuple[str, int | None, Any]]:
     if line[:1] == b"[":
         yield from _items(path, "item")
     elif line[:1] == b"{" and _goes_on(line, rest):
-        yield from _objects(path)
+        yield from _objects(path, unused)
     else:
         for number, offset, line in lines_lib.at(path):
             where = f"{path}:{number}"
@@ -164,13 +168,19 @@ def _goes_on(line: bytes, rest: bytes) -> bool:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return bool(rest) and line.rstrip().endswith((b"{", b"[", b","))
-    return (
-        not rest.strip() and not _is_row(value) and any(isinstance(v, list) for v in value.values())
-    )
+    lists = {k for k, v in value.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    return not rest.strip() and _holds_rows(set(value), lists)
 
 
-def _is_row(names: Iterable[str]) -> bool:
-    return any(name.lower() in _TEXT_COLUMNS for name in names)
+def _holds_rows(names: set[str], lists: set[str]) -> bool:
+    """Whether an object with these names, and lists of objects among them, is a table and no row.
+
+    A row may have such lists too (turns, answers); then it has columns of other kinds beside them.
+    """
+    row = {"conversations", "answer", "caption"}
+    texts = {n for role in row for group in USUAL[role] for n in group}
+    of_a_row = {n for n in names - lists if n.lower() in _ROW_COLUMNS}
+    return bool(lists) and not of_a_row and not any(n.lower() in texts for n in lists)
 
 
 def _items(path: Path, prefix: str) -> Iterator[tuple[str, None, Any]]:
@@ -192,7 +202,7 @@ def _check_once(value: Any, where: str) -> None:
             _check_once(item, where)
 
 
-def _objects(path: Path) -> Iterator[tuple[str, None, Any]]:
+def _objects(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, None, Any]]:
     """Objects over several lines each, or one that holds the list of rows."""
     names, lists = set(), set()
     with path.open("rb") as file:
@@ -207,7 +217,7 @@ def _objects(path: Path) -> Iterator[tuple[str, None, Any]]:
                     break
         except ijson.JSONError:
             lists = set()  # reading the rows says what is wrong
-    if lists and not _is_row(names):
+    if _holds_rows(names, lists):
         if len(lists) > 1:
             raise DataError(
                 f"Several lists in one file: {', '.join(sorted(lists))}",
@@ -216,6 +226,9 @@ def _objects(path: Path) -> Iterator[tuple[str, None, Any]]:
                 fix="write the rows as one list; a public data set is read by its name: "
                 "zv data list",
             )
-        yield from _items(path, f"{lists.pop()}.item")
+        (rows,) = lists
+        for name in names - lists:
+            unused(f"{name} (of the whole file)")
+        yield from _items(path, f"{rows}.item")
     else:
         yield from _items(path, "")
