@@ -208,6 +208,16 @@ def test_files_of_a_split_are_read_alone(tmp_path):
     assert "files of other splits" in error and "--split=train" in error
 
 
+@pytest.mark.parametrize("text", ["", "image,caption\n", "\n\n"])
+def test_a_table_without_rows_is_refused(tmp_path, text):
+    layouts.text(tmp_path / "mine.csv", text)
+    assert "no rows" in refused("csv", tmp_path / "mine.csv")
+    layouts.text(tmp_path / "mine.json", "[]")
+    layouts.text(tmp_path / "mine.jsonl", "\n")
+    assert "no rows" in refused("pairs_jsonl", tmp_path / "mine.jsonl")
+    assert "fix:" in refused("llava_json", tmp_path / "mine.json")
+
+
 def test_records_are_no_table(tmp_path):
     layouts.own_records(tmp_path, "mine", translated=False)
     assert "records already" in refused("pairs_jsonl", tmp_path)

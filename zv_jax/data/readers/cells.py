@@ -28,6 +28,7 @@ _TEXT_KEYS = ("answer", "text", "caption", "value", "raw", "sentence", "content"
 _IMAGE_KEYS = ("bytes", "image", "path", "url", "image_url", "image_path", "file_name", "source")
 _BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0A")  # of image files
 _SUFFIXES = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+_SEVERAL = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)\s*[,;|\s]\s*\S", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,8 @@ def images(entry: Entry, path: Path, value: Any) -> list[ImageRef]:
             return [ImageRef(url=found)]
         if found.startswith("data:") or _is_base64(found):
             return [_written(entry, path)]
+        if _SEVERAL.search(found):
+            raise unknown(entry, path, found, 'one path, or a list such as ["1.png", "2.png"]')
         return [ImageRef(path=_below(entry, path, found))]
     raise unknown(entry, path, value, "the path, URL or bytes of an image, or a list of them")
 

@@ -58,17 +58,23 @@ def _entries(path: Path, base: Path, schema: Any, batches: Iterable[Any]) -> Ite
     labels, name, number = _labels(schema), path.relative_to(base).as_posix(), 0
     for batch in batches:
         for row in _readable(batch).to_pylist():
-            for column, classes in labels.items():
-                if row[column] is not None and 0 <= row[column] < len(classes):
-                    row[column] = classes[row[column]]
             yield Entry(
-                row,
+                {column: _value(value, labels.get(column)) for column, value in row.items()},
                 path.name,
                 f"{path} row {number}",
                 f"{path.stem}/{number}",
                 inside=functools.partial(_cell, f"{name}#{number}"),
             )
             number += 1
+
+
+def _value(value: Any, classes: list[str] | None) -> Any:
+    """A class by its name, and a whole number as one: pandas stores integers beside nulls as
+    floats."""
+    if classes is not None and isinstance(value, int) and 0 <= value < len(classes):
+        return classes[value]
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value
 
 
 def _cell(place: str, path: tuple[str | int, ...]) -> str:

@@ -54,16 +54,21 @@ class Intake:
         if len(self.bad) > 10 * _BEFORE_JUDGING:
             self._judge()
 
-    def finish(self) -> None:
-        """To be called after the last row.
+    def finish(self, where: str) -> None:
+        """To be called after the last row of the table at `where`.
 
         Raises:
-          DataError: too many rows were bad, or all of them, or all are of other splits.
+          DataError: too many rows were bad, or all of them, or all are of other splits, or there
+            is none.
         """
+        if not self.rows:
+            raise DataError(
+                "no rows", where=where, expected="at least one", fix="check --root and --split"
+            )
         if self.other_splits and not self.records and not self.bad:
             raise DataError(
                 "no row of this split",
-                where=", ".join(self.rows),
+                where=where,
                 expected="a split of " + ", ".join(self.other_splits),
                 fix=f"--split={next(iter(self.other_splits))}, or --ignore=split to read all rows",
             )

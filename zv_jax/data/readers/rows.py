@@ -57,7 +57,7 @@ def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
         row.count(record)
         yield record
     found.check()
-    intake.finish()
+    intake.finish(str(request.root))
 
 
 def _unique(ids: dict[str, str], record: Record, entry: Entry) -> None:
