@@ -241,12 +241,12 @@ class Sink:
         shown = data.records[: self._limit or None]
         for n, (record, prediction) in enumerate(zip(shown, said, strict=False)):
             mark = marks[n] if marks else {"compared": prediction.text, "correct": None}
-            text = answering.question(record)
+            asked = filter(None, (answering.context(record), answering.question(record)))
             facts = {
                 "id": record.id,
-                "question": benchmark.prompt.format(question=text, context="", options="")
+                "question": answering.prompt(benchmark, record)
                 if benchmark.kind == "caption"
-                else text,
+                else "\n".join(asked),
                 "references": _references(record),
                 "options": list(record.choices or ()),
                 "prediction": prediction.text,

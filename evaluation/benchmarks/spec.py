@@ -30,7 +30,8 @@ class Benchmark:
       prompt: with ``{question}``, ``{context}`` and ``{options}``.
       decoding: arguments of `Words.generate`.
       clean: what is done to an answer before it is scored, in order.
-      protocol: of the metric; target: for `choice`, whether a letter or the text is ranked.
+      protocol: of the metric; target: for `choice`, what is ranked: the ``text`` of the options,
+        which is what training teaches, or their ``letter``.
       server: its answers are secret, so predictions become a file for a server (`submission`).
       table, columns: where its metrics stand in the paper.
       recipe: hash of the file, part of every score's protocol.
@@ -58,6 +59,7 @@ class Benchmark:
     def describe(self, metric: str) -> str:
         """All that another number under the same name could differ in, in one line."""
         decoding = ",".join(f"{k}={v}" for k, v in sorted(self.decoding.items())) or "greedy"
+        decoding = f"ranked {self.target}s" if self.kind == "choice" else decoding
         return (
             f"{self.name}|v{self.version}:{self.recipe}|{self.dataset}/{self.split}|"
             f"prompt={self.prompt!r}|{decoding}|clean={'+'.join(self.clean) or 'strip'}|{metric}"

@@ -11,11 +11,13 @@ from PIL import Image
 
 from configs.eval.ziya import get_config
 from evaluation import runner
-from evaluation.benchmarks import browser, others, spec, tables
+from evaluation.benchmarks import answering, browser, others, spec, tables
 from evaluation.benchmarks import config as config_lib
 from evaluation.benchmarks import data as data_lib
 from evaluation.benchmarks import run as bench_run
 from zv_jax.cli import main as cli
+from zv_jax.data import catalogue
+from zv_jax.data.dialogue import exchanges
 from zv_jax.data.records import ImageRef, Object, Record, Turn
 from zv_jax.errors import ConfigError, DataError
 
@@ -51,13 +53,13 @@ class Painter:
         return ZH[colour] if "颜色" in prompt else colour.capitalize() + "."
 
     def rank(self, prompts, choices, images, *, instructions=None):
-        assert all(text == "Which colour is it?" for text in instructions)
+        assert instructions == prompts  # the Q-Former reads what the language model reads
+        self.prompts = prompts
         found = []
-        for prompt, letters, shown in zip(prompts, choices, images, strict=True):
-            options = prompt.partition("Options: ")[2].partition(". Answer")[0]
-            at = next(i for i, o in enumerate(options.split(" (")) if self.sees(shown[0]) in o)
-            assert letters == ["(a)", "(b)", "(c)", "(d)"]
-            found.append(types.SimpleNamespace(best=at))
+        for prompt, texts, shown in zip(prompts, choices, images, strict=True):
+            lettered = " ".join(f"({letter}) {t}" for letter, t in zip("abcd", texts, strict=True))
+            assert f"Options: {lettered}\n" in prompt
+            found.append(types.SimpleNamespace(best=texts.index(self.sees(shown[0]))))
         return found
 
     def image_embeddings(self, images):
@@ -124,7 +126,7 @@ def test_every_table_of_the_paper_from_published_files(files, tmp_path, sizes):
     assert results["notes"]["llava_bench"].startswith("to be judged")
     for entry in results["scores"]:
         assert entry["n"] > 0 and len(entry["ids_sha256"]) == 64
-        assert f"{entry['task']}|v1:" in entry["protocol"]
+        assert f"{entry['task']}|v{spec.load(entry['task']).version}:" in entry["protocol"]
     text = (tmp_path / "tables.md").read_text("utf-8")
     assert "| Ziya-Visual-Chat | 119.6 | 83.4 | 75.5 | 47.9 | 51.1 | 65.9 | 34.0 |" in text
     assert "**this checkpoint**" in text
@@ -194,6 +196,38 @@ def test_options_in_other_orders(files, tmp_path, sizes):
     results = run(files, tmp_path, benchmarks=("scienceqa_img",), permutations=3)
     assert value(results, "scienceqa_img", "agreement_permuted") == 100
     assert value(results, "scienceqa_img", "accuracy_permuted") == 100
+
+
+def test_multiple_choice_is_asked_as_training_asks_it(files, tmp_path, sizes):
+    write_all(tmp_path)
+    file = tmp_path / "scienceqa/problems.json"
+    problems = json.loads(file.read_text("utf-8"))
+    question = "Look at the\nsquare.\nWhich colour is it?"
+    problems["1"] |= {"question": question, "hint": "It\nis one."}
+    file.write_text(json.dumps(problems), "utf-8")
+    model = Painter()
+    results = run(tmp_path, tmp_path / "out", model, ("scienceqa_img",), batch_size=4)
+    options = "Options: (a) red (b) green (c) blue (d) white\nAnswer with one of the options."
+    assert model.prompts[0] == f"Which colour is it?\n{options}"
+    asked = f"It is one.\n{question}"
+    assert model.prompts[1] == f"{asked}\n{options}"
+    records = catalogue.read("scienceqa", tmp_path / "scienceqa", "test")
+    trained = [exchanges(record, box_decimals=3)[0] for record in records]
+    assert model.prompts == [exchange.question for exchange in trained]
+    assert [exchange.answer for exchange in trained] == PICTURES  # the text, so texts are ranked
+    assert "|ranked texts|" in results["scores"][0]["protocol"]
+    shown = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
+    assert shown[1]["question"] == asked
+
+
+def test_a_question_in_several_turns_is_asked_whole():
+    turns = (Turn("user", "<image>Look."), Turn("assistant", "I do."), Turn("user", "Now say"))
+    record = Record(
+        id="x/1", source="x", split="test", task="vqa", lang="en", images=(ImageRef(path="1.jpg"),),
+        turns=(*turns, Turn("user", "what it is.")),
+    )  # fmt: skip
+    assert answering.question(record) == "Now say\nwhat it is."
+    assert answering.question(dataclasses.replace(record, turns=turns[:2])) == "Look."
 
 
 def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, tmp_path, capsys):

@@ -130,8 +130,9 @@ def exchanges(
     """The dialogue of a record: boxes as text, instructions and missing answers filled in.
 
     A first assistant turn without a question gets an instruction of its task and language; a
-    record whose `meta` names a `template` has its first question wrapped in one. The choice is
-    seeded by id and epoch; `epoch=None` takes the evaluation prompt and the first answer.
+    record whose `meta` names a `template` has its first question wrapped in one, and a `hint` in
+    `meta` goes in a line before the question. The choice is seeded by id and epoch; `epoch=None`
+    takes the evaluation prompt and the first answer.
 
     Raises:
       DataError: naming the record: a question without an answer, an answer without a question,
@@ -162,6 +163,8 @@ def exchanges(
                 fix="correct the record's reader",
             )
         pairs.append(("\n".join(pending), answer))
+    if record.meta.get("hint"):
+        pairs[0] = f"{record.meta['hint']}\n{pairs[0][0]}", pairs[0][1]
     bare = pairs[0][0].replace(IMAGE, "").strip()
     template = None
     if _needs_template(record, bare):
