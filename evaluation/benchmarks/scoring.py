@@ -12,7 +12,7 @@ from evaluation import metrics
 from evaluation.benchmarks import spec
 from evaluation.benchmarks.predictions import Prediction
 from evaluation.benchmarks.spec import Benchmark
-from evaluation.metrics import exact_match, gqa, vqa
+from evaluation.metrics import choices, exact_match, gqa, vizwiz, vqa
 from evaluation.metrics.captions import caption_metric, caption_protocol, caption_scores
 from evaluation.metrics.choices import LETTERS
 from evaluation.tasks.base import Measure, per_item
@@ -133,7 +133,7 @@ def _unanswerable(records: Sequence[Record], texts: Sequence[str]) -> list[Measu
     said = [float(metrics.vqa_normalize(text) == "unanswerable") for text in texts]
     found = metrics.unanswerable_scores(said, known)
     return [
-        Measure(f"unanswerable_{name}", np.array([value]), np.zeros(1, int), "said=1, else 0")
+        Measure(f"unanswerable_{name}", np.array([value]), np.zeros(1, int), vizwiz.PROTOCOL)
         for name, value in found.items()
     ]
 
@@ -176,7 +176,8 @@ def _choice(benchmark: Benchmark, records: Sequence[Record], said: Said) -> Scor
         for p, r in zip(said, records, strict=True)
     ]
     hits = [pick == r.answer_index for pick, r in zip(picks, records, strict=True)]
-    how = benchmark.protocol if ranked else "read-from-text|unreadable=wrong"
+    how = f"ranked {benchmark.target}s|{benchmark.protocol}"
+    how = how if ranked else f"read from text|{choices.PROTOCOL}"
     measures = [per_item("accuracy", hits, how, picks.count(None))]
     if all(p.permuted for p in said):
         orders = list(zip(*([p.choice, *p.permuted] for p in said), strict=True))

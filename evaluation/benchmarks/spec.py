@@ -59,7 +59,6 @@ class Benchmark:
     def describe(self, metric: str) -> str:
         """All that another number under the same name could differ in, in one line."""
         decoding = ",".join(f"{k}={v}" for k, v in sorted(self.decoding.items())) or "greedy"
-        decoding = f"ranked {self.target}s" if self.kind == "choice" else decoding
         return (
             f"{self.name}|v{self.version}:{self.recipe}|{self.dataset}/{self.split}|"
             f"prompt={self.prompt!r}|{decoding}|clean={'+'.join(self.clean) or 'strip'}|{metric}"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs.eval.ziya import get_config
 from evaluation import runner
-from evaluation.benchmarks import answering, browser, others, spec, tables
+from evaluation.benchmarks import answering, browser, others, predictions, spec, tables
 from evaluation.benchmarks import config as config_lib
 from evaluation.benchmarks import data as data_lib
 from evaluation.benchmarks import run as bench_run
@@ -215,7 +215,7 @@ def test_multiple_choice_is_asked_as_training_asks_it(files, tmp_path, sizes):
     trained = [exchanges(record, box_decimals=3)[0] for record in records]
     assert model.prompts == [exchange.question for exchange in trained]
     assert [exchange.answer for exchange in trained] == PICTURES  # the text, so texts are ranked
-    assert "|ranked texts|" in results["scores"][0]["protocol"]
+    assert "|ranked texts|sum+eos" in results["scores"][0]["protocol"]
     shown = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
     assert shown[1]["question"] == asked
 
@@ -291,6 +291,78 @@ def test_wrong_predictions_are_explained(files, tmp_path, sizes):
     part = score([{"id": 0, "prediction": "red"}], partial=True)
     assert part["scores"][0]["metric"] == "vqa_accuracy@1"
     assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize(
+    "line,field,words",
+    [
+        ('{"id": 0, "choice": 4}', "choice", "4 is none of the 4 options of scienceqa/test/0"),
+        ('{"id": 0, "choice": -1}', "choice", "-1 is no index"),
+        ('{"id": 0, "choice": 1.0}', "choice", "1.0 is no index"),
+        ('{"id": 0, "choice": true}', "choice", "True is no index"),
+        ('{"id": 0, "choice": "1"}', "choice", "'1' is no index"),
+        ('{"id": 0, "choice": NaN}', "choice", "nan is no index"),
+        ('{"id": 0, "choice": 1, "permuted": [1, 9]}', "permuted", "9 is none of the 4 options"),
+        ('{"id": 0, "choice": 1, "permuted": 1}', "permuted", "1 is no list"),
+        ('{"id": 0, "prediction": "a", "permuted": [1]}', "permuted", "no choice in the first"),
+        ('{"id": 0, "prediction": null}', "prediction", "None is no text"),
+        ('{"id": 0, "prediction": ["a"]}', "prediction", "is no text"),
+        ('{"id": 0, "predicton": "a"}', "predicton", "did you mean 'prediction'"),
+        ('{"id": 0}', "prediction", "neither prediction nor choice"),
+        ('{"prediction": "a"}', "id", "missing"),
+        ('{"id": null, "choice": 1}', "id", "None is no id"),
+        ('{"id": 0.0, "choice": 1}', "id", "0.0 is no id"),
+        ('{"id": 0, "choice": 1, "choice": 2}', "choice", "comes twice"),
+        ('["0", "a"]', "", "is no object"),
+        ('{"id": 0, "choice": 1', "", "not a prediction"),
+    ],
+)
+def test_a_line_that_is_no_prediction_is_refused(files, tmp_path, sizes, line, field, words):
+    good = [json.dumps({"id": n, "choice": 1}) for n in (1, 2, 3)]
+    file = tmp_path / "p.jsonl"
+    file.write_text("\n".join([*good[:1], line, *good[1:]]), "utf-8")
+    with pytest.raises(DataError) as caught:
+        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    assert words in caught.value.what and caught.value.exit_code == 2
+    assert caught.value.where == f"{file} line 2" + (f", field {field}" if field else "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_predictions_must_answer_their_records(files, tmp_path, sizes):
+    texts = [{"id": 10 * n + k, "prediction": "red"} for n in range(4) for k in range(2)]
+    for wrong, words in (
+        ({"choice": 1}, "none of the 0 options"),  # a question without options
+        ({"choice": None}, "no text in answer"),
+    ):
+        file = write_predictions(
+            tmp_path / "p.jsonl", [*texts[:-1], {"id": texts[-1]["id"]} | wrong]
+        )
+        with pytest.raises(DataError, match=words):
+            others.score_file("okvqa", str(files), file, tmp_path / "out")
+    mixed = [{"id": n, "choice": 1} | ({"permuted": [1]} if n else {}) for n in range(4)]
+    file = write_predictions(tmp_path / "m.jsonl", mixed)
+    with pytest.raises(DataError, match="1 further orders of the options, and 0 before"):
+        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    with pytest.raises(DataError, match="none of the 0 options"):
+        file = write_predictions(tmp_path / "s.jsonl", [{"id": 0, "choice": 0}])
+        others.submit_file("gqa", str(files), file, tmp_path / "submission.json")
+    assert not (tmp_path / "submission.json").exists()
+
+
+def test_an_own_id_that_two_records_share_names_neither(tmp_path):
+    records = [
+        Record(
+            id=f"x/{part}/7", source="x", split="test", task="vqa", lang="en",
+            images=(ImageRef(path="7.jpg"),), turns=(Turn("user", "What?"),),
+        )
+        for part in "ab"
+    ]  # fmt: skip
+    file = tmp_path / "p.jsonl"
+    write_predictions(file, [{"id": "7", "prediction": "x"}])
+    with pytest.raises(DataError, match="'7' is unknown"):
+        predictions.read(file, records)
+    write_predictions(file, [{"id": "x/b/7", "prediction": "x"}])
+    assert list(predictions.read(file, records)) == ["x/b/7"]
 
 
 def test_predictions_obey_their_schema(files, tmp_path, sizes, capsys):
