@@ -41,7 +41,11 @@ def score(
     control_n: dict[str, int],
     seed: int,
 ) -> dict[str, Any]:
-    """One entry of ``scores`` in results.json; values are rounded to 4 decimals."""
+    """One entry of ``scores`` in results.json; values are rounded to 4 decimals.
+
+    Raises:
+      ValueError: the measure has no value, or one that is not finite.
+    """
     low, high = statistics.interval(measure.values, measure.owners, seed)
     return {
         "task": task,

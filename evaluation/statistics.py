@@ -38,7 +38,12 @@ class Difference:
 
 
 def interval(values: np.ndarray, owners: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of ``values`` [N]; ``owners`` int [N] says whose item each is."""
+    """95 % interval of the mean of ``values`` [N]; ``owners`` int [N] says whose item each is.
+
+    Raises:
+      ValueError: there is no value, or one is not finite.
+    """
+    _check(values)
     kinds, place = np.unique(owners, return_inverse=True)
     sums = np.bincount(place, values, len(kinds))
     sizes = np.bincount(place, minlength=len(kinds))
@@ -56,7 +61,13 @@ def ratio_interval(
       groups: for each group the pair (above, below), both [N] of the same items; the items of one
         group are drawn apart from those of another.
       seed: of the draws.
+
+    Raises:
+      ValueError: a group is empty, or a value is not finite.
     """
+    for pair in groups:
+        for values in pair:
+            _check(values)
     drawn = np.zeros(RESAMPLES)
     for number, (above, below) in enumerate(groups):
         draws = _draws(len(above), seed + number)
@@ -78,7 +89,7 @@ def paired_difference(
       seed: of the draws.
 
     Raises:
-      ValueError: no item is in both.
+      ValueError: no item is in both, or a value is not finite.
     """
     ids = sorted(first.keys() & second.keys())
     if not ids:
@@ -86,6 +97,7 @@ def paired_difference(
     draws = _draws(len(ids), seed)
 
     def means(of: Mapping[str, Sequence[float]]) -> tuple[float, np.ndarray]:
+        _check(np.array([value for i in ids for value in of[i]], np.float64))
         sums = np.array([sum(of[i]) for i in ids])
         sizes = np.array([len(of[i]) for i in ids])
         return float(sums.sum() / sizes.sum()), sums[draws].sum(1) / sizes[draws].sum(1)
@@ -97,6 +109,12 @@ def paired_difference(
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
     p = min(1.0, 2.0 * tail / (RESAMPLES + 1))
     return Difference(mean_a, mean_b, mean_b - mean_a, float(low), float(high), float(p), len(ids))
+
+
+def _check(values: np.ndarray) -> None:
+    """No interval is better than one of numbers that are none."""
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"{len(values)} values, of which some are not finite numbers or none is")
 
 
 def _draws(items: int, seed: int) -> np.ndarray:

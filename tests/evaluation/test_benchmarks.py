@@ -10,7 +10,7 @@ from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, picture, write_all
 from PIL import Image
 
 from configs.eval.ziya import get_config
-from evaluation import runner
+from evaluation import runner, table
 from evaluation.benchmarks import answering, browser, others, predictions, spec, tables
 from evaluation.benchmarks import config as config_lib
 from evaluation.benchmarks import data as data_lib
@@ -274,6 +274,11 @@ def test_anybodys_predictions_are_scored(files, tmp_path, sizes):
     file = write_predictions(tmp_path / "t.jsonl", texts)
     entry = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")["scores"][0]
     assert (entry["value"], entry["unreadable"]) == (75, 1)
+    assert table.unreadable([entry]) == [
+        "scienceqa_img en accuracy: 1 of 4 answers could not be read and count as wrong"
+    ]
+    assert table.unreadable([entry])[0] in table.render([entry])
+    assert '"unreadable": 1' in browser.page([], [entry])
 
 
 def test_wrong_predictions_are_explained(files, tmp_path, sizes):
@@ -456,9 +461,9 @@ def test_references_to_boxes_are_shown_as_boxes(monkeypatch, tmp_path):
 
 
 def test_the_papers_rows_are_complete():
-    for table in tables.paper().values():
-        assert all(len(row) == len(table["columns"]) for row in table["rows"].values())
-    columns = {c for table in tables.paper().values() for c in table["columns"]}
+    for printed in tables.paper().values():
+        assert all(len(row) == len(printed["columns"]) for row in printed["rows"].values())
+    columns = {c for printed in tables.paper().values() for c in printed["columns"]}
     covered = {c for name in get_config().benchmarks for c in spec.load(name).columns.values()}
     assert covered == columns
 

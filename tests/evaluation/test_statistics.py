@@ -110,3 +110,34 @@ def test_what_does_not_mean_the_same_is_not_compared(two_runs, capsys):
     assert "two folders" in capsys.readouterr().err
     assert cli.main(["eval", "compare", sees, sees + "/nothing"]) == 2
     assert "results.json is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf, 0.0]])
+def test_no_interval_is_given_of_what_is_no_number(values):
+    values = np.array(values)
+    with pytest.raises(ValueError, match="finite"):
+        statistics.interval(values, np.arange(len(values)), seed=0)
+    with pytest.raises(ValueError, match="finite"):
+        statistics.ratio_interval([(values, values)], seed=0)
+    with pytest.raises(ValueError):
+        statistics.paired_difference({"a": list(values)}, {"a": list(values)})
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (lambda row: row | {"values": [float("nan")]}, "not all finite"),
+        (lambda row: row | {"values": []}, "not all finite"),
+        (lambda row: row | {"id": "elsewhere"}, "has values of 3 items in A and of 4 in B"),
+    ],
+)
+def test_a_value_that_is_missing_or_no_number_is_not_compared(tmp_path, change, words):
+    score = {"task": "vqa", "lang": "en", "metric": "m", "protocol": "p", "ids_sha256": "i"}
+    rows = [{"task": "vqa", "lang": "en", "metric": "m", "id": i, "values": [1]} for i in "abc"]
+    for name, last in (("A", []), ("B", [change(rows[-1])])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"scores": [score]}))
+        lines = "".join(json.dumps(row) + "\n" for row in [*rows, *last])
+        (tmp_path / name / "items.jsonl").write_text(lines)
+    with pytest.raises(DataError, match=words):
+        compare.compare(tmp_path / "A", tmp_path / "B")
