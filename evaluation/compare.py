@@ -24,6 +24,8 @@ _HEADS = ("task", "", "metric", "A", "B", "B - A", "95 % interval", "p", "items"
 def compare(first: str | Path, second: str | Path, seed: int = 0) -> list[dict[str, Any]]:
     """Every metric that both folders have: ``task, lang, metric`` and a `statistics.Difference`.
 
+    A number that is no mean over items, such as an average precision, is left out.
+
     Raises:
       DataError: a file is missing or broken or holds a value that is no finite number, the folders
         share no metric, or a metric they share was measured by another protocol or on other items.
@@ -48,6 +50,7 @@ def compare(first: str | Path, second: str | Path, seed: int = 0) -> list[dict[s
                 expected="a line for every evaluated item in both",
                 fix="run `zv eval` again with this --workdir",
             )
+    shared = [key for key in shared if of_a[key]]
     return [
         dict(zip(("task", "lang", "metric"), key, strict=True))
         | asdict(statistics.paired_difference(of_a[key], of_b[key], seed))

@@ -29,6 +29,7 @@ class Painter:
 
     def __init__(self, stop_after=None):
         self.asked, self.stop_after, self.decoding = 0, stop_after, set()
+        self.asked_choices = []
 
     def sees(self, image):
         pixel = image.getpixel((0, 0))
@@ -55,6 +56,7 @@ class Painter:
     def rank(self, prompts, choices, images, *, instructions=None):
         assert instructions == prompts  # the Q-Former reads what the language model reads
         self.prompts = prompts
+        self.asked_choices += prompts
         found = []
         for prompt, texts, shown in zip(prompts, choices, images, strict=True):
             lettered = " ".join(f"({letter}) {t}" for letter, t in zip("abcd", texts, strict=True))
@@ -190,6 +192,26 @@ def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
     assert runner.pinned(tmp_path) == tmp_path / "checkpoints" / "40"
     assert runner.pinned(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+
+
+def test_open_and_binary_questions_of_gqa_are_told_apart(files, tmp_path, sizes):
+    texts = [{"id": str(10 * n + k), "prediction": "?" if k == 0 else "yes" if n == 0 else "no"}
+             for n in range(4) for k in range(2)]  # fmt: skip
+    file = write_predictions(tmp_path / "p.jsonl", texts)
+    results = others.score_file("gqa", str(files), file, tmp_path / "out")
+    assert value(results, "gqa", "exact_match_open") == 0
+    assert value(results, "gqa", "exact_match_binary") == 100
+
+
+def test_agreement_counts_the_first_order_and_orders_differ(files, tmp_path, sizes):
+    rows = [{"id": n, "choice": 0, "permuted": [1, 1]} for n in range(4)]
+    file = write_predictions(tmp_path / "p.jsonl", rows)
+    results = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    assert value(results, "scienceqa_img", "agreement_permuted") == 0
+    model = Painter()
+    run(files, tmp_path / "run", model, ("scienceqa_img",), permutations=4, limit=1)
+    orders = {prompt.partition("Options: ")[2] for prompt in model.asked_choices}
+    assert len(orders) > 2  # every turn shuffles anew
 
 
 def test_options_in_other_orders(files, tmp_path, sizes):
