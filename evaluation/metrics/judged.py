@@ -36,7 +36,7 @@ _FIRST_OR_SECOND = re.compile(
 )
 # Nothing else may stand between a name and its score.
 _GIVEN = re.compile(
-    r"(?:'s\b|[\s:=*_\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got|receives?|is"
+    r"(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got|receives?|is"
     r"|has|of|an?|the|with)\b|的|得到?|获得?|总分|评分|得分|分数|打分|分|应|打|给|为|是)*" + _NUMBER
 )
 

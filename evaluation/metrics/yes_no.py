@@ -19,7 +19,7 @@ _IDIOMS = re.compile(
     r"|\bwhether or not\b|\bif not\b|\bnone other\b"
     r"|是否(?!定|[。,!]|$)|能否|可否|与否|否则|否认|是不是|有没有|对不对|会不会|能不能"
     r"|对不起|不好意思|不客气|没关系|没问题|没事|没准|不错|不仅|不但(?!是)|不只|不止|不论|不管|不少"
-    r"|不同的|不远|不久|不断|不禁|不妨|不愧|不由|不得不|不锈钢|不透明|不规则|差不多|了不起|忍不住"
+    r"|不同的|没有(?:问题|关系|疑问|错)|不远|不久|不断|不禁|不妨|不愧|不由|不得不|不锈钢|不透明|不规则|差不多|了不起|忍不住"
     r"|无论|无数|无疑|无比|无人机|无线|无袖|无花果|沉没|淹没|没收|出没|埋没|未来|未成年"
     r"|所有|只有|拥有|具有|富有|稀有|特有|原有|占有|持有|享有|有趣|有名|有点|有时|有效|有关|有力"
     r"|有用|有利|有限|有机|有序|有助|有害|有意思|有可能|如果有|若有"
@@ -34,7 +34,9 @@ _UNSURE = re.compile(
     r"|不能判断|不好判断|未必|(?:不是|并非|不会)没|没有不"
 )
 _BETWEEN = re.compile(r"([,.;:!/、。…\n]+|\b(?:but|however)\b|但是|但|可是|不过|而是|然而)")
-_BOTH = re.compile(r"\b(yes|no) (?:and|or) (?=(?:yes|no)\b)|([是有对])[或和与](?=[否不没])")
+_BOTH = re.compile(
+    r"\b(yes|no)[\s|-]+(?:(?:and|or) )?(?=(?:yes|no)\b)|([是有对])[或和与也](?=[否不没])"
+)
 
 _ALONE = {
     "en": re.compile(
@@ -56,7 +58,7 @@ _LEADING_YES = {
 }
 _DENIED = {
     "en": re.compile(
-        r"\b(?:no|not|nope|nah|never|false|none|nothing|neither|nor|nobody|incorrect|cannot)\b|n't\b"
+        r"\b(?:no|not|nope|nah|never|false|none|nothing|nowhere|neither|nor|nobody|incorrect|cannot)\b|n't\b"
     ),
     "zh": re.compile("[不没无未]|[并绝而]非"),
 }

@@ -13,6 +13,9 @@ HELD, HELD_ZH = ("dog", "hot dog"), ("狗", "热狗")
 NUMBERS = ("1", "2", "3")
 
 YES = [
+    "有狗嗎 有的",
+    "没有问题，图中有狗",
+    "Unfortunately, yes.",
     "Yes, there is.",
     "是的。",
     "有",
@@ -49,6 +52,11 @@ YES = [
     '"Yes"',
 ]
 NO = [
+    "有狗吗 没有",
+    "圖中有狗嗎？沒有。",
+    "图中没有狗，有一只猫",
+    "一只也没有",
+    "不，图中是猫",
     "No.",
     "there isn't one",
     "不是",
@@ -104,6 +112,9 @@ NO = [
     "“没有”",
 ]
 UNCLEAR = [
+    "yes-no",
+    "yes no",
+    "是也不是",
     "I know a dog",
     "狗",
     "a dog",
@@ -150,6 +161,12 @@ def test_one_language_may_be_asked_for():
 
 
 OPTIONS = [
+    ("答案是「Ａ」", CAT_DOG, 0),
+    ("不是B，是A", CAT_DOG, 0),
+    ("排除A，选B", CAT_DOG, 1),
+    ("不選A", CAT_DOG, None),
+    ("Ａ、猫", CAT_DOG_ZH, 0),
+    ("Ａ、狗", CAT_DOG_ZH, None),
     ("The answer is a dog.", CAT_DOG, 1),
     ("Answer: a dog", CAT_DOG, 1),
     ("My choice is a small dog", CAT_DOG, 1),
@@ -392,6 +409,8 @@ def test_the_option_a_reply_names(reply, options, index):
 
 
 SCORES = [
+    ("| Assistant 1 | 8 |\n| Assistant 2 | 4 |", (8, 4)),
+    ("助手1的得分：8\n助手2的得分：4", (8, 4)),
     ("8 9\nAssistant 2 is better than 10 others.", (8, 9)),
     ("8, 9", (8, 9)),
     ("(8, 9)", (8, 9)),
