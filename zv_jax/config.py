@@ -75,6 +75,7 @@ class DataConfig:
     max_qformer_text: int = 128  # tokens of an instruction in the Q-Former
     max_images: int = 1  # images in one row
     box_decimals: int = 3
+    transparency: str = "white"  # white: clear parts are white; black: as LAVIS, alpha is dropped
     cache_images: bool = False  # keep decoded, resized images in memory
     max_bad: float = 0.01  # share of a source's samples that others may replace
     workers: int = 0  # processes that prepare batches; 0: threads of this one
@@ -182,6 +183,7 @@ CHOICES = {
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
     "checkpoint.best_is": ("lowest", "highest"),
+    "data.transparency": ("white", "black"),
     "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
@@ -252,6 +254,11 @@ def _plain(value: Any) -> Any:
 def to_dict(config: Config) -> dict:
     """Nested plain dictionary with JSON types only."""
     return json.loads(json.dumps(_plain(config)))
+
+
+def of_checkpoint(stored: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a checkpoint, with what runs did that do not know a field."""
+    return stored | {"data": {"transparency": "black"} | stored["data"]}
 
 
 def validate(config: ml_collections.ConfigDict | dict) -> Config:

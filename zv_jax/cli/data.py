@@ -96,6 +96,13 @@ def define(values: flags.FlagValues) -> None:
         "prepare: of resized pictures; ppm: uncompressed",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "transparency",
+        "white",
+        ["white", "black"],
+        "prepare: of resized pictures, as data.transparency of the recipe",
+        flag_values=values,
+    )
     whole("quality", 95, "prepare: of JPEG pictures", 1)
     whole("shard_size", 2048, "prepare: records per shard", 1)
     runners.define(values)
@@ -272,7 +279,13 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import prepare
     from zv_jax.data.shards import Settings
 
-    settings = Settings(values.image_size, values.encoding, values.quality, values.shard_size)
+    settings = Settings(
+        values.image_size,
+        values.encoding,
+        values.quality,
+        values.shard_size,
+        values.transparency,
+    )
     records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))
     manifest = prepare.prepare(

@@ -87,10 +87,12 @@ def run_of(model: ModelConfig, stage: str, variant: str, where: str) -> Config:
 
 
 def _lengths(model: ModelConfig) -> DataConfig:
-    """The usual lengths of texts, as far as the model has positions for them."""
+    """The usual lengths of texts, as far as the model has positions for them, and images read as
+    transformers and LAVIS read them."""
     usual, positions = DataConfig(), model.qformer.max_positions
     return replace(
         usual,
+        transparency="black",
         max_text=min(usual.max_text, positions),
         max_qformer_text=min(usual.max_qformer_text, positions),
         max_length=min(usual.max_length, model.llm.max_positions),

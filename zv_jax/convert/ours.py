@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax.config import Config, validate
+from zv_jax.config import Config, of_checkpoint, validate
 from zv_jax.convert import casts
 from zv_jax.convert.sources import Spec
 from zv_jax.data import tokenizers
@@ -68,7 +68,7 @@ def open_checkpoint(path: str | Path) -> Ours:
         CheckpointError: there is none, or its tokenizers are missing or others.
     """
     specs, meta = checkpoint.describe(path)
-    trained = validate(meta["config"])
+    trained = validate(of_checkpoint(meta["config"]))
 
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         # Naming the step keeps to the checkpoint just described.

@@ -50,6 +50,7 @@ class Shape:
     max_qformer_text: int
     max_images: int
     box_decimals: int
+    transparency: str
 
 
 class Made(NamedTuple):
@@ -78,7 +79,7 @@ class Assembler:
         self.shapes, self.sources, self.tables = list(shapes), list(sources), list(tables)
         self.shape = self.shapes[0]  # for what all have in common
         self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
-        self.cache = ImageCache(self.shape.image_size, cache_images)
+        self.cache = ImageCache(self.shape.image_size, cache_images, self.shape.transparency)
         self.drawn = [
             np.isin(np.arange(len(source)), table[:, 0])
             for source, table in zip(sources, tables, strict=True)

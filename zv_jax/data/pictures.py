@@ -32,16 +32,18 @@ from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
 
 
-def load(root: str | Path, ref: ImageRef) -> Image.Image:
-    """The picture, RGB, turned as its EXIF orientation says.
+def load(
+    root: str | Path, ref: ImageRef, transparency: str = images_lib.TRANSPARENCY[0]
+) -> Image.Image:
+    """The picture, RGB, turned as its EXIF orientation says; see `images.decode`.
 
     Raises:
       DataError: the reference leads out of `root` or is an address that cannot be understood.
       ImageError: there is no such picture, or it cannot be decoded.
     """
     if ref.path is not None:
-        return images_lib.decode(locate(root, ref.path))
-    return images_lib.decode(read(root, ref), ref.shard_key)
+        return images_lib.decode(locate(root, ref.path), transparency=transparency)
+    return images_lib.decode(read(root, ref), ref.shard_key, transparency)
 
 
 def read(root: str | Path, ref: ImageRef) -> bytes:

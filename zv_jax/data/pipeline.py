@@ -133,6 +133,14 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
     for number, item in enumerate(chosen):
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
+        if source.ground not in (None, data.transparency):
+            log.warning(
+                "%s was prepared with --transparency=%s, and data.transparency is %s: images with "
+                "clear parts are not as the model will see them in use",
+                item.path,
+                source.ground,
+                data.transparency,
+            )
         first = _first(source)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
         table = mixing.samples(
@@ -191,6 +199,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
         max_qformer_text=data.max_qformer_text,
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
+        transparency=data.transparency,
     )
 
 

@@ -65,7 +65,7 @@ def prepare(
     """
     settings, out = settings or Settings(), Path(out)
     before = _manifest(out)
-    if before is not None and before["settings"] != dataclasses.asdict(settings):
+    if before is not None and _settings(before) != dataclasses.asdict(settings):
         raise DataError(
             "this folder was prepared with other settings",
             where=str(out),
@@ -135,6 +135,17 @@ def _manifest(out: Path) -> dict[str, Any] | None:
         raise DataError(
             f"the manifest is damaged ({error})", where=str(out / MANIFEST), fix="prepare again"
         ) from None
+
+
+def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Those of a finished folder; the first ones know no transparency, and dropped it."""
+    return {"transparency": "black"} | manifest["settings"]
+
+
+def ground(manifest: dict[str, Any]) -> str | None:
+    """What became of transparency (`images.TRANSPARENCY`); None where files are as they were."""
+    settings = _settings(manifest)
+    return settings["transparency"] if settings["image_size"] else None
 
 
 def chunk(records: Iterable[Record], size: int) -> Iterator[list[bytes]]:

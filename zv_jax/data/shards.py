@@ -49,18 +49,25 @@ class Settings:
       encoding: jpeg, png or ppm, where pictures are resized; `quality` of a JPEG. ppm is not
         compressed: as many bytes as the model sees, and next to nothing to decode.
       shard_size: records per shard.
+      transparency: what becomes of it where pictures are resized; see `images.TRANSPARENCY`.
     """
 
     image_size: int = 0
     encoding: str = "jpeg"
     quality: int = 95
     shard_size: int = 2048
+    transparency: str = images_lib.TRANSPARENCY[0]
 
     def __post_init__(self):
         wrong = (
             ("image_size", self.image_size >= 0, "0 or more pixels"),
             ("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS)),
             ("quality", 1 <= self.quality <= 100, "1 to 100"),
+            (
+                "transparency",
+                self.transparency in images_lib.TRANSPARENCY,
+                " or ".join(images_lib.TRANSPARENCY),
+            ),
             ("shard_size", self.shard_size >= 1, "1 or more records"),
         )
         for name, right, expected in wrong:
@@ -166,7 +173,7 @@ class _Pictures:
 
     def _encode(self, ref: ImageRef) -> bytes:
         data = pictures.read(self.root, ref)
-        picture = images_lib.decode(data, ref.path or ref.shard_key)
+        picture = images_lib.decode(data, ref.path or ref.shard_key, self.settings.transparency)
         size = self.settings.image_size
         if not size:
             return data

@@ -50,9 +50,11 @@ class Source:
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
       broken: errors of the records left out because they could not be read.
+      ground: what its images were laid on when they were prepared (`images.TRANSPARENCY`), or None.
     """
 
     image_root = ""
+    ground: str | None = None
 
     def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
         self.name, self.path, self.split, self.root = name, path, split, root
@@ -95,7 +97,10 @@ class Source:
         return records_lib.loads(self.line(index), self.where(index))
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        """The picture a record of this source refers to; `ImageError` if it cannot be read."""
+        """The picture a record of this source refers to; `ImageError` if it cannot be read.
+
+        RGBA where it is transparent, since models differ in what they make of it: `images.opaque`.
+        """
         raise NotImplementedError
 
 
@@ -186,7 +191,7 @@ class JsonlSource(Source):
         return f"{self._file}:{self._spans[index][2]}"
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref)
+        return pictures.load(self.root, ref, images_lib.KEPT)
 
 
 class PreparedSource(Source):
@@ -209,6 +214,7 @@ class PreparedSource(Source):
         self.name, self.path, self.split = "prepared", path, split
         self.root = str(folder.resolve())
         self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        self.ground = prepare.ground(json.loads(manifest.read_bytes()))
         # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
         self.facts = Facts(*self._table[:, :4].T)
@@ -230,7 +236,7 @@ class PreparedSource(Source):
             ) from error
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref)
+        return pictures.load(self.root, ref, images_lib.KEPT)
 
 
 class OpenMojiSource(Source):
