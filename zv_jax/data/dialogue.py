@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from zv_jax.data import options
 from zv_jax.data.records import Object, Record
 from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
@@ -121,7 +122,7 @@ def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, 
 def _needs_template(record: Record, question: str) -> bool:
     if not question or "template" in record.meta:
         return True
-    return bool(record.choices) and not all(c in question for c in record.choices)
+    return bool(record.choices) and not options.listed(question, record.choices)
 
 
 def exchanges(
