@@ -71,6 +71,7 @@ def moving(kind):
     return encoded(red(), kind, save_all=True, append_images=others, lossless=True)
 
 
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 SOLID = np.full((16, 16, 3), (255, 0, 0), np.uint8)
 ON_WHITE = np.where(HALF[..., None] == 0, 255, SOLID).astype(np.uint8)
 GREY = np.stack([RAMP] * 3, -1)
@@ -118,8 +119,7 @@ GOOD = {
 }  # fmt: skip
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF"
 BAD = {
-    "cut": encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)),
-                   "JPEG")[:900],
+    "cut": encoded(Image.fromarray(NOISE), "JPEG")[:900],
     "empty": b"",
     "text": "不是图片".encode(),
     "200 megapixels": header(20_000, 10_000),
@@ -195,7 +195,7 @@ def test_every_way_in_gives_the_same_error(file, name):
 def test_a_file_names_what_is_wrong_with_it(file):
     for name, words in {
         "200 megapixels": "pixels are too many", "100 megapixels": "10000 x 10000 pixels",
-        "floats": "unknown range", "32 bits": "more than 16 bits", "PostScript": "format is unknown",
+        "floats": "unknown range", "32 bits": "more than 16 bits", "PostScript": "is unknown",
     }.items():  # fmt: skip
         with pytest.raises(ImageError, match=words) as caught:
             images.decode(file(BAD[name]))

@@ -384,7 +384,9 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
     for name in names:
         good = 0
         path = existing_file(name, "record file")
-        for _, errors in check_file(path, values.image_root, values.decode):
+        for _, errors in check_file(
+            path, values.image_root, values.decode, values.purpose == "train"
+        ):
             good += not errors
             bad += bool(errors)
             for error in errors:
