@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from zv_jax import config as config_lib
 from zv_jax.cli import generate
-from zv_jax.data import images, pictures
+from zv_jax.convert import config_json
+from zv_jax.data import images, pictures, pipeline
 from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef
-from zv_jax.errors import DataError
+from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference import prompts
+from zv_jax.models import presets
 
 SIZE = 16
 RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))
@@ -231,6 +234,30 @@ def test_black_is_what_lavis_and_transformers_make_of_transparency():
         theirs = np.asarray(Image.open(io.BytesIO(GOOD[name][0])).convert("RGB"))
         ours = images.decode(GOOD[name][0], transparency="black")
         np.testing.assert_array_equal(np.asarray(ours), theirs, name)
+
+
+@pytest.mark.parametrize(("ground", "value"), [("white", 255), ("black", 0)])
+@pytest.mark.parametrize("stage", ["stage0", "stage2"])
+def test_training_sees_the_ground_of_its_recipe(make_config, tokenizer, toy, stage, ground, value):
+    for image in (toy.parent / "images").iterdir():
+        Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(image)
+    config = make_config(stage, transparency=ground)
+    stream = pipeline.make_pipeline(config, tokenizers=(tokenizer, tokenizer))
+    assert (next(stream)["images"] == value).all()
+    stream.close()
+
+
+def test_models_of_before_and_of_others_keep_their_ground():
+    """A checkpoint that does not know the field, LAVIS and transformers all drop alpha."""
+    old = config_lib.to_dict(config_lib.Config(model=presets.preset("tiny_chat")))
+    assert old["data"].pop("transparency") == "white"
+    assert config_lib.validate(config_lib.of_checkpoint(old)).data.transparency == "black"
+    old["data"]["transparency"] = "white"
+    assert config_lib.validate(config_lib.of_checkpoint(old)).data.transparency == "white"
+    model = presets.preset("tiny_chat")
+    assert config_json.run_of(model, "stage2", "chat", "there").data.transparency == "black"
+    with pytest.raises(ConfigError, match="data.transparency"):
+        config_lib.validate(old | {"data": old["data"] | {"transparency": "grey"}})
 
 
 def test_half_clear_colours_are_mixed_with_the_ground():

@@ -285,6 +285,7 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
         values.quality,
         values.shard_size,
         values.transparency,
+        values.purpose,
     )
     records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))

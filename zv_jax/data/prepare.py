@@ -138,8 +138,8 @@ def _manifest(out: Path) -> dict[str, Any] | None:
 
 
 def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Those of a finished folder; the first ones know no transparency, and dropped it."""
-    return {"transparency": "black"} | manifest["settings"]
+    """Those of a finished folder; the first ones dropped transparency and took all records."""
+    return {"transparency": "black", "purpose": "train"} | manifest["settings"]
 
 
 def ground(manifest: dict[str, Any]) -> str | None:
@@ -214,7 +214,8 @@ def _check_rejected(done: list[dict[str, Any]], most: float, final: bool) -> Non
     # Early on a few bad pictures are a large share; the end decides.
     if rejected and len(rejected) > most * tried and (final or len(rejected) > 100):
         raise DataError(
-            f"{len(rejected)} of {tried} records have pictures that cannot be read; the first: "
+            f"{len(rejected)} of {tried} records have pictures that cannot be read or are wrong; "
+            "the first: "
             f"{rejected[0]['what']}",
             where=f"{rejected[0]['id']}: {rejected[0]['where']}",
             expected=f"at most {most:.1%}",
