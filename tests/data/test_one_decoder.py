@@ -268,8 +268,11 @@ def test_half_clear_colours_are_mixed_with_the_ground():
 
 def test_a_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
+    for read in (pictures.load, pictures.read):
+        with pytest.raises(ImageError, match="no file"):
+            read(tmp_path, ImageRef(path="a.png"))
     with pytest.raises(ImageError, match="no regular file"):
-        pictures.load(tmp_path, ImageRef(path="a.png"))
+        images.decode(tmp_path / "a.png")
     with pytest.raises(DataError):
         generate.read_image(str(tmp_path / "a.png"))
 

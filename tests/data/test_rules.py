@@ -201,6 +201,31 @@ def test_questions_for_evaluation_need_no_answer(toy):
     assert "placeholders" in validated(toy.parent, [data], answered=False)[1][0].what
 
 
+def test_a_missing_image_is_told_in_the_same_words(toy, make_config, tokenizer):
+    names = ("none.png", "a\0b.png", "../../etc/passwd", ".")
+    rows = [
+        row(number, [user("What?"), says("red")]) | {"images": [{"path": name}]}
+        for number, name in enumerate(names)
+    ]
+    rows.append(
+        row(9, [user("What?"), says("red")]) | {"images": [{"url": "http://img.example/a"}]}
+    )
+    told = validated(toy.parent, [*rows, row(10, [user("What?"), says("red")])])
+    said = {rows[line - 1]["id"]: errors[0].what for line, errors in told.items() if errors}
+    source = {"path": str(toy.parent / "some.jsonl")}
+    faults = {}
+    stream = pipeline.make_pipeline(
+        make_config("stage2", sources=(source,), max_bad=1.0),
+        tokenizers=(tokenizer, tokenizer),
+        report=lambda step, fault: faults.update({fault.record: fault.what}),
+    )
+    for _ in range(9):
+        next(stream)
+    stream.close()
+    assert len(said) == len(rows) and said.keys() == faults.keys()
+    assert all(what in said[name] for name, what in faults.items())
+
+
 def test_half_a_character_is_refused_where_it_stands(toy):
     for data in (
         row(turns=[user("What?"), says("a\ud800")]),

@@ -42,18 +42,14 @@ def load(
       ImageError: there is no such picture, or it cannot be decoded.
     """
     if ref.path is not None:
-        return images_lib.decode(locate(root, ref.path), transparency=transparency)
+        return images_lib.decode(_file(root, ref.path), transparency=transparency)
     return images_lib.decode(read(root, ref), ref.shard_key, transparency)
 
 
 def read(root: str | Path, ref: ImageRef) -> bytes:
     """The encoded picture; errors as in `load`."""
     if ref.path is not None:
-        path = locate(root, ref.path)
-        problem = trouble(path)
-        if problem:
-            raise ImageError(problem, where=str(path), expected="an image file")
-        return path.read_bytes()
+        return _file(root, ref.path).read_bytes()
     if ref.shard_key is None:
         raise ImageError(
             "a picture that is not a file",
@@ -82,6 +78,20 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             expected="the shard that the records were made from",
             fix="make the records again with `zv data convert`",
         ) from None
+
+
+def _file(root: str | Path, path: str) -> Path:
+    """`locate`, of a file that is there."""
+    found = locate(root, path)
+    problem = trouble(found)
+    if problem:
+        raise ImageError(
+            problem,
+            where=str(found),
+            expected=f"an image file below {root}",
+            fix="correct the path, or give the folder of the images as image_root",
+        )
+    return found
 
 
 def locate(root: str | Path, path: str) -> Path:
@@ -115,11 +125,13 @@ def trouble(path: Path) -> str | None:
     """Why there is no file at `path`, or None if there is one."""
     try:
         path.stat()
+    except ValueError:  # it holds a NUL
+        return "the picture has a name that no file can have"
     except OSError as error:
         if error.errno == errno.ELOOP:
             return "the picture is a loop of symbolic links"
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return "the picture is not there"
+            return "the picture is not there (file not found)"
         return f"the picture cannot be opened ({error.strerror})"
     return None if path.is_file() else "the picture is no file"
 
