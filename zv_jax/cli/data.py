@@ -386,7 +386,7 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
         good = 0
         path = existing_file(name, "record file")
         for _, errors in check_file(
-            path, values.image_root, values.decode, values.purpose == "train"
+            path, values.image_root, values.decode, answered=values.purpose == "train"
         ):
             good += not errors
             bad += bool(errors)

@@ -157,9 +157,11 @@ def opaque(image: Image.Image, transparency: str) -> Image.Image:
         raise ValueError(f"{transparency!r} is none of {TRANSPARENCY}")
     if image.mode == "RGB":
         return image
-    if transparency == "white":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    if transparency == "black":
+        return image.convert("RGB")
+    ground = Image.new("RGB", image.size, transparency)
+    ground.paste(image, mask=image)  # its alpha
+    return ground
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -15,7 +15,6 @@ A shard key is `<file>#<address>`, the file relative to the same root:
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import functools
 import os
@@ -71,7 +70,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
         return reader(file, address)
     except FileNotFoundError:
         raise ImageError("shard not found", where=str(file), expected="a shard file") from None
-    except (ValueError, KeyError, IndexError, TypeError, OSError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
         raise ImageError(
             f"no picture at this address ({type(error).__name__}: {error})",
             where=ref.shard_key,
@@ -137,33 +136,40 @@ def trouble(path: Path) -> str | None:
 
 
 def _tar(file: Path, address: str) -> bytes:
-    offset, size = (int(part) for part in address.split(":"))
+    offset, size = (_number(part) for part in address.split(":"))
+    if offset + size > file.stat().st_size:
+        raise ValueError(f"the file ends before byte {offset + size}")
     with file.open("rb") as handle:
         handle.seek(offset)
-        data = handle.read(size)
-    if len(data) != size:
-        raise ValueError(f"the file ends before byte {offset + size}")
-    return data
+        return handle.read(size)
+
+
+def _number(text: str) -> int:
+    """A place in a shard; a negative one would count from its end."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"{number} is no place")
+    return number
 
 
 def _base64(file: Path, address: str) -> bytes:
     offset, _, inner = address.partition(":")
     with file.open("rb") as handle:
-        handle.seek(int(offset))
+        handle.seek(_number(offset))
         row = lines_lib.parse(handle.readline(lines_lib.MAX_LINE + 1), f"{file} byte {offset}")
     if inner.startswith("/"):
         value = _within(row, inner[1:].split("/"))
         return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value)
     item, field = inner.split(":")
     value = row[field]
-    return base64.b64decode(value if isinstance(value, str) else value[int(item)])
+    return base64.b64decode(value if isinstance(value, str) else value[_number(item)])
 
 
 def _within(value: Any, pointer: Sequence[str]) -> Any:
     """The value a JSON pointer leads to."""
     for part in pointer:
         name = part.replace("~1", "/").replace("~0", "~")
-        value = value[int(name)] if isinstance(value, list) else value[name]
+        value = value[_number(name)] if isinstance(value, list) else value[name]
     return value
 
 
@@ -176,9 +182,11 @@ def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
     """Row, column, and where within the cell, of the address of a cell."""
     row, _, column = address.partition(":")
     if column in columns:
-        return int(row), column, []
-    column = next(name for name in columns if address.startswith(f"{row}:{name}/"))
-    return int(row), column, address.removeprefix(f"{row}:{column}/").split("/")
+        return _number(row), column, []
+    column = next((name for name in columns if address.startswith(f"{row}:{name}/")), None)
+    if column is None:
+        raise KeyError(address)
+    return _number(row), column, address.removeprefix(f"{row}:{column}/").split("/")
 
 
 def _parquet_group(file: str, row: int, column: str) -> Any:
@@ -219,8 +227,8 @@ def arrow_table(file: str) -> Any:
 
 def _tfds(file: Path, address: str) -> bytes:
     split, row, feature, *item = address.split(":")
-    value = tfds_rows(str(file.parent), split, (feature,))[int(row)][feature]
-    return _cell(value[int(item[0])] if item else value)
+    value = tfds_rows(str(file.parent), split, (feature,))[_number(row)][feature]
+    return _cell(value[_number(item[0])] if item else value)
 
 
 @functools.lru_cache(8)
@@ -241,7 +249,7 @@ def tfds_rows(folder: str, split: str, encoded: tuple[str, ...]) -> Any:
 def _array_record(file: Path, address: str) -> bytes:
     from zv_jax.data import shards
 
-    return shards.entry(file, int(address))
+    return shards.entry(file, _number(address))
 
 
 def _cell(value: Any) -> bytes:
