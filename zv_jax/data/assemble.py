@@ -112,6 +112,10 @@ class Assembler:
             found.append(self.sources[number].record(int(record)).id)
         return found
 
+    def source(self, index: np.ndarray) -> int:
+        """Number of the source of the first sample of `index`."""
+        return int(np.searchsorted(self.starts, index[0], side="right")) - 1
+
     def _replacing(
         self,
         pick: Pick,

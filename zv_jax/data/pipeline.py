@@ -79,9 +79,7 @@ def make_pipeline(
     names = [f"{s.name}/{s.split}" for s in chosen]
     sizes = [len(table) for table in tables]
     shares = mixing.shares(sizes, [s.weight for s in chosen], config.data.mixing)
-    kinds = [
-        [i for i, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)
-    ]
+    kinds = kinds_of(config)
     batches = mixing.interleaved(
         [
             Rows(mixing.mixture(names, sizes, shares, config.seed, kind), rows, size).batch(
@@ -104,7 +102,15 @@ def make_pipeline(
     def open_at(step: int) -> Iterator[Made | Failure]:
         return iter(read_ahead(batches[step:], config.data.workers))
 
-    return Batches(open_at, start_step, ledger, assembler.names)
+    return Batches(open_at, start_step, ledger, assembler)
+
+
+def kinds_of(config: Config) -> list[list[int]]:
+    """The sources with a weight, by their number among these: those that fill batches together."""
+    shapes = [_shape(config, source) for source in config.data.sources if source.weight > 0]
+    return [
+        [i for i, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)
+    ]
 
 
 def _broken(item: SourceConfig, source: Source) -> list[Fault]:
