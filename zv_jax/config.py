@@ -191,8 +191,12 @@ CHOICES = {
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
-    "model.attention": ("xla",),
     "train.frozen_dtype": ("compute", "int8"),
+}
+# Fields of earlier versions, which checkpoints still hold, and what became of them.
+RETIRED = {
+    "model.attention": "remove it: it had one value, and nothing read it; attention takes cuDNN's "
+    "kernel on GPUs in bfloat16 where that fits, and XLA's everywhere else",
 }
 POSITIVE = (
     "train.steps",
@@ -262,7 +266,7 @@ def of_checkpoint(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate(config: ml_collections.ConfigDict | dict) -> Config:
-    """Frozen, fully checked configuration.
+    """Frozen, fully checked configuration; fields that are `RETIRED` are left out.
 
     Raises:
         ConfigError: an unknown field, a wrong type or a value out of range; it names the field,
@@ -300,6 +304,13 @@ def _get(config: Any, path: str) -> Any:
 
 
 def _unknown(path: str, known: list[str]) -> ConfigError:
+    if path in RETIRED:
+        return ConfigError(
+            "this field no longer exists",
+            where=path,
+            expected="one of " + ", ".join(known),
+            fix=RETIRED[path],
+        )
     near = difflib.get_close_matches(path, known, 1, 0.4)
     return ConfigError(
         "unknown configuration field",
@@ -319,6 +330,7 @@ def _build(cls: type, values: Any, path: str) -> Any:
         )
     hints = typing.get_type_hints(cls)
     dotted = f"{path}." if path else ""
+    values = {key: value for key, value in values.items() if dotted + key not in RETIRED}
     for key in values:
         if key not in hints:
             raise _unknown(dotted + key, [dotted + name for name in hints])

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zv_jax.config import Config, of_checkpoint, to_dict
+from zv_jax.config import RETIRED, Config, of_checkpoint, to_dict
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.fields import leaves, within
 from zv_jax.models.presets import ModelConfig
@@ -35,7 +35,7 @@ FREE = (
     "data.tokenizer.path",
     "data.qformer_tokenizer.path",
     "model.remat",
-    "model.attention",
+    *RETIRED,
 )
 ABSENT = "(absent)"
 
