@@ -216,7 +216,7 @@ FILES = (
     ".model",
     ".txt",
 )
-# Of pip, uv, the trainer of SentencePiece, the benchmarks and launch scripts, which check theirs in tests/launch.
+# Of pip, uv, SentencePiece, the benchmarks and launch scripts, which check theirs in tests/launch.
 PIP = {"all", "exclude", "exclude_editable", "require_hashes", "generate_hashes", "no_deps",
        "no_annotate", "no_header", "python_version", "bos_id", "eos_id"}  # fmt: skip
 OTHERS = PIP | {
