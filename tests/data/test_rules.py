@@ -12,6 +12,7 @@ from zv_jax.data.validate import check_file
 from zv_jax.errors import DataError
 
 BOX = [0.1, 0.2, 0.5, 0.9]
+VIEW = {"background": "blue", "objects": [["dog", BOX]], "asked": [0]}
 DOG = {"box": BOX, "label": "dog", "tag_zh": "狗"}
 
 
@@ -44,6 +45,7 @@ RIGHT = {
     "a choice": row(task="mc_vqa", turns=[user("Which?")], choices=["a", "b"], answer_index=1),
     "a box to find": row(task="ref_ground", objects=[DOG]),
     "a box to name": row(task="ref_caption", objects=[DOG], lang="zh"),
+    "what the image shows": row(turns=[user("A?"), says("b")], meta={"views": [VIEW]}),
     "no image": row(turns=[user("Hello."), says("Hi!")], images=0),
 }
 WRONG = {
@@ -116,6 +118,18 @@ WRONG = {
     "a template without what it needs": (
         row(task="mc_vqa", turns=[says("red")]),
         "'turns[0]'", "lacks what its instruction needs: choices, q",
+    ),
+    "views of other images": (
+        row(turns=[user("What?"), says("red")], images=2, meta={"views": [VIEW]}),
+        "'meta.views'", "not one view for each image",
+    ),
+    "a view of nothing": (
+        row(turns=[user("What?"), says("red")], meta={"views": [{"objects": [["dog", 3]]}]}),
+        "'meta.views[0]'", "does not say what an image shows",
+    ),
+    "a view that is asked about what it lacks": (
+        row(turns=[user("What?"), says("red")], meta={"views": [VIEW | {"asked": [1]}]}),
+        "'meta.views[0]'", "does not say what an image shows",
     ),
     "a weight of NaN": (
         row(task="caption", answers=["a", "b"], weights=[float("nan"), 1.0]), "'weights[0]'", "nan",

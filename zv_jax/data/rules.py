@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from zv_jax.data import options
 from zv_jax.data.records import Record, mentioned
@@ -95,6 +96,7 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
     yield from _objects(record)
     yield from _questions(record)
     yield from _weights(record)
+    yield from _views(record)
 
 
 def _order(record: Record) -> Iterator[_Complaint]:
@@ -219,3 +221,34 @@ def _weights(record: Record) -> Iterator[_Complaint]:
     for number, weight in enumerate(record.weights or ()):
         if not (math.isfinite(weight) and weight >= 0):
             yield f"weights[{number}]", f"it is {weight}", "a number from 0 on", "correct it"
+
+
+def _views(record: Record) -> Iterator[_Complaint]:
+    """Where `meta` says what the images show, it says so of each (see `symbols`)."""
+    views = record.meta.get("views", ())
+    if not isinstance(views, list | tuple) or len(views) not in (0, len(record.images)):
+        yield (
+            "meta.views",
+            "it is not one view for each image",
+            f"a list of {len(record.images)}",
+            "correct or remove it",
+        )
+        return
+    for number, view in enumerate(views):
+        if not _is_view(view):
+            yield (
+                f"meta.views[{number}]",
+                "it does not say what an image shows",
+                '{"background": "blue", "objects": [["dog", [x1, y1, x2, y2]]], "asked": [0]}',
+                "correct or remove it",
+            )
+
+
+def _is_view(view: Any) -> bool:
+    try:
+        things = [(str(name), [float(side) for side in box]) for name, box in view["objects"]]
+        asked = [things[i] for i in view.get("asked") or ()]
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+        return False
+    whole = all(len(box) == 4 for _, box in things)
+    return whole and len(asked) <= len(things) and isinstance(view.get("background"), str)
