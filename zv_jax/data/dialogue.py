@@ -118,8 +118,8 @@ def exchanges(
             pending = []
     if pending or not pairs:
         pairs.append(("\n".join(pending), pick_answer(record, seed, epoch) or ""))
-    if record.meta.get("hint"):
-        pairs[0] = f"{record.meta['hint']}\n{pairs[0][0]}", pairs[0][1]
+    if rules.hint(record):
+        pairs[0] = f"{rules.hint(record)}\n{pairs[0][0]}", pairs[0][1]
     bare = pairs[0][0].replace(IMAGE, "").strip()
     template = None
     if rules.needs_template(record, bare):

@@ -55,6 +55,12 @@ def label(record: Record) -> str:
     return thing.tag_zh if record.lang != "en" and thing.tag_zh else thing.label
 
 
+def hint(record: Record) -> str:
+    """What `meta` says before the first question; empty where it says nothing."""
+    said = record.meta.get("hint")
+    return said if isinstance(said, str) else ""
+
+
 def needs_template(record: Record, question: str) -> bool:
     """Whether the first question, in words, is put into a template, or is one."""
     if not question or "template" in record.meta:
@@ -144,6 +150,8 @@ def _images(record: Record) -> Iterator[_Complaint]:
                 f"{IMAGE} in user turns only: the model reads images and writes text",
                 "move it into the question, or remove it",
             )
+    if not isinstance(record.meta.get("hint") or "", str) or IMAGE in hint(record):
+        yield "meta.hint", "a hint is words", f"a string without {IMAGE}", "correct or remove it"
     count = sum(turn.text.count(IMAGE) for turn in record.turns if turn.role == "user")
     if count not in (0, len(record.images)):
         yield (
@@ -159,6 +167,7 @@ def _objects(record: Record) -> Iterator[_Complaint]:
     texts = [(f"turns[{i}].text", turn.text) for i, turn in enumerate(record.turns)]
     texts += [(f"answers[{i}]", text) for i, text in enumerate(record.answers or ())]
     texts += [(f"choices[{i}]", text) for i, text in enumerate(record.choices or ())]
+    texts += [("meta.hint", hint(record))]
     texts += [(f"objects[{i}].label", thing.label) for i, thing in enumerate(record.objects)]
     texts += [
         (f"objects[{i}].tag_zh", thing.tag_zh or "") for i, thing in enumerate(record.objects)
@@ -176,7 +185,7 @@ def _objects(record: Record) -> Iterator[_Complaint]:
 
 def _questions(record: Record) -> Iterator[_Complaint]:
     """There is something to answer: words, a template that asks, or at least an image."""
-    first, words = True, []
+    first, words = True, [hint(record)] if hint(record) else []
     for number, turn in enumerate(record.turns):
         if turn.role == "user":
             words.append(turn.text)
