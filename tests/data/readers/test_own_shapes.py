@@ -394,6 +394,10 @@ EMPTY = [
     {"image": ["a.png", "b.png"], "conversations": turns("<image>哪个？", "这个。")},
     {"image": "a.png", "conversations": turns("<image><image>哪个？", "这个。")},
     {"conversations": turns("<image>哪个？", "这个。")},
+    {"image": "a.png", "conversations": [*turns("a", "b"), {"role": "assistant", "content": "c"}]},
+    {"image": "a.png", "conversations": turns("画一只猫", "<image>")},
+    {"image": "a.png", "caption": "<image>"},
+    {"image": "a.png", "conversations": turns("", "一只猫。")},
     {"image": "../a.png", "caption": "出去"},
     {"image": "a.png", "caption": "a <obj_3>", "objects": [{"box": [9, 9, 9, 9], "label": "x"}]},
 ]

@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zv_jax.data import language
+from zv_jax.data import language, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.readers import cells, columns, messages
 from zv_jax.data.readers.base import Request
@@ -110,9 +110,12 @@ class Row:
                 columns.unread(self.entry, column, bool(images or record.images))
                 self._mark("unused", column)
         try:
-            return records_lib.from_json(records_lib.to_json(record), self.entry.where)
+            record = records_lib.from_json(records_lib.to_json(record), self.entry.where)
+            for error in rules.check(record, self.entry.where):
+                raise error
         except DataError as error:
             raise BadRow(error.what, error.where, error.expected, error.fix) from None
+        return record
 
     def count(self, record: Record) -> None:
         """Counts the record and what its row had beside it."""
