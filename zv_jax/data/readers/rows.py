@@ -142,7 +142,7 @@ class Row:
     # Values by role.
 
     def column(self, role: str) -> str | None:
-        """The column that holds the role's value in this row.
+        """The column that holds the role's value in this row, the first of several named ones.
 
         Raises:
           DataError: two columns do, and say different things.
@@ -150,6 +150,8 @@ class Row:
         found = None
         for group in self.names[role]:
             full = [c for c in group if not cells.missing(self.entry.fields[c], self.entry.typed)]
+            if full and self._several(role):
+                return full[0]
             for column in full:
                 if found is None:
                     found = column
@@ -178,21 +180,30 @@ class Row:
         )
 
     def text(self, role: str) -> str | None:
-        """The role's value as one text, None where there is none."""
-        column = self.column(role)
-        return column and cells.text(self.entry, (column,), self.entry.fields[column])
+        """The role's value as one text, lines of it from several columns; None for none."""
+        chosen = self._several(role) or [c for c in (self.column(role),) if c]
+        found = (cells.text(self.entry, (c,), self.entry.fields[c]) for c in chosen)
+        return "\n".join(text for text in found if text) or None
 
     def texts(self, role: str) -> list[Said]:
         """All texts of the role's value."""
-        column = self.column(role)
-        if column is None:
-            return []
-        value = self.entry.fields[column]
-        value = cells.listed(value, self.entry, always=column.lower().endswith("s"))
-        found = cells.texts(self.entry, (column,), value, self._left_out, self._unused)
-        if not found:
+        found: list[Said] = []
+        chosen = self._several(role) or [c for c in (self.column(role),) if c]
+        for column in chosen:
+            value = self.entry.fields[column]
+            value = cells.listed(value, self.entry, always=column.lower().endswith("s"))
+            found += cells.texts(self.entry, (column,), value, self._left_out, self._unused)
+        if chosen and not found:
             raise self.bad(role)
         return found
+
+    def _several(self, role: str) -> list[str]:
+        """The columns of a role that `--columns` gives more than one."""
+        columns = self.names[role][0]
+        if role not in self.request.columns or len(columns) < 2:
+            return []
+        self.used.update(columns)
+        return columns
 
     def bad(self, role: str) -> BadRow:
         """The error for a row whose columns of the role hold nothing."""
@@ -200,7 +211,7 @@ class Row:
         return BadRow(
             f"No {role}: {there or 'its column'} has nothing in it",
             where=self.entry.where,
-            expected=f"a text under {there or role!r}",
+            expected=f"a text under {there or role}",
             fix="fill the cell in, or remove the row",
         )
 
