@@ -45,13 +45,14 @@ from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
 from zv_jax.training.preemption import Preemption
 from zv_jax.training.saving import Saver
-from zv_jax.training.stages import stage_of, stage_table
+from zv_jax.training.stages import overview, stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
 from zv_jax.training.substitutes import Substitutes
 from zv_jax.training.throughput import Throughput
 from zv_jax.training.watchdog import Watchdog
 
+OVERVIEW = "parameters.txt"  # every leaf
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
@@ -319,6 +320,7 @@ class Run:
         other.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
+        (self.workdir / OVERVIEW).write_text(overview(flat, trainable) + "\n", encoding="utf-8")
         if self.provenance:
             write_json(self.workdir / "provenance.json", self.provenance)
 
