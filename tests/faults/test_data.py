@@ -118,6 +118,11 @@ def damaged(tmp_path_factory):
     return folder
 
 
+def label(folder) -> str:
+    """What the one source of `toy_run.toy_config` is called."""
+    return f"sources[0] jsonl {folder / 'train.jsonl'} train"
+
+
 # Four records of each of six pictures; three lines that are no records, two without a text.
 BAD_SAMPLES = 4 * 6 + 5
 
@@ -163,7 +168,7 @@ def test_every_bad_sample_of_a_damaged_corpus_is_replaced_and_listed(damaged):
     unlisted = [fault.record for step, fault in faults if fault.instead is None]
     assert unlisted == [str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)]
     for _, fault in faults:
-        assert fault.source == "jsonl/train" and fault.where
+        assert fault.source == label(damaged) and fault.where
         assert fault.instead not in found
     assert all(len(rows) == 8 for rows in index)
     assert read(damaged, steps) == (index, faults), "the same again"
@@ -180,7 +185,9 @@ def test_substitutes_are_the_same_for_every_share_of_the_rows(damaged):
 
 
 def test_above_the_limit_the_run_stops_at_once_and_says_why(damaged):
-    with pytest.raises(DataError, match=r"samples of source jsonl/train cannot be used") as error:
+    with pytest.raises(
+        DataError, match=r"samples of sources\[0\] jsonl .* cannot be used"
+    ) as error:
         read(damaged, 60, max_bad=0.02)
     assert "at most 2.00%" in error.value.expected and "max_bad" in error.value.fix
     # Records that are no records are found before the first batch.
@@ -282,11 +289,11 @@ def test_a_damaged_corpus_trains_to_the_end_with_a_list_of_what_was_replaced(
     _, faults = read(damaged, 60)
     assert rows == [{"step": step, **fault.as_row()} for step, fault in faults]
     results = json.loads((run / "results.json").read_text())
-    assert results["substitutes"] == {"jsonl/train": len(rows)}
+    assert results["substitutes"] == {label(damaged): len(rows)}
 
     listed = {
         (sample.file, sample.record, sample.reason)
-        for sample in by_source(inputs.read(tmp_path))["jsonl/train"]
+        for sample in by_source(inputs.read(tmp_path))[label(damaged)]
     }
     assert len(listed) == BAD_SAMPLES
     page = html.unescape(report.build(tmp_path).read_text("utf-8"))

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zv_jax.data import dialogue as dialogue_lib
-from zv_jax.data.dialogue import Row
-from zv_jax.data.faults import Fault, too_many
+from zv_jax.data.dialogue import Row, TooLong
+from zv_jax.data.faults import CUT, LEFT_OUT, TOO_LONG, Fault, Shortened, too_many
 from zv_jax.data.images import ImageCache
 from zv_jax.data.mixing import BARE, WHOLE, Pick
 from zv_jax.data.records import ImageRef, Record
@@ -52,41 +52,69 @@ class Shape:
     box_decimals: int
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One source of a mixture.
+
+    Attributes:
+      place: in `data.sources`; with it everything is drawn, since two sources may be equal in all
+        else, and paths may change.
+      label: what messages and counts call it: its place, name, path and split.
+      source: its records; table: what is drawn of them, see `mixing.samples`.
+      shape: of its rows.
+    """
+
+    place: int
+    label: str
+    source: Source
+    table: np.ndarray
+    shape: Shape
+
+
 class Made(NamedTuple):
-    """A batch, how many samples of each source were tried for it, and those that were bad."""
+    """A batch, how many samples of each source were tried for it, those that were bad, and what
+    length did to the rest."""
 
     batch: Batch
     tried: Mapping[str, int]
     faults: Sequence[Fault]
+    shortened: Shortened
+
+
+class Words(NamedTuple):
+    """The texts of one sample as ids: those the language model and the Q-Former read.
+
+    `left_out` and `cut` as in `Row`; a caption for the Q-Former is cut as well.
+    """
+
+    row: Row | None
+    qformer: list[int]
+    left_out: int
+    cut: int
 
 
 class Assembler:
-    """Makes a batch from `Pick`s; `tables[s]` is `mixing.samples` of source s.
+    """Makes a batch from `Pick`s, whose `source` numbers the `Drawn`.
 
-    A batch has the shape of its sources, `shapes[s]`, which is the same for all of its picks.
+    A batch has the shape of its sources, which is the same for all of its picks.
     """
 
     def __init__(
         self,
-        shapes: Sequence[Shape],
-        sources: Sequence[Source],
-        tables: Sequence[np.ndarray],
+        drawn: Sequence[Drawn],
         tokenizer: Tokenizer,
         qformer_tokenizer: Tokenizer,
         cache_images: bool,
     ):
-        self.shapes, self.sources, self.tables = list(shapes), list(sources), list(tables)
-        self.shape = self.shapes[0]  # for what all have in common
+        self.drawn = list(drawn)
+        self.shape = drawn[0].shape  # for what all have in common
         self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
         self.cache = ImageCache(self.shape.image_size, cache_images)
-        self.drawn = [
-            np.isin(np.arange(len(source)), table[:, 0])
-            for source, table in zip(sources, tables, strict=True)
-        ]
-        self.starts = np.cumsum([0, *(len(table) for table in tables)])
-        roots = sorted({source.root for source in sources})
-        self.roots = [roots.index(source.root) for source in sources]
-        self.labels = [f"{source.name}/{source.split}" for source in sources]
+        self.learned = [np.isin(np.arange(len(d.source)), d.table[:, 0]) for d in drawn]
+        self.starts = np.cumsum([0, *(len(d.table) for d in drawn)])
+        roots = sorted({d.source.root for d in drawn})
+        self.roots = [roots.index(d.source.root) for d in drawn]
+        self.sha1s: dict[tuple[int, str], str] = {}  # of images that the cache keeps
 
     def __call__(self, picks: Sequence[Pick]) -> Made:
         """The batch of `picks`, its rows in their order."""
@@ -94,61 +122,94 @@ class Assembler:
             self.shape.stage, self._dialogue
         )
         tried: collections.Counter[str] = collections.Counter()
+        shortened: collections.Counter[tuple[str, str]] = collections.Counter()
         faults: list[Fault] = []
-        rows = [self._replacing(pick, make, tried, faults) for pick in picks]
+        rows = [self._replacing(pick, make, tried, faults, shortened) for pick in picks]
         collate = {"language": self._symbols, "vision": self._patches, "stage0": self._pairs}
-        shape = self.shapes[picks[0].source]
+        shape = self.drawn[picks[0].source].shape
         batch = collate.get(shape.stage, self._dialogues)(shape, [row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
-        return Made(batch, tried, faults)
+        return Made(batch, tried, faults, shortened)
 
     def names(self, index: np.ndarray) -> list[str]:
         """Ids of the records that `index` of a batch numbers."""
         found = []
         for place in index.tolist():
             number = int(np.searchsorted(self.starts, place, side="right")) - 1
-            record, _ = self.tables[number][place - self.starts[number]]
-            found.append(self.sources[number].record(int(record)).id)
+            record, _ = self.drawn[number].table[place - self.starts[number]]
+            found.append(self.drawn[number].source.record(int(record)).id)
         return found
 
     def _replacing(
         self,
         pick: Pick,
-        make: Callable[..., Any],
+        make: Callable[..., tuple[Any, Words]],
         tried: collections.Counter[str],
         faults: list[Fault],
+        shortened: collections.Counter[tuple[str, str]],
     ) -> tuple[int, Any]:
         """The row of `pick`, or of another sample: any, since bad ones come in clusters."""
         number, sample, epoch = pick
-        table, source, label = self.tables[number], self.sources[number], self.labels[number]
+        drawn = self.drawn[number]
+        table, source, label = drawn.table, drawn.source, drawn.label
         bad: list[Fault] = []
-        while len(bad) < _MAX_TRIES:
+        for attempt in range(1, _MAX_TRIES + 1):
             index, part = table[sample]
-            tried[label] += 1
             name = source.where(int(index))
             try:
                 record = source.record(int(index))
                 name = record.id
-                row = make(number, int(index), record, int(part), epoch)
+                row, words = make(number, int(index), record, int(part), epoch)
+            except TooLong as error:
+                shortened[label, TOO_LONG] += 1
+                last = Fault(label, name, error.what, error.where or name)
             except DataError as error:
-                bad.append(Fault(label, name, error.what, error.where or name))
-                draw = f"{self.shape.seed} {epoch} {pick.sample} {len(bad)}"
-                sample = zlib.crc32(draw.encode()) % len(table)
-                continue
-            faults.extend(replace(fault, instead=record.id) for fault in bad)
-            return int(self.starts[number]) + sample, row
-        raise too_many(f"{_MAX_TRIES} of {_MAX_TRIES}", 0.0, bad[-1])
+                tried[label] += 1
+                last = Fault(label, name, error.what, error.where or name)
+                bad.append(last)
+            else:
+                tried[label] += 1
+                for kind, count in ((LEFT_OUT, words.left_out), (CUT, words.cut)):
+                    if count:
+                        shortened[label, kind] += count
+                faults.extend(replace(fault, instead=record.id) for fault in bad)
+                return int(self.starts[number]) + sample, row
+            draw = f"{drawn.place} {self.shape.seed} {epoch} {pick.sample} {attempt}"
+            sample = zlib.crc32(draw.encode()) % len(table)
+        if bad:
+            raise too_many(f"{len(bad)} of {_MAX_TRIES}", 0.0, bad[-1])
+        raise TooLong(
+            f"{_MAX_TRIES} samples of {label} in a row are too long; the last: {last.what}",
+            where=f"{last.record}: {last.where}",
+            expected="samples that fit",
+            fix="raise data.max_length (and data.max_answer), or leave the source out",
+        )
+
+    def words(self, number: int, index: int, part: int, epoch: int) -> Words:
+        """The texts of one sample of source `number`, as they are learned; images are not read.
+
+        Raises:
+          DataError: the sample cannot be used; `TooLong` where nothing of it fits.
+        """
+        record = self.drawn[number].source.record(index)
+        if self.shape.stage == "language":
+            return self._text(number, index, record, part, epoch)[1]
+        if self.shape.stage == "vision":
+            return _NO_WORDS
+        return (self._caption if self.shape.stage == "stage0" else self._turns)(
+            number, record, part, epoch
+        )
 
     # Rows.
 
     def _text(
         self, number: int, index: int, record: Record, part: int, epoch: int
-    ) -> tuple[Row, list[np.ndarray]]:
+    ) -> tuple[tuple[Row, list[np.ndarray]], Words]:
         """A row of text and, for each of its image blocks, the picture in symbols."""
-        shape, tokenizer = self.shapes[number], self.tokenizer
+        shape, tokenizer = self.drawn[number].shape, self.tokenizer
         if part == BARE:
             text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
-            return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
+            return _with_views(dialogue_lib.text_row(text, tokenizer, shape.max_length), [])
         # Half of the views show only what is asked about, as the Q-Former of Chat can.
         narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
         views = self._views(record, epoch, narrow) if len(record.images) <= shape.max_images else []
@@ -174,20 +235,21 @@ class Assembler:
         )
         if not views:
             # Nothing to answer from: learn the questions too.
-            return Row(row.input_ids, [dialogue_lib.IGNORE, *row.input_ids[1:]], ()), []
-        return row, [views[i] for i in row.images]
+            labels = [dialogue_lib.IGNORE, *row.input_ids[1:]]
+            return _with_views(replace(row, labels=labels, images=()), [])
+        return _with_views(row, [views[i] for i in row.images])
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
         """Records of the mixture about the same one picture, in the same language."""
         if len(record.images) != 1:
             return
-        source, drawn = self.sources[number], self.drawn[number]
+        source, learned = self.drawn[number].source, self.learned[number]
         for step, end in ((1, len(source)), (-1, -1)):
             for place in range(index + step, end, step):
                 other = source.record(place)
                 if (other.images[:1], other.lang) != (record.images, record.lang):
                     break
-                if drawn[place] and len(other.images) == 1:
+                if learned[place] and len(other.images) == 1:
                     yield other
 
     def _views(self, record: Record, epoch: int, narrow: bool) -> list[np.ndarray]:
@@ -231,19 +293,27 @@ class Assembler:
         patches = patch_symbols(view, grid, self.shape.box_decimals)
         symbols = {text: self._symbol(text) for texts in patches for text in texts}
         pixels = self._picture(number, record.images[0])
-        return pixels, np.stack([symbols[text] for texts in patches for text in texts])
+        return (pixels, np.stack([symbols[text] for texts in patches for text in texts])), _NO_WORDS
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
+        words = self._caption(number, record, part, epoch)
+        ref = record.images[0]
+        return (self._picture(number, ref), words.qformer, self._picture_id(number, ref)), words
+
+    def _caption(self, number: int, record: Record, part: int, epoch: int) -> Words:
+        del number, part
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
-        ids = dialogue_lib.qformer_ids(text, self.qformer_tokenizer, self.shape.max_text, "start")
-        return (
-            self._picture(number, record.images[0]),
-            ids,
-            self._picture_id(number, record.images[0]),
-        )
+        tokenizer, length = self.qformer_tokenizer, self.shape.max_text
+        ids = dialogue_lib.qformer_ids(text, tokenizer, length, "start")
+        return Words(None, ids, 0, int(len(tokenizer.encode(text.strip())) > length - 2))
 
     def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        shape = self.shapes[number]
+        words = self._turns(number, record, part, epoch)
+        shown = [self._picture(number, record.images[i]) for i in words.row.images]
+        return (words.row, shown, words.qformer), words
+
+    def _turns(self, number: int, record: Record, part: int, epoch: int) -> Words:
+        shape = self.drawn[number].shape
         turns = self._exchanges(record, epoch)
         if part != WHOLE:
             turns = turns[: part + 1]
@@ -261,7 +331,7 @@ class Assembler:
         )
         asked = turns[0 if part == WHOLE else -1].question
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
-        return row, [self._picture(number, record.images[i]) for i in row.images], ids
+        return Words(row, ids, row.left_out, row.cut)
 
     def _exchanges(self, record: Record, epoch: int) -> tuple[dialogue_lib.Exchange, ...]:
         return dialogue_lib.exchanges(
@@ -269,14 +339,21 @@ class Assembler:
         )
 
     def _key(self, number: int, ref: ImageRef) -> tuple[int, str]:
-        return self.roots[number], ref.sha1 or ref.path or ref.shard_key or ref.url or ""
+        """What the cache keeps an image under: references of two roots may read alike."""
+        return self.roots[number], ref.path or ref.shard_key or ref.url or ""
 
     def _picture(self, number: int, ref: ImageRef) -> np.ndarray:
-        return self.cache.get(self._key(number, ref), lambda: self.sources[number].picture(ref))
+        source = self.drawn[number].source
+        return self.cache.get(self._key(number, ref), lambda: source.picture(ref))
 
     def _picture_id(self, number: int, ref: ImageRef) -> int:
-        root, name = self._key(number, ref)
-        return zlib.crc32(name.encode(), root) & 0x7FFFFFFF
+        """31 bits of the image's SHA-1: the id of an image is its content, so that a data set and
+        its translation, each below a root of its own, are no negatives of each other."""
+        key = self._key(number, ref)
+        sha1 = self.sha1s.get(key) or self.drawn[number].source.sha1(ref)
+        if self.cache.keep:
+            self.sha1s[key] = sha1
+        return zlib.crc32(sha1.encode()) & 0x7FFFFFFF
 
     # Batches.
 
@@ -333,6 +410,13 @@ class Assembler:
             ),
             "qformer_attention_mask": dialogue_lib.mask_of(asked, length),
         }
+
+
+_NO_WORDS = Words(None, [], 0, 0)
+
+
+def _with_views(row: Row, views: list[np.ndarray]) -> tuple[tuple[Row, list[np.ndarray]], Words]:
+    return (row, views), Words(row, [], row.left_out, row.cut)
 
 
 def _told(text: str, record: Record) -> str:

@@ -1,8 +1,8 @@
 """Which sample stands at which place of the endless training stream; numbers only, no data.
 
 Every source is shuffled anew each epoch and repeated on its own, then all are interleaved in exact
-proportion to their weights. The stream depends on nothing but sizes, weights and seed, so place n
-is known without visiting the places before it.
+proportion to their weights. The stream depends on nothing but sizes, weights, the places of
+the sources and the seed, so place n is known without visiting the places before it.
 """
 
 from __future__ import annotations
@@ -52,25 +52,27 @@ class _Tag:
 
 
 def mixture(
-    names: Sequence[str],
     sizes: Sequence[int],
     weights: Sequence[float],
     seed: int,
+    places: Sequence[int] | None = None,
     chosen: Sequence[int] | None = None,
 ) -> grain.MapDataset:
     """The endless stream of `Pick`s.
 
     Args:
-      names: of the sources; with `seed` they decide the order within each, so that adding a source
-        leaves the order of the others alone.
       sizes: samples of each source, above 0; weights: shares of the stream, above 0.
+      places: of the sources in `data.sources`; by default they are numbered. With `seed` they
+        decide the order within each source: two sources never come in the same order, though they
+        have one name and one size, and a source put behind the others leaves theirs alone.
       chosen: numbers of the sources that it is made of; all by default.
     """
     streams = []
-    chosen = range(len(names)) if chosen is None else chosen
+    places = range(len(sizes)) if places is None else places
+    chosen = range(len(sizes)) if chosen is None else chosen
     for number in chosen:
         size = sizes[number]
-        own = zlib.crc32(f"{names[number]}\x1f{seed}".encode())
+        own = zlib.crc32(f"{places[number]}\x1f{seed}".encode())
         stream = grain.MapDataset.range(size).seed(own).shuffle().repeat()
         streams.append(stream.map_with_index(_Tag(number, size)))
     return interleaved(streams, [weights[number] for number in chosen])
