@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,28 @@ class Request:
             )
         return self.split
 
+    def unnamed(self, paths: Iterable[Path]) -> list[Path]:
+        """`paths`, which stand for the split though they are not called after it.
+
+        Raises:
+          DataError: one is called after another split, as `train-0.parquet` where `val` is asked
+            for: its records would pass for those of this one.
+        """
+        paths = list(paths)
+        for path in paths:
+            place = path.relative_to(self.root).with_suffix("").as_posix().lower()
+            named = _SPLITS & set(re.split(r"[^a-z]+", place))
+            if self.split and named and self.split.lower() not in named:
+                raise DataError(
+                    f"{self.name} has no split {self.split!r} here",
+                    where=str(path),
+                    expected=f"files called after it; this one is called after {min(named)!r}",
+                    fix=f"set --split={min(named)}, or give the file itself as --root",
+                )
+        return paths
+
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
 
 Reader = Callable[[Request], Iterator[Record]]
 READERS: dict[str, Reader] = {}

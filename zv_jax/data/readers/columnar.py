@@ -37,7 +37,7 @@ def parquet(request: Request) -> Iterator[Record]:
     paths = (
         [root]
         if root.is_file()
-        else files.find_all(root, *(patterns if split else ()), "*.parquet")
+        else request.unnamed(files.find_all(root, *(patterns if split else ()), "*.parquet"))
     )
     base = root.parent if root.is_file() else root
     for path in paths:
@@ -85,6 +85,8 @@ def hf_disk(request: Request) -> Iterator[Record]:
         splits = files.json_file(root / "dataset_dict.json")["splits"]
         root = root / request.one_of(splits)
     state = files.json_file(files.find(root, "state.json"))
+    if root == request.root and state.get("_split"):
+        request.one_of([str(state["_split"]).partition("[")[0]])
     if state.get("_indices_files"):
         raise DataError(
             "a selection of rows, not the rows themselves",

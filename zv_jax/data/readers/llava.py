@@ -82,7 +82,7 @@ def llava_json(request: Request) -> Iterator[Record]:
     """A list of {"id", "image": name or names, "conversations": [{"from", "value"}]}."""
     path = request.root
     if path.is_dir():
-        path = files.find(path, f"{request.split}.json", "*.json")
+        path = request.unnamed([files.find(path, f"{request.split}.json", "*.json")])[0]
     return each(
         files.json_items(path), lambda row: _conversation(request, row, "conversation", None)
     )

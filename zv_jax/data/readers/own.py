@@ -13,6 +13,7 @@ from zv_jax.data.readers import files, llava, tars
 from zv_jax.data.readers.base import Request, assistant, each, reader, texts, user
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.sources import no_split
 from zv_jax.errors import DataError, nearest
 
 USUAL = {
@@ -137,10 +138,14 @@ def records(request: Request) -> Iterator[Record]:
     path = request.root
     if path.is_dir():
         path = files.find(path, f"{request.split or 'train'}.jsonl", f"{request.name}.jsonl")
+    splits: set[str] = set()
     for number, line in lines.numbered(path):
         record = records_lib.loads(line, f"{path}:{number}")
+        splits.add(record.split)
         if request.split in ("", record.split):
             yield record
+    if request.split and request.split not in splits:
+        raise no_split(request.split, sorted(splits), str(path), "set --split")
 
 
 @reader("pairs_jsonl")
@@ -161,9 +166,10 @@ def csv_table(request: Request) -> Iterator[Record]:
 def _file(request: Request, *suffixes: str) -> Path:
     if request.root.is_file():
         return request.root
-    return files.find(
+    path = files.find(
         request.root, *(f"{request.split}{s}" for s in suffixes), *(f"*{s}" for s in suffixes)
     )
+    return request.unnamed([path])[0]
 
 
 @reader("folder")
@@ -172,7 +178,9 @@ def folder(request: Request) -> Iterator[Record]:
     root = request.root / request.split if (request.root / request.split).is_dir() else request.root
     if not root.is_dir():
         files.find(root, ".")
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES):
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES)
+    request.unnamed(sorted({path.parent for path in found} - {request.root}))
+    for path in found:
         fields = _beside(path)
         if fields is None:
             raise DataError(
@@ -203,7 +211,9 @@ def webdataset(request: Request) -> Iterator[Record]:
     shards = (
         [root]
         if root.is_file()
-        else files.find_all(root, f"{request.split}/*.tar", f"{request.split}*.tar", "*.tar")
+        else request.unnamed(
+            files.find_all(root, f"{request.split}/*.tar", f"{request.split}*.tar", "*.tar")
+        )
     )
     for shard in shards:
         for sample in tars.samples(shard):
