@@ -47,6 +47,7 @@ class Shape:
     max_text: int
     max_length: int
     max_answer: int
+    long_answers: str
     max_qformer_text: int
     max_images: int
     box_decimals: int
@@ -82,15 +83,13 @@ class Made(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The texts of one sample as ids: those the language model and the Q-Former read.
+    """The texts of one sample, as ids of the language model and of the Q-Former; `left_out` and
+    `cut` as in `Row`."""
 
-    `left_out` and `cut` as in `Row`; a caption for the Q-Former is cut as well.
-    """
-
-    row: Row | None
+    llm: list[int]
     qformer: list[int]
-    left_out: int
-    cut: int
+    left_out: int = 0
+    cut: int = 0
 
 
 class Assembler:
@@ -143,7 +142,7 @@ class Assembler:
     def _replacing(
         self,
         pick: Pick,
-        make: Callable[..., tuple[Any, Words]],
+        make: Callable[..., tuple[Any, Row | None]],
         tried: collections.Counter[str],
         faults: list[Fault],
         shortened: collections.Counter[tuple[str, str]],
@@ -159,7 +158,7 @@ class Assembler:
             try:
                 record = source.record(int(index))
                 name = record.id
-                row, words = make(number, int(index), record, int(part), epoch)
+                made, row = make(number, int(index), record, int(part), epoch)
             except TooLong as error:
                 shortened[label, TOO_LONG] += 1
                 last = Fault(label, name, error.what, error.where or name)
@@ -169,11 +168,12 @@ class Assembler:
                 bad.append(last)
             else:
                 tried[label] += 1
-                for kind, count in ((LEFT_OUT, words.left_out), (CUT, words.cut)):
-                    if count:
-                        shortened[label, kind] += count
+                if row and row.left_out:
+                    shortened[label, LEFT_OUT] += row.left_out
+                if row and row.cut:
+                    shortened[label, CUT] += row.cut
                 faults.extend(replace(fault, instead=record.id) for fault in bad)
-                return int(self.starts[number]) + sample, row
+                return int(self.starts[number]) + sample, made
             draw = f"{drawn.place} {self.shape.seed} {epoch} {pick.sample} {attempt}"
             sample = zlib.crc32(draw.encode()) % len(table)
         if bad:
@@ -191,29 +191,35 @@ class Assembler:
         Raises:
           DataError: the sample cannot be used; `TooLong` where nothing of it fits.
         """
-        record = self.drawn[number].source.record(index)
-        if self.shape.stage == "language":
-            return self._text(number, index, record, part, epoch)[1]
-        if self.shape.stage == "vision":
-            return _NO_WORDS
-        return (self._caption if self.shape.stage == "stage0" else self._turns)(
-            number, record, part, epoch
-        )
+        record, stage = self.drawn[number].source.record(index), self.shape.stage
+        if stage == "vision":
+            return Words([], [])
+        if stage == "stage0":
+            row = self._caption(record, epoch)
+            return Words([], row.input_ids, row.left_out, row.cut)
+        if stage == "language":
+            row, asked = self._text(number, index, record, part, epoch)[1], []
+        else:
+            row, asked = self._turns(number, record, part, epoch)
+        # The Q-Former of Base reads no instruction.
+        return Words(row.input_ids, asked if part != WHOLE else [], row.left_out, row.cut)
 
     # Rows.
 
     def _text(
         self, number: int, index: int, record: Record, part: int, epoch: int
-    ) -> tuple[tuple[Row, list[np.ndarray]], Words]:
+    ) -> tuple[tuple[Row, list[np.ndarray]], Row]:
         """A row of text and, for each of its image blocks, the picture in symbols."""
         shape, tokenizer = self.drawn[number].shape, self.tokenizer
         if part == BARE:
             text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
-            return _with_views(dialogue_lib.text_row(text, tokenizer, shape.max_length), [])
+            row = dialogue_lib.text_row(text, tokenizer, shape.max_length, shape.long_answers)
+            return (row, []), row
         # Half of the views show only what is asked about, as the Q-Former of Chat can.
         narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
         views = self._views(record, epoch, narrow) if len(record.images) <= shape.max_images else []
         turns = list(self._exchanges(record, epoch))
+        own = len(turns)
         if views:
             # One view serves many questions: fill the row with others that it answers.
             others = [
@@ -232,12 +238,15 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            long_answers=shape.long_answers,
         )
+        # The others only fill up; each is a sample of its own.
+        row = replace(row, left_out=max(0, row.left_out - (len(turns) - own)))
         if not views:
             # Nothing to answer from: learn the questions too.
-            labels = [dialogue_lib.IGNORE, *row.input_ids[1:]]
-            return _with_views(replace(row, labels=labels, images=()), [])
-        return _with_views(row, [views[i] for i in row.images])
+            row = replace(row, labels=[dialogue_lib.IGNORE, *row.input_ids[1:]], images=())
+            return (row, []), row
+        return (row, [views[i] for i in row.images]), row
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
         """Records of the mixture about the same one picture, in the same language."""
@@ -293,26 +302,24 @@ class Assembler:
         patches = patch_symbols(view, grid, self.shape.box_decimals)
         symbols = {text: self._symbol(text) for texts in patches for text in texts}
         pixels = self._picture(number, record.images[0])
-        return (pixels, np.stack([symbols[text] for texts in patches for text in texts])), _NO_WORDS
+        return (pixels, np.stack([symbols[text] for texts in patches for text in texts])), None
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        words = self._caption(number, record, part, epoch)
-        ref = record.images[0]
-        return (self._picture(number, ref), words.qformer, self._picture_id(number, ref)), words
+        row, ref = self._caption(record, epoch), record.images[0]
+        return (self._picture(number, ref), row, self._picture_id(number, ref)), row
 
-    def _caption(self, number: int, record: Record, part: int, epoch: int) -> Words:
-        del number, part
+    def _caption(self, record: Record, epoch: int) -> Row:
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
-        tokenizer, length = self.qformer_tokenizer, self.shape.max_text
-        ids = dialogue_lib.qformer_ids(text, tokenizer, length, "start")
-        return Words(None, ids, 0, int(len(tokenizer.encode(text.strip())) > length - 2))
+        return dialogue_lib.caption_row(
+            text, self.qformer_tokenizer, self.shape.max_text, self.shape.long_answers
+        )
 
     def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        words = self._turns(number, record, part, epoch)
-        shown = [self._picture(number, record.images[i]) for i in words.row.images]
-        return (words.row, shown, words.qformer), words
+        row, asked = self._turns(number, record, part, epoch)
+        return (row, [self._picture(number, record.images[i]) for i in row.images], asked), row
 
-    def _turns(self, number: int, record: Record, part: int, epoch: int) -> Words:
+    def _turns(self, number: int, record: Record, part: int, epoch: int) -> tuple[Row, list[int]]:
+        """A row of the dialogue, and the instruction for the Q-Former."""
         shape = self.drawn[number].shape
         turns = self._exchanges(record, epoch)
         if part != WHOLE:
@@ -328,10 +335,11 @@ class Assembler:
             where=record.id,
             only_last=part != WHOLE,
             max_answer=shape.max_answer,
+            long_answers=shape.long_answers,
         )
         asked = turns[0 if part == WHOLE else -1].question
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
-        return Words(row, ids, row.left_out, row.cut)
+        return row, ids
 
     def _exchanges(self, record: Record, epoch: int) -> tuple[dialogue_lib.Exchange, ...]:
         return dialogue_lib.exchanges(
@@ -384,12 +392,14 @@ class Assembler:
         return {"images": pixels, "symbols": symbols}
 
     def _pairs(self, shape: Shape, rows: list[Any]) -> Batch:
-        pixels, ids, names = zip(*rows, strict=True)
-        length = shape.max_text
+        pixels, texts, names = zip(*rows, strict=True)
+        length, ignore = shape.max_text, dialogue_lib.IGNORE
+        ids, labels = [row.input_ids for row in texts], [row.labels for row in texts]
         return {
             "images": np.stack(pixels),
             "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
             "text_mask": dialogue_lib.mask_of(ids, length),
+            "text_learned": dialogue_lib.pad_right(labels, ignore, length) != ignore,
             "image_ids": np.array(names, np.int32),
         }
 
@@ -410,13 +420,6 @@ class Assembler:
             ),
             "qformer_attention_mask": dialogue_lib.mask_of(asked, length),
         }
-
-
-_NO_WORDS = Words(None, [], 0, 0)
-
-
-def _with_views(row: Row, views: list[np.ndarray]) -> tuple[tuple[Row, list[np.ndarray]], Words]:
-    return (row, views), Words(row, [], row.left_out, row.cut)
 
 
 def _told(text: str, record: Record) -> str:
