@@ -83,8 +83,8 @@ class Made(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The texts of one sample, as ids of the language model and of the Q-Former; `left_out` and
-    `cut` as in `Row`."""
+    """The texts of one sample, as ids of the language model and of the Q-Former, without what
+    stands for images or around a text; `left_out` and `cut` as in `Row`."""
 
     llm: list[int]
     qformer: list[int]
@@ -196,13 +196,14 @@ class Assembler:
             return Words([], [])
         if stage == "stage0":
             row = self._caption(record, epoch)
-            return Words([], row.input_ids, row.left_out, row.cut)
+            return Words([], row.input_ids[1:-1], row.left_out, row.cut)
         if stage == "language":
             row, asked = self._text(number, index, record, part, epoch)[1], []
         else:
             row, asked = self._turns(number, record, part, epoch)
+        said = [i for i in row.input_ids if i != self.shape.image_token_id]
         # The Q-Former of Base reads no instruction.
-        return Words(row.input_ids, asked if part != WHOLE else [], row.left_out, row.cut)
+        return Words(said, asked[1:-1] if part != WHOLE else [], row.left_out, row.cut)
 
     # Rows.
 

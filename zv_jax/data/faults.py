@@ -17,9 +17,13 @@ from zv_jax.errors import DataError
 _BEFORE_JUDGING = 10  # bad samples of a source; the first few say nothing about a rate
 
 TOO_LONG, LEFT_OUT, CUT = "too_long", "left_out", "cut"
-SHORTENED: tuple[str, ...] = (TOO_LONG, LEFT_OUT, CUT)
-"""What length did: samples replaced since nothing of them fits, exchanges left out of a sample,
-answers of which only the beginning is learned."""
+SHORTENED: dict[str, str] = {
+    TOO_LONG: "samples too long and replaced",
+    LEFT_OUT: "exchanges left out",
+    CUT: "answers cut",
+}
+"""What length did, in words: nothing of a sample fits, an exchange of it does not, or only the
+beginning of an answer is learned."""
 
 Shortened = Mapping[tuple[str, str], int]
 """How often, by source and one of `SHORTENED`."""

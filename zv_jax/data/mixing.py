@@ -132,21 +132,48 @@ def samples(
     stage 0: records of one picture. Stages 1 and 2: records of at most `max_images` pictures, one
     sample per answer where `expand`, else one per record.
     """
-    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
-    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
-    kept = np.isin(facts.task, wanted) & np.isin(facts.lang, spoken)
+    out = excluded(facts, stage, tasks=tasks, langs=langs, max_images=max_images)
+    kept = ~np.logical_or.reduce(list(out.values()))
+    rows = np.flatnonzero(kept)
     if stage == "language":
-        whole = np.flatnonzero(kept)
         bare = np.flatnonzero(kept & (facts.task == records_lib.TASKS.index("caption")))
-        return np.concatenate([_with(whole, WHOLE), _with(bare, BARE)])
-    if stage in ("vision", "stage0"):
-        return _with(np.flatnonzero(kept & (facts.images == 1)), WHOLE)
-    rows = np.flatnonzero(kept & (facts.images <= max_images))
-    if not expand:
+        return np.concatenate([_with(rows, WHOLE), _with(bare, BARE)])
+    if stage in ("vision", "stage0") or not expand:
         return _with(rows, WHOLE)
     counts = facts.parts[rows].astype(np.int64)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     return np.stack([np.repeat(rows, counts), np.arange(counts.sum()) - starts], axis=1)
+
+
+def excluded(
+    facts: Facts,
+    stage: str,
+    *,
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    max_images: int,
+    expand: bool = False,
+) -> dict[str, np.ndarray]:
+    """{reason: bool [N]}: the records a stage does not draw, each under its first reason: task,
+    language, number of images, or nothing in it to learn; arguments as for `samples`."""
+    del expand  # it changes how often a record is drawn, not whether
+    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
+    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
+    fits = {
+        "task": np.isin(facts.task, wanted),
+        "language": np.isin(facts.lang, spoken),
+        "images": np.ones(len(facts.task), bool),  # the language warm-up sees none
+        "empty": facts.parts > 0,
+    }
+    if stage in ("vision", "stage0"):
+        fits["images"] = facts.images == 1
+    elif stage != "language":
+        fits["images"] = facts.images <= max_images
+    found, left = {}, np.ones(len(facts.task), bool)
+    for reason, right in fits.items():
+        found[reason] = left & ~right
+        left = left & right
+    return found
 
 
 def _with(rows: np.ndarray, part: int) -> np.ndarray:

@@ -152,8 +152,11 @@ def drawn_from(config: Config) -> list[Drawn]:
         table = mixing.samples(source.facts, stage.name, **selection(config, item))
         if not len(table):
             tasks = ", ".join(item.tasks or mixing.DEFAULT_TASKS[stage.name])
+            reasons = mixing.excluded(source.facts, stage.name, **selection(config, item))
+            counts = (f"{out.sum():,} {reason}" for reason, out in reasons.items() if out.any())
             raise ConfigError(
-                f"source {item.name} has no sample for {stage.name}",
+                f"{label(place, item)} has no sample for {stage.name}; of {len(source):,} records "
+                f"left out: {', '.join(counts)}",
                 where=f"data.sources[{place}]",
                 expected=f"records of {tasks} in {', '.join(item.langs)} with "
                 f"pictures, at most {_shape(config, item).max_images} each",

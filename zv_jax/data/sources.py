@@ -36,7 +36,7 @@ class Facts:
     """What a mixture must know of every record before reading it; arrays [N].
 
     `task` indexes `records.TASKS`, `lang` indexes `records.LANGS`; `parts` counts the answers of
-    the dialogue, `images` the pictures.
+    the dialogue (0: there is nothing to learn), `images` the pictures.
     """
 
     task: np.ndarray
@@ -129,8 +129,9 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
         roles = [turn["role"] for turn in data["turns"]]
         if not set(roles) <= set(records_lib.ROLES):
             raise ValueError(roles)
-        # A last question without an answer takes one from `answers`; no turn at all, likewise.
-        parts = roles.count("assistant") + (not roles or roles[-1] == "user")
+        # A last question without an answer takes one from elsewhere; no turn at all, likewise.
+        parts = roles.count("assistant")
+        parts += (not roles or roles[-1] == "user") and _has_answer(data)
         return (
             records_lib.TASKS.index(data["task"]),
             records_lib.LANGS.index(data["lang"]),
@@ -140,6 +141,13 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     except (ValueError, KeyError, TypeError):
         records_lib.loads(line, where)  # says which field is wrong
         raise
+
+
+def _has_answer(data: dict[str, Any]) -> bool:
+    """Whether there is an answer beside the turns, as `dialogue.pick_answer` finds it."""
+    chosen = data.get("choices") and data.get("answer_index") is not None
+    located = data.get("objects") and data["task"] in ("ref_ground", "ref_caption")
+    return bool(data.get("answers") or chosen or located)
 
 
 class JsonlSource(Source):
