@@ -24,10 +24,7 @@ _HEAD = (
     ("Exchanges left out", "略去的问答"),
     ("Answers cut", "截断的回答"),
     ("[UNK]", "[UNK]"),
-    (
-        "While training: too long, exchanges left out, answers cut",
-        "训练中：过长、略去的问答、截断的回答",
-    ),
+    ("In training: too long, left out, cut", "训练中：过长、略去、截断"),
 )
 
 
@@ -113,8 +110,8 @@ def _warning(tower: str, lang: str, share: float, source: str) -> Html:
             f"{share:.1%} of the {lang} tokens that the {en} read from {source} were [UNK]: such "
             f"texts cannot be told apart. Make a larger vocabulary ({command}) and grow the "
             "embeddings (zv tokenizer grow).",
-            f"{zh}从 {source} 读到的 {lang} 词元中有 {share:.1%} 是 [UNK]，这些文本无法区分。请扩充词表"
-            f"（{command}）并扩充嵌入（zv tokenizer grow）。",
+            f"{zh}从 {source} 读到的 {lang} 词元中有 {share:.1%} 是 [UNK]，这些文本无法区分。"
+            f"请扩充词表（{command}）并扩充嵌入（zv tokenizer grow）。",
         ),
         cls="warning",
     )

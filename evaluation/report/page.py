@@ -43,8 +43,8 @@ def build(runs_dir: Path) -> Path:
     """Writes `runs_dir/report.html` and `runs_dir/results.json` from whatever is in `runs_dir`.
 
     Reads the stage folders (`metrics.jsonl`, `config.json`, `events.jsonl`, `stage_table.json`,
-    `census.json`, `substitutes*.jsonl`, `shortened*.jsonl`), every `eval_*` folder and `times.jsonl`. What is missing or unreadable
-    is said on the page.
+    `census.json`, `substitutes*.jsonl`, `shortened*.jsonl`), every `eval_*` folder and
+    `times.jsonl`. What is missing or unreadable is said on the page.
 
     Returns:
         The path of the page: one file, pictures inside, no request to anywhere.

@@ -79,8 +79,8 @@ def substitutes(run: Run) -> Html:
     lead = t(
         "A sample that cannot be read, or has nothing to learn, is replaced by another one of its "
         "source, the same on every machine. Too many of them stop a run. One that is only too long "
-        "is replaced alike, and counted apart. Lengths and [UNK] are counted before the first step, "
-        "of a sample where a source is large.",
+        "is replaced alike, and counted apart. Lengths and [UNK] are counted before the first "
+        "step, of a sample where a source is large.",
         "无法读取或没有可学内容的样本，由同一来源的另一个样本替代，在任何机器上都相同；过多时训练停止。"
         "仅因过长的样本同样被替代，另行计数。长度与 [UNK] 在第一步之前统计；来源较大时取样统计。",
     )
