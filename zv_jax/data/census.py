@@ -24,7 +24,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
 
 MOST = 2000  # samples of a source whose texts are looked at
-TOGETHER = 8000  # of all sources; a few seconds
+TOGETHER = 4000  # of all sources; a second or two
 LOUD = 0.01  # share of [UNK] above which a run warns
 TOWERS = {"qformer": "Q-Former", "llm": "language model"}
 
