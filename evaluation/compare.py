@@ -7,6 +7,7 @@ other where they mean the same: the same metric and protocol on the same items.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,9 +24,11 @@ _HEADS = ("task", "", "metric", "A", "B", "B - A", "95 % interval", "p", "items"
 def compare(first: str | Path, second: str | Path, seed: int = 0) -> list[dict[str, Any]]:
     """Every metric that both folders have: ``task, lang, metric`` and a `statistics.Difference`.
 
+    A number that is no mean over items, such as an average precision, is left out.
+
     Raises:
-      DataError: a file is missing or broken, the folders share no metric, or a metric they share
-        was measured by another protocol or on other items.
+      DataError: a file is missing or broken or holds a value that is no finite number, the folders
+        share no metric, or a metric they share was measured by another protocol or on other items.
     """
     a, b = _scores(Path(first)), _scores(Path(second))
     shared = [key for key in a if key in b]
@@ -38,6 +41,16 @@ def compare(first: str | Path, second: str | Path, seed: int = 0) -> list[dict[s
     for key in shared:
         _same_measure(key, a[key], b[key], first, second)
     of_a, of_b = _items(Path(first)), _items(Path(second))
+    for key in shared:
+        if of_a[key].keys() != of_b[key].keys():
+            raise DataError(
+                f"{'/'.join(key)} has values of {len(of_a[key])} items in A and of "
+                f"{len(of_b[key])} in B",
+                where=f"items.jsonl of {first} and of {second}",
+                expected="a line for every evaluated item in both",
+                fix="run `zv eval` again with this --workdir",
+            )
+    shared = [key for key in shared if of_a[key]]
     return [
         dict(zip(("task", "lang", "metric"), key, strict=True))
         | asdict(statistics.paired_difference(of_a[key], of_b[key], seed))
@@ -106,8 +119,17 @@ def _items(folder: Path) -> dict[Key, dict[str, list[float]]]:
     file = folder / "items.jsonl"
     found: dict[Key, dict[str, list[float]]] = defaultdict(dict)
     try:
-        for line in filter(None, file.read_text("utf-8").split("\n")):
+        for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
+            if not line:
+                continue
             row = json.loads(line)
+            if not row["values"] or not all(map(math.isfinite, row["values"])):
+                raise DataError(
+                    f"the values of {row['id']!r} are not all finite: {row['values']!r:.60}",
+                    where=f"{file} line {number}, field values",
+                    expected="finite numbers, at least one",
+                    fix="run `zv eval` again with this --workdir",
+                )
             found[row["task"], row["lang"], row["metric"]][row["id"]] = row["values"]
     except OSError as error:
         raise _unreadable(file, "is missing") from error

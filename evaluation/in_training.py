@@ -16,6 +16,7 @@ import jax
 from jax.sharding import Mesh
 
 from evaluation import config as config_lib
+from evaluation.report.markup import finite
 from evaluation.suites import Suite
 from evaluation.tasks.registry import GENERATION
 from zv_jax.config import Config
@@ -91,6 +92,7 @@ class Evaluation:
 
 def best_checkpoint(workdir: str | Path, metric: str) -> Path:
     """The saved step at which a metric of `eval` events was highest; of equal ones the latest.
+    What is no finite number is never the best.
 
     Args:
       workdir: of a training run. metric: such as ``eval/vqa/en/exact_match``.
@@ -101,7 +103,8 @@ def best_checkpoint(workdir: str | Path, metric: str) -> Path:
     steps = {int(path.name): path for path in checkpoint.find_steps(workdir)}
     events = read_jsonl(Path(workdir) / "events.jsonl")
     scored = [e for e in events if e.get("kind") == "eval" and e["step"] in steps]
-    found = [(e["scores"][metric], e["step"]) for e in scored if metric in e["scores"]]
+    numbers = [(finite(e["scores"].get(metric)), e["step"]) for e in scored]
+    found = [(value, step) for value, step in numbers if value is not None]
     if not found:
         known = sorted({name for e in events if e.get("kind") == "eval" for name in e["scores"]})
         raise CheckpointError(

@@ -41,14 +41,18 @@ def score(
     control_n: dict[str, int],
     seed: int,
 ) -> dict[str, Any]:
-    """One entry of ``scores`` in results.json; values are rounded to 4 decimals."""
-    low, high = statistics.interval(measure.values, measure.owners, seed)
+    """One entry of ``scores`` in results.json; values are rounded to 4 decimals.
+
+    Raises:
+      ValueError: the measure has no value, or one that is not finite.
+    """
+    low, high = measure.whole or statistics.interval(measure.values, measure.owners, seed)
     return {
         "task": task,
         "lang": lang,
         "metric": measure.metric,
         "value": round(measure.value, 4),
-        "n": len(measure.values),
+        "n": len(ids) if measure.whole else len(measure.values),
         "interval": [round(low, 4), round(high, 4)],
         "controls": {k: None if v is None else round(v, 4) for k, v in controls.items()},
         "control_n": control_n,
@@ -134,6 +138,8 @@ class Writer:
 
     def items(self, task: str, lang: str, measure: Measure, ids: Sequence[str]) -> None:
         """Adds rows of items.jsonl: every item's values, for comparisons with other runs."""
+        if measure.whole:
+            return
         values: dict[int, list[float]] = {}
         for owner, value in zip(measure.owners.tolist(), measure.values.tolist(), strict=True):
             values.setdefault(owner, []).append(round(value, 6))

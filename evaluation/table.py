@@ -29,7 +29,17 @@ def render(scores: Sequence[dict[str, Any]], width: int | None = None) -> str:
         lines = []
         for lang in dict.fromkeys(s["lang"] for s in scores):
             lines += [*_lines([s for s in scores if s["lang"] == lang]), ""]
-    return "\n".join([*lines, "", _NOTE])
+    return "\n".join([*lines, "", _NOTE, *unreadable(scores)])
+
+
+def unreadable(scores: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each score with answers that could not be read."""
+    return [
+        f"{entry['task']} {entry['lang']} {entry['metric']}: {entry['unreadable']} of {entry['n']} "
+        "answers could not be read and count as wrong"
+        for entry in scores
+        if entry.get("unreadable")
+    ]
 
 
 def _lines(scores: Sequence[dict[str, Any]]) -> list[str]:

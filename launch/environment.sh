@@ -43,10 +43,14 @@ fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 if [ -f "$lock" ]; then
   echo "Installing the packages of $lock into $venv (once; it takes a few minutes) ..."
-  "${pip[@]}" install -r "$lock"
+  "${pip[@]}" install --require-hashes -r "$lock"
   # The lock names everything the package needs, so that nothing is resolved again.
   "${pip[@]}" install --no-deps --no-build-isolation -e .
-  if [ -n "$extra" ]; then "${pip[@]}" install --no-build-isolation -c "$lock" -e ".[$extra]"; fi
+  if [ -n "$extra" ]; then
+    # The packages of an extra have no hashes here; those of the lock keep their versions.
+    sed -n 's/^\([A-Za-z0-9_.-]*==[^ ]*\).*/\1/p' "$lock" >"$venv/versions.txt"
+    "${pip[@]}" install --no-build-isolation -c "$venv/versions.txt" -e ".[$extra]"
+  fi
 else
   echo "There is no $lock: installing the newest versions that fit into $venv ..."
   "${pip[@]}" install -e ".[dev${extra:+,$extra}]"

@@ -25,8 +25,14 @@ def name_of(requirement: str) -> str:
     return re.split(r"[<>=\[ ]", requirement)[0].lower().replace("_", "-")
 
 
+def requirements(path: Path) -> list[str]:
+    """`name==version --hash=... --hash=...` of a lock file, each on one line."""
+    joined = path.read_text().replace("\\\n", "")
+    return [line for line in joined.splitlines() if not line.startswith("#")]
+
+
 def locked(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    lines = [line.split()[0] for line in requirements(path)]
     return {name_of(line): line.partition("==")[2] for line in lines}
 
 
@@ -37,9 +43,9 @@ def test_runtime_packages_have_lower_bounds_only_and_no_foreign_framework():
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda p: p.name)
-def test_locks_pin_everything_and_name_no_place(path):
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[\w.!+-]+", line) for line in lines)
+def test_locks_pin_everything_by_content_and_name_no_place(path):
+    pinned = r"[A-Za-z0-9_.-]+==[\w.!+-]+( +--hash=sha256:[0-9a-f]{64})+"
+    assert all(re.fullmatch(pinned, line) for line in requirements(path))
     names = locked(path)
     assert {name_of(line) for line in setup_constants()["RUNTIME"]} <= names.keys()
     assert {"pytest", "ruff", "setuptools"} <= names.keys()
@@ -138,6 +144,16 @@ def test_a_new_checkpoint_makes_its_evaluation_stale(job, tmp_path):
     os.utime(results, (1, 1))
     _, commands, _ = job()
     assert [c.split("/eval_")[-1] for c in commands if c.startswith("eval")] == ["stage0"]
+
+
+def test_the_environment_installs_nothing_but_what_the_lock_knows_by_content():
+    script = (ROOT / "launch/environment.sh").read_text()
+    assert '--require-hashes -r "$lock"' in script
+    for path in LOCKS:
+        for line in setup_constants()["RUNTIME"]:
+            bound = [int(part) for part in line.partition(">=")[2].split(".")]
+            version = [int(part) for part in re.findall(r"\d+", locked(path)[name_of(line)])]
+            assert version >= bound, f"{path.name}: {line}"
 
 
 def test_the_environment_script_says_which_python_it_needs(tmp_path):

@@ -76,6 +76,7 @@ class DataConfig:
     max_qformer_text: int = 128  # tokens of an instruction in the Q-Former
     max_images: int = 1  # images in one row
     box_decimals: int = 3
+    transparency: str = "white"  # white: clear parts are white; black: as LAVIS, alpha is dropped
     cache_images: bool = False  # keep decoded, resized images in memory
     max_bad: float = 0.01  # share of a source's samples that others may replace
     workers: int = 0  # processes that prepare batches; 0: threads of this one
@@ -184,6 +185,7 @@ CHOICES = {
     "optimizer.schedule": ("cosine", "constant"),
     "checkpoint.best_is": ("lowest", "highest"),
     "data.long_answers": ("drop", "cut"),
+    "data.transparency": ("white", "black"),
     "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
@@ -191,8 +193,12 @@ CHOICES = {
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
-    "model.attention": ("xla",),
     "train.frozen_dtype": ("compute", "int8"),
+}
+# Fields of earlier versions, which checkpoints still hold, and what became of them.
+RETIRED = {
+    "model.attention": "remove it: it had one value, and nothing read it; attention takes cuDNN's "
+    "kernel on GPUs in bfloat16 where that fits, and XLA's everywhere else",
 }
 POSITIVE = (
     "train.steps",
@@ -264,8 +270,13 @@ def to_dict(config: Config) -> dict:
     return json.loads(json.dumps(_plain(config)))
 
 
+def of_checkpoint(stored: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a checkpoint, with what runs did that do not know a field."""
+    return stored | {"data": {"transparency": "black"} | stored["data"]}
+
+
 def validate(config: ml_collections.ConfigDict | dict) -> Config:
-    """Frozen, fully checked configuration.
+    """Frozen, fully checked configuration; fields that are `RETIRED` are left out.
 
     Raises:
         ConfigError: an unknown field, a wrong type or a value out of range; it names the field,
@@ -303,6 +314,13 @@ def _get(config: Any, path: str) -> Any:
 
 
 def _unknown(path: str, known: list[str]) -> ConfigError:
+    if path in RETIRED:
+        return ConfigError(
+            "this field no longer exists",
+            where=path,
+            expected="one of " + ", ".join(known),
+            fix=RETIRED[path],
+        )
     near = difflib.get_close_matches(path, known, 1, 0.4)
     return ConfigError(
         "unknown configuration field",
@@ -322,6 +340,7 @@ def _build(cls: type, values: Any, path: str) -> Any:
         )
     hints = typing.get_type_hints(cls)
     dotted = f"{path}." if path else ""
+    values = {key: value for key, value in values.items() if dotted + key not in RETIRED}
     for key in values:
         if key not in hints:
             raise _unknown(dotted + key, [dotted + name for name in hints])

@@ -68,16 +68,34 @@ def predict(
 
 
 def question(record: Record) -> str:
-    """The last question of a record in words, boxes written out."""
-    asked = [turn.text for turn in record.turns if turn.role == "user"]
-    text = (asked[-1] if asked else "").replace(IMAGE, "").strip()
-    return render_boxes(text, record.objects, BOX_DECIMALS)
+    """What a record asks, in words, boxes written out: the turns of the user behind the last
+    answer, one a line."""
+    asked: list[str] = []
+    for turn in record.turns:
+        asked = [*asked, turn.text] if turn.role == "user" else []
+    text = "\n".join(asked or [t.text for t in record.turns if t.role == "user"][-1:])
+    return render_boxes(text.replace(IMAGE, "").strip(), record.objects, BOX_DECIMALS)
+
+
+def context(record: Record) -> str:
+    """What a record gives to read before its question; empty for most."""
+    return str(record.meta.get("hint", ""))
+
+
+def prompt(benchmark: Benchmark, record: Record, options: Sequence[str] = ()) -> str:
+    """The prompt of a record, its options lettered as in training."""
+    lettered = " ".join(f"({LETTERS[i]}) {text}" for i, text in enumerate(options))
+    parts = {"context": context(record), "question": question(record), "options": lettered}
+    return benchmark.prompt.format(**parts).strip()
+
+
+# The Q-Former reads what the language model reads, as in training and in LAVIS.
 
 
 def _say(
     model: Model, benchmark: Benchmark, part: Sequence[Record], data: Data, settings: Settings
 ) -> list[Prediction]:
-    prompts = [benchmark.prompt.format(question=question(record)) for record in part]
+    prompts = [prompt(benchmark, record) for record in part]
     images = [[data.picture(ref) for ref in record.images] for record in part]
     how = decoding(benchmark, settings)
     return [Prediction(text) for text in model.answer(prompts, images, instructions=prompts, **how)]
@@ -87,19 +105,14 @@ def _choose(
     model: Model, benchmark: Benchmark, part: Sequence[Record], data: Data, settings: Settings
 ) -> list[Prediction]:
     images = [[data.picture(ref) for ref in record.images] for record in part]
-    asked = [question(record).rpartition("\n") for record in part]
 
     def rank(orders: Sequence[Sequence[int]]) -> list[int]:
         """The options chosen when they stand in these orders, numbered as in the record."""
         rows = [[r.choices[i] for i in order] for r, order in zip(part, orders, strict=True)]
-        lettered = [[f"({LETTERS[i]}) {text}" for i, text in enumerate(row)] for row in rows]
-        prompts = [
-            benchmark.prompt.format(context=context, question=text, options=" ".join(options))
-            for (context, _, text), options in zip(asked, lettered, strict=True)
-        ]
+        prompts = [prompt(benchmark, r, row) for r, row in zip(part, rows, strict=True)]
         letters = [[f"({LETTERS[i]})" for i in range(len(row))] for row in rows]
         candidates = letters if benchmark.target == "letter" else rows
-        ranked = model.rank(prompts, candidates, images, instructions=[text for *_, text in asked])
+        ranked = model.rank(prompts, candidates, images, instructions=prompts)
         return [order[r.best] for r, order in zip(ranked, orders, strict=True)]
 
     plain = [list(range(len(record.choices))) for record in part]

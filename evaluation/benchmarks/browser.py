@@ -15,16 +15,14 @@ FIELDS = (
     "id", "task", "lang", "image", "question", "options", "references", "prediction", "compared",
     "correct", "score", "boxes",
 )  # fmt: skip
+SCORE_FIELDS = ("task", "lang", "metric", "value", "interval", "n", "unreadable", "protocol")
 _PLACE = "/*DATA*/"
 
 
 def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> str:
     """The whole page."""
     rows = [{name: row.get(name) for name in FIELDS} for row in samples]
-    numbers = [
-        {name: entry[name] for name in ("task", "lang", "metric", "value", "interval", "protocol")}
-        for entry in scores
-    ]
+    numbers = [{name: entry.get(name) for name in SCORE_FIELDS} for entry in scores]
     text = json.dumps({"samples": rows, "scores": numbers}, ensure_ascii=False)
     # Nothing in the data may end the script element or begin a comment.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

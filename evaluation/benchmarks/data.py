@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from evaluation.benchmarks.spec import Benchmark
-from zv_jax.data import catalogue, pictures
+from zv_jax.data import catalogue, images, pictures
 from zv_jax.data.records import TASKS, ImageRef, Record
 from zv_jax.data.sources import open_source
 from zv_jax.errors import DataError
@@ -63,7 +63,11 @@ def from_files(benchmark: Benchmark, root: str | Path, limit: int = 0) -> Data:
             fix="get the whole split; for a number on a part use --suite.limit",
         )
     kept = tuple(records[: limit or None])
-    return Data(kept, len(records), lambda ref: pictures.load(folder, ref), benchmark.name)
+
+    def picture(ref: ImageRef) -> Image.Image:
+        return pictures.load(folder, ref, images.KEPT)  # the model knows what it makes of it
+
+    return Data(kept, len(records), picture, benchmark.name)
 
 
 def stand_in(benchmark: Benchmark, path: str = "", limit: int = 0) -> Data:

@@ -88,4 +88,4 @@ def _open(
     benchmark: Benchmark, data_root: str, file: str | Path, standing_in: bool
 ) -> tuple[Data, Mapping[str, Prediction]]:
     data = stand_in(benchmark) if standing_in else from_files(benchmark, data_root)
-    return data, predictions_lib.read(Path(file), [record.id for record in data.records])
+    return data, predictions_lib.read(Path(file), data.records)

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zv_jax.errors import DataError
+from zv_jax.data.records import Record
+from zv_jax.errors import DataError, nearest
+
+Row = dict[str, Any]
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "One prediction",
     "type": "object",
     "required": ["id"],
+    "additionalProperties": False,
     "anyOf": [{"required": ["prediction"]}, {"required": ["choice"]}],
     "properties": {
         "id": {"type": ["string", "integer"], "description": "the record's id, or its last part"},
         "prediction": {"type": "string", "description": "the answer as the model gave it"},
-        "choice": {"type": ["integer", "null"], "minimum": 0, "description": "index of an option"},
+        "choice": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "index of an option, counted from 0; null where none was chosen",
+        },
         "permuted": {
             "type": "array",
-            "items": {"type": ["integer", "null"]},
+            "items": {"type": ["integer", "null"], "minimum": 0},
             "description": "the option chosen in other orders, numbered as in the first",
         },
     },
@@ -44,63 +52,140 @@ class Prediction:
     permuted: tuple[int | None, ...] = ()
 
 
-def read(file: Path, ids: Sequence[str]) -> dict[str, Prediction]:
-    """Predictions by record id.
+def read(file: Path, records: Sequence[Record]) -> dict[str, Prediction]:
+    """Predictions by record id; every line is checked before any is used.
 
     Args:
-      file: lines as above, in any order. ids: of the records.
+      file: lines of `SCHEMA`, in any order. records: what was to be answered.
 
     Raises:
-      DataError: the file is missing, a line is no prediction, an id is unknown or comes twice.
+      DataError: the file is missing; a line is no prediction, its id is unknown or comes twice, or
+        it does not answer its record: an index that is no option, a choice where there are no
+        options, no text where one is compared. It names the line and the field.
     """
-    short = _short(ids)
+    own = _own_ids(records)
+    by_id = {record.id: record for record in records}
     found: dict[str, Prediction] = {}
     try:
-        lines = file.read_text("utf-8").split("\n")
+        lines = file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"predictions cannot be read: {error}", where=str(file)) from error
+    orders = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{file} line {number}"
-        key, prediction = _parse(line, where)
-        record = key if key in short.values() else short.get(key)
-        if record is None or record in found:
+        row = _parse(line, where)
+        record = by_id.get(row["id"]) or own.get(row["id"])
+        if record is None or record.id in found:
             raise DataError(
-                f"id {key!r} {'is unknown' if record is None else 'comes twice'}",
-                where=where,
-                expected=f"each of the {len(ids)} ids of the benchmark once, such as {ids[0]!r}",
+                f"id {row['id']!r} {'is unknown' if record is None else 'comes twice'}",
+                where=f"{where}, field id",
+                expected=f"each of the {len(records)} ids of the benchmark once, such as "
+                f"{records[0].id!r}",
                 fix="check that the predictions are of this split",
             )
-        found[record] = prediction
+        _fits(row, record, where)
+        found[record.id] = _prediction(row)
+        here = len(found[record.id].permuted)
+        orders = here if orders is None else orders
+        if here != orders:
+            raise DataError(
+                f"{here} further orders of the options, and {orders} before",
+                where=f"{where}, field permuted",
+                expected="as many in every line, or none",
+            )
     return found
 
 
-def _short(ids: Sequence[str]) -> dict[str, str]:
-    """Own ids of the data set -> record ids, where that is one to one."""
-    short: dict[str, str] = {}
-    for record in ids:
-        own = record.rsplit("/", 1)[-1]
-        short[own if own not in short else record] = record
-    return short
+def _own_ids(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by the data set's own id, the last part of ours, where it is one record's only."""
+    several: dict[str, list[Record]] = {}
+    for record in records:
+        several.setdefault(record.id.rsplit("/", 1)[-1], []).append(record)
+    return {own: found[0] for own, found in several.items() if len(found) == 1}
 
 
-def _parse(line: str, where: str) -> tuple[str, Prediction]:
-    try:
-        row = json.loads(line)
-        key, text, choice = str(row["id"]), row.get("prediction", ""), row.get("choice")
-        if not isinstance(text, str) or not isinstance(choice, int | None):
-            raise TypeError("prediction is no text, or choice no index")
-        if "prediction" not in row and "choice" not in row:
-            raise KeyError("prediction")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+def _fits(row: Row, record: Record, where: str) -> None:
+    """Refuses an answer that is none to its record."""
+    options = len(record.choices or ())
+    chosen = [("choice", row.get("choice")), *(("permuted", i) for i in row.get("permuted", ()))]
+    for name, index in chosen:
+        if index is not None and not 0 <= index < options:
+            raise DataError(
+                f"{index} is none of the {options} options of {record.id}",
+                where=f"{where}, field {name}",
+                expected=f"an index from 0 to {options - 1}" if options else "a text: no options",
+                fix="count options from 0, in the order of the data set"
+                if options
+                else 'give {"id": ..., "prediction": "text"}',
+            )
+    if "prediction" not in row and not options:
         raise DataError(
-            f"not a prediction: {error}",
-            where=where,
+            f"no text in answer to {record.id}",
+            where=f"{where}, field prediction",
+            expected="the answer as the model gave it, an empty text where it gave none",
+        )
+
+
+def _is_index(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "id": lambda value: isinstance(value, str | int) and not isinstance(value, bool),
+    "prediction": lambda value: isinstance(value, str),
+    "choice": _is_index,
+    "permuted": lambda value: isinstance(value, list) and all(map(_is_index, value)),
+}
+_NAMES = {
+    "id": "id (a text or a whole number)",
+    "prediction": "text",
+    "choice": "index from 0 on, or null",
+    "permuted": "list of indices",
+}
+
+
+def _parse(line: str, where: str) -> Row:
+    """A line as an object of `SCHEMA`, its id as text."""
+
+    def wrong(name: str, found: str) -> DataError:
+        return DataError(
+            f"not a prediction: {found}",
+            where=f"{where}, field {name}" if name else where,
             expected='{"id": ..., "prediction": "text"} or {"id": ..., "choice": index}',
             fix="zv eval score --schema prints the whole schema",
-        ) from error
-    return key, Prediction(text, choice, tuple(row.get("permuted", ())))
+        )
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        twice = [name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1]
+        if twice:
+            raise wrong(twice[0], "the field comes twice")
+        return row
+
+    try:
+        row = json.loads(line, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise wrong("", str(error)) from error
+    if not isinstance(row, dict):
+        raise wrong("", f"{row!r:.40} is no object")
+    for name, value in row.items():
+        if name not in SCHEMA["properties"]:
+            raise wrong(name, f"the field is unknown{nearest(name, SCHEMA['properties'])}")
+        if not _TYPES[name](value):
+            raise wrong(name, f"{value!r:.40} is no {_NAMES[name]}")
+    if "id" not in row:
+        raise wrong("id", "the field is missing")
+    if "prediction" not in row and "choice" not in row:
+        raise wrong("prediction", "neither prediction nor choice is there")
+    if row.get("permuted") and row.get("choice") is None:
+        raise wrong("permuted", "other orders of the options, and no choice in the first")
+    return row | {"id": str(row["id"])}
+
+
+def _prediction(row: Row) -> Prediction:
+    return Prediction(row.get("prediction", ""), row.get("choice"), tuple(row.get("permuted", ())))
 
 
 class Log:
@@ -124,8 +209,8 @@ class Log:
                 with file.open("r+b") as out:
                     out.truncate(len(whole))
             for number, line in enumerate(whole.decode().split("\n")[:-1], 1):
-                key, prediction = _parse(line, f"{file} line {number}")
-                found.setdefault(key, prediction)
+                row = _parse(line, f"{file} line {number}")
+                found.setdefault(row["id"], _prediction(row))
         return found
 
     def add(self, rows: Iterable[tuple[str, Prediction]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 import zv_jax
+from evaluation import table
 from evaluation.benchmarks import answering, browser, retrieving, scoring, spec, tables
 from evaluation.benchmarks import config as config_lib
 from evaluation.benchmarks import data as data_lib
@@ -186,7 +187,8 @@ class _Runner:
         how = answering.decoding(benchmark, self.suite.settings) if benchmark.decoding else {}
         shorter = how.get("max_new_tokens") != benchmark.decoding.get("max_new_tokens")
         cap = f"at most {how['max_new_tokens']} tokens|" if shorter else ""
-        return entries(benchmark, data, scored.measures, cap, self.suite.seed), ""
+        found = entries(benchmark, data, scored.measures, cap, self.suite.seed)
+        return found, "; ".join(table.unreadable(found))
 
     def _retrieve(
         self, benchmark: Benchmark, data: Data, sink: Sink
@@ -241,12 +243,12 @@ class Sink:
         shown = data.records[: self._limit or None]
         for n, (record, prediction) in enumerate(zip(shown, said, strict=False)):
             mark = marks[n] if marks else {"compared": prediction.text, "correct": None}
-            text = answering.question(record)
+            asked = filter(None, (answering.context(record), answering.question(record)))
             facts = {
                 "id": record.id,
-                "question": benchmark.prompt.format(question=text, context="", options="")
+                "question": answering.prompt(benchmark, record)
                 if benchmark.kind == "caption"
-                else text,
+                else "\n".join(asked),
                 "references": _references(record),
                 "options": list(record.choices or ()),
                 "prediction": prediction.text,

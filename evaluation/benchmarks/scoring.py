@@ -12,9 +12,10 @@ from evaluation import metrics
 from evaluation.benchmarks import spec
 from evaluation.benchmarks.predictions import Prediction
 from evaluation.benchmarks.spec import Benchmark
-from evaluation.metrics import exact_match, gqa, vqa
+from evaluation.metrics import choices, exact_match, gqa, vizwiz, vqa
 from evaluation.metrics.captions import caption_metric, caption_protocol, caption_scores
 from evaluation.metrics.choices import LETTERS
+from evaluation.statistics import draws, middle
 from evaluation.tasks.base import Measure, per_item
 from zv_jax.data.records import Record
 from zv_jax.errors import DataError, EnvironmentProblem
@@ -132,10 +133,15 @@ def _unanswerable(records: Sequence[Record], texts: Sequence[str]) -> list[Measu
         return []
     said = [float(metrics.vqa_normalize(text) == "unanswerable") for text in texts]
     found = metrics.unanswerable_scores(said, known)
+    pairs = np.array([said, known])
+    drawn = [metrics.unanswerable_scores(*pairs[:, rows]) for rows in draws(len(records), 0)]
     return [
-        Measure(f"unanswerable_{name}", np.array([value]), np.zeros(1, int), "said=1, else 0")
+        Measure(
+            f"unanswerable_{name}", np.array([value]), np.zeros(1, int), vizwiz.PROTOCOL,
+            whole=middle([row[name] for row in drawn]),
+        )
         for name, value in found.items()
-    ]
+    ]  # fmt: skip
 
 
 def _gqa(benchmark: Benchmark, records: Sequence[Record], said: Said) -> Scored:
@@ -176,7 +182,8 @@ def _choice(benchmark: Benchmark, records: Sequence[Record], said: Said) -> Scor
         for p, r in zip(said, records, strict=True)
     ]
     hits = [pick == r.answer_index for pick, r in zip(picks, records, strict=True)]
-    how = benchmark.protocol if ranked else "read-from-text|unreadable=wrong"
+    how = f"ranked {benchmark.target}s|{benchmark.protocol}"
+    how = how if ranked else f"read from text|{choices.PROTOCOL}"
     measures = [per_item("accuracy", hits, how, picks.count(None))]
     if all(p.permuted for p in said):
         orders = list(zip(*([p.choice, *p.permuted] for p in said), strict=True))

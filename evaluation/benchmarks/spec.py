@@ -30,7 +30,8 @@ class Benchmark:
       prompt: with ``{question}``, ``{context}`` and ``{options}``.
       decoding: arguments of `Words.generate`.
       clean: what is done to an answer before it is scored, in order.
-      protocol: of the metric; target: for `choice`, whether a letter or the text is ranked.
+      protocol: of the metric; target: for `choice`, what is ranked: the ``text`` of the options,
+        which is what training teaches, or their ``letter``.
       server: its answers are secret, so predictions become a file for a server (`submission`).
       table, columns: where its metrics stand in the paper.
       recipe: hash of the file, part of every score's protocol.

@@ -1,25 +1,81 @@
-"""Reading which option of a multiple-choice question a reply names, in English and Chinese."""
+"""Reading which option of a multiple-choice question a reply names, in English and Chinese.
+
+A reply is cut into clauses, and each clause names options by their letter or their words, or
+denies them ("not A", "不是猫"). What the reply states to be its answer goes before what it merely
+mentions.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from evaluation.metrics import exact_match
+from evaluation.metrics.reply import HAN, plain, without_questions
+from evaluation.metrics.yes_no import parse_yes_no
 
-PROTOCOL = "letter-or-words-2|unreadable=wrong"
+PROTOCOL = "letter-or-words-3|unreadable=wrong"
 LETTERS = "abcdefghij"
 
-_HAN = re.compile("[\u4e00-\u9fff]")
-_LEADING = re.compile(r"\(?([a-j])(?:[).:,、。:]+|$)\s*(.*)", re.DOTALL)
-_SAID_SO = re.compile(
-    r"(?:\b(?:the\s+)?(?:correct\s+|right\s+)?(?:answer|option|choice)(?:\s+is|\s*:)\s*(?:option\s+)?"
-    r"|(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|:)*\s*(?:选项)?|应?选择?\s*(?:选项)?)"
-    r"\(?([a-j])\)?(?![a-z])"
-)
 # LLaVA's own evaluation of ScienceQA.
 _LLAVA = re.compile(r"The answer is ([A-Z]).")
+
+
+_LETTER = (
+    r"(?<![A-Za-z0-9'.-])(?:[B-HJb-hj]"
+    r"|[AIai](?=\s+(?:is|are|and|or|[b-j])\b|\s*(?![\sA-Za-z\d'-])))"
+)
+_TOKEN = (
+    r"(?P<label>[(\[{【]\s*[A-Ja-j]\s*[)\]}】]|(?<![A-Za-z0-9'.-])[A-Ja-j]\))"
+    # "a dog" and "I see" hold words, "e.g." and "T-shirt" no letter of an option
+    rf"|(?P<letter>{_LETTER}(?![A-Za-z0-9'-]|\.[A-Za-z]\.))"
+    r"|(?P<stated>\b(?:answer|choice|option|solution)\s*(?:\b(?:is|would be|should be|must be)\b|:)"
+    r"|\banswer\b|\b(?:choose|chose|pick|select|go with|going with)\b"
+    r"|答案|选项\s*(?=[是为:])|选择?(?!项))"
+    r"|(?P<thus>\b(?:so|therefore|thus|hence)\b|因此|所以)"
+    r"|(?P<right>\b(?:is|are) (?:the )?(?:correct|right|best|true)\b"
+    r"|正确|符合|对(?=$|[的。,.;!\n]))"
+    r"|(?P<denied>\b(?:not|no|never|neither|nor|none|without|wrong|incorrect|false|unlike|except"
+    r"|cannot|rather than|instead of|\w+n't)\b|不(?!错)|没(?!错)|无|[并绝而]非|错|除了|排除)"
+    r"|(?P<why>\b(?:because|since|as)\b|因为|由于)"
+    r"|(?P<stop>[.;:!。\n]+|\b(?:but|while|whereas|however)\b|但是?|而是?)"
+    r"|(?P<comma>[,、/&|+()]|\b(?:and|or)\b|[和或与及]者?|还是)"
+    r"|(?P<word>选项|[A-Za-z\d]+|[^\W_])"
+)
+_LABELLED = re.compile(r"[(\[{【]?\s*[A-Ja-j]\s*(?:[)\]}】.:、]|$)")
+_ARTICLES = frozenset(("a", "an", "the"))
+# Beside a letter these say that it is an option's, not a part of "vitamin C".
+_INTRODUCED = frozenset(
+    "is be s say think guess probably maybe likely definitely option choice 是 为 项 选项".split()
+)
+_BEING = frozenset(("is", "s", "是"))
+# One character that many words hold must end its phrase to be an option.
+_COMMON = frozenset("是有对不没否大小多少上下中里前后好高长红黄")
+_MEASURES = "[个只条张本辆朵棵颗块片把件头匹座架艘台支根双串碗杯瓶盘种位幅面枚粒束]"
+_EN_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_ZH_NUMBERS = "零一两三四五六七八九十"
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A piece of a reply: its kind (a group of `_TOKEN`, or "option"), and the options it names."""
+
+    kind: str
+    text: str
+    named: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Clause:
+    """The options a clause names and what it does with them: it gives them as the answer, denies
+    them, begins with their letter, or only explains."""
+
+    named: frozenset[int]
+    stated: bool
+    denied: bool
+    leading: bool
+    explains: bool
 
 
 def parse_choice(
@@ -27,17 +83,19 @@ def parse_choice(
 ) -> int | None:
     """Index of the option a reply names, or None; never a guess.
 
-    A leading letter such as ``(b)``, ``b`` or ``B.`` names an option, so does a statement ("The
-    answer is B", "答案是B"), so do the words of an option, and so does the only option that occurs
-    in the reply. A letter with the words of another option names none, and neither do two letters.
+    The words of an option alone name it. Then a statement does ("The answer is B", "答案是B",
+    "So it is a dog"), then a leading letter such as ``(b)``, ``b`` or ``B.``, then the only option
+    that the reply mentions. What is denied ("not A", "不是猫") is not named; two options, or a
+    letter with the words of another option, name none. An article is no letter, and where one
+    option holds another ("dog", "hot dog") the longer one counts.
 
     Args:
-      text: the reply.
+      text: the reply; reasoning blocks and questions in it are left out.
       choices: the options in order, at most ten.
       protocol: ``"tolerant"``, or ``"llava"`` for what LLaVA's script reads: a bare capital
         letter, a leading ``B. `` or one single "The answer is B.".
-      lang: ``"en"`` or ``"zh"``, how words are compared; by default Chinese where the reply or an
-        option has a Chinese character.
+      lang: ``"en"`` or ``"zh"``, how a reply is compared with an option; by default Chinese where
+        either has a Chinese character.
 
     Raises:
       ValueError: unknown protocol, no choice, or more than ten.
@@ -48,29 +106,127 @@ def parse_choice(
         raise ValueError(f"{len(choices)} choices; from 1 to {len(LETTERS)} have a letter")
     if protocol == "llava":
         return _llava(text, len(choices))
-    lang = lang or ("zh" if _HAN.search(text + "".join(choices)) else "en")
-    text = unicodedata.normalize("NFKC", text).strip().strip("*\"'“”").strip().lower()
-    options = [exact_match.normalise(choice, lang) for choice in choices]
-    by_letter, words = None, text
-    leading = _LEADING.fullmatch(text)
-    if leading and LETTERS.index(leading.group(1)) < len(choices):
-        by_letter, words = LETTERS.index(leading.group(1)), leading.group(2)
-    said = exact_match.normalise(words, lang)
-    exact = options.index(said) if options.count(said) == 1 else None
-    if by_letter is not None:
-        return by_letter if exact in (None, by_letter) else None
-    if exact is not None:
-        return exact
-    stated = {LETTERS.index(m) for m in _SAID_SO.findall(text)}
-    if stated:
-        index = stated.pop()
-        return index if not stated and index < len(choices) else None
-    inside = [i for i, option in enumerate(options) if option and _occurs(option, said, lang)]
-    return inside[0] if len(inside) == 1 else None
+    text, options = plain(text), [plain(choice) for choice in choices]
+    alone = _alone(text, options, lang or ("zh" if HAN.search(text + "".join(options)) else "en"))
+    if alone is not None:
+        return alone
+    clauses = [_read(tokens) for tokens in _cut(_tokens(without_questions(text), options))]
+    denied = _named(c for c in clauses if c.denied)
+    asserted = [c for c in clauses if not c.denied]
+    mentioned = _named(c for c in asserted if not c.explains)
+    leading = _named(c for c in asserted if c.leading) if clauses and clauses[0].leading else set()
+    answer = _named(c for c in asserted if c.stated) | leading
+    if not answer and _yes_and_no(options) is not None:
+        said = parse_yes_no(text)
+        return None if said is None else _yes_and_no(options).index(said)
+    if leading and leading.isdisjoint(mentioned):
+        return None
+    answer = answer or mentioned
+    index = answer.pop() if len(answer) == 1 else len(options)
+    return index if index < len(options) and index not in denied else None
 
 
-def _occurs(option: str, said: str, lang: str) -> bool:
-    return option in said if lang == "zh" else f" {option} " in f" {said} "
+def _named(clauses: Iterable[_Clause]) -> set[int]:
+    return set().union(*(clause.named for clause in clauses))
+
+
+def _yes_and_no(options: Sequence[str]) -> list[bool | None] | None:
+    """What the options mean, where they are a yes and a no."""
+    meant = [parse_yes_no(option) for option in options]
+    return meant if sorted(meant, key=str) == [False, True] else None
+
+
+def _alone(text: str, options: Sequence[str], lang: str) -> int | None:
+    """The option whose words are all that the reply says, without a letter before them."""
+    if _LABELLED.match(text):
+        return None
+    said = exact_match.normalise(text.strip("*\"'“”` "), lang)
+    same = [i for i, o in enumerate(options) if said and exact_match.normalise(o, lang) == said]
+    return same[0] if len(same) == 1 else None
+
+
+def _read(tokens: Sequence[_Token]) -> _Clause:
+    """What a clause names: options, letters in brackets, and letters that its words introduce."""
+    kinds = [token.kind for token in tokens]
+    leading = kinds[0] in ("label", "letter") and kinds[1:2] != ["word"]
+    told = kinds.index("stated") if "stated" in kinds else len(kinds)
+    thus = kinds.index("thus") if "thus" in kinds else len(kinds)
+    named: set[int] = set()
+    stated = False
+    for at, token in enumerate(tokens):
+        if not token.named:
+            continue
+        before = tokens[at - 1].text.lower() if at else ""
+        after = tokens[at + 1].text.lower() if at + 1 < len(tokens) else ""
+        answers = told < at or thus < at and (token.kind != "option" or before in _BEING)
+        sure = token.kind != "letter" or leading or "right" in kinds
+        if sure or answers or before in _INTRODUCED or after in _INTRODUCED:
+            named |= token.named
+            stated |= answers
+    explains = kinds[0] == "why"
+    return _Clause(frozenset(named), stated, "denied" in kinds, leading, explains)
+
+
+def _cut(tokens: Sequence[_Token]) -> list[list[_Token]]:
+    """The clauses that hold anything. What lies between two names ("A, B", "B. two cats") cuts
+    nothing."""
+    clauses: list[list[_Token]] = [[]]
+    for at, token in enumerate(tokens):
+        if token.kind not in ("stop", "comma", "why"):
+            clauses[-1].append(token)
+            continue
+        sides = [t.named for t in (*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2])]
+        lists = token.kind == "comma" or (
+            token.text in (".", ":") and tokens[max(at - 1, 0)].kind == "letter"
+            and [t.kind for t in tokens[at + 1 : at + 2]] == ["option"]
+        )  # fmt: skip
+        if not (lists and len(sides) == 2 and all(sides)):
+            clauses.append([token] if token.kind == "why" else [])
+    return [clause for clause in clauses if clause]
+
+
+def _tokens(text: str, options: Sequence[str]) -> list[_Token]:
+    """The pieces of a reply. Where one option holds another, the longer one is found."""
+    named: dict[str, set[int]] = {}
+    for index, option in enumerate(options):
+        named.setdefault(_pattern(option), set()).add(index)
+    named.pop("", None)
+    patterns = sorted(named, key=len, reverse=True)
+    words = "".join(f"(?P<option{n}>{pattern})|" for n, pattern in enumerate(patterns))
+    found = []
+    for match in re.finditer(words + _TOKEN, text, re.IGNORECASE):
+        kind, said = match.lastgroup or "", match.group().strip("()[]{}【】 ")
+        if kind.startswith("option"):
+            found.append(_Token("option", said, frozenset(named[patterns[int(kind[6:])]])))
+        elif kind in ("label", "letter"):
+            # An option may itself be a letter, and another one than its place has.
+            own = {i for i, option in enumerate(options) if option.lower() == said.lower()}
+            found.append(_Token(kind, said, frozenset(own | {LETTERS.index(said.lower())})))
+        elif said.lower() not in _ARTICLES:
+            found.append(_Token(kind, said))
+    return found
+
+
+def _pattern(option: str) -> str:
+    """A pattern of the option's words in a reply; empty where it has none, or is a bare letter."""
+    words = re.findall(r"-?\d+(?:\.\d+)?|[a-z\d']+|[^\W_]", option.lower())
+    words = [w for w in words if w not in _ARTICLES] or words
+    if not words or (len(words) == 1 and words[0] in LETTERS):
+        return ""
+    if len(words) == 1 and words[0] in _COMMON:
+        return rf"{words[0]}(?=[的了吧呢啊边面侧色]|[^\w]|$)"
+    body = r"(?:[\W_]+(?:(?:an?|the)[\W_]+)?|[\W_]*)".join(map(_word, words))
+    left = r"(?<![a-z\d])(?<!\d\.)" if re.match(r"[a-z\d]", words[0]) else ""
+    right = r"(?![a-z\d])(?!\.\d)" if re.search(r"[a-z\d]$", words[-1]) else ""
+    return f"{left}(?:{body}){right}"
+
+
+def _word(word: str) -> str:
+    """A number also in words: 2 is two, and 两 before a measure word or at the end."""
+    if not word.isdigit() or int(word) > 12:
+        return re.escape(word)
+    zh = rf"|(?<!第){_ZH_NUMBERS[int(word)]}(?={_MEASURES}|\W|$)" if int(word) <= 10 else ""
+    return f"(?:{word}|{_EN_NUMBERS[int(word)]}{zh})"
 
 
 def _llava(text: str, count: int) -> int | None:

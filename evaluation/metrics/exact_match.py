@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-PROTOCOL = "exact-match-1"
+PROTOCOL = "exact-match-2"
 
 _EN_NUMBERS = {
     word: str(value)
@@ -20,16 +20,19 @@ _EN_NUMBERS = {
     )
 }
 _ARTICLES = frozenset(("a", "an", "the"))
-_ZH_DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
-_ZH_NUMBER = "[零〇一二两三四五六七八九十]+"
-_MEASURES = "个只条张本辆朵棵颗块片把件头匹座架艘台支根双顶串碗杯瓶盘种位幅面枚粒滴束架部"
+_ZH_DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"两": 2, "兩": 2, "〇": 0}
+_ZH_NUMBER = "[零〇一二两兩三四五六七八九十]+"
+_MEASURES = (
+    "个只条张本辆朵棵颗块片把件头匹座架艘台支根双顶串碗杯瓶盘种位幅面枚粒滴束部"
+    + "個隻條張輛顆塊頭雙頂盤種"
+)
 _YES = {
     "en": ("yes", "yeah", "yep", "true", "correct"),
-    "zh": ("是", "是的", "对", "对的", "有", "有的"),
+    "zh": ("是", "是的", "对", "对的", "對", "對的", "有", "有的"),
 }
 _NO = {
     "en": ("no", "nope", "false", "not"),
-    "zh": ("否", "不", "不是", "不是的", "没有", "没", "不对", "无"),
+    "zh": ("否", "不", "不是", "不是的", "没有", "没", "沒有", "沒", "不对", "不對", "无", "無"),
 }
 _EN_LEAD = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those) (?:is|are) )?(?:(?:in|at|on) )?"
@@ -84,7 +87,7 @@ def _zh_value(text: str) -> int | str:
     """A number below 100 in characters; anything else comes back as it is."""
     if text in _ZH_DIGITS:
         return _ZH_DIGITS[text]
-    match = re.fullmatch("([一二两三四五六七八九]?)十([一二三四五六七八九]?)", text)
+    match = re.fullmatch("([一二两兩三四五六七八九]?)十([一二三四五六七八九]?)", text)
     if match is None:
         return text
     tens, ones = match.groups()

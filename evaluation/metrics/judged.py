@@ -9,40 +9,68 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PROTOCOL = "llava-bench-1|two-numbers-in-first-line|failed-excluded"
+from evaluation.metrics.reply import plain
+
+PROTOCOL = "llava-bench-2|two-numbers-alone-in-a-line,or-by-name|failed-excluded"
 LOWEST, HIGHEST = 1.0, 10.0
+LONGEST = 100  # characters of a line that holds two scores and nothing else
 
 # "8/10" and "8分（满分10分）" are one score each; the scale is taken out first.
 _SCALE = re.compile(
     r"\s*/\s*10(?:\.0+)?\b|\bout of (?:10|ten)\b|[(（]?\s*满分(?:为|是|:)?\s*10\s*分?\s*[)）]?"
 )
-_LABEL = re.compile(
-    r"(?:assistant|ai|model|answer|回答|助手|助理|模型|答案)\s*[#_]?\s*[12一二](?!\d)"
+_NUMBER = r"(?<![\d./-])(\d+(?:\.\d+)?)(?![\d%]|\.\d|/\d)(?:\s*(?:分|points?\b|marks?\b))?"
+_PAIR = re.compile(
+    r"\W*(?:(?:(?:the|my|final|overall|two) )*(?:scores?|ratings?)(?: are| is)?"
+    r"|(?:最终|两者的?|总)?(?:评分|得分|分数|打分)(?:分别)?(?:为|是)?)?[\s:(\[{]*"
+    rf"{_NUMBER}(?:\s*[,;、|&]\s*|\s+|\s*(?:and|和|与)\s*){_NUMBER}[\s)\]}}.,;。]*"
 )
-_NUMBER = re.compile(r"(?<![\d.\-])\d+(?:\.\d+)?(?![\d])")
+_FIRST_OR_SECOND = re.compile(
+    r"(?:assistant|ai|model|answer|response|回答|助手|助理|模型|答案)\s*[#_]?\s*"
+    r"(?:(?P<one>[1一])|(?P<two>[2二]))(?![\d.])"
+    r"|(?P<former>\bthe (?:first|former)\b|前者|第一个?(?:助手|助理|模型|回答|答案)?)"
+    r"|(?P<latter>\bthe (?:second|latter)\b|后者|第二个?(?:助手|助理|模型|回答|答案)?)"
+)
+# Nothing else may stand between a name and its score.
+_GIVEN = re.compile(
+    r"(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got|receives?|is"
+    r"|has|of|an?|the|with)\b|的|得到?|获得?|总分|评分|得分|分数|打分|分|应|打|给|为|是)*" + _NUMBER
+)
 
 
 def parse_judge_scores(text: str) -> tuple[float, float] | None:
-    """The two scores in the first line of a judge's reply that has any number, or None.
+    """The two scores in a judge's reply, in the order (first answer, second answer), or None.
 
-    ``8 9``, ``8, 9``, ``(8，9)``, ``**8** **9**``, ``8/10 9/10``, ``Assistant 1: 8, Assistant 2:
-    9``, ``助手1：8分；助手2：9分`` are all read. Exactly two numbers from 1 to 10 must be there:
-    a line with one, three, or one out of range is refused, so that a failure is asked again and
-    never averaged.
+    They are two numbers alone in a line (``8 9``, ``(8，9)``, ``**8** **9**``, ``8/10 9/10``,
+    ``Scores: 8 and 9``), or a number after each name, in any order (``Assistant 2: 9, Assistant 1:
+    8``, ``助手1：8分；助手2：9分``, ``前者8分，后者9分``). Lines and names that disagree, and
+    scores that are not from 1 to 10, are refused, so that a failure is asked again and never
+    averaged. A reasoning block before the reply is left out.
     """
-    text = unicodedata.normalize("NFKC", text).lower()
-    for line in text.splitlines():
-        line = _LABEL.sub(" ", _SCALE.sub(" ", line))
-        numbers = [float(n) for n in _NUMBER.findall(line)]
-        if numbers:
-            if len(numbers) != 2 or not all(LOWEST <= n <= HIGHEST for n in numbers):
-                return None
-            return numbers[0], numbers[1]
-    return None
+    text = _SCALE.sub(" ", plain(text).lower())
+    lines = (re.sub(r"[*_`]", "", line).strip() for line in text.splitlines())
+    short = (line for line in lines if len(line) <= LONGEST)
+    found = {(float(m[1]), float(m[2])) for m in map(_PAIR.fullmatch, short) if m}
+    named = _by_name(text)
+    if all(named):
+        found |= {(one, two) for one in named[0] for two in named[1]}
+    if len(found) != 1:
+        return None
+    (scores,) = found
+    return scores if all(LOWEST <= score <= HIGHEST for score in scores) else None
+
+
+def _by_name(text: str) -> tuple[set[float], set[float]]:
+    """The scores given behind the name of either answer."""
+    scores: tuple[set[float], set[float]] = (set(), set())
+    for match in _FIRST_OR_SECOND.finditer(text):
+        given = _GIVEN.match(text, match.end())
+        if given:
+            scores[bool(match["two"] or match["latter"])].add(float(given[1]))
+    return scores
 
 
 def relative_scores(reviews: Sequence[Mapping[str, Any]]) -> dict[str, float]:

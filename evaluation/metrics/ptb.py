@@ -52,12 +52,15 @@ _AN = rf"[^\W_{_FRACTIONS}]"  # letter or digit
 _APOS = r"['\u2019\u00b4]"
 _APOS2 = r"['\u2019\u00b4`\u2018\u201b]"
 _WORD = rf"{_L}{_AN}*(?:[.!?]{_L}{_AN}*)*"
-_NUM = rf"(?:{_D}*(?:[.:,]{_D}+)+|{_D}+)"
+_POINTED = rf"{_D}*(?:[.:,]{_D}+)+"
+_NUM = rf"(?:{_POINTED}|{_D}+)"
 _NUMBER = rf"[-+]?{_NUM}"
 _ACRO2 = r"(?:[A-Za-z](?:\.[A-Za-z])+|(?i:Canada|Sino|Korean|EU|Japan|non)-(?i:U\.S))"
 _HYPHEN = r"[-_\u058a\u2010\u2011]"
 _PARTICLE = rf"(?:[dDoOlL]{_APOS2}{_AN})?"
-_THING = rf"{_PARTICLE}(?:{_AN}+|{_NUMBER})(?:{_HYPHEN}{_PARTICLE}(?:{_AN}+|{_NUM}))*"
+# Plain digits are letters-or-digits already: a second way to read them would make the time double
+# with every part of "1-1-1-1".
+_THING = rf"{_PARTICLE}(?:{_AN}+|{_NUMBER})(?:{_HYPHEN}{_PARTICLE}(?:{_AN}+|{_POINTED}))*"
 _HTHING = rf"{_AN}(?:{_AN}|[.,])*(?:-(?:{_AN}+(?:\.{_D}+)?|{_ACRO2}\.))+"
 _AND = r"[A-Z]+(?:[+&][A-Z]+)+"
 _LIST = rf"{_AN}+(?:-{_L}+){{0,2}}(?:/{_AN}+(?:-{_L}+){{0,2}}){{1,2}}"

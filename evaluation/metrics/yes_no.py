@@ -1,33 +1,91 @@
 """Yes/no questions: reading the reply in English and Chinese, and the usual numbers (POPE).
 
 Li et al., Evaluating Object Hallucination in Large Vision-Language Models (EMNLP 2023). Yes is the
-positive class. A reply that is neither is wrong and counted, never guessed.
+positive class. A reply that is neither, or both, is wrong and counted, never guessed.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-PROTOCOL = "yes-no-1|first-marker|unreadable=wrong"
+from evaluation.metrics.reply import plain, without_questions
 
-_EN = re.compile(r"\b(?:(?P<no>no|not|nope|never|false|none)|(?P<yes>yes|yeah|yep|true))\b|n't\b")
-_ZH = re.compile(r"(?P<no>不|没|否|无)|(?P<yes>是|有|对)")
-_HAN = re.compile("[\u4e00-\u9fff]")
+PROTOCOL = "yes-no-2|answer-alone,denial,assertion|unreadable=wrong"
+
+# What only looks like a yes or a no: phrases, questions put again, characters inside words.
+_IDIOMS = re.compile(
+    r"\bno\.(?=\s*\d)|\bno (?:doubt|wonder|problem|matter)\b|\bnot (?:only|just|to mention)\b"
+    r"|\bwhether or not\b|\bif not\b|\bnone other\b"
+    r"|是否(?!定|[。,!]|$)|能否|可否|与否|否则|否认|是不是|有没有|对不对|会不会|能不能"
+    r"|对不起|不好意思|不客气|没关系|没问题|没事|没准|不错|不仅|不但(?!是)|不只|不止|不论|不管|不少"
+    r"|不同的|没有(?:问题|关系|疑问|错)|不远|不久|不断|不禁|不妨|不愧|不由|不得不|不锈钢|不透明|不规则|差不多|了不起|忍不住"
+    r"|无论|无数|无疑|无比|无人机|无线|无袖|无花果|沉没|淹没|没收|出没|埋没|未来|未成年"
+    r"|所有|只有|拥有|具有|富有|稀有|特有|原有|占有|持有|享有|有趣|有名|有点|有时|有效|有关|有力"
+    r"|有用|有利|有限|有机|有序|有助|有害|有意思|有可能|如果有|若有"
+    r"|还是|于是|总是|老是|或是|要是|若是|只是|凡是|尤其是|特别是|倒是|是非|是因为|是什么|如果是"
+)
+_UNSURE = re.compile(
+    r"\bnot (?:\w+ )?(?:sure|certain|clear)\b|\bunsure\b|\buncertain\b|\bunclear\b|\bno idea\b"
+    r"|\b(?:do not|don't|cannot|can't|can not|could not|couldn't|unable to|hard to|difficult to"
+    r"|impossible to|not possible to)\s+(?:\w+ly\s+)?(?:know|tell|say|determine|judge|decide)\b"
+    r"|\bnot enough\b"
+    r"|不(?:太|是很|能|敢|大)?(?:确定|清楚|知道|明确|好说)|不一定|说不准|看不清|看不出|难以|无法|没法"
+    r"|不能判断|不好判断|未必|(?:不是|并非|不会)没|没有不"
+)
+_BETWEEN = re.compile(r"([,.;:!/、。…\n]+|\b(?:but|however)\b|但是|但|可是|不过|而是|然而)")
+_BOTH = re.compile(
+    r"\b(yes|no)[\s|-]+(?:(?:and|or) )?(?=(?:yes|no)\b)|([是有对])[或和与也](?=[否不没])"
+)
+
+_ALONE = {
+    "en": re.compile(
+        r"(?:(?:oh|well|um|so|and|the|my|answer|reply|is|it|that|would|be|ok|okay) )*(?:"
+        r"(?P<yes>yes|yeah|yep|yup|true|correct|right|sure|certainly|indeed|absolutely|definitely"
+        r"|of course|it is|there is|there are)|(?P<no>no|nope|nah|not|never|none|false|incorrect"
+        r"|wrong))(?: (?:it is|it does|it isn't|sir|indeed|at all|really))?"
+    ),
+    "zh": re.compile(
+        r"(?:(?:我的)?(?:答案|回答|结论|答)(?:应该)?(?:是|为)?|[嗯哦啊好]|所以|因此)?(?:"
+        r"(?P<no>不是|不对|不正确|不存在|没有|不会|不能|不可以|不行|并不|否定|错误|[错否不没无])"
+        r"|(?P<yes>没错|正确|确实|当然|肯定|可以|存在|[是对有会能]))"
+        r"(?:的|了|啊|呀|呢|哦|吧|噢|如此|这样)*"
+    ),
+}
+_LEADING_YES = {
+    "en": re.compile(r"\b(?:yes|yeah|yep|yup)\b"),
+    "zh": re.compile("^(?:是的|对的|没错|确实)"),
+}
+_DENIED = {
+    "en": re.compile(
+        r"\b(?:no|not|nope|nah|never|false|none|nothing|nowhere|neither|nor|nobody|incorrect|cannot)\b|n't\b"
+    ),
+    "zh": re.compile("[不没无未]|[并绝而]非"),
+}
+_ASSERTED = {
+    "en": re.compile(r"\b(?:think|believe|guess|suppose|say) so\b|(?:\bis|'s) (?:true|correct)\b"),
+    "zh": re.compile("[是有](?![不没无])|存在"),
+}
+# "there is a dog with no collar" denies nothing that was asked
+_SHOWN = re.compile(r"\b(?:there (?:is|are)|i (?:can )?see) (?:an?|the|some|one|two|\d+)\b")
 
 
-def parse_yes_no(text: str, protocol: str = "first_marker", lang: str | None = None) -> bool | None:
-    """What a reply says, or None where it says neither.
+def parse_yes_no(text: str, protocol: str = "clauses", lang: str | None = None) -> bool | None:
+    """What a reply says, or None where it says neither or both.
 
-    ``"first_marker"``: the first word that says either of them; in Chinese 不是 and 没有 are no, 是
-    and 有 are yes. ``"pope"``: as POPE's script reads English, where everything up to the first
-    period without "no" or "not" is a yes, an empty or Chinese reply too.
+    ``"clauses"``: questions that the reply repeats are left out, and so is what only looks like an
+    answer (no doubt; 但是, 对不起, 所有). An answer that is a clause of its own decides ("No, ...",
+    "没有。"); two that disagree say nothing. Without one, a denial in any clause is a no: what is
+    denied was asked, what is asserted beside it is context ("图中有猫，没有狗"). Without either,
+    "I think so", 有 and 是 are a yes. A reply that only doubts says nothing.
+
+    ``"pope"``: as POPE's script reads English, where everything up to the first period without
+    "no" or "not" is a yes, an empty or Chinese reply too.
 
     Args:
-      text: the reply.
+      text: the reply; Chinese in simplified or traditional characters.
       protocol: one of the two above.
-      lang: ``"en"`` or ``"zh"``; by default Chinese where the reply has a Chinese character.
+      lang: ``"en"`` or ``"zh"``: read the words of one language only; by default of both.
 
     Raises:
       ValueError: unknown protocol.
@@ -35,12 +93,64 @@ def parse_yes_no(text: str, protocol: str = "first_marker", lang: str | None = N
     if protocol == "pope":
         words = text.partition(".")[0].replace(",", "").split(" ")
         return not {"No", "not", "no"} & set(words)
-    if protocol != "first_marker":
-        raise ValueError(f"protocol {protocol!r} is neither first_marker nor pope")
-    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    lang = lang or ("zh" if _HAN.search(text) else "en")
-    match = (_ZH if lang == "zh" else _EN).search(text)
-    return None if match is None else bool(match.group("yes"))
+    if protocol != "clauses":
+        raise ValueError(f"protocol {protocol!r} is neither clauses nor pope")
+    langs = (lang,) if lang else ("en", "zh")
+    text = without_questions(plain(text)).lower()
+    doubtful = bool(_UNSURE.search(text))
+    text = _BOTH.sub(r"\1\2. ", _IDIOMS.sub("_", _UNSURE.sub("_", text)))
+    said, hints = _clauses(text, langs)
+    if said:
+        return said.pop() if len(said) == 1 else None
+    if doubtful or not hints:
+        return None
+    return False not in hints
+
+
+def _clauses(text: str, langs: Sequence[str]) -> tuple[set[bool], set[bool]]:
+    """Answers that are clauses of their own, and what the other clauses assert or deny."""
+    pieces = _BETWEEN.split(text)
+    said: set[bool] = set()
+    hints: set[bool] = set()
+    agreed = False  # 是的，没有狗: a yes to a denial
+    for clause, mark in zip(pieces[::2], ["", *pieces[1::2]], strict=True):
+        clause = clause.strip(" '\"“”*_()")
+        if not clause:
+            agreed &= mark in ",、"
+            continue
+        alone = _alone(clause, langs)
+        hint = _hint(clause, langs) if alone is None else None
+        if alone is not None:
+            said.add(alone)
+        if hint is not None:
+            hints.add(hint)
+        if agreed and hint is False and mark in ",、":
+            said.add(False)
+        agreed = alone is True and not clause.isascii()
+    return said, hints
+
+
+def _alone(clause: str, langs: Sequence[str]) -> bool | None:
+    for lang in langs:
+        match = _ALONE[lang].fullmatch(clause)
+        if match:
+            return match["yes"] is not None
+        if _LEADING_YES[lang].search(clause):
+            return True
+    return None
+
+
+def _hint(clause: str, langs: Sequence[str]) -> bool | None:
+    """What a clause asserts or denies; in Chinese, where both may be there, what comes first."""
+    if _SHOWN.search(clause):
+        return None
+    for lang in langs:
+        denied, asserted = _DENIED[lang].search(clause), _ASSERTED[lang].search(clause)
+        if denied and (lang == "en" or not asserted or denied.start() < asserted.start()):
+            return False
+        if asserted:
+            return True
+    return None
 
 
 def yes_no_scores(predicted: Sequence[bool | None], true: Sequence[bool]) -> dict[str, float]:
@@ -49,18 +159,22 @@ def yes_no_scores(predicted: Sequence[bool | None], true: Sequence[bool]) -> dic
     Raises:
       ValueError: the lists are empty or of different length.
     """
-    if not true or len(predicted) != len(true):
+    if not len(true) or len(predicted) != len(true):
         raise ValueError(f"{len(predicted)} replies to {len(true)} questions")
-    right_yes = sum(p is True and t for p, t in zip(predicted, true, strict=True))
-    said_yes = sum(p is True for p in predicted)
+    pairs = [
+        (None if p is None else bool(p), bool(t)) for p, t in zip(predicted, true, strict=True)
+    ]
+    right_yes = sum(p is True and t for p, t in pairs)
+    said_yes = sum(p is True for p, _ in pairs)
+    true_yes = sum(t for _, t in pairs)
     precision = right_yes / said_yes if said_yes else 0.0
-    recall = right_yes / sum(true) if any(true) else 0.0
+    recall = right_yes / true_yes if true_yes else 0.0
     total = precision + recall
     return {
-        "accuracy": sum(p is t for p, t in zip(predicted, true, strict=True)) / len(true),
+        "accuracy": sum(p is t for p, t in pairs) / len(pairs),
         "precision": precision,
         "recall": recall,
         "f1": 2 * precision * recall / total if total else 0.0,
-        "yes_share": said_yes / len(true),
-        "unreadable": sum(p is None for p in predicted) / len(true),
+        "yes_share": said_yes / len(pairs),
+        "unreadable": sum(p is None for p, _ in pairs) / len(pairs),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from evaluation.report.markup import Html, finite, label, t, tag
+from zv_jax.data import images
 
 LONGEST = 288  # pixels; a picture is shown at half of that on a dense screen
 HEAT_SIDE = 64
@@ -19,7 +20,7 @@ HEAT = ((24, 16, 60), (110, 30, 110), (205, 70, 80), (250, 160, 60), (252, 240, 
 def data_uri(path: Path) -> str | None:
     """The picture, at most `LONGEST` pixels long, as WebP; `None` if it cannot be read."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=images.FORMATS) as opened:
             picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None

@@ -272,7 +272,7 @@ def full_table(run: Run) -> Html:
         rows.append(
             tag(
                 "tr",
-                tag("th", t(*task_title(task)), scope="rowgroup", colspan=4 + len(CONTROLS)),
+                tag("th", t(*task_title(task)), scope="rowgroup", colspan=5 + len(CONTROLS)),
                 cls="group",
             )
         )
@@ -298,6 +298,7 @@ def full_table(run: Run) -> Html:
                         for control in controls_of(score).values()
                     ),
                     tag("td", score.get("n"), cls="num"),
+                    tag("td", score.get("unreadable", "–"), cls="num"),
                 )
             )
     if not rows:
@@ -305,9 +306,10 @@ def full_table(run: Run) -> Html:
     lead = t(
         "Everything that was measured. “Shuffled pictures” asks the same model the same questions "
         "about someone else's picture: what is left is guessing from the words. “–” means not "
-        "measured; small figures below a score are its 95 % bootstrap interval.",
+        "measured; small figures below a score are its 95 % bootstrap interval. Answers that could "
+        "not be read count as wrong.",
         "全部测量结果。“打乱图片”指让同一个模型就别人的图片回答同样的问题：剩下的分数只是凭文字猜测。"
-        "“–”表示未测；分数下方的小字为 95 % 自助法置信区间。",
+        "“–”表示未测；分数下方的小字为 95 % 自助法置信区间。无法读懂的回答按错误计。",
     )
     head = (
         t("Measure", "指标"),
@@ -315,6 +317,7 @@ def full_table(run: Run) -> Html:
         t("Score", "分数"),
         *(t(*words) for words in CONTROLS.values()),
         t("Items", "样本数"),
+        t("Unreadable", "无法读懂"),
     )
     return section(
         "scores",

@@ -46,6 +46,8 @@ class Measure:
       owners: int [N], index of the item a unit belongs to.
       protocol: all that another number under the same name could differ in.
       unreadable: units counted as wrong because the answer could not be read.
+      whole: the 95 % interval of a number that is no mean over items (an average precision):
+        `values` then holds that number alone, and no item has a value of its own.
     """
 
     metric: str
@@ -53,6 +55,7 @@ class Measure:
     owners: np.ndarray
     protocol: str
     unreadable: int = 0
+    whole: tuple[float, float] | None = None
 
     @property
     def value(self) -> float:

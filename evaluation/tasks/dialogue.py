@@ -35,11 +35,16 @@ class Dialogue(Task):
             [turn_is_right(a, refs, lang) for a, refs in zip(answers, item.references, strict=True)]
             for item, answers in zip(items, predictions, strict=True)
         ]
+        unread = sum(
+            grounding.parse_box(refs[0]) is not None and grounding.parse_box(a) is None
+            for item, answers in zip(items, predictions, strict=True)
+            for a, refs in zip(answers, item.references, strict=True)
+        )
         owners = np.repeat(np.arange(len(items)), [len(turns) for turns in right])
         values = 100.0 * np.array([hit for turns in right for hit in turns], np.float64)
         whole = [all(turns) for turns in right]
         measures = (
-            Measure("turn_accuracy", values, owners, PROTOCOL),
+            Measure("turn_accuracy", values, owners, PROTOCOL, unread),
             per_item("dialogue_accuracy", whole, PROTOCOL),
         )
         marks = tuple({"correct": w, "turns_correct": t} for w, t in zip(whole, right, strict=True))

@@ -2,12 +2,15 @@
 
 import io
 import json
+import struct
+import zlib
 
 import pytest
 from PIL import Image
 
 from zv_jax.cli import chat as chat_command
 from zv_jax.cli import main as cli
+from zv_jax.errors import DataError
 
 
 class Echo:
@@ -43,6 +46,27 @@ def test_new_forgets_quit_leaves_and_mistakes_do_not_end_the_talk(monkeypatch, c
     assert shown.out.splitlines() == ["1: a (1)", "1: b (0)"]
     assert "no.png" in shown.err and "/image FILE" in shown.err
     assert Echo.made == 2
+
+
+def test_an_image_that_cannot_be_used_does_not_end_the_talk(monkeypatch, capsys, tmp_path):
+    header = struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0)
+    chunk = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT\x35\xaf\x06\x1e")
+
+    def ask(self, question, images=()):
+        if question == "refuse":
+            raise DataError("the images leave no room for text", where="prompt")
+        return f"{question} ({len(images)})"
+
+    monkeypatch.setattr(Echo, "ask", ask)
+    shown = converse(monkeypatch, capsys, f"a\n/image {tmp_path / 'a.png'}\nb\nrefuse\nc\n", ["p"])
+    assert shown.out.splitlines() == ["a (1)", "b (0)", "c (0)"]
+    assert "pixels are too many" in shown.err and "no room" in shown.err
+    flags = ["--checkpoint=x", "--prompt=y", f"--image={tmp_path / 'a.png'}"]
+    assert cli.main(["generate", *flags]) != 0
+    assert "pixels are too many" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_picture_is_named(tmp_path, capsys):

@@ -81,3 +81,10 @@ def test_wrong_commands_are_one_message(words, says, capsys, tmp_path, monkeypat
     shown = capsys.readouterr().err
     assert says in shown and "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_adapters_and_the_export_they_are_merged_into(workdir, tmp_path, capsys):
+    run, out = workdir("stage2", "chat"), tmp_path / "out"
+    assert cli.main(["convert", "to-hf", str(run), str(out), "--merge-lora"]) == 0
+    assert cli.main(["convert", "verify", str(run), str(out)]) == 0
+    assert "greedy tokens (32 a row): equal" in capsys.readouterr().out

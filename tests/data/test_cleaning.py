@@ -176,6 +176,19 @@ def test_scores_are_remembered(tmp_path):
     assert calls == [["a", "b"], ["b"], ["a"]], "another pair, another model"
 
 
+def test_scores_of_another_way_to_score_are_not_mixed_in(tmp_path, monkeypatch):
+    calls = []
+
+    def scorer(images, texts):
+        calls.append(list(texts))
+        return np.zeros(len(texts))
+
+    for version in (1, 2, 2):
+        monkeypatch.setattr(scores, "_VERSION", version)
+        scores.Cached(scorer, "m", tmp_path / "c.sqlite")([drawing(0)], ["a"])
+    assert calls == [["a"], ["a"]]
+
+
 def pair(number, text="a nice small picture", lang="en", source="web", **other):
     return R.Record(
         id=f"{source}/train/{number}",

@@ -260,3 +260,53 @@ def test_commands_refuse_a_split_that_a_file_does_not_have(toy, tmp_path, comman
     assert "no record of split 'val'" in shown.err + shown.out
     assert not (tmp_path / "out" / prepare.MANIFEST).exists()
     assert cli.main(["data", "stats", str(toy), "--split=train"]) == 0
+
+
+def test_records_against_the_rules_are_left_out_and_listed(toy, tmp_path):
+    good = list(R.read_jsonl(toy))[:40]
+    asked = dataclasses.replace(good[1], id="asked", turns=(R.Turn("user", "What?"),))
+    twice = dataclasses.replace(
+        good[1], id="twice", turns=good[1].turns + (R.Turn("assistant", "a"),)
+    )
+    rows = [*good, asked, twice]
+    manifest = make(toy, tmp_path / "out", rows, max_rejected=0.1)
+    listed = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").open()]
+    assert manifest["records"] == 40 and [row["id"] for row in listed] == ["asked", "twice"]
+    assert "without an answer" in listed[0]["what"] and "two answers" in listed[1]["what"]
+    with pytest.raises(DataError, match="2 of 42 records .* are wrong; the first: .*without an"):
+        make(toy, tmp_path / "strict", rows)
+    manifest = make(toy, tmp_path / "eval", rows, settings={"purpose": "eval"}, max_rejected=0.1)
+    assert manifest["records"] == 41, "a question alone will do for evaluation"
+
+
+def test_transparent_images_are_laid_on_their_ground_once(toy, tmp_path, make_config, caplog):
+    for image in (toy.parent / "images").iterdir():
+        Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(image)
+
+    def first_pixel(out):
+        source = open_source("prepared", str(out))
+        return source.picture(source.record(0).images[0]).getpixel((0, 0))
+
+    png = {"image_size": 8, "encoding": "png"}
+    make(toy, tmp_path / "white", settings=png)
+    make(toy, tmp_path / "black", settings=png | {"transparency": "black"})
+    make(toy, tmp_path / "as they are")
+    assert first_pixel(tmp_path / "white") == (255, 255, 255)
+    assert first_pixel(tmp_path / "black") == (0, 0, 0)
+    assert first_pixel(tmp_path / "as they are") == (0, 0, 0, 0), "the model lays it"
+
+    for name, ground, warned in (
+        ("white", "white", False), ("black", "white", True), ("white", "black", True),
+        ("as they are", "black", False),
+    ):  # fmt: skip
+        caplog.clear()
+        source = {"name": "prepared", "path": str(tmp_path / name)}
+        make_pipeline(make_config("stage0", sources=(source,), transparency=ground)).close()
+        assert ("--transparency" in caplog.text) == warned
+
+
+def test_a_folder_prepared_before_transparency_was_known_is_known_as_black(toy, tmp_path):
+    manifest = make(toy, tmp_path / "out", settings={"image_size": 8})
+    for name in ("transparency", "purpose"):
+        del manifest["settings"][name]
+    assert prepare.ground(manifest) == "black"

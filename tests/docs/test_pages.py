@@ -203,8 +203,10 @@ def test_every_field_and_flag_that_a_page_names_exists(page):
 
 
 FILES = (".csv", ".tsv", ".py", ".md", ".json", ".jsonl", ".log", ".yaml", ".model", ".txt")
-# Of pip, pytest and the benchmarks; launch scripts check theirs in tests/launch.
-OTHERS = {"all", "exclude", "exclude_editable"} | {
+# Of pip, uv, the benchmarks and launch scripts, which check theirs in tests/launch.
+PIP = {"all", "exclude", "exclude_editable", "require_hashes", "generate_hashes", "no_deps",
+       "no_annotate", "no_header", "python_version"}  # fmt: skip
+OTHERS = PIP | {
     name.replace("-", "_")
     for folder in ("benchmarks", "launch")
     for file in (ROOT / folder).iterdir()

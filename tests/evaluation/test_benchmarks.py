@@ -10,12 +10,14 @@ from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, picture, write_all
 from PIL import Image
 
 from configs.eval.ziya import get_config
-from evaluation import runner
-from evaluation.benchmarks import browser, others, spec, tables
+from evaluation import runner, table
+from evaluation.benchmarks import answering, browser, others, predictions, spec, tables
 from evaluation.benchmarks import config as config_lib
 from evaluation.benchmarks import data as data_lib
 from evaluation.benchmarks import run as bench_run
 from zv_jax.cli import main as cli
+from zv_jax.data import catalogue
+from zv_jax.data.dialogue import exchanges
 from zv_jax.data.records import ImageRef, Object, Record, Turn
 from zv_jax.errors import ConfigError, DataError
 
@@ -27,6 +29,7 @@ class Painter:
 
     def __init__(self, stop_after=None):
         self.asked, self.stop_after, self.decoding = 0, stop_after, set()
+        self.asked_choices = []
 
     def sees(self, image):
         pixel = image.getpixel((0, 0))
@@ -51,13 +54,14 @@ class Painter:
         return ZH[colour] if "颜色" in prompt else colour.capitalize() + "."
 
     def rank(self, prompts, choices, images, *, instructions=None):
-        assert all(text == "Which colour is it?" for text in instructions)
+        assert instructions == prompts  # the Q-Former reads what the language model reads
+        self.prompts = prompts
+        self.asked_choices += prompts
         found = []
-        for prompt, letters, shown in zip(prompts, choices, images, strict=True):
-            options = prompt.partition("Options: ")[2].partition(". Answer")[0]
-            at = next(i for i, o in enumerate(options.split(" (")) if self.sees(shown[0]) in o)
-            assert letters == ["(a)", "(b)", "(c)", "(d)"]
-            found.append(types.SimpleNamespace(best=at))
+        for prompt, texts, shown in zip(prompts, choices, images, strict=True):
+            lettered = " ".join(f"({letter}) {t}" for letter, t in zip("abcd", texts, strict=True))
+            assert f"Options: {lettered}\n" in prompt
+            found.append(types.SimpleNamespace(best=texts.index(self.sees(shown[0]))))
         return found
 
     def image_embeddings(self, images):
@@ -124,7 +128,7 @@ def test_every_table_of_the_paper_from_published_files(files, tmp_path, sizes):
     assert results["notes"]["llava_bench"].startswith("to be judged")
     for entry in results["scores"]:
         assert entry["n"] > 0 and len(entry["ids_sha256"]) == 64
-        assert f"{entry['task']}|v1:" in entry["protocol"]
+        assert f"{entry['task']}|v{spec.load(entry['task']).version}:" in entry["protocol"]
     text = (tmp_path / "tables.md").read_text("utf-8")
     assert "| Ziya-Visual-Chat | 119.6 | 83.4 | 75.5 | 47.9 | 51.1 | 65.9 | 34.0 |" in text
     assert "**this checkpoint**" in text
@@ -190,10 +194,62 @@ def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
     assert runner.pinned(tmp_path / "elsewhere") == tmp_path / "elsewhere"
 
 
+def test_open_and_binary_questions_of_gqa_are_told_apart(files, tmp_path, sizes):
+    texts = [{"id": str(10 * n + k), "prediction": "?" if k == 0 else "yes" if n == 0 else "no"}
+             for n in range(4) for k in range(2)]  # fmt: skip
+    file = write_predictions(tmp_path / "p.jsonl", texts)
+    results = others.score_file("gqa", str(files), file, tmp_path / "out")
+    assert value(results, "gqa", "exact_match_open") == 0
+    assert value(results, "gqa", "exact_match_binary") == 100
+
+
+def test_agreement_counts_the_first_order_and_orders_differ(files, tmp_path, sizes):
+    rows = [{"id": n, "choice": 0, "permuted": [1, 1]} for n in range(4)]
+    file = write_predictions(tmp_path / "p.jsonl", rows)
+    results = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    assert value(results, "scienceqa_img", "agreement_permuted") == 0
+    model = Painter()
+    run(files, tmp_path / "run", model, ("scienceqa_img",), permutations=4, limit=1)
+    orders = {prompt.partition("Options: ")[2] for prompt in model.asked_choices}
+    assert len(orders) > 2  # every turn shuffles anew
+
+
 def test_options_in_other_orders(files, tmp_path, sizes):
     results = run(files, tmp_path, benchmarks=("scienceqa_img",), permutations=3)
     assert value(results, "scienceqa_img", "agreement_permuted") == 100
     assert value(results, "scienceqa_img", "accuracy_permuted") == 100
+
+
+def test_multiple_choice_is_asked_as_training_asks_it(files, tmp_path, sizes):
+    write_all(tmp_path)
+    file = tmp_path / "scienceqa/problems.json"
+    problems = json.loads(file.read_text("utf-8"))
+    question = "Look at the\nsquare.\nWhich colour is it?"
+    problems["1"] |= {"question": question, "hint": "It\nis one."}
+    file.write_text(json.dumps(problems), "utf-8")
+    model = Painter()
+    results = run(tmp_path, tmp_path / "out", model, ("scienceqa_img",), batch_size=4)
+    options = "Options: (a) red (b) green (c) blue (d) white\nAnswer with one of the options."
+    assert model.prompts[0] == f"Which colour is it?\n{options}"
+    asked = f"It is one.\n{question}"
+    assert model.prompts[1] == f"{asked}\n{options}"
+    records = catalogue.read("scienceqa", tmp_path / "scienceqa", "test")
+    trained = [exchanges(record, box_decimals=3)[0] for record in records]
+    assert model.prompts == [exchange.question for exchange in trained]
+    assert [exchange.answer for exchange in trained] == PICTURES  # the text, so texts are ranked
+    assert "|ranked texts|sum+eos" in results["scores"][0]["protocol"]
+    shown = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
+    assert shown[1]["question"] == asked
+
+
+def test_a_question_in_several_turns_is_asked_whole():
+    turns = (Turn("user", "<image>Look."), Turn("assistant", "I do."), Turn("user", "Now say"))
+    record = Record(
+        id="x/1", source="x", split="test", task="vqa", lang="en", images=(ImageRef(path="1.jpg"),),
+        turns=(*turns, Turn("user", "what it is.")),
+    )  # fmt: skip
+    assert answering.question(record) == "Now say\nwhat it is."
+    assert answering.question(dataclasses.replace(record, turns=turns[:2])) == "Look."
 
 
 def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, tmp_path, capsys):
@@ -240,6 +296,11 @@ def test_anybodys_predictions_are_scored(files, tmp_path, sizes):
     file = write_predictions(tmp_path / "t.jsonl", texts)
     entry = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")["scores"][0]
     assert (entry["value"], entry["unreadable"]) == (75, 1)
+    assert table.unreadable([entry]) == [
+        "scienceqa_img en accuracy: 1 of 4 answers could not be read and count as wrong"
+    ]
+    assert table.unreadable([entry])[0] in table.render([entry])
+    assert '"unreadable": 1' in browser.page([], [entry])
 
 
 def test_wrong_predictions_are_explained(files, tmp_path, sizes):
@@ -257,6 +318,78 @@ def test_wrong_predictions_are_explained(files, tmp_path, sizes):
     part = score([{"id": 0, "prediction": "red"}], partial=True)
     assert part["scores"][0]["metric"] == "vqa_accuracy@1"
     assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize(
+    "line,field,words",
+    [
+        ('{"id": 0, "choice": 4}', "choice", "4 is none of the 4 options of scienceqa/test/0"),
+        ('{"id": 0, "choice": -1}', "choice", "-1 is no index"),
+        ('{"id": 0, "choice": 1.0}', "choice", "1.0 is no index"),
+        ('{"id": 0, "choice": true}', "choice", "True is no index"),
+        ('{"id": 0, "choice": "1"}', "choice", "'1' is no index"),
+        ('{"id": 0, "choice": NaN}', "choice", "nan is no index"),
+        ('{"id": 0, "choice": 1, "permuted": [1, 9]}', "permuted", "9 is none of the 4 options"),
+        ('{"id": 0, "choice": 1, "permuted": 1}', "permuted", "1 is no list"),
+        ('{"id": 0, "prediction": "a", "permuted": [1]}', "permuted", "no choice in the first"),
+        ('{"id": 0, "prediction": null}', "prediction", "None is no text"),
+        ('{"id": 0, "prediction": ["a"]}', "prediction", "is no text"),
+        ('{"id": 0, "predicton": "a"}', "predicton", "did you mean 'prediction'"),
+        ('{"id": 0}', "prediction", "neither prediction nor choice"),
+        ('{"prediction": "a"}', "id", "missing"),
+        ('{"id": null, "choice": 1}', "id", "None is no id"),
+        ('{"id": 0.0, "choice": 1}', "id", "0.0 is no id"),
+        ('{"id": 0, "choice": 1, "choice": 2}', "choice", "comes twice"),
+        ('["0", "a"]', "", "is no object"),
+        ('{"id": 0, "choice": 1', "", "not a prediction"),
+    ],
+)
+def test_a_line_that_is_no_prediction_is_refused(files, tmp_path, sizes, line, field, words):
+    good = [json.dumps({"id": n, "choice": 1}) for n in (1, 2, 3)]
+    file = tmp_path / "p.jsonl"
+    file.write_text("\n".join([*good[:1], line, *good[1:]]), "utf-8")
+    with pytest.raises(DataError) as caught:
+        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    assert words in caught.value.what and caught.value.exit_code == 2
+    assert caught.value.where == f"{file} line 2" + (f", field {field}" if field else "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_predictions_must_answer_their_records(files, tmp_path, sizes):
+    texts = [{"id": 10 * n + k, "prediction": "red"} for n in range(4) for k in range(2)]
+    for wrong, words in (
+        ({"choice": 1}, "none of the 0 options"),  # a question without options
+        ({"choice": None}, "no text in answer"),
+    ):
+        file = write_predictions(
+            tmp_path / "p.jsonl", [*texts[:-1], {"id": texts[-1]["id"]} | wrong]
+        )
+        with pytest.raises(DataError, match=words):
+            others.score_file("okvqa", str(files), file, tmp_path / "out")
+    mixed = [{"id": n, "choice": 1} | ({"permuted": [1]} if n else {}) for n in range(4)]
+    file = write_predictions(tmp_path / "m.jsonl", mixed)
+    with pytest.raises(DataError, match="1 further orders of the options, and 0 before"):
+        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    with pytest.raises(DataError, match="none of the 0 options"):
+        file = write_predictions(tmp_path / "s.jsonl", [{"id": 0, "choice": 0}])
+        others.submit_file("gqa", str(files), file, tmp_path / "submission.json")
+    assert not (tmp_path / "submission.json").exists()
+
+
+def test_an_own_id_that_two_records_share_names_neither(tmp_path):
+    records = [
+        Record(
+            id=f"x/{part}/7", source="x", split="test", task="vqa", lang="en",
+            images=(ImageRef(path="7.jpg"),), turns=(Turn("user", "What?"),),
+        )
+        for part in "ab"
+    ]  # fmt: skip
+    file = tmp_path / "p.jsonl"
+    write_predictions(file, [{"id": "7", "prediction": "x"}])
+    with pytest.raises(DataError, match="'7' is unknown"):
+        predictions.read(file, records)
+    write_predictions(file, [{"id": "x/b/7", "prediction": "x"}])
+    assert list(predictions.read(file, records)) == ["x/b/7"]
 
 
 def test_predictions_obey_their_schema(files, tmp_path, sizes, capsys):
@@ -350,9 +483,9 @@ def test_references_to_boxes_are_shown_as_boxes(monkeypatch, tmp_path):
 
 
 def test_the_papers_rows_are_complete():
-    for table in tables.paper().values():
-        assert all(len(row) == len(table["columns"]) for row in table["rows"].values())
-    columns = {c for table in tables.paper().values() for c in table["columns"]}
+    for printed in tables.paper().values():
+        assert all(len(row) == len(printed["columns"]) for row in printed["rows"].values())
+    columns = {c for printed in tables.paper().values() for c in printed["columns"]}
     covered = {c for name in get_config().benchmarks for c in spec.load(name).columns.values()}
     assert covered == columns
 

@@ -25,11 +25,15 @@ def test_the_best_saved_step_is_found_by_name(tmp_path):
     for step in (100, 200, 300):
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
     values = {50: 99.0, 100: 40.0, 200: 60.0, 300: 60.0, 400: 70.0}
+    lost = {100: None, 200: float("nan"), 300: float("inf")}  # no number is never the best
     rows = [{"kind": "eval", "step": s, "scores": {METRIC: v}} for s, v in values.items()]
+    rows += [{"kind": "eval", "step": s, "scores": {"eval/lost": v}} for s, v in lost.items()]
     rows.append({"kind": "save", "step": 300})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "events.jsonl").write_text(text)
     assert best_checkpoint(tmp_path, METRIC).name == "300"  # 50 and 400 are not saved
+    with pytest.raises(CheckpointError, match="no saved step was evaluated by 'eval/lost'"):
+        best_checkpoint(tmp_path, "eval/lost")
     with pytest.raises(CheckpointError, match="did you mean 'eval/vqa/en/exact_match'"):
         best_checkpoint(tmp_path, "eval/vqa/en/exact_matches")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from evaluation.benchmarks.retrieving import _measures
 from evaluation.metrics import grounding, retrieval
 
 
@@ -68,6 +69,19 @@ def test_chance_is_the_expected_recall_of_a_random_order():
     assert expected["TR@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
     assert expected["TR@2"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
     assert expected["IR@1"] == pytest.approx(1 / 3)
+
+
+def test_reranking_adds_itm_to_itc_of_the_candidates():
+    itc = np.array([[0.1, 0.3, 0.2]])
+    got = retrieval.reranked(itc, np.array([[1, 2]]), np.array([[2.0, 2.0]]))
+    assert got[0, 1:] == pytest.approx([2.3, 2.2])  # equal ITM: ITC decides
+    assert got[0, 0] < got[0, 1:].min()
+
+
+def test_each_direction_is_ranked_by_its_own_scores():
+    found = _measures(np.eye(2), 1 - np.eye(2), np.eye(2, dtype=bool), "how", "")
+    values = {measure.metric: measure.value for measure in found}
+    assert (values["tr@1"], values["ir@1"]) == (100, 0)
 
 
 def test_retrieval_refuses_a_similarity_that_is_not_a_number():

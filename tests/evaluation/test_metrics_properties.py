@@ -156,6 +156,12 @@ def test_unanswerable_questions():
     assert same == metrics.unanswerable_scores([1, 1, 0, 0], [1, 0, 0, 1])
     assert same["ap"] == pytest.approx(100 * (0.5 * 0.5 + 0.5 * 0.5))
     assert metrics.unanswerable_scores([0.1], [1]) == {"ap": 0.0, "f1": 0.0}
+    # A confidence of exactly one half says answerable, as in the challenge's script.
+    half = metrics.unanswerable_scores([0.5, 0.6], [0, 0])
+    assert half == pytest.approx({"ap": 100.0, "f1": 100 * 2 / 3})
+    for wrong in ([math.nan], [1.5], [-0.1]):
+        with pytest.raises(ValueError, match="not from 0 to 1"):
+            metrics.unanswerable_scores(wrong, [1])
 
 
 def test_pope_reads_english_as_its_script_does_and_both_languages_by_ours():

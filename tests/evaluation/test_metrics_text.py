@@ -1,7 +1,9 @@
 """Captions and short answers: CIDEr-D, tokens, exact match, yes and no."""
 
 import math
+import time
 
+import numpy as np
 import pytest
 
 from evaluation.metrics import cider, exact_match, ptb, tokens, yes_no
@@ -41,6 +43,14 @@ PTB = [
 @pytest.mark.parametrize("text,tokens", PTB)
 def test_english_tokens_are_those_of_the_coco_tools(text, tokens):
     assert ptb.ptb_tokenize(text) == tokens.split()
+
+
+@pytest.mark.parametrize("part", ["1-", "-1", "0-0-", "12-12-", "a-1-", "1.5-", "o'1-", "a_1-"])
+def test_an_answer_that_repeats_itself_takes_no_time(part):
+    began = time.process_time()
+    tokens_of = ptb.ptb_tokenize("dog " + part * (2000 // len(part)))
+    assert time.process_time() - began < 2
+    assert tokens_of[0] == "dog"
 
 
 def test_chinese_tokens_are_characters_and_whole_latin_runs():
@@ -120,6 +130,10 @@ def test_the_chinese_metric_never_is_a_bare_cider():
         ("红色的", "红色", "zh", False, True),
         ("是的", "是", "zh", False, True),
         ("没有", "不是", "zh", False, True),
+        ("沒有", "不是", "zh", False, True),
+        ("對", "是", "zh", False, True),
+        ("兩隻", "2", "zh", False, True),
+        ("兩", "2", "zh", True, True),
         ("在左上角", "左上角", "zh", False, True),
         ("一只 狗，", "一只狗", "zh", True, True),
         ("有", "没有", "zh", False, False),
@@ -147,6 +161,13 @@ def test_exact_match(prediction, answer, lang, strict, lenient):
 def test_yes_no_replies(text, lang, reply):
     assert yes_no.parse_yes_no(text, lang=lang) is reply
     assert yes_no.parse_yes_no(text) is reply
+
+
+def test_an_unreadable_reply_is_no_no_and_arrays_count_as_lists():
+    assert yes_no.yes_no_scores([None], [False])["accuracy"] == 0
+    said, true = np.array([True, False]), np.array([True, True])
+    assert yes_no.yes_no_scores(said, true) == yes_no.yes_no_scores([True, False], [True, True])
+    assert yes_no.yes_no_scores(said, true)["recall"] == 0.5
 
 
 def test_yes_no_scores_count_the_unreadable_as_wrong():

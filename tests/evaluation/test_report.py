@@ -302,6 +302,15 @@ def test_more_unused_samples_than_the_page_can_hold_are_counted(runs, monkeypatc
     assert "3 more are in substitutes.jsonl" in page.text
 
 
+def test_answers_that_could_not_be_read_are_counted(runs):
+    file = runs / "eval_stage2_chat/results.json"
+    results = json.loads(file.read_text("utf-8"))
+    results["scores"][0]["unreadable"] = 77
+    file.write_text(json.dumps(results), "utf-8")
+    page = page_of(runs).text
+    assert "Unreadable" in page and "无法读懂" in page and "30077" in page  # n, then unreadable
+
+
 def test_the_prior_of_matching():
     assert matching_prior({}) == pytest.approx(0.6365, abs=5e-5)
     assert matching_prior({"stage": {"itm_pairs": "single"}}) == pytest.approx(math.log(2))

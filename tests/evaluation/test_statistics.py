@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import compare, statistics
+from evaluation import compare, outputs, statistics
+from evaluation.tasks import base
 from zv_jax.cli import main as cli
 from zv_jax.errors import DataError
 
@@ -110,3 +111,63 @@ def test_what_does_not_mean_the_same_is_not_compared(two_runs, capsys):
     assert "two folders" in capsys.readouterr().err
     assert cli.main(["eval", "compare", sees, sees + "/nothing"]) == 2
     assert "results.json is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf, 0.0]])
+def test_no_interval_is_given_of_what_is_no_number(values):
+    values = np.array(values)
+    with pytest.raises(ValueError, match="finite"):
+        statistics.interval(values, np.arange(len(values)), seed=0)
+    with pytest.raises(ValueError, match="finite"):
+        statistics.ratio_interval([(values, values)], seed=0)
+    with pytest.raises(ValueError):
+        statistics.paired_difference({"a": list(values)}, {"a": list(values)})
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (lambda row: row | {"values": [float("nan")]}, "not all finite"),
+        (lambda row: row | {"values": []}, "not all finite"),
+        (lambda row: row | {"id": "elsewhere"}, "has values of 3 items in A and of 4 in B"),
+    ],
+)
+def test_a_value_that_is_missing_or_no_number_is_not_compared(tmp_path, change, words):
+    score = {"task": "vqa", "lang": "en", "metric": "m", "protocol": "p", "ids_sha256": "i"}
+    rows = [{"task": "vqa", "lang": "en", "metric": "m", "id": i, "values": [1]} for i in "abc"]
+    for name, last in (("A", []), ("B", [change(rows[-1])])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"scores": [score]}))
+        lines = "".join(json.dumps(row) + "\n" for row in [*rows, *last])
+        (tmp_path / name / "items.jsonl").write_text(lines)
+    with pytest.raises(DataError, match=words):
+        compare.compare(tmp_path / "A", tmp_path / "B")
+
+
+def test_a_sure_difference_is_never_surer_than_its_draws():
+    below = {str(i): [0.0] for i in range(20)}
+    above = {str(i): [1.0] for i in range(20)}
+    assert statistics.paired_difference(below, above).p == 2 / (statistics.RESAMPLES + 1)
+
+
+def test_groups_of_a_ratio_are_drawn_apart():
+    rng = np.random.default_rng(5)
+    group = rng.uniform(1, 10, 60), rng.uniform(5, 10, 60)
+    alone = np.ptp(statistics.ratio_interval([group], seed=0))
+    both = np.ptp(statistics.ratio_interval([group, group], seed=0))
+    assert both == pytest.approx(alone / 2**0.5, rel=0.15)
+
+
+def test_a_number_that_is_no_mean_over_items_is_not_compared_item_by_item(tmp_path):
+    folders = [tmp_path / "A", tmp_path / "B"]
+    for folder, value in zip(folders, (10.0, 90.0), strict=True):
+        writer = outputs.Writer(folder, lambda ref: None)
+        mean = base.per_item("accuracy", [1.0, value], "p")
+        whole = base.Measure("ap", np.array([value]), np.zeros(1, int), "p", whole=(5.0, 95.0))
+        facts = {"protocol": "p", "expected": 2, "ids": "ab", "controls": {}, "control_n": {}}
+        scores = [outputs.score("t", "en", m, seed=0, **facts) for m in (mean, whole)]
+        for measure in (mean, whole):
+            writer.items("t", "en", measure, "ab")
+        writer.finish({"scores": scores})
+        assert (scores[1]["interval"], scores[1]["n"]) == ([5.0, 95.0], 2)
+    assert [row["metric"] for row in compare.compare(*folders)] == ["accuracy"]

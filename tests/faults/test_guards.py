@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_run import events, everything, losses, toy_config, train
+from toy_run import (
+    assert_same_run,
+    at,
+    events,
+    everything,
+    losses,
+    told_to_end,
+    toy_config,
+    train,
+)
 
 from zv_jax.config import GuardConfig
 from zv_jax.errors import TrainingError
@@ -17,11 +26,13 @@ from zv_jax.training.guards import (
     NOT_FINITE,
     NOTHING_TO_LEARN,
     SPIKE,
+    carried_over,
     init_guards,
     judge,
     tower_norms,
     unless_skipped,
 )
+from zv_jax.training.patrol import Patrol
 
 CALM = GuardConfig(spike_sigma=4.0, spike_window=8)
 
@@ -158,3 +169,102 @@ def test_too_many_in_a_row_end_the_run_with_everything_written_out(compiled, cor
     assert not (tmp_path / "results.json").exists()
     assert everything(tmp_path, 3), "the last good checkpoint is there"
     assert "3 updates in a row" in (tmp_path / "run.log").read_text()
+
+
+def of_two_kinds(cfg, share, steps):
+    """Verdicts of the rarer kind, a `share` of the mixture, whose loss is 2.5 and not 0.6."""
+    step, rng = jax.jit(functools.partial(judge, cfg)), np.random.default_rng(0)
+    guards, found = init_guards(cfg, kinds=2), []
+    for number in range(steps):
+        kind = int(number * share) < int((number + 1) * share)
+        loss = jnp.float32((2.5 if kind else 0.6) + 0.05 * rng.standard_normal())
+        verdict, guards = step(guards, loss, jnp.float32(1), jnp.float32(7), jnp.int32(kind))
+        found += [int(verdict)] if kind else []
+    return found, guards
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.025, 0.04])
+def test_a_rare_kind_of_batch_with_a_higher_loss_is_no_spike(share):
+    found, guards = of_two_kinds(GuardConfig(spike_sigma=6.0, spike_window=32), share, 1600)
+    assert found == [FINE] * round(1600 * share)
+    np.testing.assert_array_equal(guards["seen"], [1600 - len(found), len(found)])
+
+
+def test_each_kind_is_judged_by_its_own_window():
+    """One window for both would hold 2.5 to be usual."""
+    step = jax.jit(functools.partial(judge, CALM))
+    _, guards = of_two_kinds(CALM, 0.5, 32)
+    for kind, loss, wanted in ((0, 2.5, SPIKE), (1, 2.5, FINE), (1, 9.0, SPIKE)):
+        values = (jnp.float32(value) for value in (loss, 1, 7))
+        assert int(step(guards, *values, jnp.int32(kind))[0]) == wanted
+
+
+def test_windows_of_other_kinds_or_lengths_begin_anew_and_the_count_of_skipped_ones_stays():
+    _, held = verdicts(CALM, [*noise(9), (math.nan, 1.0)])
+    same = carried_over(held, init_guards(CALM))
+    assert same is held, "as a run of one kind stored them before there were kinds"
+    for fresh in (init_guards(CALM, kinds=3), init_guards(GuardConfig(spike_window=5))):
+        changed = carried_over(held, fresh)
+        assert int(changed["skipped"]) == 1 and not np.any(changed["seen"])
+        assert {k: v.shape for k, v in changed.items()} == {k: v.shape for k, v in fresh.items()}
+
+
+class Quiet:
+    """A log that nobody reads."""
+
+    def event(self, kind, **fields): ...
+
+    def say(self, text): ...
+
+
+def test_a_kind_that_is_always_skipped_ends_the_run_though_the_others_learn(tmp_path):
+    patrol = Patrol(tmp_path, Quiet(), 3, ["vqa/train", "chat/train, talk/train"])
+    good, bad = ({"verdict": jnp.int32(v), "loss": jnp.float32(1)} for v in (FINE, NOT_FINITE))
+    with pytest.raises(TrainingError, match="3 updates in a row.*chat/train, talk/train") as ended:
+        for step in range(40):
+            rare = step % 10 == 0
+            patrol.step(step, bad if rare else good, int(rare), lambda: ["a"])
+    assert step == 21, "looked at one step late"
+    assert "steps 0 to 20" in ended.value.where and "data.sources" in ended.value.fix
+    assert [row["at"] for row in json.loads((tmp_path / "stopped.json").read_text())] == [0, 10, 20]
+
+
+def two_kinds(corpus, **sections):
+    """Of every four batches, three are of short rows and one is of long ones."""
+    source = {"name": "jsonl", "path": str(corpus / "train.jsonl")}
+    short = {**source, "max_length": 30, "weight": 3.0}
+    return toy_config(corpus, "stage1", data={"sources": (short, source)}, **sections)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_kinds_names_the_sources_that_are_always_skipped(compiled, corpus, tmp_path):
+    def spoil_long(step, batch):
+        if batch["input_ids"].shape[1] == 32:
+            batch["images"] = np.full(batch["images"].shape, np.nan, np.float32)
+
+    config = two_kinds(corpus, guards={"max_skipped": 2})
+    with pytest.raises(TrainingError, match="2 updates in a row of batches from jsonl/train"):
+        train(config, tmp_path, spoil_long)
+    kinds = {row["at"] for row in json.loads((tmp_path / "stopped.json").read_text())}
+    assert len(kinds) == 2 and max(kinds) - min(kinds) == 4
+    assert (everything(tmp_path, 3)["guards/seen"] >= [2, 0]).all()
+
+
+@pytest.mark.slow
+def test_windows_of_two_kinds_are_continued_bit_for_bit(compiled, corpus, tmp_path):
+    config = two_kinds(corpus, guards={"spike_sigma": 6.0, "spike_window": 2})
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "parts", at(5, told_to_end))
+    assert losses(tmp_path / "parts")[-1]["step"] == 5
+    train(config, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert everything(tmp_path / "parts")["guards/seen"].sum() == 10
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_one_kind_goes_on_with_two(compiled, corpus, tmp_path):
+    """As one that was written before there were kinds."""
+    train(toy_config(corpus, "stage1"), tmp_path, at(5, told_to_end))
+    assert everything(tmp_path, 5)["guards/seen"].shape == ()
+    train(two_kinds(corpus), tmp_path, allow_change=["data"])
+    assert everything(tmp_path)["guards/seen"].sum() == 5

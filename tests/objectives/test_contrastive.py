@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from zv_jax.objectives import itc, similarities
+from zv_jax.objectives.contrastive import clamp_temperature
 
 B, Q, E = 5, 3, 8
 TAU = 0.2
@@ -87,3 +88,19 @@ def test_gathered_side_has_gradient_only_on_request(pair):
     np.testing.assert_allclose(texts, to_image[1], atol=1e-6)
     values = [itc(*pair, jnp.float32(TAU), gather_grad=g)[0][0] for g in (True, False)]
     np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.parametrize("given, used", [(1e-4, 0.01), (0.01, 0.01), (0.5, 0.5), (3.0, 0.5)])
+def test_a_temperature_outside_of_its_range_has_the_gradient_of_the_nearest_inside(
+    pair, given, used
+):
+    slope = jax.grad(lambda t: itc(*pair, t)[0][0])
+    plain, _ = reference(*pair, used, range(B), 0.1)
+    more, _ = reference(*pair, used + 1e-6, range(B), 0.1)
+    np.testing.assert_allclose(slope(jnp.float32(given)), (more - plain) / 1e-6, rtol=1e-3)
+
+
+def test_inside_of_its_range_the_temperature_is_used_as_it_is():
+    for value in np.linspace(0.01, 0.5, 50, dtype=np.float32):
+        used, slope = jax.value_and_grad(clamp_temperature)(value)
+        assert used == value and slope == 1

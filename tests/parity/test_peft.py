@@ -182,6 +182,18 @@ def test_rank_stabilised_and_partial_adapters(base, tmp_path):
         (dict(peft_type="LOHA"), "'LOHA'"),
         (dict(r=8), "has shape"),
         (dict(r=None), "r or lora_alpha is missing"),
+        *(
+            (dict(init_lora_weights=start), f"init_lora_weights is '{start}'")
+            for start in ("pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "mica")
+        ),
+        (dict(alora_invocation_tokens=[1, 2]), "alora_invocation_tokens"),
+        (dict(target_parameters=["mlp.experts"]), "target_parameters"),
+        (dict(use_bdlora={"nblocks": 2}), "use_bdlora"),
+        (dict(use_qalora=True), "use_qalora is True"),
+        (dict(kasa_config={}, arrow_config={"top_k": 2}), "arrow_config"),
+        (dict(a_switch_of_tomorrow=True), "a_switch_of_tomorrow is True"),
+        (dict(alpha_pattern={"q_proj": 2}), "alpha_pattern"),
+        (dict(trainable_token_indices=[3]), "trainable_token_indices"),
     ],
 )
 def test_adapters_of_another_kind_are_refused(base, adapter, tmp_path, changes, words):
@@ -191,6 +203,62 @@ def test_adapters_of_another_kind_are_refused(base, adapter, tmp_path, changes, 
     with pytest.raises(ConversionError, match=words):
         peft.from_peft(tmp_path, formats.open_any(base), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("start", ["gaussian", "orthogonal", "eva", False])
+def test_starts_that_leave_the_base_alone_compute_the_same(base, tmp_path, start):
+    folder = make_adapter(base, tmp_path / "adapter", init_lora_weights=start)
+    assert json.loads((folder / "adapter_config.json").read_text())["init_lora_weights"] == start
+    peft.from_peft(folder, formats.open_any(base), tmp_path / "run")
+    expected = their_logits(theirs.PeftModel.from_pretrained(load(base), folder).eval())
+    np.testing.assert_allclose(our_logits(tmp_path / "run"), expected, **CLOSE)
+
+
+def test_the_mend_for_a_start_that_changes_the_base_works(base, tmp_path):
+    """Merged by PEFT as the message says, the model is converted as PEFT computes it."""
+    folder = make_adapter(base, tmp_path / "adapter", init_lora_weights="pissa")
+    with pytest.raises(ConversionError, match="'pissa'") as caught:
+        peft.from_peft(folder, formats.open_any(base), tmp_path / "run")
+    assert "merge_and_unload" in caught.value.fix
+    whole = theirs.PeftModel.from_pretrained(load(base), folder).eval()
+    expected = their_logits(whole)
+    whole.merge_and_unload().save_pretrained(tmp_path / "out")
+    np.testing.assert_allclose(our_logits(tmp_path / "out"), expected, **CLOSE)
+
+
+def test_weights_of_an_adapter_in_a_file_of_pytorch(base, adapter, adapted, tmp_path):
+    shutil.copy(adapter / "adapter_config.json", tmp_path)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    torch.save({n: torch.from_numpy(v) for n, v in tensors.items()}, tmp_path / "adapter_model.bin")
+    peft.from_peft(tmp_path, formats.open_any(base), tmp_path / "run")
+    np.testing.assert_array_equal(our_logits(tmp_path / "run"), our_logits(adapted))
+    (tmp_path / "adapter_model.bin").unlink()
+    with pytest.raises(ConversionError, match="no weights of an adapter"):
+        peft.from_peft(tmp_path, formats.open_any(base), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "module, says",
+    [
+        ("language_model.lm_head", "can be adapted in PEFT only"),
+        ("language_projection", "can be adapted in PEFT only"),
+        ("qformer.encoder.layer.0.attention.attention.query", "can be adapted in PEFT only"),
+        ("model.layers.0.self_attn.q_proj", "a language model alone"),
+        ("language_model.model.layers.9.self_attn.q_proj", "give the base model"),
+    ],
+)
+def test_an_adapter_without_a_place_sends_the_user_the_right_way(
+    base, adapter, tmp_path, module, says
+):
+    shutil.copy(adapter / "adapter_config.json", tmp_path)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for end in "AB":
+        tensors[f"base_model.model.{module}.lora_{end}.weight"] = np.ones((4, 4), np.float32)
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ConversionError, match="no place for") as caught:
+        peft.from_peft(tmp_path, formats.open_any(base), tmp_path / "run")
+    assert says in caught.value.fix
+    assert ("merge_and_unload" in caught.value.fix) == (says != "give the base model")
 
 
 def test_wrong_tensors_are_refused(base, adapter, tmp_path):

@@ -89,6 +89,37 @@ def test_the_table_cannot_be_written(tmp_path):
         write(SWEEP, tmp_path / "file", [])
 
 
+@pytest.mark.parametrize("goal,best", [("min", 1), ("max", 2)])
+@pytest.mark.parametrize("broken", ["NaN", "null", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_never_the_best(tmp_path, goal, best, broken):
+    sweep = Sweep(SWEEP.config, SWEEP.points, goal=goal)
+    for point, value in zip(sweep.points, (broken, "0.5", "0.7"), strict=True):
+        folder = workdir(tmp_path, point)
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(f'{{"loss": {value}}}')
+        (folder / "metrics.jsonl").write_text(f'{{"step": 1, "loss": {value}}}\n')
+    found = table.rows(sweep, tmp_path, {})
+    assert [row.id for row in found][0] == run_id(sweep.points[best])
+    assert found[-1].id == run_id(sweep.points[0]) and found[-1].curve == []
+    assert table.cells(sweep, found)[-1][2] == "nan"
+    shown = table.text(sweep, found)
+    assert f"best: {run_id(sweep.points[best])}" in shown
+    assert "NaN" not in table.html(sweep, found) and "nan," not in table.html(sweep, found)
+    worst_first = [found[-1], *found[:-1]]
+    assert f"best: {run_id(sweep.points[best])}" in table.text(sweep, worst_first)
+    assert "best: none, since no finished run has a finite 'loss'" in table.text(sweep, found[-1:])
+
+
+def test_a_metric_that_no_run_has_is_said(tmp_path):
+    folder = workdir(tmp_path, SWEEP.points[0])
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text('{"loss": 1}')
+    sweep = Sweep(SWEEP.config, SWEEP.points, metric="los")
+    assert "no finished run has a finite 'los'" in table.text(
+        sweep, table.rows(sweep, tmp_path, {})
+    )
+
+
 def test_results_cut_short_do_not_count(tmp_path):
     folder = workdir(tmp_path, SWEEP.points[0])
     folder.mkdir(parents=True)

@@ -8,7 +8,14 @@ import pytest
 
 from zv_jax.config import OptimizerConfig
 from zv_jax.errors import ConfigError
-from zv_jax.training.optimizer import decay_mask, decayed, make_optimizer, make_schedule
+from zv_jax.objectives.contrastive import TEMPERATURE_RANGE, clamp_temperature
+from zv_jax.training.optimizer import (
+    decay_mask,
+    decayed,
+    make_optimizer,
+    make_schedule,
+    within_range,
+)
 
 # The leading 3 is the layer axis of nn.scan: a stacked bias has two axes and must not decay.
 SHAPES = {
@@ -148,3 +155,37 @@ def test_muon_keeps_one_moment_of_a_kernel_and_decays_it():
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
     np.testing.assert_allclose(updates["params/a/kernel"], -0.05, rtol=1e-5)
     assert not updates["params/a/bias"].any()
+
+
+TEMPERATURE = "params/heads/temperature"
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("start, target", [(0.002, 0.1), (0.9, 0.1), (0.01, 0.1), (0.5, 0.1)])
+def test_a_temperature_that_left_its_range_comes_back(name, start, target):
+    """Towards a loss that is least at `target`, through the clamp that the losses use."""
+    tx, _ = make_optimizer(OptimizerConfig(name=name, lr=1e-3, schedule="constant"), 10)
+
+    @jax.jit
+    def step(leaves, state):
+        gradient = jax.grad(lambda p: (clamp_temperature(p[TEMPERATURE]) - target) ** 2)(leaves)
+        updates, state = tx.update(gradient, state, leaves)
+        return within_range(optax.apply_updates(leaves, updates)), state
+
+    leaves = {TEMPERATURE: jnp.float32(start), "params/projector/kernel": jnp.full((2, 2), 7.0)}
+    state = tx.init(leaves)
+    leaves, state = step(leaves, state)
+    lowest, highest = TEMPERATURE_RANGE
+    assert lowest < leaves[TEMPERATURE] < highest or start in (0.002, 0.9)
+    for _ in range(600):
+        leaves, state = step(leaves, state)
+        assert jnp.float32(lowest) <= leaves[TEMPERATURE] <= highest
+    assert leaves[TEMPERATURE] == pytest.approx(target, abs=0.01)
+    assert leaves["params/projector/kernel"].max() > 1, "other leaves have no range"
+
+
+def test_a_temperature_at_a_bound_stays_there_while_the_loss_pulls_outwards():
+    leaves = {TEMPERATURE: jnp.float32(0.0099)}
+    assert within_range(leaves) == {TEMPERATURE: jnp.float32(0.01)}
+    inside = {TEMPERATURE: jnp.float32(0.0712345)}
+    assert within_range(inside) == inside

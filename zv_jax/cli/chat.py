@@ -11,13 +11,12 @@ from absl import flags
 
 from zv_jax import runtime
 from zv_jax.cli.arguments import required
-from zv_jax.cli.generate import load_image
+from zv_jax.cli.generate import read_image
 from zv_jax.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from zv_jax.inference.chat import Chat
+    from zv_jax.inference.prompts import Picture
 
 USAGE = """
 usage: zv chat --checkpoint PATH [--image A.png]
@@ -38,7 +37,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
-    images = [load_image(path) for path in values.image]
+    images = [read_image(path) for path in values.image]
     runtime.prepare()
     from zv_jax.inference import api
     from zv_jax.inference.chat import Chat
@@ -47,8 +46,11 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     converse(lambda: Chat(model), images)
 
 
-def converse(new_chat: Callable[[], Chat], images: list[Image.Image]) -> None:
-    """Reads questions from standard input until it ends; `new_chat()` makes an empty Chat."""
+def converse(new_chat: Callable[[], Chat], images: list[Picture]) -> None:
+    """Reads questions from standard input until it ends; `new_chat()` makes an empty Chat.
+
+    What cannot be read or asked is told, and the conversation goes on as it was before.
+    """
     chat = new_chat()
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
@@ -62,11 +64,14 @@ def converse(new_chat: Callable[[], Chat], images: list[Image.Image]) -> None:
             chat, images = new_chat(), []
         elif line.startswith("/image "):
             try:
-                images.append(load_image(line.removeprefix("/image ").strip()))
+                images.append(read_image(line.removeprefix("/image ").strip()))
             except DataError as error:
                 print(error, file=sys.stderr)
         elif line.startswith("/"):
             print("commands: /image FILE, /new, /quit", file=sys.stderr)
         elif line:
-            print(chat.ask(line, images=images), flush=True)
+            try:
+                print(chat.ask(line, images=images), flush=True)
+            except DataError as error:
+                print(error, file=sys.stderr)
             images = []

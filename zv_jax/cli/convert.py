@@ -56,6 +56,7 @@ def define(values: flags.FlagValues) -> None:
     text("llm", None, "directory of the language model of a split SRC", flag_values=values)
     text("vision", None, "file of the ViT that SRC lacks (from-lavis)", flag_values=values)
     text("base", None, "what SRC is a difference or an adapter to", flag_values=values)
+    text("delta_kind", None, "what a difference holds: all or layers", flag_values=values)
     text("preset", None, "architecture with heads as wide (from-lavis)", flag_values=values)
     text("tokenizer", None, "where SRC has none: file or directory", flag_values=values)
     text("qformer_tokenizer", None, "the same for the Q-Former", flag_values=values)
@@ -110,6 +111,7 @@ def _options(values: flags.FlagValues) -> hf.Options:
         llm=values.llm,
         vision=values.vision,
         base=values.base,
+        delta_kind=values.delta_kind,
         tokenizer=values.tokenizer,
         qformer_tokenizer=values.qformer_tokenizer,
     )

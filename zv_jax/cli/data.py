@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -17,6 +17,9 @@ from zv_jax.cli.arguments import existing_file, required
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
 from zv_jax.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from zv_jax.data.readers.intake import Intake
 
 USAGE = """
 usage: zv data list     [NAME]                all data sets that can be read, or the card of one
@@ -38,6 +41,7 @@ FILE holds records, one JSON object per line; prepare, filter and stats take one
   zv data filter wukong --root=/data/wukong --scorer=models/chinese_clip --out=wukong.jsonl
   zv data guard okvqa=/data/okvqa coco_caption=/data/coco visual_genome=/data/vg --out=guard
   zv data convert csv --root=mine.csv --columns=image=pic,caption=words --out=mine.jsonl
+  zv data convert pairs_jsonl --root=mine.jsonl --ignore=system,notes --out=records.jsonl
   zv data validate mine.jsonl --image_root=photos --decode
   zv data peek mine.jsonl --image_root=photos --stage=stage1 --n=20 --out=peek.html
   zv data peek --config configs/quickstart.py:stage1_chat
@@ -75,17 +79,28 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "columns", [], "which columns hold what: image=a,caption=b", flag_values=values
     )
+    flags.DEFINE_list("ignore", [], "columns to leave out on purpose", flag_values=values)
     flags.DEFINE_enum(
         "purpose", "train", ["train", "eval"], "what records are for", flag_values=values
     )
     text("guard", None, "folder of `zv data guard`: leave out the pictures it lists")
     switch("paper_mixture", "read evaluation splits for training too, as the paper's counts need")
+    flags.DEFINE_float(
+        "max_bad", 0.01, "convert: share of rows of a table that may be bad", flag_values=values
+    )
     whole("image_size", 0, "prepare: side of the stored pictures in pixels; 0: as they are")
     flags.DEFINE_enum(
         "encoding",
         "jpeg",
         ["jpeg", "png", "ppm"],
         "prepare: of resized pictures; ppm: uncompressed",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "transparency",
+        "white",
+        ["white", "black"],
+        "prepare: of resized pictures, as data.transparency of the recipe",
         flag_values=values,
     )
     whole("quality", 95, "prepare: of JPEG pictures", 1)
@@ -156,15 +171,19 @@ def _is_file(name: str) -> bool:
     return name.endswith(".jsonl") or Path(name).is_file()
 
 
-def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Iterator[Record], Path]:
-    """The records of a file or a data set, and what their picture paths are relative to."""
+def _records(
+    values: flags.FlagValues, name: str, training: bool, intake: Intake | None = None
+) -> tuple[Iterator[Record], Path]:
+    """The records of a file or a data set, and what their image paths are relative to."""
     from zv_jax.data import catalogue, guard
+    from zv_jax.data.readers.intake import Intake
 
     if _is_file(name):
         path = existing_file(name, "record file")
         return _of_split(path, values.split), Path(values.image_root or path.parent)
     card = catalogue.card(name)
     root = Path(required(values, "root", "DIR"))
+    counts = intake or Intake()
     if training and not values.guard and card.space and card.splits:
         print(
             f"zv: no --guard: pictures of {name} that evaluations show too are not left out",
@@ -174,12 +193,30 @@ def _records(values: flags.FlagValues, name: str, training: bool) -> tuple[Itera
         name,
         root,
         values.split or next(iter(card.splits), "train"),
-        columns=dict(_pairs(values.columns, "--columns", "image=photo,caption=words")),
+        columns=_columns(values.columns),
+        ignore=values.ignore,
+        intake=counts,
         training=training,
         paper_mixture=values.paper_mixture,
         guard=guard.Guard.load(values.guard) if values.guard and training else None,
     )
-    return records, Path(values.image_root or (root if root.is_dir() else root.parent))
+    folder = Path(values.image_root or (root if root.is_dir() else root.parent))
+    return (records if intake else _reported(records, counts)), folder
+
+
+def _reported(records: Iterator[Record], intake: Intake) -> Iterator[Record]:
+    """The records, and after the last one what of their table was left out or unused."""
+    yield from records
+    for line in intake.lines():
+        print(f"zv: {line}", file=sys.stderr)
+
+
+def _columns(words: list[str]) -> dict[str, list[str]]:
+    """{role: columns}; a role that is named again has several."""
+    found: dict[str, list[str]] = {}
+    for role, column in _pairs(words, "--columns", "image=photo,caption=words"):
+        found.setdefault(role, []).append(column)
+    return found
 
 
 def _of_split(path: Path, split: str) -> Iterator[Record]:
@@ -217,11 +254,31 @@ def _list(values: flags.FlagValues, names: list[str]) -> None:
 
 def _convert(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import convert
+    from zv_jax.data.readers.intake import Intake
 
-    records, root = _records(values, _one("convert", names), values.purpose == "train")
+    intake = Intake(values.max_bad)
+    records, root = _records(values, _one("convert", names), values.purpose == "train", intake)
     out = Path(required(values, "out", "mine.jsonl"))
     count = convert.write_jsonl(records, out)
-    print(f"{out}: {count:,} records; pictures are relative to {root}")
+    rejected = intake.write_rejected(out)
+    for line in intake.lines():
+        print(line)
+    if rejected:
+        print(f"bad rows are listed in {rejected}")
+    if intake.images["inside"]:
+        table = Path(values.root)
+        table = table if table.is_dir() else table.parent
+        if intake.images["path"] and table != root:
+            print(
+                f"zv: {intake.images['inside']:,} images are inside the table and relative to "
+                f"{table}, {intake.images['path']:,} are files relative to {root}: put both below "
+                "one folder and convert again with it as --root and --image_root",
+                file=sys.stderr,
+            )
+        root = root if intake.images["path"] else table
+    if intake.images["url"]:
+        print(f"zv: {intake.images['url']:,} images are URLs: download them before training")
+    print(f"{out}: {count:,} records; images are relative to {root}")
 
 
 def _prepare(values: flags.FlagValues, names: list[str]) -> None:
@@ -235,7 +292,14 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
     from zv_jax.data import prepare
     from zv_jax.data.shards import Settings
 
-    settings = Settings(values.image_size, values.encoding, values.quality, values.shard_size)
+    settings = Settings(
+        values.image_size,
+        values.encoding,
+        values.quality,
+        values.shard_size,
+        values.transparency,
+        values.purpose,
+    )
     records, root = _records(values, name, values.purpose == "train")
     out = Path(required(values, "out", "DIR"))
     manifest = prepare.prepare(
@@ -334,7 +398,13 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
     for name in names:
         good = 0
         path = existing_file(name, "record file")
-        for _, errors in check_file(path, values.image_root, values.decode, values.split):
+        for _, errors in check_file(
+            path,
+            values.image_root,
+            values.decode,
+            answered=values.purpose == "train",
+            split=values.split,
+        ):
             good += not errors
             bad += bool(errors)
             for error in errors:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from zv_jax import runtime
 from zv_jax.cli.arguments import existing_file, required
-from zv_jax.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 USAGE = """
 usage: zv generate --checkpoint PATH --image A.png [--image B.png] --prompt "..."
@@ -32,7 +27,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     prompt = required(values, "prompt", '"What is in the picture?"')
-    images = [load_image(path) for path in values.image]
+    images = [read_image(path) for path in values.image]
     runtime.prepare()
     from zv_jax.inference import api
 
@@ -40,19 +35,16 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     print(model.answer([prompt], [images], max_new_tokens=values.max_new_tokens)[0])
 
 
-def load_image(path: str) -> Image.Image:
-    """The picture at `path` as a PIL image in RGB.
+def read_image(path: str) -> bytes:
+    """The file of the image at `path`, which can be decoded.
+
+    The model decodes it once more, in its own way (`data.transparency`); but a bad file is told
+    before a large model is loaded.
 
     Raises:
-        DataError: there is no file, or it is no picture.
+        DataError: there is no file, or it is no image that can be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    from zv_jax.data import images
 
-    try:
-        return Image.open(existing_file(path, "picture")).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"the picture cannot be read: {error}",
-            where=path,
-            expected="a PNG, JPEG, WebP or other file that Pillow reads",
-        ) from error
+    images.decode(existing_file(path, "picture"))
+    return Path(path).read_bytes()

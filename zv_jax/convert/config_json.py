@@ -87,10 +87,12 @@ def run_of(model: ModelConfig, stage: str, variant: str, where: str) -> Config:
 
 
 def _lengths(model: ModelConfig) -> DataConfig:
-    """The usual lengths of texts, as far as the model has positions for them."""
+    """The usual lengths of texts, as far as the model has positions for them, and images read as
+    transformers and LAVIS read them."""
     usual, positions = DataConfig(), model.qformer.max_positions
     return replace(
         usual,
+        transparency="black",
         max_text=min(usual.max_text, positions),
         max_qformer_text=min(usual.max_qformer_text, positions),
         max_length=min(usual.max_length, model.llm.max_positions),
@@ -205,23 +207,47 @@ def _rope(raw: Json, where: str) -> tuple[float, RopeScaling]:
     """`rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before)."""
     rope = dict(raw.get("rope_scaling") or {}) | dict(raw.get("rope_parameters") or {})
     theta = float(rope.get("rope_theta", raw.get("rope_theta", 10000.0)))
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
+    kind = rope.get("rope_type", rope.get("type"))
+    _require(rope, "partial_rotary_factor", 1.0, 1.0, where, "rope_parameters")
+    if kind is None and "factor" in rope:
+        raise ConversionError(
+            "rotary scaling has a factor and no type",
+            where=f"{where} (rope_scaling)",
+            expected='"rope_type": linear or llama3',
+            fix="copy config.json again, or add the type that the model was trained with",
+        )
+    if kind in (None, "default"):
         return theta, RopeScaling()
     if kind not in presets.ROPE_SCALINGS:
         raise ConversionError(
             f"rotary scaling {kind!r} is not supported",
             where=f"{where} (rope_parameters)",
             expected="default, linear or llama3",
+            fix="take a checkpoint with one of these: another would read far positions wrongly",
         )
+
+    def number(field: str) -> float:
+        try:
+            value = float(rope[field])
+            if value > 0:
+                return value
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise ConversionError(
+            f"rotary scaling {kind!r} has {field} {rope.get(field, 'missing')!r}",
+            where=f"{where} (rope_parameters)",
+            expected=f"{field}: a number above 0",
+            fix="copy config.json again, or add what the model was trained with",
+        )
+
     if kind == "linear":
-        return theta, RopeScaling("linear", float(rope["factor"]))
+        return theta, RopeScaling("linear", number("factor"))
     return theta, RopeScaling(
         "llama3",
-        float(rope["factor"]),
-        float(rope["low_freq_factor"]),
-        float(rope["high_freq_factor"]),
-        int(rope["original_max_position_embeddings"]),
+        number("factor"),
+        number("low_freq_factor"),
+        number("high_freq_factor"),
+        int(number("original_max_position_embeddings")),
     )
 
 

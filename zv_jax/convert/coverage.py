@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KINDS = ("loaded", "reshaped", "missing", "unexpected", "unused")
 
@@ -18,6 +18,8 @@ class Coverage:
         missing: tensors that the model has and the source does not.
         unexpected: tensors of the source that the model has no place for, let through by `allow`.
         unused: buffers and copies, which follow from other tensors or from the configuration.
+        notes: sentences on what was found out and not told.
+        zeroed: by leaf, how many of its values a cast made 0: known once the leaf was read.
     """
 
     loaded: tuple[tuple[str, str], ...] = ()
@@ -25,10 +27,13 @@ class Coverage:
     missing: tuple[tuple[str, str], ...] = ()
     unexpected: tuple[tuple[str, str], ...] = ()
     unused: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    zeroed: Counter[str] = field(default_factory=Counter)
 
-    def to_dict(self) -> dict[str, list[list[str]]]:
+    def to_dict(self) -> dict[str, list]:
         """JSON types, for the meta of the checkpoint; what was loaded is only counted there."""
         lists = {kind: [list(pair) for pair in getattr(self, kind)] for kind in KINDS[1:]}
+        lists |= {"notes": list(self.notes)} if self.notes else {}
         return {**lists, "loaded": [[t, n] for t, n in Counter(t for t, _ in self.loaded).items()]}
 
     def text(self) -> str:
@@ -50,4 +55,4 @@ class Coverage:
                 if names:
                     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
                     lines.append(f"{kind} in {tower}: {', '.join(names[:4])}{more}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])

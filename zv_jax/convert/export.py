@@ -112,7 +112,7 @@ def _plain(model: Ours, options: Options) -> Ours:
         for path, pair in pairs.items():
             kernel, a, b = found[path], *(found.pop(leaf) for leaf in pair)
             for i in range(len(kernel)):  # in place: every adapted kernel is a stack of layers
-                kernel[i] = ours.merged(kernel[i], a[i], b[i], lora)
+                kernel[i] = ours.merged(kernel[i], a[i], b[i], lora, path)
         return found
 
     specs = {path: spec for path, spec in model.specs.items() if path.startswith("params/")}
@@ -212,16 +212,16 @@ def _write_weights(folder: Path, rows: list[_Row], model: Ours, limit: int, side
     ]
     numbered.sort(key=lambda item: (_tower(rows[item[1]].entry), item[0], item[1]))
     main = {name: spec for *_, name, spec in numbered if name not in side}
-    writers = [shards.Writer(folder, main, limit)]
+    writers = [shards.Writer(folder, main, limit, where=model.where)]
     if side:
         extra = {name: spec for *_, name, spec in numbered if name in side}
         stem = hf.SIDE_FILE.removesuffix(".safetensors")
-        writers.append(shards.Writer(folder, extra, limit, stem))
+        writers.append(shards.Writer(folder, extra, limit, stem, model.where))
     for group in _groups(rows, model):
         found = model.read({path: model.specs[path] for row in group for path in row.paths})
         for row in group:
             # Nothing here may hold a leaf while the next group is read.
-            _write_row(row, [found.pop(path) for path in row.paths], writers, side, model.where)
+            _write_row(row, [found.pop(path) for path in row.paths], writers, side)
     for writer in writers:
         writer.close()
 
@@ -241,18 +241,11 @@ def _groups(rows: list[_Row], model: Ours) -> Iterator[list[_Row]]:
 
 
 def _write_row(
-    row: _Row, leaves: list[np.ndarray], writers: list[shards.Writer], side: set[str], where: str
+    row: _Row, leaves: list[np.ndarray], writers: list[shards.Writer], side: set[str]
 ) -> None:
     for i in range(row.count):
         layers = [leaf[i] if row.entry.stacked else leaf for leaf in leaves]
         for name, value in zip(row.entry.names(i), row.entry.transform.save(*layers), strict=True):
-            if not stream.all_finite(value):
-                raise ConversionError(
-                    f"tensor {name!r} has values that are not finite numbers",
-                    where=where,
-                    expected="finite numbers in every tensor",
-                    fix="take an earlier checkpoint",
-                )
             writers[name in side].write(name, value)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import Config
-from zv_jax.convert import architectures, gguf, hf, lavis, ours
+from zv_jax.convert import architectures, casts, gguf, hf, lavis, ours
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.data.tokenizers import Tokenizer
@@ -39,7 +39,7 @@ def _theirs(opened: hf.Opened, path: str | Path) -> Ours:
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, spec in wanted.items():
-            value = opened.leaves[name].value().astype(spec.dtype)
+            value = casts.cast(opened.leaves[name].value(), spec.dtype, name, str(path))
             out[name] = value if spec.sharding is None else jax.device_put(value, spec.sharding)
         return out
 
@@ -64,7 +64,11 @@ def in_memory(
     return Ours(
         config=config,
         specs={path: leaves.spec(leaf) for path, leaf in flat.items()},
-        read=lambda wanted: {p: np.array(flat[p], s.dtype) for p, s in wanted.items()},
+        read=lambda wanted: {
+            # A copy: what is read may be changed.
+            p: casts.cast(np.array(flat[p]), s.dtype, p, "the model in memory")
+            for p, s in wanted.items()
+        },
         tokenizers=tokenizers,
         provenance=provenance,
         where="the model in memory",

@@ -249,7 +249,10 @@ def _scaling(source: GgufFile, head_dim: int, theta: float) -> RopeScaling:
     """
     kind = source.fields.get("llama.rope.scaling.type", "none")
     if kind == "linear":
-        return RopeScaling("linear", float(source.fields["llama.rope.scaling.factor"]))
+        factor = source.fields.get("llama.rope.scaling.factor")
+        if isinstance(factor, int | float) and factor > 0:
+            return RopeScaling("linear", float(factor))
+        kind = f"linear with the factor {factor}"
     if kind == "none" and _FACTORS not in source.specs:
         return RopeScaling()
     if kind == "none":

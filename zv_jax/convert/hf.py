@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import Config
-from zv_jax.convert import architectures, config_json, delta, names, stream, workdir
+from zv_jax.convert import architectures, casts, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
@@ -21,7 +21,7 @@ from zv_jax.convert.sources import Renamed, Source, Spec, open_source, together
 from zv_jax.convert.stream import Leaf
 from zv_jax.data import tokenizers
 from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.errors import ConversionError
+from zv_jax.errors import ConfigError, ConversionError
 from zv_jax.models.vit import resize_positions
 from zv_jax.sharding import unboxed
 from zv_jax.training.stages import stage_of
@@ -42,6 +42,7 @@ class Options:
         llm: directory of the language model of a split checkpoint.
         vision: file of the ViT that a checkpoint of LAVIS lacks.
         base: directory of the LLaMA that the language model is a difference to.
+        delta_kind: which kind of difference it is, one of `delta.KINDS`; None finds it out.
         tokenizer, qformer_tokenizer: file or directory, where the checkpoint has none.
     """
 
@@ -51,6 +52,7 @@ class Options:
     llm: str | None = None
     vision: str | None = None
     base: str | None = None
+    delta_kind: str | None = None
     tokenizer: str | None = None
     qformer_tokenizer: str | None = None
 
@@ -87,6 +89,7 @@ def convert(opening: Callable[[], Opened], src: str | Path, dst: str | Path) -> 
     with stream.building(dst) as folder:
         opened = opening()
         save(opened, folder, src)
+        casts.say(opened.coverage.zeroed, str(src))
     return opened.coverage
 
 
@@ -118,12 +121,20 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
     if architecture is architectures.BLIP2 and split and options.llm:
         architecture = architectures.ZIYA_BASE
     config = config_json.read_config(raw, architecture, where)
+    if options.delta_kind and not options.base:
+        raise ConfigError(
+            "--delta_kind without --base",
+            where=f"--delta_kind={options.delta_kind}",
+            expected="the LLaMA that the weights are a difference to",
+            fix="add --base=DIRECTORY, or leave --delta_kind out",
+        )
+    notes: list[str] = []
     if architecture is architectures.ZIYA_BASE:
-        config, source = _with_language_model(config, raw, source, where, options)
+        config, source = _with_language_model(config, raw, source, where, options, notes)
     elif options.llm:
         raise _no_place("llm", options.llm, "its language model is inside")
     elif options.base:
-        source = _complete(source, options.base)
+        source = _complete(source, options, notes)
     source = _side(src, _modern(source))
     _refuse_delta(source)
     config, resize = resized(config, options)
@@ -136,6 +147,7 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
         dtype=options.dtype,
         resize=resize,
     )
+    coverage = replace(coverage, notes=tuple(notes))
     found |= _start_of_temperature(config, coverage)
     both = tokenizers_of(src, architecture, options)
     check_vocabularies(config, both)
@@ -178,7 +190,7 @@ def _no_place(flag: str, value: str, why: str) -> ConversionError:
 
 
 def _with_language_model(
-    config: Config, raw: Mapping, source: Source, where: str, options: Options
+    config: Config, raw: Mapping, source: Source, where: str, options: Options, notes: list[str]
 ) -> tuple[Config, Source]:
     """The released Ziya-Visual Base: the visual part, and a LLaMA in a directory of its own."""
     text = dict(raw.get("text_config") or {})
@@ -197,12 +209,14 @@ def _with_language_model(
     config = config_json.checked(replace(config, model=model), where)
     weights = open_source(options.llm)
     if options.base:
-        weights = _complete(weights, options.base)
+        weights = _complete(weights, options, notes)
     return config, together(source, Renamed(weights, lambda name: f"language_model.{name}"))
 
 
-def _complete(weights: Source, base: str) -> Source:
-    return delta.Sum(weights, open_source(base))
+def _complete(weights: Source, options: Options, notes: list[str]) -> Source:
+    whole = delta.Sum(weights, open_source(options.base), options.delta_kind)
+    notes.append(whole.note)
+    return whole
 
 
 def _refuse_delta(source: Source) -> None:
@@ -253,7 +267,7 @@ def resized(
 def resized_positions(table: np.ndarray, side: int, align_corners: bool = False) -> np.ndarray:
     """A position table [1, 1 + n * n, D] for `side` x `side` patches, computed in float32."""
     wide = resize_positions(np.asarray(table, np.float32), (side, side), align_corners)
-    return np.asarray(wide).astype(table.dtype)
+    return casts.cast(np.asarray(wide), table.dtype, POSITIONS, "--image-size")
 
 
 # --- tokenizers -----------------------------------------------------------------------------------

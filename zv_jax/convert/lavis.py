@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import config_json, hf, lavis_names, lavis_vision, stream
+from zv_jax.convert import casts, config_json, hf, lavis_names, lavis_vision, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
 from zv_jax.convert.ours import Ours
@@ -248,7 +248,8 @@ def to_lavis(model: Ours, out: str | Path) -> list[str]:
         for i in range(count):
             parts = [np.asarray(values[path])[i if row.stacked else ...] for path in paths]
             tensors = row.transform.save(*parts)
-            state |= dict(zip(row.names(i), tensors, strict=True))
+            for name, tensor in zip(row.names(i), tensors, strict=True):
+                state[name] = casts.finite(tensor, name, model.where)
     state |= lavis_names.copies(state)
     tensors = {name: _tensor(value) for name, value in state.items()}
     partial = out.with_name(out.name + stream.PARTIAL)

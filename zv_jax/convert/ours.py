@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax.config import Config, validate
+from zv_jax.config import Config, of_checkpoint, validate
+from zv_jax.convert import casts
 from zv_jax.convert.sources import Spec
 from zv_jax.data import tokenizers
 from zv_jax.data.tokenizers import Tokenizer
@@ -67,7 +68,7 @@ def open_checkpoint(path: str | Path) -> Ours:
         CheckpointError: there is none, or its tokenizers are missing or others.
     """
     specs, meta = checkpoint.describe(path)
-    trained = validate(meta["config"])
+    trained = validate(of_checkpoint(meta["config"]))
 
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         # Naming the step keeps to the checkpoint just described.
@@ -121,7 +122,9 @@ def find_tokenizers(
     return found[0], found[1]
 
 
-def merged(kernel: np.ndarray, a: np.ndarray, b: np.ndarray, lora: LoraConfig) -> np.ndarray:
+def merged(
+    kernel: np.ndarray, a: np.ndarray, b: np.ndarray, lora: LoraConfig, path: str = "kernel"
+) -> np.ndarray:
     """One layer of a kernel with its adapter added: W + alpha / rank * A B.
 
     Computed in float32 and rounded once to the dtype of the kernel. Source: Hu et al. 2021; PEFT's
@@ -129,7 +132,12 @@ def merged(kernel: np.ndarray, a: np.ndarray, b: np.ndarray, lora: LoraConfig) -
 
     Args:
         kernel: [in, out]; a: [in, R]; b: [R, out].
+        path: of the kernel, for messages.
+
+    Raises:
+        ConversionError: the sum is beyond the dtype of the kernel.
     """
     update = a.astype(np.float32) @ b.astype(np.float32)
     scale = np.float32(lora.alpha / lora.rank)
-    return (kernel.astype(np.float32) + scale * update).astype(kernel.dtype)
+    whole = kernel.astype(np.float32) + scale * update
+    return casts.cast(whole, kernel.dtype, path, "--merge-lora")

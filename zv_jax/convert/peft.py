@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import to_dict, validate
-from zv_jax.convert import shards, stream, workdir
+from zv_jax.convert import casts, shards, stream, workdir
 from zv_jax.convert.architectures import INSTRUCT_BLIP, read_json
 from zv_jax.convert.names import LINEAR, Entry
 from zv_jax.convert.ours import Ours
@@ -41,6 +41,22 @@ _PLAIN = {
     "layer_replication": None,
     "trainable_token_indices": None,
 }
+# What says how an adapter was made or is found, not what its tensors mean. Everything else that is
+# set refuses the adapter: new switches of PEFT change what is computed.
+_HARMLESS = {
+    "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "exclude_modules",
+    "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config",
+    "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core", "peft_version",
+    "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type",
+    "use_rslora",
+}  # fmt: skip
+# Starts that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA and MiCA do not: what
+# they adapt is not the base any more.
+_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+_MERGE = (
+    "merge it with PEFT, PeftModel.from_pretrained(BASE, ADAPTER).merge_and_unload()"
+    ".save_pretrained(OUT), and convert OUT: zv convert from-hf"
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ def to_peft(model: Ours, out: str | Path, base: str = "") -> int:
             specs[f"{_PREFIX}{module}.lora_{name}.weight"] = Spec(shape, leaf.dtype)
     lora = model.config.model.lora
     with stream.building(out) as folder:
-        writer = shards.Writer(folder, dict(sorted(specs.items())), 1 << 62, WEIGHTS)
+        writer = shards.Writer(folder, dict(sorted(specs.items())), 1 << 62, WEIGHTS, model.where)
         values = model.read(
             {path: model.specs[path] for pair in adapters.values() for path in pair}
         )
@@ -148,7 +164,7 @@ def from_peft(adapter: str | Path, base: Ours, dst: str | Path) -> int:
     adapter = Path(adapter)
     raw = read_json(adapter / CONFIG)
     lora = _lora(raw, str(adapter / CONFIG))
-    source = open_file(adapter / f"{WEIGHTS}.safetensors")
+    source = _open(adapter)
     if base.adapters:
         raise ConversionError(
             "the base has adapters already",
@@ -167,15 +183,28 @@ def from_peft(adapter: str | Path, base: Ours, dst: str | Path) -> int:
     return len(source.specs) // 2
 
 
+def _open(adapter: Path) -> Source:
+    """Its weights; of the two forms the one that PEFT takes."""
+    for name in (f"{WEIGHTS}.safetensors", f"{WEIGHTS}.bin"):
+        if (adapter / name).is_file():
+            return open_file(adapter / name)
+    raise ConversionError(
+        "there are no weights of an adapter here",
+        where=str(adapter),
+        expected=f"{WEIGHTS}.safetensors or {WEIGHTS}.bin beside {CONFIG}",
+        fix="give the directory that PEFT's save_pretrained wrote",
+    )
+
+
 def _lora(raw: Mapping[str, Any], where: str) -> LoraConfig:
-    for field, plain in _PLAIN.items():
-        value = raw.get(field, plain)
+    refused = [(field, raw[field], _PLAIN.get(field)) for field in raw if field not in _HARMLESS]
+    start = raw.get("init_lora_weights", True)
+    if start not in _STARTS:
+        refused.append(("init_lora_weights", start, True))
+    for field, value, plain in refused:
         if value != plain and (value or plain):
             raise ConversionError(
-                f"{field} is {value!r}",
-                where=where,
-                expected=repr(plain),
-                fix="merge this adapter with PEFT, and convert the merged model",
+                f"{field} is {value!r}", where=where, expected=repr(plain), fix=_MERGE
             )
     try:
         rank, alpha = int(raw["r"]), float(raw["lora_alpha"])
@@ -212,14 +241,28 @@ def _leaves(source: Source, base: Ours, lora: LoraConfig) -> tuple[dict[str, Lea
             found[f"lora/{path}/lora_{end.lower()}"] = leaf
             left -= set(tensors)
     if left or not found:
-        name = min(left, default="none")
-        raise ConversionError(
-            f"the base has no place for {name!r} ({len(left)} such tensors)",
-            where=source.where,
-            expected="adapters of linear layers of the ViT and of the LLM",
-            fix="give the base model that the adapter was trained on",
-        )
+        raise _no_place(source, left)
     return found, targets
+
+
+def _no_place(source: Source, left: set[str]) -> ConversionError:
+    """Whether the base is another, or has the layer and no adapter of it is possible here."""
+    name = min(left, default="none")
+    module = name.removeprefix(_PREFIX).split(".lora_")[0]
+    theirs = {row.removesuffix(".weight") for e in INSTRUCT_BLIP.family.entries for row in e.theirs}
+    adaptable = {row.removesuffix(".weight") for x in _layers().values() for row in x.entry.theirs}
+    layer = re.sub(r"\.\d+\.", ".{}.", module)
+    fix = "give the base model that the adapter was trained on"
+    if layer in theirs - adaptable:
+        fix = f"{module} can be adapted in PEFT only: {_MERGE}"
+    elif f"language_model.{layer}" in theirs:
+        fix = f"it is an adapter of a language model alone: {_MERGE}"
+    return ConversionError(
+        f"the base has no place for {name!r} ({len(left)} such tensors)",
+        where=source.where,
+        expected="adapters of linear layers of the ViT and of the LLM",
+        fix=fix,
+    )
 
 
 def _check(source: Source, names: list[str], shape: tuple[int, int]) -> None:
@@ -239,14 +282,7 @@ def _piece(source: Source, name: str | None, shape: tuple[int, int]) -> Callable
     def read() -> np.ndarray:
         if name is None:
             return np.zeros(shape[::-1], np.float32)
-        value = source.read(name)
-        if not stream.all_finite(value):
-            raise ConversionError(
-                f"tensor {name!r} has values that are not finite numbers",
-                where=source.where,
-                expected="finite numbers in every tensor",
-                fix="take an earlier checkpoint of the adapter",
-            )
-        return value.T
+        value = casts.finite(source.read(name), name, source.where)
+        return casts.cast(value.T, np.float32, name, source.where)
 
     return read

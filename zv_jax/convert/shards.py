@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from zv_jax.convert import casts
 from zv_jax.convert.sources import SAFE_DTYPES, Spec
 from zv_jax.errors import ConfigError
 
@@ -45,9 +47,15 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, specs: Mapping[str, Spec], max_bytes: int, name: str = "model"
+        self,
+        folder: Path,
+        specs: Mapping[str, Spec],
+        max_bytes: int,
+        name: str = "model",
+        where: str = "",
     ):
-        """Lays out the files. The order of `specs` is the order of the tensors in them."""
+        """Lays out the files. The order of `specs` is the order of the tensors in them; `where`
+        names the source, for messages."""
         groups: list[dict[str, Spec]] = [{}]
         filled = 0
         for tensor, spec in specs.items():
@@ -57,7 +65,8 @@ class Writer:
             groups[-1][tensor] = spec
             filled += byte_size(spec)
         total = len(groups)
-        self._specs = dict(specs)
+        self._specs, self._where = dict(specs), where
+        self._zeroed: Counter[str] = Counter()
         self._places: dict[str, tuple[BinaryIO, int]] = {}
         self._left = set(specs)
         self._files: list[BinaryIO] = []
@@ -94,17 +103,23 @@ class Writer:
             self._places[tensor] = file, 8 + len(head) + offset
 
     def write(self, tensor: str, value: np.ndarray) -> None:
-        """Puts a tensor in its place, cast to its planned dtype."""
+        """Puts a tensor in its place, cast to its planned dtype.
+
+        Raises:
+            ConversionError: a value is not finite, or has no place in that dtype.
+        """
         spec = self._specs[tensor]
         if value.shape != tuple(spec.shape):
             raise ValueError(f"{tensor} was planned as {spec.shape} and is {value.shape}")
+        casts.finite(value, tensor, self._where)
+        value = casts.cast(value, spec.dtype, tensor, self._where, self._zeroed)
         file, offset = self._places[tensor]
         file.seek(offset)
-        file.write(np.asarray(value, spec.dtype, order="C").reshape(-1).view(np.uint8).data)
+        file.write(np.asarray(value, order="C").reshape(-1).view(np.uint8).data)
         self._left.remove(tensor)
 
     def close(self) -> None:
-        """Finishes the files.
+        """Finishes the files, and says how many values a cast made 0.
 
         Raises:
             ValueError: a tensor was planned and not written.
@@ -113,6 +128,7 @@ class Writer:
             file.close()
         if self._left:
             raise ValueError(f"{len(self._left)} tensors were not written: {min(self._left)}")
+        casts.say(self._zeroed, self._where)
 
 
 def byte_size(spec: Spec) -> int:

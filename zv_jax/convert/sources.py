@@ -7,7 +7,9 @@ was handed out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +19,12 @@ import numpy as np
 
 from zv_jax.errors import ConversionError, EnvironmentProblem
 
+log = logging.getLogger(__name__)
+
 Spec = jax.ShapeDtypeStruct
 INDEX = "{}.index.json"
+_SHARDS = r"{}-\d+-of-\d+\.{}"
+ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of a whole checkpoint, best first
 SAFE_DTYPES = {
     "F64": np.float64,
@@ -198,6 +204,9 @@ def open_file(path: Path) -> Source:
 def open_source(path: str | Path) -> Source:
     """The tensors of a file, or of a directory in the layout of `save_pretrained`.
 
+    As in transformers, one whole file goes before an index with its shards. Shards without an
+    index are read where all of them are there.
+
     Raises:
         ConversionError: there are none, a shard is missing or cut off, or index and shards
             disagree.
@@ -207,28 +216,99 @@ def open_source(path: str | Path) -> Source:
     if path.is_file():
         return open_file(path)
     for name in NAMES:
-        if (path / INDEX.format(name)).is_file():
-            return _open_index(path / INDEX.format(name))
+        index = path / INDEX.format(name)
         if (path / name).is_file():
+            if index.is_file() and set(_weight_map(index).values()) != {name}:
+                log.warning(
+                    "%s: %s is read, as transformers does, and %s with its shards is not; remove "
+                    "the one that is out of date",
+                    path,
+                    name,
+                    index.name,
+                )
             return open_file(path / name)
+        if index.is_file():
+            return _open_index(index)
+        pattern = _SHARDS.format(*name.split("."))
+        if shards := sorted(file for file in path.glob("*") if re.fullmatch(pattern, file.name)):
+            return _open_shards(shards)
+    others = sorted(file.name for ending in ENDINGS for file in path.glob(f"*{ending}"))
     raise ConversionError(
-        "there are no weights here",
+        "there are no weights here" + (f", only {', '.join(others)}" if others else ""),
         where=str(path),
         expected="one of " + ", ".join(f"{n} or {INDEX.format(n)}" for n in NAMES),
-        fix="give the directory of a downloaded model, or one weight file",
+        fix=f"rename {others[0]} if it is the whole model"
+        if others
+        else "give the directory of a downloaded model, or one weight file",
     )
 
 
-def _open_index(index: Path) -> Source:
+def _open_shards(files: Sequence[Path]) -> Source:
+    """The shards of one checkpoint by their names alone: each of `-00001-of-00003` and so on.
+
+    Raises:
+        ConversionError: some are missing, they are of several checkpoints, or a tensor is in two.
+    """
+    folder = files[0].parent
+    stem, count = re.fullmatch(r"(.*)-\d+-of-(\d+)\.\w+", files[0].name).groups()
+    wanted = [f"{stem}-{i:05d}-of-{count}{files[0].suffix}" for i in range(1, int(count) + 1)]
+    names = [file.name for file in files]
+    if names != wanted:
+        missing = [name for name in wanted if name not in names]
+        wrong = f"{missing[0]} is missing" if missing else f"{set(names) - set(wanted)} are others"
+        raise ConversionError(
+            f"the shards have no index, and {wrong}",
+            where=str(folder),
+            expected=f"{count} files of one checkpoint, or {stem}{files[0].suffix}.index.json",
+            fix="download the missing files, and remove those of other checkpoints",
+        )
+    parts: dict[str, Source] = {}
+    for file in files:
+        source = open_file(file)
+        for tensor in source.specs:
+            if tensor in parts:
+                raise ConversionError(
+                    f"tensor {tensor!r} is in two shards, which have no index",
+                    where=f"{parts[tensor].where} and {source.where}",
+                    expected="each tensor once",
+                    fix="download the index and the shards of one version",
+                )
+            parts[tensor] = source
+    return Sharded(str(folder), parts)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """The file of each tensor.
+
+    Raises:
+        ConversionError: the index is damaged, or names a file outside its own folder.
+    """
     try:
         weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
+        outside = [
+            name
+            for name in weight_map.values()
+            if name in ("", ".", "..") or Path(name).name != name
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConversionError(
             f"the index cannot be read: {error!r}",
             where=str(index),
             expected='JSON with {"weight_map": {tensor: file}}',
             fix="download it again",
         ) from None
+    if outside:
+        raise ConversionError(
+            f"the index names the file {outside[0]!r}",
+            where=str(index),
+            expected="names of files beside it, without a folder",
+            fix="download it again, from a place that you trust",
+        )
+    return weight_map
+
+
+def _open_index(index: Path) -> Source:
+    weight_map = _weight_map(index)
     files: dict[str, Source] = {}
     for name in sorted(set(weight_map.values())):
         if not (index.parent / name).is_file():

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes  # noqa: F401  makes bfloat16 a dtype that numpy knows
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
+from zv_jax.convert import casts
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Entry, Family
 from zv_jax.convert.sources import Source, Spec
@@ -112,6 +114,7 @@ def plan(
         ConversionError: a tensor is missing, unexpected, or of another shape. It is named.
     """
     resize = resize or {}
+    zeroed: Counter[str] = Counter()
     rows = [row for row in family.entries if f"params/{row.ours[0]}" in wanted]
     found: dict[str, Leaf] = {}
     loaded: dict[str, str] = {}
@@ -125,11 +128,11 @@ def plan(
             continue
         loaded.update((name, tower) for i in range(count) for name in row.names(i))
         for number, path in enumerate(f"params/{ours}" for ours in row.ours):
-            leaf = _leaf(row, number, count, source, dtype)
+            leaf = _leaf(row, number, count, source)
             if path in resize:
                 leaf = _resized(leaf, resize[path], wanted[path].shape)
             _check_shape(path, row.theirs[0], leaf.shape, wanted[path].shape, source.where)
-            found[path] = leaf
+            found[path] = _cast(leaf, dtype, path, source.where, zeroed)
     _refuse_missing(family, missing, source, [*optional, *allow], wanted)
     rest = [name for name in source.specs if name not in loaded]
     unused = [name for name in rest if family.is_derived(name)]
@@ -150,6 +153,7 @@ def plan(
         missing=tuple((tower, name) for name, tower in missing.items()),
         unexpected=tuple((family.tower(name), name) for name in unexpected),
         unused=tuple((family.tower(name), name) for name in unused),
+        zeroed=zeroed,
     )
 
 
@@ -157,7 +161,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _leaf(row: Entry, number: int, count: int, source: Source, dtype: str | None) -> Leaf:
+def _leaf(row: Entry, number: int, count: int, source: Source) -> Leaf:
     """Leaf `number` of a row, its shape and dtype found out by transforming empty tensors."""
     shapes, dtypes = set(), set()
     for layer in range(count):
@@ -181,14 +185,24 @@ def _leaf(row: Entry, number: int, count: int, source: Source, dtype: str | None
             fix="check that the shards belong to one model",
         )
     (shape,) = shapes
-    kept = np.result_type(*dtypes) if dtype is None else np.dtype(dtype)
 
     def read(layer: int) -> np.ndarray:
-        tensors = [_finite(source, name) for name in row.names(layer)]
+        names = row.names(layer)
+        tensors = [casts.finite(source.read(name), name, source.where) for name in names]
         return row.transform.load(*tensors)[number]
 
     pieces = tuple(lambda layer=i: read(layer) for i in range(count))
-    return Leaf((count, *shape) if row.stacked else shape, kept, pieces, row.stacked)
+    stored = np.result_type(*dtypes)
+    return Leaf((count, *shape) if row.stacked else shape, stored, pieces, row.stacked)
+
+
+def _cast(leaf: Leaf, dtype: str | None, path: str, where: str, zeroed: Counter[str]) -> Leaf:
+    """The leaf in another dtype, cast layer by layer; None keeps it as it is."""
+    if dtype is None:
+        return leaf
+    change = lambda piece: casts.cast(piece(), dtype, path, where, zeroed)
+    pieces = tuple(partial(change, piece) for piece in leaf.pieces)
+    return replace(leaf, dtype=np.dtype(dtype), pieces=pieces)
 
 
 def hollow(spec: Spec) -> np.ndarray:
@@ -197,28 +211,6 @@ def hollow(spec: Spec) -> np.ndarray:
 
 def _resized(leaf: Leaf, change: Callable, shape: tuple[int, ...]) -> Leaf:
     return replace(leaf, shape=shape, pieces=(lambda: change(leaf.value()),))
-
-
-def _finite(source: Source, name: str) -> np.ndarray:
-    value = source.read(name)
-    if not all_finite(value):
-        raise ConversionError(
-            f"tensor {name!r} has values that are not finite numbers",
-            where=source.where,
-            expected="finite numbers in every tensor",
-            fix="download it again; if it was trained so, take an earlier checkpoint",
-        )
-    return value
-
-
-def all_finite(value: np.ndarray) -> bool:
-    """Whether no element is infinite or NaN; half precisions are judged by their bits, which is
-    several times faster than numpy's own test of them."""
-    exponent = {"bfloat16": 0x7F80, "float16": 0x7C00}.get(value.dtype.name)
-    if exponent is None:
-        return bool(np.isfinite(value).all())
-    bits = np.ascontiguousarray(value).view(np.uint16)
-    return not bool(((bits & exponent) == exponent).any())
 
 
 def _check_shape(

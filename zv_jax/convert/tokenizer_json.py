@@ -40,7 +40,7 @@ def hf_files(
         ConfigError: the tokenizer lacks a special token that rows start or end with.
     """
     if tokenizer.kind == "hf":
-        body = json.loads(tokenizer.data)
+        body = json.loads(tokenizer.data) | {"truncation": None, "padding": None}
     elif tokenizer.kind == "bert":
         body = _word_piece(tokenizer)
     else:
@@ -139,7 +139,7 @@ def _word_piece(tokenizer: Tokenizer) -> dict:
         unk_token="[UNK]",
         continuing_subword_prefix="##",
         max_input_chars_per_word=100,
-        vocab={piece: i for i, piece in enumerate(bert_pieces(tokenizer.data))},
+        vocab={piece: i for i, piece in enumerate(bert_pieces(tokenizer.data, tokenizer.where))},
     )
     decoder = dict(type="WordPiece", prefix="##", cleanup=True)
     return _body(normalizer, {"type": "BertPreTokenizer"}, model, decoder)

@@ -6,6 +6,7 @@ lengths, so that all but the longest are padded on the left.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from zv_jax.data import dialogue
 from zv_jax.errors import ConversionError
 from zv_jax.inference import api, decode
 from zv_jax.inference.api import Model
+from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 NEW_TOKENS = 32
@@ -180,10 +182,16 @@ def _same_ids(one: Model, other: Model) -> bool | None:
 def _both(
     one: Model, other: Model, name: str, method: str | Callable, *arrays: Any
 ) -> tuple[Row, jax.Array]:
-    """Runs a method of both models; the line, and what the first one gave."""
-    cfg = one.config.model
-    run = jax.jit(lambda variables, *given: ZiyaVisual(cfg).apply(variables, *given, method=method))
-    mine, theirs = (run(model.variables, *arrays) for model in (one, other))
+    """Runs a method of both models; the line, and what the first one gave.
+
+    Each runs by its own configuration: one may have adapters, and the other has them merged.
+    """
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(cfg: ModelConfig, variables: Any, *given: Any) -> jax.Array:
+        return ZiyaVisual(cfg).apply(variables, *given, method=method)
+
+    mine, theirs = (run(model.config.model, model.variables, *arrays) for model in (one, other))
     a, b = (np.asarray(value, np.float32) for value in (mine, theirs))
     return Row(name, float(np.abs(a - b).max()), float(np.abs(a).max())), mine
 
@@ -250,7 +258,7 @@ def _same_tokens(one: Model, other: Model, inputs: dict[str, Any]) -> bool:
             inputs["mask"],
             *inputs["text"],
             np.zeros(len(_ROWS), np.uint32),
-            cfg=one.config.model,
+            cfg=model.config.model,
             max_new_tokens=NEW_TOKENS,
             eos_id=eos,
             pad_id=0,

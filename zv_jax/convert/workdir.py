@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import Config, to_dict
-from zv_jax.convert import stream
+from zv_jax.convert import casts, stream
 from zv_jax.convert.ours import TOKENIZERS, Ours
 from zv_jax.convert.stream import Leaf
 from zv_jax.data.tokenizers import Tokenizer
@@ -21,7 +21,7 @@ def stored(model: Ours) -> dict[str, Leaf]:
 
     def leaf(path: str) -> Leaf:
         spec = model.specs[path]
-        read = lambda: np.asarray(model.read({path: spec})[path])
+        read = lambda: casts.finite(np.asarray(model.read({path: spec})[path]), path, model.where)
         return Leaf(tuple(spec.shape), np.dtype(spec.dtype), (read,))
 
     return {path: leaf(path) for path in model.specs}

@@ -51,6 +51,7 @@ class Shape:
     max_qformer_text: int
     max_images: int
     box_decimals: int
+    transparency: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Assembler:
         self.drawn = list(drawn)
         self.shape = drawn[0].shape  # for what all have in common
         self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
-        self.cache = ImageCache(self.shape.image_size, cache_images)
+        self.cache = ImageCache(self.shape.image_size, cache_images, self.shape.transparency)
         self.learned = [np.isin(np.arange(len(d.source)), d.table[:, 0]) for d in drawn]
         self.starts = np.cumsum([0, *(len(d.table) for d in drawn)])
         roots = sorted({d.source.root for d in drawn})
@@ -138,6 +139,10 @@ class Assembler:
             record, _ = self.drawn[number].table[place - self.starts[number]]
             found.append(self.drawn[number].source.record(int(record)).id)
         return found
+
+    def source(self, index: np.ndarray) -> int:
+        """Number of the source of the first sample of `index`."""
+        return int(np.searchsorted(self.starts, index[0], side="right")) - 1
 
     def _replacing(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from zv_jax.data import guard as guard_lib
 from zv_jax.data import records as records_lib
 from zv_jax.data.readers import cards
 from zv_jax.data.readers.base import READERS, Request
+from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records import Record
 from zv_jax.errors import ConfigError, DataError, nearest
 
@@ -98,7 +99,9 @@ def read(
     root: str | Path,
     split: str = "train",
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    ignore: Collection[str] = (),
+    intake: Intake | None = None,
     training: bool = False,
     paper_mixture: bool = False,
     guard: guard_lib.Guard | None = None,
@@ -107,7 +110,9 @@ def read(
 
     Args:
       name: of the data set; root: folder of its files; split: its own name of the split.
-      columns: for tables of one's own, {role: column}.
+      columns: for tables of one's own, {role: column}; ignore: columns to leave out on purpose.
+      intake: counts what became of the rows of such a table and takes in its bad ones; without it
+        the first bad row is an error.
       training: the records are to be learned: evaluation splits are refused, and pictures of
         `guard` are left out.
       paper_mixture: what `training` would refuse is read all the same, as the counts of the
@@ -122,7 +127,9 @@ def read(
     _load_readers()
     if training:
         check_split(name, split, paper_mixture)
-    request = Request(name, Path(root), split, columns or {}, overlaps=paper_mixture)
+    request = Request(
+        name, Path(root), split, columns or {}, ignore, intake or Intake(), overlaps=paper_mixture
+    )
     dropped = 0
     for record in READERS[name](request):
         if training and guard is not None and guard.holds(record, about.space or name):

@@ -10,20 +10,19 @@ Hugging Face transformers).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zv_jax.data.records import Object, Record
+from zv_jax.data import rules
+from zv_jax.data.records import OBJECT, Object, Record
 from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
 
 IGNORE = -100
-IMAGE = "<image>"
-_OBJECT = re.compile(r"<obj_(\d+)>")
+IMAGE = rules.IMAGE
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class TooLong(DataError):
 
 def render_boxes(text: str, objects: Sequence[Object], decimals: int) -> str:
     """Replaces every `<obj_k>` by `[x1,y1,x2,y2]` of object k."""
-    return _OBJECT.sub(lambda match: box_text(objects[int(match[1])].box, decimals), text)
+    return OBJECT.sub(lambda match: box_text(objects[int(match[1])].box, decimals), text)
 
 
 def box_text(box: Sequence[float], decimals: int) -> str:
@@ -73,64 +72,35 @@ def box_text(box: Sequence[float], decimals: int) -> str:
 
 def pick_answer(record: Record, seed: int, epoch: int | None) -> str | None:
     """One of the answers, by weight; the first where `epoch` is None; None if there is none."""
-    if record.answers:
-        if epoch is None or len(record.answers) == 1:
-            return record.answers[0]
-        weights = np.asarray(record.weights or [1.0] * len(record.answers), float)
-        if not weights.any():
-            weights[:] = 1.0
-        point = seeded(seed, record.id, epoch, "answer") / 2**32 * weights.sum()
-        at = int(np.searchsorted(np.cumsum(weights), point, side="right"))
-        return record.answers[min(at, len(record.answers) - 1)]
-    if record.choices and record.answer_index is not None:
-        return record.choices[record.answer_index]
-    if record.objects and record.task in ("ref_ground", "ref_caption"):
-        return "<obj_0>" if record.task == "ref_ground" else _label(record)
-    return None
+    answers = rules.answers(record)
+    if epoch is None or len(answers) < 2:
+        return answers[0] if answers else None
+    weights = np.asarray(record.weights or [1.0] * len(answers), float)
+    if not weights.any():
+        weights[:] = 1.0
+    point = seeded(seed, record.id, epoch, "answer") / 2**32 * weights.sum()
+    at = int(np.searchsorted(np.cumsum(weights), point, side="right"))
+    return answers[min(at, len(answers) - 1)]
 
 
 def caption(record: Record, seed: int = 0, epoch: int | None = None) -> str:
-    """The text paired with the record's picture: one of its answers, else its last assistant turn.
+    """The text paired with the record's image: one of its answers, else its last assistant turn.
 
     Raises:
-      DataError: the record has neither.
+      DataError: see `rules.check`.
     """
-    if record.answers:
-        return pick_answer(record, seed, epoch)
-    for turn in reversed(record.turns):
-        if turn.role == "assistant":
-            return turn.text
-    raise DataError(
-        "a record without any text to pair with its picture",
-        where=record.id,
-        expected="answers, or an assistant turn",
-        fix="correct the record's reader",
-    )
-
-
-def _label(record: Record) -> str:
-    thing = record.objects[0]
-    return thing.tag_zh if record.lang != "en" and thing.tag_zh else thing.label
+    rules.require(record)
+    said = [turn.text for turn in record.turns if turn.role == "assistant"]
+    return said[-1] if said and not record.answers else pick_answer(record, seed, epoch) or ""
 
 
 def _ask(record: Record, text: str, seed: int, epoch: int | None) -> tuple[str, str]:
     """The instruction put in a record's turns or around its question, and its template's id."""
-    values = {"q": text, "text": text} if text else {}
-    if record.objects:
-        values |= {"expr": _label(record), "box": "<obj_0>"}
-    if record.choices:
-        letters = (f"({chr(97 + i)}) {choice}" for i, choice in enumerate(record.choices))
-        values["choices"] = " ".join(letters)
-    task = record.meta.get("template", record.task)
+    task = rules.template(record)
     choice = None if epoch is None else seeded(seed, record.id, epoch, "template")
-    text = instruction(task, record.lang, record.id, choice, **values)
+    words = rules.words_of(record, text)
+    text = instruction(task, record.lang, record.id, choice, **words)
     return text, template_id(task, record.lang, choice)
-
-
-def _needs_template(record: Record, question: str) -> bool:
-    if not question or "template" in record.meta:
-        return True
-    return bool(record.choices) and not all(c in question for c in record.choices)
 
 
 def exchanges(
@@ -139,41 +109,29 @@ def exchanges(
     """The dialogue of a record: boxes as text, instructions and missing answers filled in.
 
     A first assistant turn without a question gets an instruction of its task and language; a
-    record whose `meta` names a `template` has its first question wrapped in one. The choice is
-    seeded by id and epoch; `epoch=None` takes the evaluation prompt and the first answer.
+    record whose `meta` names a `template` has its first question wrapped in one, and a `hint` in
+    `meta` goes in a line before the question. The choice is seeded by id and epoch; `epoch=None`
+    takes the evaluation prompt and the first answer.
 
     Raises:
-      DataError: naming the record: a question without an answer, an answer without a question,
-        or fewer `<image>` placeholders than pictures.
+      DataError: see `rules.check`.
     """
+    rules.require(record)
     pairs: list[tuple[str, str]] = []
     pending: list[str] = []
     for turn in record.turns:
         if turn.role == "user":
             pending.append(turn.text)
         else:
-            if pairs and not pending:
-                raise DataError(
-                    "two answers in a row",
-                    where=record.id,
-                    expected="a user turn before every assistant turn",
-                    fix="correct the record's reader",
-                )
             pairs.append(("\n".join(pending), turn.text))
             pending = []
     if pending or not pairs:
-        answer = pick_answer(record, seed, epoch)
-        if answer is None:
-            raise DataError(
-                "a question without an answer",
-                where=record.id,
-                expected="an assistant turn, answers, or choices with answer_index",
-                fix="correct the record's reader",
-            )
-        pairs.append(("\n".join(pending), answer))
+        pairs.append(("\n".join(pending), pick_answer(record, seed, epoch) or ""))
+    if record.meta.get("hint"):
+        pairs[0] = f"{record.meta['hint']}\n{pairs[0][0]}", pairs[0][1]
     bare = pairs[0][0].replace(IMAGE, "").strip()
     template = None
-    if _needs_template(record, bare):
+    if rules.needs_template(record, bare):
         blocks = IMAGE * pairs[0][0].count(IMAGE)
         question, template = _ask(record, bare, seed, epoch)
         pairs[0] = (blocks + question, pairs[0][1])
@@ -184,16 +142,9 @@ def exchanges(
 def _place_images(
     record: Record, pairs: list[tuple[str, str]], decimals: int
 ) -> tuple[Exchange, ...]:
-    counts = [question.count(IMAGE) + answer.count(IMAGE) for question, answer in pairs]
+    counts = [question.count(IMAGE) for question, _ in pairs]
     if not sum(counts):
         counts[0] = len(record.images)
-    elif sum(counts) != len(record.images):
-        raise DataError(
-            f"{sum(counts)} <image> placeholders for {len(record.images)} images",
-            where=record.id,
-            expected="none at all, or one per image",
-            fix="correct the record's reader",
-        )
     out, start = [], 0
     for (question, answer), count in zip(pairs, counts, strict=True):
         texts = (

@@ -2,6 +2,9 @@
 
 A stretch leaves boxes in 0..1 unchanged; a flip would make "left" wrong. PIL's bicubic filter, as
 BLIP-2's evaluation processor has it. The model normalises (`zv_jax.models.vit.normalise`).
+
+Every image that a model sees, in training, evaluation and use, comes through this module, so that
+all of them read the same files, refuse the same files and see the same pixels.
 """
 
 from __future__ import annotations
@@ -13,31 +16,76 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from zv_jax.errors import DataError
 
+# Pillow knows many more, and runs Ghostscript for one of them.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 89_478_485  # Pillow's own bound for a picture that is no decompression bomb
 # Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+TRANSPARENCY = ("white", "black")
+"""What becomes of transparency. `white`: the image is laid on a white ground, as people see it.
+`black`: alpha is dropped, as LAVIS and transformers do; clear parts show the colour stored below
+them, which mostly is black."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the EXIF orientation
+KEPT = "kept"  # until a model's own way is known: the image is RGBA where anything is clear
 
 
 class ImageError(DataError):
     """One picture cannot be read; the pipeline may put another sample in its place."""
 
 
-def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
+def decode(
+    data: bytes | str | Path, where: str | None = None, transparency: str = TRANSPARENCY[0]
+) -> Image.Image:
     """The picture in a file or in its bytes: RGB, turned as its EXIF orientation says.
 
+    Of a moving picture it is the first frame. The size is read from the header and checked before
+    any pixel is decoded.
+
+    Args:
+      data: one of `FORMATS`, of at most `MAX_PIXELS`.
+      where: what errors name; the path, unless given.
+      transparency: one of `TRANSPARENCY`, or `KEPT`; see `opaque`.
+
     Raises:
-      ImageError: naming `where` (the path, unless given) and what is wrong.
+      ImageError: naming `where` and what is wrong.
     """
     where = where or (str(data) if not isinstance(data, bytes) else "bytes")
+    if isinstance(data, bytes):
+        return _guarded(lambda: _open(io.BytesIO(data), transparency), where)
+    return _guarded(lambda: _open(_regular(Path(data)), transparency), where)
+
+
+def _regular(path: Path) -> Path:
+    """`path`, if it is a regular file: to open a pipe would wait for ever."""
+    if not path.is_file():
+        if path.exists():
+            raise ValueError("it is no regular file")
+        raise FileNotFoundError(path)
+    return path
+
+
+def _open(file: io.BytesIO | Path, transparency: str) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        return _rgb(image, transparency)
+
+
+def _guarded(read: Callable[[], Image.Image], where: str) -> Image.Image:
+    """What `read` gives; all that Pillow raises for broken files becomes an `ImageError`."""
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
-            _check_size(file)
-            ImageOps.exif_transpose(file, in_place=True)  # most have nothing to turn: no copy
-            return _rgb(file)
+        return read()
     except FileNotFoundError:
         raise ImageError(
             "image file not found",
@@ -45,31 +93,87 @@ def decode(data: bytes | str | Path, where: str | None = None) -> Image.Image:
             expected="an image file",
             fix="check the record's path and data.sources.path",
         ) from None
-    except Exception as error:  # Pillow raises many kinds for broken files, SyntaxError among them
-        # Pillow would name the file once more, or the address of its bytes in memory.
-        unknown = isinstance(error, UnidentifiedImageError)
+    except Exception as error:  # Pillow raises many kinds, SyntaxError among them
         raise ImageError(
-            f"image cannot be decoded: {'its format is unknown' if unknown else error}",
+            f"image cannot be decoded: {_reason(error)}",
             where=where,
-            expected="a complete JPEG, PNG, WebP or GIF file",
+            expected=f"a complete file of {', '.join(FORMATS)}, at most {MAX_PIXELS:,} pixels",
             fix="replace the file or remove its records",
         ) from None
 
 
-def _check_size(image: Image.Image) -> None:
+def _reason(error: Exception) -> str:
+    # Pillow would name the file once more, or the address of its bytes in memory.
+    if isinstance(error, UnidentifiedImageError):
+        return "its format is unknown"
+    if isinstance(error, Image.DecompressionBombError):
+        return "its pixels are too many"
+    return str(error)
+
+
+def _check(image: Image.Image) -> None:
+    """Refuses what the header shows to be too large, or to have no colours that can be known."""
     if image.width * image.height > MAX_PIXELS:
         # Pillow itself only warns here; decoding would take gigabytes.
         raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    if image.mode == "F":
+        # Of 0..1, of 0..255, of metres? Pillow clips, and makes the first of them black.
+        raise ValueError("its pixels are floating point numbers of an unknown range")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB, decoded; 16-bit grey is scaled, where Pillow's own conversion would clip it to
-    white."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image, np.int64).clip(0, 65535) // 257
-        image = Image.fromarray(grey.astype(np.uint8))
+def _rgb(image: Image.Image, transparency: str) -> Image.Image:
+    """8-bit RGB, upright; RGBA for what is transparent, if that is kept. `image` is not changed."""
+    _check(image)
     image.load()
+    turn = _TURNS.get(_orientation(image))
+    if turn is not None:
+        turned = image.transpose(turn)
+        # Not its EXIF: who opens the image again would turn it again.
+        turned.info = {k: v for k, v in image.info.items() if k == "transparency"}
+        image = turned
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return image if transparency == KEPT else opaque(image, transparency)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation of an image that is loaded: before, Pillow has not seen all of it."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF says nothing, and the image is there all the same
+        return None
+
+
+def opaque(image: Image.Image, transparency: str) -> Image.Image:
+    """RGB of an image that `decode` gave: RGBA becomes what `transparency` of `TRANSPARENCY` says.
+
+    Raises:
+      ValueError: it is none of these.
+    """
+    if transparency not in TRANSPARENCY:
+        raise ValueError(f"{transparency!r} is none of {TRANSPARENCY}")
+    if image.mode == "RGB":
+        return image
+    if transparency == "black":
+        return image.convert("RGB")
+    ground = Image.new("RGB", image.size, transparency)
+    ground.paste(image, mask=image)  # its alpha
+    return ground
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey, scaled, where Pillow's own conversion would clip it to white."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("its pixels are whole numbers of more than 16 bits")
+    grey = Image.fromarray((values // 257).astype(np.uint8))
+    clear = image.info.get("transparency")  # the one grey that is
+    if clear is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
@@ -79,8 +183,12 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def preprocess(image: Any, size: int) -> np.ndarray:
-    """uint8 [size, size, 3] from a path, bytes, PIL image or uint8 array [H, W, 3]."""
+def preprocess(image: Any, size: int, transparency: str = TRANSPARENCY[0]) -> np.ndarray:
+    """uint8 [size, size, 3] from a path, bytes, PIL image or uint8 array [H, W, 3].
+
+    Raises:
+      DataError: it is none of these, or cannot be read; see `decode`.
+    """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise DataError(
@@ -91,28 +199,29 @@ def preprocess(image: Any, size: int) -> np.ndarray:
             )
         image = Image.fromarray(image)
     elif isinstance(image, Image.Image):
-        image = _rgb(ImageOps.exif_transpose(image))
+        given = image
+        image = _guarded(lambda: _rgb(given, transparency), "image")
     else:
-        image = decode(image)
+        image = decode(image, transparency=transparency)
     return resize(image, size)
 
 
 class ImageCache:
     """Resized pictures by key, kept in memory when `keep`; safe to use from several threads."""
 
-    def __init__(self, size: int, keep: bool):
-        self.size, self.keep = size, keep
+    def __init__(self, size: int, keep: bool, transparency: str = TRANSPARENCY[0]):
+        self.size, self.keep, self.transparency = size, keep, transparency
         self._kept: dict[Hashable, np.ndarray] = {}
 
     def __reduce__(self):
         # A worker process starts with an empty cache: pictures are cheaper to read than to send.
-        return ImageCache, (self.size, self.keep)
+        return ImageCache, (self.size, self.keep, self.transparency)
 
     def get(self, key: Hashable, read: Callable[[], Image.Image]) -> np.ndarray:
         """uint8 [size, size, 3] of the picture `key`, which `read()` decodes on the first call."""
         pixels = self._kept.get(key)
         if pixels is None:
-            pixels = resize(read(), self.size)
+            pixels = resize(opaque(read(), self.transparency), self.size)
             if self.keep:
                 self._kept[key] = pixels
         return pixels

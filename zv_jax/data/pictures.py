@@ -4,8 +4,10 @@ A shard key is `<file>#<address>`, the file relative to the same root:
 
     pairs/00000.tar#1536:20481          offset and size of a member of a tar (WebDataset)
     data/train.parquet#17:image         row and column of a Parquet file
+    data/train.parquet#17:images/0      likewise, and a place within the cell
     data/data-0.arrow#17:image          row and column of a Hugging Face data set on disk
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
+    mine.jsonl#8192:/images/0/url       line, and a JSON pointer to base64 text or a data: URL
     dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set (and item)
     00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
 """
@@ -13,10 +15,10 @@ A shard key is `<file>#<address>`, the file relative to the same root:
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +31,24 @@ from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
 
 
-def load(root: str | Path, ref: ImageRef) -> Image.Image:
-    """The picture, RGB, turned as its EXIF orientation says.
+def load(
+    root: str | Path, ref: ImageRef, transparency: str = images_lib.TRANSPARENCY[0]
+) -> Image.Image:
+    """The picture, RGB, turned as its EXIF orientation says; see `images.decode`.
 
     Raises:
       DataError: the reference leads out of `root` or is an address that cannot be understood.
       ImageError: there is no such picture, or it cannot be decoded.
     """
     if ref.path is not None:
-        return images_lib.decode(locate(root, ref.path))
-    return images_lib.decode(read(root, ref), ref.shard_key)
+        return images_lib.decode(_file(root, ref.path), transparency=transparency)
+    return images_lib.decode(read(root, ref), ref.shard_key, transparency)
 
 
 def read(root: str | Path, ref: ImageRef) -> bytes:
     """The encoded picture; errors as in `load`."""
     if ref.path is not None:
-        path = locate(root, ref.path)
-        problem = trouble(path)
-        if problem:
-            raise ImageError(problem, where=str(path), expected="an image file")
-        return path.read_bytes()
+        return _file(root, ref.path).read_bytes()
     if ref.shard_key is None:
         raise ImageError(
             "a picture that is not a file",
@@ -70,13 +70,27 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
         return reader(file, address)
     except FileNotFoundError:
         raise ImageError("shard not found", where=str(file), expected="a shard file") from None
-    except (ValueError, KeyError, IndexError, TypeError, OSError, binascii.Error) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
         raise ImageError(
             f"no picture at this address ({type(error).__name__}: {error})",
             where=ref.shard_key,
             expected="the shard that the records were made from",
             fix="make the records again with `zv data convert`",
         ) from None
+
+
+def _file(root: str | Path, path: str) -> Path:
+    """`locate`, of a file that is there."""
+    found = locate(root, path)
+    problem = trouble(found)
+    if problem:
+        raise ImageError(
+            problem,
+            where=str(found),
+            expected=f"an image file below {root}",
+            fix="correct the path, or give the folder of the images as image_root",
+        )
+    return found
 
 
 def locate(root: str | Path, path: str) -> Path:
@@ -110,37 +124,69 @@ def trouble(path: Path) -> str | None:
     """Why there is no file at `path`, or None if there is one."""
     try:
         path.stat()
+    except ValueError:  # it holds a NUL
+        return "the picture has a name that no file can have"
     except OSError as error:
         if error.errno == errno.ELOOP:
             return "the picture is a loop of symbolic links"
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return "the picture is not there"
+            return "the picture is not there (file not found)"
         return f"the picture cannot be opened ({error.strerror})"
     return None if path.is_file() else "the picture is no file"
 
 
 def _tar(file: Path, address: str) -> bytes:
-    offset, size = (int(part) for part in address.split(":"))
+    offset, size = (_number(part) for part in address.split(":"))
+    if offset + size > file.stat().st_size:
+        raise ValueError(f"the file ends before byte {offset + size}")
     with file.open("rb") as handle:
         handle.seek(offset)
-        data = handle.read(size)
-    if len(data) != size:
-        raise ValueError(f"the file ends before byte {offset + size}")
-    return data
+        return handle.read(size)
+
+
+def _number(text: str) -> int:
+    """A place in a shard; a negative one would count from its end."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"{number} is no place")
+    return number
 
 
 def _base64(file: Path, address: str) -> bytes:
-    offset, item, field = address.split(":")
+    offset, _, inner = address.partition(":")
     with file.open("rb") as handle:
-        handle.seek(int(offset))
+        handle.seek(_number(offset))
         row = lines_lib.parse(handle.readline(lines_lib.MAX_LINE + 1), f"{file} byte {offset}")
+    if inner.startswith("/"):
+        value = _within(row, inner[1:].split("/"))
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value)
+    item, field = inner.split(":")
     value = row[field]
-    return base64.b64decode(value if isinstance(value, str) else value[int(item)])
+    return base64.b64decode(value if isinstance(value, str) else value[_number(item)])
+
+
+def _within(value: Any, pointer: Sequence[str]) -> Any:
+    """The value a JSON pointer leads to."""
+    for part in pointer:
+        name = part.replace("~1", "/").replace("~0", "~")
+        value = value[_number(name)] if isinstance(value, list) else value[name]
+    return value
 
 
 def _parquet(file: Path, address: str) -> bytes:
+    row, column, inner = _place(address, _parquet_file(str(file))[0].schema_arrow.names)
+    return _cell(_within(_parquet_group(str(file), row, column), inner))
+
+
+def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
+    """Row, column, and where within the cell, of the address of a cell."""
     row, _, column = address.partition(":")
-    return _cell(_parquet_group(str(file), int(row), column))
+    if column in columns:
+        return _number(row), column, []
+    column = next((name for name in columns if address.startswith(f"{row}:{name}/")), None)
+    if column is None:
+        raise KeyError(address)
+    return _number(row), column, address.removeprefix(f"{row}:{column}/").split("/")
 
 
 def _parquet_group(file: str, row: int, column: str) -> Any:
@@ -166,8 +212,9 @@ def _parquet_column(file: str, group: int, column: str) -> Any:
 
 
 def _arrow(file: Path, address: str) -> bytes:
-    row, _, column = address.partition(":")
-    return _cell(arrow_table(str(file)).column(column)[int(row)].as_py())
+    table = arrow_table(str(file))
+    row, column, inner = _place(address, table.column_names)
+    return _cell(_within(table.column(column)[row].as_py(), inner))
 
 
 @functools.lru_cache(16)
@@ -180,8 +227,8 @@ def arrow_table(file: str) -> Any:
 
 def _tfds(file: Path, address: str) -> bytes:
     split, row, feature, *item = address.split(":")
-    value = tfds_rows(str(file.parent), split, (feature,))[int(row)][feature]
-    return _cell(value[int(item[0])] if item else value)
+    value = tfds_rows(str(file.parent), split, (feature,))[_number(row)][feature]
+    return _cell(value[_number(item[0])] if item else value)
 
 
 @functools.lru_cache(8)
@@ -202,7 +249,7 @@ def tfds_rows(folder: str, split: str, encoded: tuple[str, ...]) -> Any:
 def _array_record(file: Path, address: str) -> bytes:
     from zv_jax.data import shards
 
-    return shards.entry(file, int(address))
+    return shards.entry(file, _number(address))
 
 
 def _cell(value: Any) -> bytes:

@@ -83,10 +83,7 @@ def make_pipeline(
     weights = [config.data.sources[d.place].weight for d in drawn]
     shares = mixing.shares(sizes, weights, config.data.mixing)
     places = [d.place for d in drawn]
-    kinds = [
-        [i for i, d in enumerate(drawn) if d.shape == shape]
-        for shape in dict.fromkeys(d.shape for d in drawn)
-    ]
+    kinds = kinds_of(config)
     batches = mixing.interleaved(
         [
             Rows(mixing.mixture(sizes, shares, config.seed, places, kind), rows, size).batch(
@@ -109,7 +106,15 @@ def make_pipeline(
     def open_at(step: int) -> Iterator[Made | Failure]:
         return iter(read_ahead(batches[step:], config.data.workers))
 
-    return Batches(open_at, start_step, ledger, assembler.names)
+    return Batches(open_at, start_step, ledger, assembler)
+
+
+def kinds_of(config: Config) -> list[list[int]]:
+    """The sources with a weight, by their number among these: those that fill batches together."""
+    shapes = [_shape(config, source) for source in config.data.sources if source.weight > 0]
+    return [
+        [i for i, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)
+    ]
 
 
 def _broken(drawn: Drawn) -> list[Fault]:
@@ -147,6 +152,14 @@ def drawn_from(config: Config) -> list[Drawn]:
             continue
         mixing.check_tasks(item.tasks, item.langs, f"data.sources[{place}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
+        if source.ground not in (None, data.transparency):
+            log.warning(
+                "%s was prepared with --transparency=%s, and data.transparency is %s: images with "
+                "clear parts are not as the model will see them in use",
+                item.path,
+                source.ground,
+                data.transparency,
+            )
         first = _first(source)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
         table = mixing.samples(source.facts, stage.name, **selection(config, item))
@@ -212,6 +225,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
         max_qformer_text=data.max_qformer_text,
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
+        transparency=data.transparency,
     )
 
 

@@ -65,7 +65,7 @@ def prepare(
     """
     settings, out = settings or Settings(), Path(out)
     before = _manifest(out)
-    if before is not None and before["settings"] != dataclasses.asdict(settings):
+    if before is not None and _settings(before) != dataclasses.asdict(settings):
         raise DataError(
             "this folder was prepared with other settings",
             where=str(out),
@@ -138,6 +138,17 @@ def _manifest(out: Path) -> dict[str, Any] | None:
         ) from None
 
 
+def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Those of a finished folder; the first ones dropped transparency and took all records."""
+    return {"transparency": "black", "purpose": "train"} | manifest["settings"]
+
+
+def ground(manifest: dict[str, Any]) -> str | None:
+    """What became of transparency (`images.TRANSPARENCY`); None where files are as they were."""
+    settings = _settings(manifest)
+    return settings["transparency"] if settings["image_size"] else None
+
+
 def chunk(records: Iterable[Record], size: int) -> Iterator[list[bytes]]:
     """Lists of `size` records as JSON lines.
 
@@ -204,7 +215,8 @@ def _check_rejected(done: list[dict[str, Any]], most: float, final: bool) -> Non
     # Early on a few bad pictures are a large share; the end decides.
     if rejected and len(rejected) > most * tried and (final or len(rejected) > 100):
         raise DataError(
-            f"{len(rejected)} of {tried} records have pictures that cannot be read; the first: "
+            f"{len(rejected)} of {tried} records have pictures that cannot be read or are wrong; "
+            "the first: "
             f"{rejected[0]['what']}",
             where=f"{rejected[0]['id']}: {rejected[0]['where']}",
             expected=f"at most {most:.1%}",

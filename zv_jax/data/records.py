@@ -35,7 +35,8 @@ LANGS: tuple[str, ...] = ("en", "zh", "en-zh")
 ROLES: tuple[str, ...] = ("user", "assistant")
 
 Box = tuple[float, float, float, float]
-_OBJ = re.compile(r"<obj_(\d+)>")
+_HALF = re.compile("[\ud800-\udfff]")
+OBJECT = re.compile(r"<obj_(\d+)>")
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,18 @@ class _Reader:
         return value
 
     def text(self, key: str, required: bool = False) -> str | None:
-        return self.get(key, str, "a string", required)
+        return self.whole_characters(key, self.get(key, str, "a string", required))
+
+    def whole_characters(self, name: str, text: str | None) -> str | None:
+        """`text`, which nobody could write to a file if it held half a character."""
+        if text is not None and not text.isascii() and _HALF.search(text):
+            raise _bad(
+                self.where,
+                self.name(name),
+                ascii(text),
+                "characters, not halves of a surrogate pair",
+            )
+        return text
 
     def words(self, key: str) -> str:
         """A required text that is not blank."""
@@ -206,6 +218,8 @@ class _Reader:
                 raise _bad(self.where, f"{self.name(key)}[{i}]", value, f"a {wanted}")
             if kind is str and not value.strip():
                 raise _bad(self.where, f"{self.name(key)}[{i}]", value, "a text that is not blank")
+            if kind is str:
+                self.whole_characters(f"{key}[{i}]", value)
         return values
 
 
@@ -269,14 +283,20 @@ def _turn(data: Any, where: str, path: str, objects: int) -> Turn:
     # A question may be blank: a template asks it then.
     text = r.words("text") if role == "assistant" else r.text("text", required=True)
     groups = r.items("boxes", (list, tuple), "list of object indices") or []
-    mentioned = [int(k) for k in _OBJ.findall(text)]
-    for name, indices in [("text", mentioned)] + [(f"boxes[{i}]", g) for i, g in enumerate(groups)]:
+    for name, indices in [("text", mentioned(text))] + [
+        (f"boxes[{i}]", g) for i, g in enumerate(groups)
+    ]:
         for k in indices:
             if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < objects:
                 raise _bad(
                     where, f"{path}.{name}", k, f"an index into the record's {objects} objects"
                 )
     return Turn(role, text, tuple(tuple(g) for g in groups))
+
+
+def mentioned(text: str) -> list[int]:
+    """The k of every `<obj_k>`; a number of more than nine digits is beyond any list."""
+    return [int(k) if len(k) < 10 else 10**9 for k in OBJECT.findall(text)]
 
 
 def _object(data: Any, where: str, path: str, images: int) -> Object:

@@ -25,13 +25,12 @@ import numpy as np
 from PIL import Image
 
 from zv_jax.data import images as images_lib
-from zv_jax.data import pictures
+from zv_jax.data import pictures, rules
 from zv_jax.data import records as records_lib
-from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.data.sources import facts_of
 from zv_jax.data.tokenizers import write_atomic
-from zv_jax.errors import ConfigError
+from zv_jax.errors import ConfigError, DataError
 
 FORMAT = 2
 ENCODINGS = {"jpeg": "JPEG", "png": "PNG", "ppm": "PPM"}
@@ -41,7 +40,7 @@ _RECORDS, _PICTURES = "group_size:1,zstd:3", "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are stored.
+    """How pictures are stored, and which records are right.
 
     Attributes:
       image_size: side in pixels, stretched to a square as in training, so that boxes stay; 0 keeps
@@ -49,18 +48,28 @@ class Settings:
       encoding: jpeg, png or ppm, where pictures are resized; `quality` of a JPEG. ppm is not
         compressed: as many bytes as the model sees, and next to nothing to decode.
       shard_size: records per shard.
+      transparency: what becomes of it where pictures are resized; see `images.TRANSPARENCY`.
+      purpose: train or eval; for training every record needs an answer (`rules.check`).
     """
 
     image_size: int = 0
     encoding: str = "jpeg"
     quality: int = 95
     shard_size: int = 2048
+    transparency: str = images_lib.TRANSPARENCY[0]
+    purpose: str = "train"
 
     def __post_init__(self):
         wrong = (
             ("image_size", self.image_size >= 0, "0 or more pixels"),
             ("encoding", self.encoding in ENCODINGS, " or ".join(ENCODINGS)),
             ("quality", 1 <= self.quality <= 100, "1 to 100"),
+            (
+                "transparency",
+                self.transparency in images_lib.TRANSPARENCY,
+                " or ".join(images_lib.TRANSPARENCY),
+            ),
+            ("purpose", self.purpose in ("train", "eval"), "train or eval"),
             ("shard_size", self.shard_size >= 1, "1 or more records"),
         )
         for name, right, expected in wrong:
@@ -83,7 +92,7 @@ def write(
 ) -> dict[str, Any]:
     """Writes shard `number` and returns its facts; a shard that is there already is kept.
 
-    Records with a picture that cannot be read are left out and listed as rejected.
+    Records that are wrong, or whose pictures cannot be read, are left out and listed as rejected.
 
     Args:
       number: of the shard; lines: its records as JSON.
@@ -99,8 +108,10 @@ def write(
     for line in lines:
         record = records_lib.loads(line, f"shard {number}")
         try:
+            for wrong in rules.check(record, answered=settings.purpose == "train"):
+                raise wrong
             moved = stored.take(record)
-        except ImageError as error:
+        except DataError as error:
             rejected.append({"id": record.id, "what": error.what, "where": error.where})
             continue
         kept.append(records_lib.dumps(moved).encode())
@@ -170,7 +181,7 @@ class _Pictures:
         to the contrastive loss in whatever shard, at whatever size, prepared or not."""
         data = pictures.read(self.root, ref)
         sha1 = ref.sha1 or hashlib.sha1(data, usedforsecurity=False).hexdigest()
-        picture = images_lib.decode(data, ref.path or ref.shard_key)
+        picture = images_lib.decode(data, ref.path or ref.shard_key, self.settings.transparency)
         size = self.settings.image_size
         if not size:
             return data, sha1

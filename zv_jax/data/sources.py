@@ -55,9 +55,11 @@ class Source:
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
       broken: errors of the records left out because they could not be read.
+      ground: what its images were laid on when they were prepared (`images.TRANSPARENCY`), or None.
     """
 
     image_root = ""
+    ground: str | None = None
 
     def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
         self.name, self.path, self.split, self.root = name, path, split, root
@@ -100,7 +102,10 @@ class Source:
         return records_lib.loads(self.line(index), self.where(index))
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        """The picture a record of this source refers to; `ImageError` if it cannot be read."""
+        """The picture a record of this source refers to; `ImageError` if it cannot be read.
+
+        RGBA where it is transparent, since models differ in what they make of it: `images.opaque`.
+        """
         raise NotImplementedError
 
     def encoded(self, ref: ImageRef) -> bytes:
@@ -213,7 +218,7 @@ class JsonlSource(Source):
         return f"{self._file}:{self._spans[index][2]}"
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref)
+        return pictures.load(self.root, ref, images_lib.KEPT)
 
 
 def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
@@ -241,6 +246,7 @@ class PreparedSource(Source):
         manifest = (folder / prepare.MANIFEST).read_bytes()
         self.name, self.path, self.split = "prepared", path, split
         self.root = str(folder.resolve())
+        self.ground = prepare.ground(json.loads(manifest))
         # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
         digest = hashlib.sha256(manifest)
@@ -289,7 +295,7 @@ class PreparedSource(Source):
             ) from error
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref)
+        return pictures.load(self.root, ref, images_lib.KEPT)
 
 
 def _prepared_folder(path: str, split: str) -> Path:

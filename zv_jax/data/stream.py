@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import grain
-import numpy as np
 
 from zv_jax.data.assemble import Assembler, Batch, Made
 from zv_jax.data.faults import Ledger
@@ -78,6 +77,7 @@ class Batches(Iterator[Batch]):
 
     Attributes:
       names: ids of the records that `index` of a batch numbers.
+      source: number of the first one's source, among those with a weight.
     """
 
     def __init__(
@@ -85,9 +85,10 @@ class Batches(Iterator[Batch]):
         open_at: Callable[[int], Iterator[Made | Failure]],
         step: int,
         ledger: Ledger,
-        names: Callable[[np.ndarray], list[str]],
+        assembler: Assembler,
     ):
-        self._open_at, self._ledger, self.names = open_at, ledger, names
+        self._open_at, self._ledger = open_at, ledger
+        self.names, self.source = assembler.names, assembler.source
         self.step = step
         self._stream = open_at(step)
         self._failure: Exception | None = None

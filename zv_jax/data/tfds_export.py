@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from zv_jax.data import pictures
+from zv_jax.data import images, pictures
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
 
@@ -112,9 +112,9 @@ class ZvRecords(tfds.core.GeneratorBasedBuilder):
 def _upright(root: str, ref: ImageRef) -> bytes:
     """The picture as it is stored, or turned: other readers ignore the EXIF orientation."""
     data = pictures.read(root, ref)
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
         if image.getexif().get(_ORIENTATION, 1) == 1:
             return data
     out = io.BytesIO()
-    pictures.load(root, ref).save(out, "PNG")
+    pictures.load(root, ref, images.KEPT).save(out, "PNG")
     return out.getvalue()

@@ -2,12 +2,17 @@
 
 Each class has `vocab_size`, `special` (ids by the words unk, bos, eos, pad, cls, sep, dec, as far
 as there are such tokens; unk and pad always), `encode`, `decode`, `name` and `can_produce`.
+
+In none of them a text produces a special id, whatever it spells: what a user types ends no answer
+and separates nothing. (The unknown token is the exception: it stands for what a vocabulary lacks.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from zv_jax.errors import DataError, EnvironmentProblem
 
@@ -27,19 +32,20 @@ class SentencePiece:
                 expected="a file trained by SentencePiece",
                 fix="check the path, or set kind to bert for a vocab.txt",
             ) from None
-        self._model = model
         self.vocab_size = model.vocab_size()
         names = {model.id_to_piece(i): i for i in range(min(64, self.vocab_size))}
-        pad = names.get("[PAD]", model.pad_id() if model.pad_id() >= 0 else model.unk_id())
-        self.special = {
-            "unk": model.unk_id(),
-            "bos": model.bos_id(),
-            "eos": model.eos_id(),
-            "pad": pad,
-        }
-        for key in ("cls", "sep", "dec"):
-            if f"[{key.upper()}]" in names:
-                self.special[key] = names[f"[{key.upper()}]"]
+        own = dict(unk=model.unk_id(), bos=model.bos_id(), eos=model.eos_id(), pad=model.pad_id())
+        own |= {k: names[_name(k)] for k in ("pad", "cls", "sep", "dec") if _name(k) in names}
+        self.special = {key: i for key, i in own.items() if i >= 0}  # -1: made without it
+        if "unk" not in self.special:
+            raise DataError(
+                "the SentencePiece model has no unknown piece",
+                where=where,
+                expected="a model trained with unk_id=0, as LLaMA's",
+                fix="train it again without --unk_id=-1",
+            )
+        self.special.setdefault("pad", self.special["unk"])
+        self._model = _controlled(model, data, self.special.values())
 
     def encode(self, text: str) -> Sequence[int]:
         return self._model.encode(text)
@@ -54,19 +60,43 @@ class SentencePiece:
         return not (self._model.is_control(token) or self._model.is_unused(token))
 
 
+def _controlled(model: Any, data: bytes, special: Iterable[int]) -> Any:
+    """`model` with its special pieces as control pieces, which no text produces. Some are made with
+    them as user-defined ones, which every text that spells them produces."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as messages
+
+    plain = [i for i in special if not (model.is_control(i) or model.is_unknown(i))]
+    if not plain:
+        return model
+    proto = messages.ModelProto.FromString(data)
+    for i in plain:
+        proto.pieces[i].type = messages.ModelProto.SentencePiece.CONTROL
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+
+
+def _name(key: str) -> str:
+    return f"[{key.upper()}]"
+
+
 class WordPiece:
-    """A `vocab.txt` of BERT, one piece per line."""
+    """A `vocab.txt` of BERT, one piece per line; of equal lines the last counts, as there."""
 
     def __init__(self, data: bytes, where: str, lowercase: bool):
         library = _library(where)
-        vocab = {piece: i for i, piece in enumerate(pieces(data))}
+        self._pieces = pieces(data, where)
+        vocab = {piece: i for i, piece in enumerate(self._pieces)}
         missing = [p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if p not in vocab]
         if missing:
             raise _lacks(missing, where, "a vocab.txt of BERT, one piece per line")
-        self._model = library.BertWordPieceTokenizer(vocab, lowercase=lowercase)
+        # The library's BertWordPieceTokenizer would find "[SEP]" in a text; this one splits it.
+        self._model = library.Tokenizer(library.models.WordPiece(vocab, unk_token="[UNK]"))
+        self._model.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
+        self._model.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+        self._model.decoder = library.decoders.WordPiece()
         # As BLIP-2 does, [DEC] starts a generated caption and comes after all pieces.
-        dec = vocab.get("[DEC]", len(vocab))
-        self.vocab_size = max(len(vocab), dec + 1)
+        dec = vocab.get("[DEC]", len(self._pieces))
+        self.vocab_size = max(len(self._pieces), dec + 1)
         self.special = {
             "unk": vocab["[UNK]"],
             "bos": dec,
@@ -84,10 +114,12 @@ class WordPiece:
         return self._model.decode(ids)
 
     def name(self, token: int) -> str:
-        return self._model.id_to_token(token) or "[DEC]"  # which need not be in the file
+        # [DEC] need not be in the file.
+        return self._pieces[token] if token < len(self._pieces) else "[DEC]"
 
     def can_produce(self, token: int) -> bool:
-        return token not in self.special.values()
+        # Brackets are split off before pieces are looked for, so no "[MASK]" is reached either.
+        return not (token in self.special.values() or re.fullmatch(r"\[.+\]", self.name(token)))
 
 
 class Json:
@@ -105,9 +137,12 @@ class Json:
                 fix="check the path and the kind",
             ) from None
         model.encode_special_tokens = True  # text that spells a special token is text
+        # Rows are cut and filled here; a file may ask for both, and would do so without a word.
+        model.no_truncation()
+        model.no_padding()
         self._model = model
         vocab = model.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(vocab.values()) + 1
+        self.vocab_size = max(vocab.values(), default=-1) + 1
         missing = [name for name in names.values() if name not in vocab]
         if missing:
             raise _lacks(missing, where, "every special token that tokenizer_config.json names")
@@ -123,7 +158,25 @@ class Json:
         self.special.setdefault("unk", self.special["pad"])
 
     def encode(self, text: str) -> Sequence[int]:
-        return self._model.encode(text, add_special_tokens=False).ids
+        found = self._model.encode(text, add_special_tokens=False)
+        if self._never.isdisjoint(found.ids):
+            return found.ids
+        # A special token may be a piece or a plain added token of the file, too; then a text that
+        # spells it is cut inside the name. A single character that is one is left out.
+        spans = [
+            span
+            for token, span in zip(found.ids, found.offsets, strict=True)
+            if token in self._never and self._spells(text[slice(*span)], token)
+        ]
+        if not spans:  # unknown characters
+            return found.ids
+        ends = [*((start + end) // 2 for start, end in spans), len(text)]
+        starts = [0, *((start + end) // 2 if end - start > 1 else end for start, end in spans)]
+        return [i for a, b in zip(starts, ends, strict=True) for i in self.encode(text[a:b])]
+
+    def _spells(self, part: str, token: int) -> bool:
+        normalizer = self._model.normalizer
+        return self.name(token) in (normalizer.normalize_str(part) if normalizer else part)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._model.decode(ids)
@@ -135,9 +188,21 @@ class Json:
         return token not in self._never and self._model.id_to_token(token) is not None
 
 
-def pieces(data: bytes) -> list[str]:
-    """The pieces of a vocab.txt."""
-    lines = data.decode("utf-8").split("\n")
+def pieces(data: bytes, where: str = "vocab.txt") -> list[str]:
+    """The pieces of a vocab.txt.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the vocabulary is not UTF-8: {error.reason}",
+            where=f"{where}, line {data[: error.start].count(10) + 1}",
+            expected="a vocab.txt in UTF-8",
+            fix=f"write it anew, for a Chinese one: iconv -f GB18030 -t UTF-8 {where} > NEW",
+        ) from None
     if not lines[-1]:
         lines.pop()
     return [line.rstrip("\r") for line in lines]

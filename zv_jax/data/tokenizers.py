@@ -87,7 +87,11 @@ class Tokenizer:
 
     def _id(self, name: str) -> int:
         if name not in self._model.special:
-            if name in ("bos", "eos"):
+            if name in ("bos", "eos") and self.kind == "sentencepiece":
+                piece = {"bos": "<s>", "eos": "</s>"}[name]
+                expected = f"a control piece {piece}, which every row needs"
+                fix = f"train it again without --{name}_id=-1, or give another tokenizer"
+            elif name in ("bos", "eos"):
                 expected = f"a {name}_token in tokenizer_config.json beside it"
                 fix = "copy the whole folder of the tokenizer"
             else:
@@ -198,7 +202,7 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
     about: dict = {}
     for name in ("zv_tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            about = json.loads((folder / name).read_text("utf-8"))
+            about = _read_about(folder / name)
             break
     if path.is_dir():
         kind = about.get("kind", kind)
@@ -213,6 +217,19 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
         )
     special = (about.get("special") or _special_names(about)) if kind == "hf" else {}
     return Tokenizer(kind, path.read_bytes(), str(path), lowercase, special)
+
+
+def _read_about(path: Path) -> dict:
+    try:
+        about = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"the file cannot be read: {error}",
+            where=str(path),
+            expected="JSON in UTF-8",
+            fix="copy the whole folder of the tokenizer again",
+        ) from None
+    return about if isinstance(about, dict) else {}
 
 
 def _special_names(config: Mapping[str, object]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zv_jax.data import lines as lines_lib
-from zv_jax.data import pictures
+from zv_jax.data import pictures, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
 from zv_jax.data.sources import no_split
@@ -15,13 +15,18 @@ from zv_jax.errors import DataError
 
 
 def check_file(
-    path: str | Path, image_root: str | Path = "", decode: bool = False, split: str = ""
+    path: str | Path,
+    image_root: str | Path = "",
+    decode: bool = False,
+    answered: bool = True,
+    split: str = "",
 ) -> Iterator[tuple[int, list[DataError]]]:
     """Yields, for each record of a `.jsonl` file, its line number and all that is wrong with it.
 
     Args:
       path: the file; a line that is too long ends the check, since what follows is no line.
       image_root: what picture paths are relative to; the file's folder by default.
+      answered: whether each record must have an answer to learn; see `rules.check`.
       split: only records of this one, of which there must be some; those of any by default.
       decode: also decode every picture and compare its size with the record's, which takes longer.
     """
@@ -43,7 +48,10 @@ def check_file(
             # A digest keeps the memory of a million ids at some 100 MB whatever their length.
             digest = hashlib.blake2b(record.id.encode(), digest_size=12).digest()
             first = seen.setdefault(digest, number)
-            errors = list(_pictures(record, root, where, decode))
+            errors = [
+                *rules.check(record, where, answered),
+                *_pictures(record, root, where, decode),
+            ]
             if first != number:
                 errors.insert(0, _duplicate(record, where, f"{path}:{first}"))
             yield number, errors
@@ -65,8 +73,6 @@ def _duplicate(record: Record, where: str, first: str) -> DataError:
 
 def _pictures(record: Record, root: Path, where: str, decode: bool) -> Iterator[DataError]:
     for number, ref in enumerate(record.images):
-        if ref.url is not None:
-            continue
         field = f"images[{number}]"
         try:
             problem = None

@@ -62,7 +62,8 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
             expected=f"at least {other.vocab_size}",
             fix=f"set --config.model.qformer.vocab_size={other.vocab_size}",
         )
-    other.cls_id, other.sep_id, other.dec_id  # noqa: B018  raises where there are none
+    # Each raises where there is none, before a row is made.
+    own.bos_id, own.eos_id, other.cls_id, other.sep_id, other.dec_id  # noqa: B018
     return own, other
 
 

@@ -210,7 +210,7 @@ class Model(Words):
         size = self.config.model.vision.image_size
         if not len(images):
             return np.zeros((0, size, size, 3), np.uint8)
-        return prompts_lib.pixels([[image] for image in images], size)[:, 0]
+        return prompts_lib.pixels([[image] for image in images], self.config)[:, 0]
 
     def _texts(
         self, texts: Sequence[str], length: int | None = None, keep: str = "start"

@@ -191,7 +191,7 @@ def collate(
     length = min(bucket(longest), longest_prompt(config, max_new_tokens))
     ids, mask = dialogue.pad_left([q.input_ids for q in questions], tokenizers[0].pad_id, length)
     out: dict[str, np.ndarray | None] = {
-        "images": pixels([q.pictures for q in questions], model.vision.image_size),
+        "images": pixels([q.pictures for q in questions], config),
         "input_ids": ids,
         "attention_mask": mask,
         "qformer_input_ids": None,
@@ -205,17 +205,20 @@ def collate(
     return out
 
 
-def pixels(rows: Sequence[Sequence[Picture]], size: int) -> np.ndarray | None:
+def pixels(rows: Sequence[Sequence[Picture]], config: Config) -> np.ndarray | None:
     """uint8 [B, I, size, size, 3]; places without a picture are 0; None if there is no picture.
+
+    They are read as the model was trained on them (`data.transparency`).
 
     Raises:
         DataError: a picture cannot be read.
     """
+    size, transparency = config.model.vision.image_size, config.data.transparency
     count = max(map(len, rows))
     if not count:
         return None
     out = np.zeros((len(rows), count, size, size, 3), np.uint8)
     for target, row in zip(out, rows, strict=True):
         for place, picture in enumerate(row):
-            target[place] = images.preprocess(picture, size)
+            target[place] = images.preprocess(picture, size, transparency)
     return out

@@ -16,6 +16,7 @@ from zv_jax.inference import beam, decode
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference import ranking as ranking_lib
 from zv_jax.inference import trie as trie_lib
+from zv_jax.inference.arrays import check_arrays
 from zv_jax.inference.prompts import Picture, Prompt, Question
 from zv_jax.inference.ranking import Ranking
 from zv_jax.inference.trie import Trie
@@ -137,6 +138,7 @@ class Words:
         found: list[np.ndarray] = [np.zeros(0)] * len(rows)
         for part, arrays in self._parts(questions, longest):
             ids, mask = ranking_lib.candidate_arrays([rows[i] for i in part], self.tokenizer.pad_id)
+            check_arrays(*arrays.values(), self.config.model)
             chunk = ranking_lib.chunk_of(ids.shape[1])
             run = functools.partial(ranking_lib.score, cfg=self.config.model, chunk=chunk)
             for i, row in zip(part, self._batched(run, *arrays.values(), ids, mask), strict=True):
@@ -215,8 +217,13 @@ class Words:
 
         Raises:
             ConfigError: see `answer`; or the row is too long for the language model.
+            DataError: the arrays do not fit each other, as when a row has other placeholders than
+                its images need.
         """
         self._need(WORDS if images is None else WORDS + SEES, "answers", self.tokenizer)
+        text = qformer_input_ids, qformer_attention_mask
+        rows = images, input_ids, attention_mask, *text
+        check_arrays(*rows, self.config.model)
         searches = num_beams > 1 or trie is not None or min_new_tokens > 0
         _check_decoding(temperature, top_p, num_beams, searches)
         room = prompts_lib.longest_prompt(self.config, max_new_tokens)
@@ -227,8 +234,6 @@ class Words:
                 expected=f"at most {room} ids",
                 fix="shorten the prompt, or lower max_new_tokens",
             )
-        text = qformer_input_ids, qformer_attention_mask
-        rows = images, input_ids, attention_mask, *text
         common = dict(
             cfg=self.config.model,
             max_new_tokens=max_new_tokens,

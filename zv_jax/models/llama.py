@@ -168,7 +168,9 @@ class Llama(nn.Module):
         )
         self.norm = RMSNorm(cfg.norm_eps, **kinds)
         if not cfg.tie_embeddings:
-            self.lm_head = Linear(cfg.vocab_size, ("embed", "vocab"), use_bias=False, **kinds)
+            self.lm_head = Linear(
+                cfg.vocab_size, ("embed", "vocab"), use_bias=False, logits=True, **kinds
+            )
 
     def __call__(
         self,
@@ -200,4 +202,4 @@ class Llama(nn.Module):
         """Hidden states [..., D] -> float32 logits [..., V]."""
         if self.cfg.tie_embeddings:
             return self.embed.attend(hidden)
-        return self.lm_head(hidden).astype(jnp.float32)
+        return self.lm_head(hidden)

@@ -129,7 +129,6 @@ class ModelConfig:
     dtype: str = "bfloat16"
     param_dtype: str = "float32"
     remat: str = "full"
-    attention: str = "xla"
 
 
 # Adapters of the Chat model: the paper applies LoRA "in the ViT and LLM" without naming the

@@ -6,13 +6,16 @@ Q-Former. Submodules are made lazily, so a stage that never calls a tower holds 
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from zv_jax.models.layers import Array, LayerNorm, Linear
 from zv_jax.models.llama import Cache, Llama
-from zv_jax.models.presets import ModelConfig
+from zv_jax.models.placeholders import check_placeholders
+from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
 from zv_jax.models.vit import VisionTransformer
 
@@ -28,7 +31,7 @@ class Heads(nn.Module):
 
     def setup(self) -> None:
         q = self.cfg.qformer
-        kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        kinds = dict(logits=True, dtype=self.dtype, param_dtype=self.param_dtype)
         self.vision_proj = Linear(q.embed_dim, ("embed", "projection"), **kinds)
         self.text_proj = Linear(q.embed_dim, ("embed", "projection"), **kinds)
         self.itm = Linear(2, ("embed", None), **kinds)
@@ -41,22 +44,36 @@ class Heads(nn.Module):
 
 
 class ZiyaVisual(nn.Module):
-    """The composition. `deterministic=False` turns dropout on; it needs the rng "dropout"."""
+    """The composition. `deterministic=False` turns dropout on; it needs the rng "dropout".
+
+    `frozen` names what does not train, as "params/qformer" or "lora/llm", and so runs without
+    dropout all the same: nobody could learn to live with its noise, and inference never has it.
+    """
 
     cfg: ModelConfig
     deterministic: bool = True
+    frozen: frozenset[str] = frozenset()
 
     def setup(self) -> None:
         cfg = self.cfg
+        vision, qformer = cfg.vision, cfg.qformer
+        if "params/vision" in self.frozen:
+            vision = dataclasses.replace(vision, drop_path=0.0)
+        if "params/qformer" in self.frozen:
+            qformer = dataclasses.replace(qformer, dropout=0.0)
         kinds = dict(dtype=jnp.dtype(cfg.dtype), param_dtype=jnp.dtype(cfg.param_dtype))
         common = dict(remat=cfg.remat, deterministic=self.deterministic, **kinds)
-        self.vision = VisionTransformer(cfg.vision, lora=cfg.lora, **common)
+        self.vision = VisionTransformer(vision, lora=self._lora("vision"), **common)
         self.ln_vision = LayerNorm(cfg.vision.ln_vision_eps, **kinds)
         self.patch_head = Linear(PATCH_SYMBOLS * cfg.llm.width, ("embed", "embed_out"), **kinds)
-        self.qformer = QFormer(cfg.qformer, **common)
+        self.qformer = QFormer(qformer, **common)
         self.heads = Heads(cfg, **kinds)
         self.projector = Linear(cfg.llm.width, ("embed", "embed_out"), **kinds)
-        self.llm = Llama(cfg.llm, lora=cfg.lora, **common)
+        self.llm = Llama(cfg.llm, lora=self._lora("llm"), **common)
+
+    def _lora(self, tower: str) -> LoraConfig:
+        frozen = f"lora/{tower}" in self.frozen
+        return dataclasses.replace(self.cfg.lora, dropout=0.0) if frozen else self.cfg.lora
 
     # --- image side -------------------------------------------------------------------------
 
@@ -110,7 +127,7 @@ class ZiyaVisual(nn.Module):
     def match(self, features: Array, text_ids: Array, text_mask: Array) -> Array:
         """ITM logits float32 [B, 2], class 1 = match: the head's logits averaged over queries."""
         queries = self.query(features, text_ids, text_mask)
-        return self.heads.itm(queries).astype(jnp.float32).mean(1)
+        return self.heads.itm(queries).mean(1)
 
     # --- language ---------------------------------------------------------------------------
 
@@ -190,7 +207,11 @@ class ZiyaVisual(nn.Module):
 
         Returns:
             float32 [B, T, V].
+
+        Raises:
+            DataError: a row's placeholders are not those of its images (see `check_placeholders`).
         """
+        check_placeholders(images, input_ids, self.cfg)
         visual = None
         if images is not None:
             visual = self.visual_tokens(images, qformer_input_ids, qformer_attention_mask)
@@ -231,5 +252,5 @@ def positions_of(attention_mask: Array) -> Array:
 
 
 def _unit(x: Array) -> Array:
-    x = x.astype(jnp.float32)
+    """float32 [..., E] -> the same, of length 1."""
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))

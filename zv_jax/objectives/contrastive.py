@@ -25,8 +25,13 @@ def similarities(image_queries: Array, texts: Array) -> Array:
 
 
 def clamp_temperature(temperature: Array) -> Array:
-    """The temperature as used: within `TEMPERATURE_RANGE`."""
-    return jnp.clip(temperature, *TEMPERATURE_RANGE)
+    """The temperature as used: within `TEMPERATURE_RANGE`.
+
+    Its gradient is that of the loss at the nearest temperature of the range, also where the clamp
+    is at work; that of `clip` is 0 there, and half of it on the bounds.
+    """
+    stop = jax.lax.stop_gradient
+    return stop(jnp.clip(temperature, *TEMPERATURE_RANGE)) + (temperature - stop(temperature))
 
 
 def itc(

@@ -18,7 +18,8 @@ COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#b
 
 @dataclass(frozen=True)
 class Row:
-    """One point: `state` is finished, running (begun), failed or waiting."""
+    """One point: `state` is finished, running (begun), failed or waiting; `value` is None without
+    results, and NaN where the results hold no finite number."""
 
     id: str
     point: Point
@@ -29,27 +30,42 @@ class Row:
 
 
 def rows(sweep: Sweep, root: Path, failed: dict[str, str]) -> list[Row]:
-    """Every point, the best first, those without a value last; `failed` names errors by run."""
+    """Every point, the best first, those without a finite value last; `failed` names errors by
+    run."""
     found = []
     for point in sweep.points:
         folder, name = workdir(root, point), run_id(point)
         metrics = read_jsonl(folder / "metrics.jsonl")
         results = read_results(folder)
         last = metrics[-1] if metrics else {}
-        value = (results or {}).get(sweep.metric)
         state = "finished" if results else "failed" if name in failed else "running"
         found.append(
             Row(
                 name,
                 point,
                 state if results or metrics or name in failed else "waiting",
-                float(value) if isinstance(value, (int, float)) else None,
+                _finite(results[sweep.metric]) if sweep.metric in (results or {}) else None,
                 last.get("seconds"),
-                [(m["step"], m[sweep.metric]) for m in metrics if m.get(sweep.metric) is not None],
+                [
+                    (m["step"], m[sweep.metric])
+                    for m in metrics
+                    if math.isfinite(_finite(m.get(sweep.metric)))
+                ],
             )
         )
     sign = 1 if sweep.goal == "min" else -1
-    return sorted(found, key=lambda r: math.inf if r.value is None else sign * r.value)
+    return sorted(found, key=lambda r: sign * r.value if _comparable(r) else math.inf)
+
+
+def _finite(value: object) -> float:
+    """A number from a file; NaN for what is none: null, text, infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def _comparable(row: Row) -> bool:
+    return row.value is not None and math.isfinite(row.value)
 
 
 def read_results(folder: Path) -> dict | None:
@@ -78,13 +94,18 @@ def cells(sweep: Sweep, found: list[Row]) -> list[list[str]]:
 
 
 def text(sweep: Sweep, found: list[Row]) -> str:
-    """The table for the terminal, with the best point named below."""
+    """The table for the terminal, with the best point named below.
+
+    Where points are finished and none has a finite value, it says so: there is no best one.
+    """
     lines = cells(sweep, found)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     out = [
         "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
     ]
-    best = found[0] if found and found[0].value is not None else None
+    best = next(filter(_comparable, found), None)
+    if best is None and any(row.state == "finished" for row in found):
+        out += ["", f"best: none, since no finished run has a finite {sweep.metric!r}"]
     if best:
         changes = ", ".join(f"{k}={v}" for k, v in best.point.items())
         out += ["", f"best: {best.id} ({changes}): {sweep.metric} {best.value:.6g}"]

@@ -172,6 +172,7 @@ class Checkpointer:
             abstract_state: the tree given to `save`, of `jax.ShapeDtypeStruct`s or arrays. A leaf
                 with a sharding comes back as a jax array placed so, whatever the mesh it was
                 saved from; one without as a numpy array. Values are cast to the dtype here.
+                Leaves of `guards` come back in the shapes that they were saved in.
 
         Raises:
             CheckpointError: nothing is saved; a leaf is missing, unknown or of another shape (it
@@ -286,7 +287,11 @@ class Checkpointer:
         path = self.directory / str(step)
         read_meta(path)
         wanted = {name: leaves.spec(leaf) for name, leaf in leaves.flat(abstract_state).items()}
-        leaves.check(wanted, leaves.describe(path / "state"), path, whole=True)
+        stored = leaves.describe(path / "state")
+        for name in wanted.keys() & stored.keys():
+            if name.startswith("guards/"):
+                wanted[name] = wanted[name].update(shape=stored[name].shape)
+        leaves.check(wanted, stored, path, whole=True)
         named = leaves.read(path / "state", wanted)
         return jax.tree.unflatten(jax.tree.structure(abstract_state), [named[n] for n in wanted])
 

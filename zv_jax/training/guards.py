@@ -5,6 +5,9 @@ one that lies further above the last `spike_window` steps than that many standar
 PaLM's and MaxText's loss-spike handling; the window takes spikes in as well, so that a plateau
 that has come to stay is soon accepted. A skipped update changes neither parameters nor optimiser,
 whose schedule waits; the data go on.
+
+Each kind of batch has windows of its own: sources whose rows have a size of their own fill batches
+of their own, and a rare kind with a higher loss would always be a spike among the others.
 """
 
 from __future__ import annotations
@@ -22,40 +25,67 @@ REASONS = {NOT_FINITE: "not finite", SPIKE: "spike", NOTHING_TO_LEARN: "nothing 
 Guards = dict[str, jax.Array]
 
 
-def init_guards(cfg: GuardConfig) -> Guards:
-    """The state before the first step: float32 [spike_window] of each value, int32 counters."""
-    window = jnp.zeros(cfg.spike_window, jnp.float32)
-    zero = jnp.zeros((), jnp.int32)
+def init_guards(cfg: GuardConfig, kinds: int = 1) -> Guards:
+    """The state before the first step: a window of each value, and counters.
+
+    float32 [kinds, spike_window] and int32 [kinds]; without the first axis where all batches are of
+    one kind.
+    """
+    shape = () if kinds == 1 else (kinds,)
+    window = jnp.zeros((*shape, cfg.spike_window), jnp.float32)
     # Arrays of their own: the step gives its buffers away, each only once.
-    return {"loss": window, "grad_norm": window + 0, "seen": zero, "skipped": zero + 0}
+    return {
+        "loss": window,
+        "grad_norm": window + 0,
+        "seen": jnp.zeros(shape, jnp.int32),
+        "skipped": jnp.zeros((), jnp.int32),
+    }
 
 
 def judge(
-    cfg: GuardConfig, guards: Guards, loss: jax.Array, grad_norm: jax.Array, weight: jax.Array
+    cfg: GuardConfig,
+    guards: Guards,
+    loss: jax.Array,
+    grad_norm: jax.Array,
+    weight: jax.Array,
+    kind: jax.Array | int = 0,
 ) -> tuple[jax.Array, Guards]:
     """One of the verdicts above (int32 scalar) for one step, and the state after it.
 
     `weight` is the smallest number of tokens or rows that a term of the loss is a mean over. Where
-    it is 0 the loss would be 0 too, and nobody would notice.
+    it is 0 the loss would be 0 too, and nobody would notice. `kind` numbers the kind of the batch.
     """
     values = {"loss": loss.astype(jnp.float32), "grad_norm": grad_norm.astype(jnp.float32)}
     finite = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
+    own = (kind,) if guards["seen"].ndim else ()
+    seen = guards["seen"][own]
     spike = jnp.zeros((), bool)
     if cfg.spike_sigma > 0:
-        full = guards["seen"] >= cfg.spike_window
+        full = seen >= cfg.spike_window
         for name, value in values.items():
-            usual, spread = guards[name].mean(), guards[name].std()
+            usual, spread = guards[name][own].mean(), guards[name][own].std()
             spike |= full & (value > usual + cfg.spike_sigma * spread)
     verdict = jnp.where(finite, jnp.where(spike, SPIKE, FINE), NOT_FINITE)
     verdict = jnp.where(weight > 0, verdict, NOTHING_TO_LEARN).astype(jnp.int32)
-    place = guards["seen"] % cfg.spike_window
+    place = (*own, seen % cfg.spike_window)
     after = {
         name: guards[name].at[place].set(jnp.where(finite, value, guards[name][place]))
         for name, value in values.items()
     }
-    after["seen"] = guards["seen"] + finite
+    after["seen"] = guards["seen"].at[own].add(finite)
     after["skipped"] = guards["skipped"] + (verdict != FINE)
     return verdict, after
+
+
+def carried_over(held: Guards, fresh: Guards) -> Guards:
+    """The guards of a checkpoint, for a run whose `fresh` ones may have other shapes.
+
+    Windows of other kinds of batches, or of another length, begin anew. The number of skipped
+    updates stays: the schedule counts on it.
+    """
+    if all(held[name].shape == leaf.shape for name, leaf in fresh.items()):
+        return held
+    return {**fresh, "skipped": held["skipped"]}
 
 
 def unless_skipped(verdict: jax.Array, new: Any, old: Any) -> Any:

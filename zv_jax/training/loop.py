@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,11 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import Config, labelled_tokens, to_dict
 from zv_jax.data import census
 from zv_jax.data.faults import SHORTENED, Fault
-from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
+from zv_jax.data.pipeline import Batches, kinds_of, make_pipeline, pipeline_fingerprint
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
+from zv_jax.models.placeholders import check_placeholders
 from zv_jax.sharding import (
     batch_sharding,
     check_heads,
@@ -36,6 +38,7 @@ from zv_jax.sharding import (
 from zv_jax.training import resume
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
+from zv_jax.training.guards import carried_over
 from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
@@ -178,6 +181,7 @@ class Run:
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
+        self.kinds = kinds_of(config)  # of batches, by the sources that fill them
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
         self.throughput = Throughput(config, workdir)
         self.saver = Saver(checkpoints, log, config.checkpoint.every, self._meta)
@@ -211,7 +215,7 @@ class Run:
             log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
         self.throughput.start(first)
         batches = self._batches(first)
-        patrol = Patrol(self.workdir, log, config.guards.max_skipped, batches.names)
+        patrol = Patrol(self.workdir, log, config.guards.max_skipped, self._kind_names())
         metrics: dict[str, jax.Array] = {}
         compiled: set[tuple] = set()  # shapes that a program exists for
         try:
@@ -226,13 +230,14 @@ class Run:
                 with self.throughput.waiting():
                     rows = next(batches)
                 self.throughput.add(rows)
-                batch = self._to_devices(rows)
+                kind = self._kind(batches.source(rows["index"]))
+                batch = self._to_devices(rows, kind)
                 shape = tuple(value.shape for value in rows.values())
                 known = shape in compiled
                 compiled.add(shape)
                 with nullcontext() if known else heartbeat("compiling the step", log.say):
                     state, metrics = step_fn(state, variables.frozen, batch)
-                patrol.step(step, metrics, rows["index"])
+                patrol.step(step, metrics, kind, partial(batches.names, rows["index"]))
                 log.advance(config.train.batch_size)
                 watchdog.beat(step + 1)
                 if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
@@ -272,7 +277,7 @@ class Run:
         variables = divide(flat, self.stage, config)
         self.provenance = table
         self._describe(flat, set(variables.trainable))
-        return variables, init_state(variables.trainable, self.tx, config.guards)
+        return variables, self._first_state(variables)
 
     def _resume(self) -> tuple[Variables, State]:
         meta = self.checkpoints.meta()
@@ -284,8 +289,9 @@ class Run:
         )
         flat = fresh_variables(self.config, self.stage, self.mesh)[0]
         variables = divide(flat, self.stage, self.config)
-        like = init_state(variables.trainable, self.tx, self.config.guards)
+        like = self._first_state(variables)
         state = self.checkpoints.restore(like)
+        state["guards"] = carried_over(state["guards"], like["guards"])
         step = int(state["step"])
         frozen = self.checkpoints.restore_frozen(variables.frozen, step)
         self.provenance = meta["provenance"]
@@ -296,6 +302,18 @@ class Run:
         if self.changes and jax.process_index() == 0:
             write_json(self.workdir / "config.json", to_dict(self.config))
         return Variables(state["trainable"], frozen), state
+
+    def _first_state(self, variables: Variables) -> State:
+        return init_state(variables.trainable, self.tx, self.config.guards, len(self.kinds))
+
+    def _kind(self, source: int) -> int:
+        return next(kind for kind, sources in enumerate(self.kinds) if source in sources)
+
+    def _kind_names(self) -> list[str]:
+        """The sources of each kind of batch, for people."""
+        used = [source for source in self.config.data.sources if source.weight > 0]
+        names = [f"{source.name}/{source.split} {source.path}".strip() for source in used]
+        return [", ".join(names[number] for number in kind) for kind in self.kinds]
 
     def _batches(self, first: int) -> Batches:
         return make_pipeline(
@@ -376,15 +394,18 @@ class Run:
         }
         write_json(self.workdir / RESULTS, results)
 
-    def _to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    def _to_devices(self, batch: dict[str, np.ndarray], kind: int) -> dict[str, jax.Array]:
+        if self.stage.batch == "dialogue":
+            check_placeholders(batch["images"], batch["input_ids"], self.config.model)
         rows = batch_sharding(self.mesh)
         arrays = {
             name: jax.make_array_from_process_local_data(rows, value)
             for name, value in batch.items()
             if name != "index"
         }
+        whole = NamedSharding(self.mesh, PartitionSpec())
+        arrays["kind"] = jax.device_put(np.int32(kind), whole)
         if self.stage.batch == "pairs":
-            whole = NamedSharding(self.mesh, PartitionSpec())
             arrays["dec_id"] = jax.device_put(np.int32(self.tokenizers[1].dec_id), whole)
         return arrays
 

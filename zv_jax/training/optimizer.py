@@ -18,6 +18,7 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from zv_jax.config import OptimizerConfig
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.objectives.contrastive import TEMPERATURE_RANGE
 
 # Matrices and tables. `cls`, `pos_embed` and `query_tokens` are 3-D in LAVIS, which decays them.
 _DECAYED = frozenset(
@@ -62,6 +63,18 @@ def decayed(path: str) -> bool:
         expected="a name ending in one of " + ", ".join(known),
         fix="rename the parameter, or enter its name in zv_jax/training/optimizer.py",
     )
+
+
+def within_range(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Updated leaves, the temperature moved to the nearest value of its range.
+
+    ALBEF clamps the parameter itself, before each step. Left outside it would wander off, without
+    an effect on the loss, and take as long to come back.
+    """
+    return {
+        path: jnp.clip(leaf, *TEMPERATURE_RANGE) if path.endswith("/temperature") else leaf
+        for path, leaf in leaves.items()
+    }
 
 
 def make_schedule(cfg: OptimizerConfig, steps: int) -> Schedule:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zv_jax.config import Config, to_dict
+from zv_jax.config import RETIRED, Config, of_checkpoint, to_dict
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.fields import leaves, within
 from zv_jax.models.presets import ModelConfig
@@ -35,7 +35,7 @@ FREE = (
     "data.tokenizer.path",
     "data.qformer_tokenizer.path",
     "model.remat",
-    "model.attention",
+    *RETIRED,
 )
 ABSENT = "(absent)"
 
@@ -94,7 +94,7 @@ def check(
             expected=f"format {FORMAT}",
             fix="start a new --workdir from its weights: --config.init_from=" + where,
         )
-    before = fields_of(meta["config"], meta["fingerprint"])
+    before = fields_of(of_checkpoint(meta["config"]), meta["fingerprint"])
     known = dict.fromkeys((*now, *before))
     for name in allowed:
         if not any(within(field, name) for field in known):

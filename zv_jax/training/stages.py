@@ -13,6 +13,10 @@
 Fed are image-text pairs in stage 0, instructions in stage 1, dialogues in stage 2; in Chat the
 instruction enters the Q-Former too.
 ln_vision trains wherever the Q-Former does, as in LAVIS, where it lies outside the frozen ViT.
+
+Dropout follows this table too: what does not train draws nothing, as LAVIS keeps frozen modules in
+evaluation mode. The ViT and LLM of stage 2 Chat are frozen but for their adapters, so the adapters
+have their own dropout (LoRA's, as in PEFT) and the layers below them none: no `vision.drop_path`.
 """
 
 from __future__ import annotations
@@ -118,6 +122,12 @@ def split(paths: Iterable[str], stage: Stage) -> tuple[list[str], list[str]]:
     trainable = [p for p in paths if any(re.fullmatch(t, p) for t in stage.trainable)]
     chosen = set(trainable)
     return trainable, [p for p in paths if p not in chosen]
+
+
+def frozen_parts(trainable: Iterable[str], frozen: Iterable[str]) -> frozenset[str]:
+    """What of a model does not train at all, as `ZiyaVisual.frozen` names it: "params/qformer"."""
+    parts = [{"/".join(path.split("/")[:2]) for path in paths} for paths in (trainable, frozen)]
+    return frozenset(parts[1] - parts[0])
 
 
 def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:

@@ -13,7 +13,8 @@ from zv_jax.config import Config, GuardConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.sharding import like_parameters
 from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
-from zv_jax.training.stages import Stage, stage_model, terms_of
+from zv_jax.training.optimizer import within_range
+from zv_jax.training.stages import Stage, frozen_parts, stage_model, terms_of
 from zv_jax.training.state import Flat, join
 from zv_jax.training.terms import Terms, split_rows
 
@@ -32,11 +33,12 @@ def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Te
 
     The loss is the sum of `merge(term)` over the terms named in `stage.losses`.
     """
-    model = ZiyaVisual(stage_model(config), deterministic=False)
-    terms_fn = terms_of(stage)
+    architecture, terms_fn = stage_model(config), terms_of(stage)
 
     def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array, merge: Callable = mean):
         negatives, dropout = jax.random.split(key)
+        still = frozen_parts(trainable, frozen)
+        model = ZiyaVisual(architecture, deterministic=False, frozen=still)
         terms = model.apply(
             join(trainable, frozen),
             batch,
@@ -85,14 +87,20 @@ def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Ter
 
 
 def init_state(
-    trainable: Flat, tx: optax.GradientTransformation, guards: GuardConfig | None = None
+    trainable: Flat,
+    tx: optax.GradientTransformation,
+    guards: GuardConfig | None = None,
+    kinds: int = 1,
 ) -> State:
-    """Step 0. Run eagerly: under jit the moments would lose the sharding of their parameters."""
+    """Step 0, for batches of so many kinds.
+
+    Run eagerly: under jit the moments would lose the sharding of their parameters.
+    """
     return {
         "step": jnp.zeros((), jnp.int32),
         "trainable": trainable,
         "opt_state": tx.init(trainable),
-        "guards": init_guards(guards or GuardConfig()),
+        "guards": init_guards(guards or GuardConfig(), kinds),
     }
 
 
@@ -115,11 +123,14 @@ def make_step(
 ) -> Callable[[State, Flat, dict], tuple[State, Metrics]]:
     """The jitted step(state, frozen, batch) -> (state, metrics); the state's buffers are donated.
 
+    A batch may name its kind, an int32 scalar `kind`, by which the guards judge it.
     Randomness is folded from (seed, step), so a resumed run repeats nothing and skips nothing.
     """
     gradient = make_gradient(config, stage)
 
     def step(state: State, frozen: Flat, batch: dict) -> tuple[State, Metrics]:
+        batch = dict(batch)
+        kind = batch.pop("kind", 0)
         key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
         grads, terms = gradient(state["trainable"], frozen, batch, key)
         metrics = {name: mean(term) for name, term in terms.items()}
@@ -127,9 +138,9 @@ def make_step(
         norms = tower_norms(grads)
         norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
         weight = jnp.stack([terms[name][1] for name in stage.losses]).min()
-        verdict, guards = judge(config.guards, state["guards"], loss, norm, weight)
+        verdict, guards = judge(config.guards, state["guards"], loss, norm, weight, kind)
         updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
-        trainable = optax.apply_updates(state["trainable"], updates)
+        trainable = within_range(optax.apply_updates(state["trainable"], updates))
         metrics |= {
             "loss": loss,
             "grad_norm": norm,

@@ -50,7 +50,6 @@ def test_files_of_another_split_do_not_pass_for_the_one_asked_for(tmp_path):
 
 def test_conversations_keep_placeholders_only_where_there_are_several_pictures(tmp_path):
     turns = [
-        {"from": "system", "value": "Be kind."},
         {"from": "human", "value": "<image>\n这是什么？"},
         {"from": "gpt", "value": "猫。"},
         {"from": "human", "value": "<image>那这个呢？"},
@@ -58,15 +57,15 @@ def test_conversations_keep_placeholders_only_where_there_are_several_pictures(t
     ]
     rows = [
         {"id": "a", "image": ["1.jpg", "2.jpg"], "conversations": turns},
-        {"id": "b", "image": "1.jpg", "conversations": turns[:3]},
-        {"id": "c", "conversations": [turns[2] | {"from": "human"}, turns[2] | {"value": "Yes"}]},
+        {"id": "b", "image": "1.jpg", "conversations": turns[:2]},
+        {"id": "c", "conversations": [turns[1] | {"from": "human"}, turns[1] | {"value": "Yes"}]},
     ]
     layouts.dump(tmp_path / "train.json", rows)
     two, one, none = read("llava_json", tmp_path)
     assert said(two) == [("这是什么？", "猫。", (0,)), ("那这个呢？", "狗。", (1,))]
     assert said(one) == [("这是什么？", "猫。", (0,))] and two.lang == "zh"
     assert none.images == () and none.lang == "en"
-    rows[0]["conversations"][1]["from"] = "bot"
+    rows[0]["conversations"][0]["from"] = "bot"
     layouts.dump(tmp_path / "train.json", rows)
     with pytest.raises(DataError, match="a turn from 'bot'") as caught:
         read("llava_json", tmp_path)
@@ -113,7 +112,7 @@ def test_a_row_with_too_few_cells_is_named(tmp_path):
     layouts.text(tmp_path / "train.csv", "image,caption\n1.jpg,a\n2.jpg\n")
     with pytest.raises(DataError, match="1 columns instead of 2") as caught:
         read("csv", tmp_path)
-    assert "train.csv row 3" in str(caught.value)
+    assert "train.csv:3" in str(caught.value)
 
 
 def test_pictures_with_texts_beside_them(tmp_path):

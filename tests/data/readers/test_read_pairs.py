@@ -54,7 +54,7 @@ def test_a_row_without_a_url_is_named_unless_it_is_the_header(tmp_path):
     layouts.text(tmp_path / "cc12m.tsv", "url\tcaption\nhttp://x/1\ta\nnot a url\tb\n")
     with pytest.raises(DataError, match="no column holds a url") as caught:
         read("cc12m", tmp_path)
-    assert "row 3" in str(caught.value)
+    assert ".tsv:3" in str(caught.value)
 
 
 def test_sbu_as_two_files_or_as_json(tmp_path):

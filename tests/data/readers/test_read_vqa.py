@@ -104,7 +104,10 @@ def test_scienceqa_only_questions_with_a_picture(tmp_path):
     ((question, answer, _),) = (
         (e.question, e.answer, e.images) for e in exchanges(record, box_decimals=3)
     )
-    assert "Look at the map." in question and "(b) Maine" in question and answer == "Maine"
+    assert record.meta["hint"] == "Look at the map." and "map" not in record.turns[0].text
+    assert (
+        question.startswith("Look at the map.\n") and "(b) Maine" in question and answer == "Maine"
+    )
 
 
 @pytest.mark.parametrize("name", ["vqav2_t", "gqa_t", "m3it_t", "llava_t", "bmmic"])

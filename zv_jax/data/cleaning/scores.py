@@ -16,6 +16,8 @@ from PIL import Image
 
 from zv_jax.errors import ConfigError
 
+_VERSION = 2  # of how pairs are scored: part of the key that a score is remembered under
+
 Scorer = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
 """Pictures and as many texts -> float [N]; higher fits better."""
 
@@ -89,13 +91,17 @@ class Cached:
         return np.array([row[0] for row in rows], np.float64)
 
     def _key(self, image: Image.Image, text: str) -> bytes:
-        digest = hashlib.sha256(f"{self._name}\x1f{image.size}\x1f{text}\x1f".encode())
+        about = f"{_VERSION}\x1f{self._name}\x1f{image.size}\x1f{text}\x1f"
+        digest = hashlib.sha256(about.encode())
         digest.update(image.tobytes())
         return digest.digest()
 
 
 def transformers_scorer(path: str, batch: int = 32) -> Scorer:
     """Cosines of a CLIP model of Hugging Face: ChineseCLIP, AltCLIP, MetaCLIP 2, SigLIP 2, CLIP...
+
+    The cosine of a pair does not depend on the pairs it is scored with. SigLIP takes the vector of
+    a text at the last place, so all its texts are as long as those it was trained with.
 
     Args:
       path: a local directory, or a name that is in the local cache.
@@ -111,6 +117,7 @@ def transformers_scorer(path: str, batch: int = 32) -> Scorer:
         model = AutoModel.from_pretrained(path).eval()
         processor = AutoProcessor.from_pretrained(path)
         embed_text, embed_image = model.get_text_features, model.get_image_features
+        positions = model.config.text_config.max_position_embeddings
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"no CLIP model: {error}",
@@ -118,6 +125,9 @@ def transformers_scorer(path: str, batch: int = 32) -> Scorer:
             expected="a directory with a ChineseCLIP, AltCLIP, MetaCLIP 2, SigLIP 2 or CLIP model",
             fix="set --scorer",
         ) from None
+
+    padding = "max_length" if model.config.model_type.startswith("siglip") else True
+    length = min(positions, processor.tokenizer.model_max_length)  # some tokenizers know of none
 
     def unit(output: torch.Tensor) -> torch.Tensor:
         vector = getattr(output, "pooler_output", output)
@@ -129,8 +139,9 @@ def transformers_scorer(path: str, batch: int = 32) -> Scorer:
             words = processor(
                 text=list(texts[start : start + batch]),
                 return_tensors="pt",
-                padding=True,
+                padding=padding,
                 truncation=True,
+                max_length=length,
             )
             pixels = processor(images=list(images[start : start + batch]), return_tensors="pt")
             with torch.inference_mode():

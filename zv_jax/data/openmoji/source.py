@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from zv_jax.data import images
 from zv_jax.data import records as records_lib
 from zv_jax.data.openmoji import scenes
 from zv_jax.errors import DataError, nearest
@@ -56,7 +57,7 @@ class SceneSource:
 
     def _decode(self, data: bytes, where: str) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(data)).convert("RGB")
+            return Image.open(io.BytesIO(data), formats=images.FORMATS).convert("RGB")
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(
                 f"Picture cannot be decoded: {error}", where=where, fix="prepare the data again"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zv_jax.data.readers.files import Row, not_as_published
+from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records import ImageRef, Record, Turn
 from zv_jax.errors import DataError
 
@@ -22,13 +23,17 @@ class Request:
       root: folder the files were unpacked to.
       split: the data set's own name of the split.
       columns: for tables of one's own, which column holds image, caption, question...
+      ignore: for them too, columns to leave out on purpose.
+      intake: what became of their rows; by default the first bad row is an error.
       overlaps: also read subsets that contain images or questions of the evaluations.
     """
 
     name: str
     root: Path
     split: str
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    ignore: Collection[str] = ()
+    intake: Intake = field(default_factory=Intake)
     overlaps: bool = False
 
     def record(
@@ -69,14 +74,13 @@ class Request:
             )
         return self.split
 
-    def unnamed(self, paths: Iterable[Path]) -> list[Path]:
-        """`paths`, which stand for the split though they are not called after it.
+    def refuse_others(self, paths: Iterable[Path]) -> None:
+        """Refuses files or folders below the root that are called after another split, as
+        `train/` where `val` is asked for: their records would pass for those of this one.
 
         Raises:
-          DataError: one is called after another split, as `train-0.parquet` where `val` is asked
-            for: its records would pass for those of this one.
+          DataError: it names one.
         """
-        paths = list(paths)
         for path in paths:
             place = path.relative_to(self.root).with_suffix("").as_posix().lower()
             named = _SPLITS & set(re.split(r"[^a-z]+", place))
@@ -87,7 +91,6 @@ class Request:
                     expected=f"files called after it; this one is called after {min(named)!r}",
                     fix=f"set --split={min(named)}, or give the file itself as --root",
                 )
-        return paths
 
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}

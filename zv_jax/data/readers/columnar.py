@@ -1,85 +1,118 @@
 """Tables in columns: Parquet, Hugging Face data sets saved to disk, TensorFlow Datasets.
 
-Pictures inside the tables stay there: a record holds their row and column.
+Images inside the tables stay there: a record holds their row and column.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from zv_jax.data import records as records_lib
 from zv_jax.data.pictures import arrow_table, tfds_rows
-from zv_jax.data.readers import files
-from zv_jax.data.readers.base import Request, each, reader
+from zv_jax.data.readers import files, rows, tables
+from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.boxes import from_yxyx
-from zv_jax.data.readers.files import Row
-from zv_jax.data.readers.own import from_fields, one
-from zv_jax.data.records import ImageRef, Object, Record
+from zv_jax.data.readers.cells import Entry
+from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import DataError
+
+_BATCH = 256  # rows in memory, images and all
 
 
 @reader("parquet")
 def parquet(request: Request) -> Iterator[Record]:
     """Parquet files, as Hugging Face serves data sets."""
+    return rows.records(request, _parquet(request))
+
+
+def _parquet(request: Request) -> Iterator[Entry]:
     import pyarrow
     import pyarrow.parquet
 
-    root, split = request.root, request.split
-    patterns = (
-        f"{split}-*.parquet",
-        f"{split}.parquet",
-        f"{split}/*.parquet",
-        f"data/{split}-*.parquet",
-    )
-    paths = (
-        [root]
-        if root.is_file()
-        else request.unnamed(files.find_all(root, *(patterns if split else ()), "*.parquet"))
-    )
-    base = root.parent if root.is_file() else root
-    for path in paths:
+    for path in tables.files_of(request, ".parquet"):
         try:
             table = pyarrow.parquet.ParquetFile(path)
+            batches = table.iter_batches(_BATCH)
+            yield from _entries(path, tables.base(request), table.schema_arrow, batches)
         except (pyarrow.ArrowException, OSError) as error:
-            raise files.not_as_published(str(path), f"no Parquet file ({error})") from None
-        pictures = _pictures(table.schema_arrow)
-        plain = [n for n in table.schema_arrow.names if n not in pictures]
-        name, number = path.relative_to(base).as_posix(), 0
-        for batch in table.iter_batches(columns=plain):
-            for row in batch.to_pylist():
-                yield from _inline(request, path, name, number, row, pictures)
-                number += 1
+            raise DataError(
+                f"no Parquet file, or a damaged one ({error})",
+                where=str(path),
+                expected="a complete Parquet file",
+                fix="write or download it again",
+            ) from None
 
 
-def _pictures(schema: Any) -> list[str]:
-    """Columns of encoded pictures: binary, or Hugging Face's {bytes, path}."""
+def _entries(path: Path, base: Path, schema: Any, batches: Iterable[Any]) -> Iterator[Entry]:
+    """The rows of a table of Arrow types; images stay in it and are addressed by row and column."""
+    names = schema.names
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            first = names.index(name) + 1
+            raise files.twice(name, str(path), f"columns {first} and {number + 1}")
+    labels, name, number = _labels(schema), path.relative_to(base).as_posix(), 0
+    for batch in batches:
+        for row in _readable(batch).to_pylist():
+            yield Entry(
+                {column: _value(value, labels.get(column)) for column, value in row.items()},
+                path.name,
+                f"{path} row {number}",
+                f"{path.stem}/{number}",
+                inside=functools.partial(_cell, f"{name}#{number}"),
+            )
+            number += 1
+
+
+def _value(value: Any, classes: list[str] | None) -> Any:
+    """A class by its name, and a whole number as one: pandas stores integers beside nulls as
+    floats."""
+    if classes is not None and isinstance(value, int) and 0 <= value < len(classes):
+        return classes[value]
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value
+
+
+def _cell(place: str, path: tuple[str | int, ...]) -> str:
+    """The address of a value: `<file>#<row>:<column>`, and `/` and a pointer within the cell."""
+    column, *inner = map(str, path)
+    return f"{place}:{'/'.join([column, *inner])}"
+
+
+def _labels(schema: Any) -> dict[str, list[str]]:
+    """Names of the classes of columns that Hugging Face stores as numbers."""
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
+    return {
+        column: feature["names"]
+        for column, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+
+
+def _readable(batch: Any) -> Any:
+    """The batch with short floats as they were written: 0.1, not 0.10000000149."""
     import pyarrow
 
-    def holds_bytes(kind: Any) -> bool:
-        if pyarrow.types.is_struct(kind):
-            return any(f.name == "bytes" and holds_bytes(f.type) for f in kind)
-        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-
-    return [field.name for field in schema if holds_bytes(field.type)]
-
-
-def _inline(
-    request: Request, path: Path, name: str, number: int, row: dict, pictures: list[str]
-) -> Iterator[Record]:
-    fields = files.rows_of(row, f"{path} row {number}", number)
-    native = f"{path.stem}/{number}"
-    if not pictures:
-        return each([fields], lambda row: [from_fields(request, row, native)])
-    images = [ImageRef(shard_key=f"{name}#{number}:{column}") for column in pictures]
-    return one(request, fields, native, images)
+    short = (pyarrow.float32(), pyarrow.float16())
+    for number, field in enumerate(batch.schema):
+        if field.type in short:
+            column = batch.column(number).cast(pyarrow.string()).cast(pyarrow.float64())
+            batch = batch.set_column(number, field.name, column)
+    return batch
 
 
 @reader("hf_disk")
 def hf_disk(request: Request) -> Iterator[Record]:
     """What `datasets` writes with `save_to_disk`: one data set, or a folder per split."""
+    return rows.records(request, _hf_disk(request))
+
+
+def _hf_disk(request: Request) -> Iterator[Entry]:
     root = request.root
     if (root / "dataset_dict.json").is_file():
         splits = files.json_file(root / "dataset_dict.json")["splits"]
@@ -97,13 +130,7 @@ def hf_disk(request: Request) -> Iterator[Record]:
     for part in state["_data_files"]:
         path = root / part["filename"]
         table = arrow_table(str(path))
-        pictures = _pictures(table.schema)
-        plain = table.drop_columns(pictures)
-        name, number = path.relative_to(request.root).as_posix(), 0
-        for batch in plain.to_batches(1000):
-            for row in batch.to_pylist():
-                yield from _inline(request, path, name, number, row, pictures)
-                number += 1
+        yield from _entries(path, request.root, table.schema, table.to_batches(_BATCH))
 
 
 @reader("tfds")
@@ -122,25 +149,30 @@ def tfds_source(request: Request) -> Iterator[Record]:
     if "record" in features:
         yield from _exported(split, request.root)
         return
-    pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-    rows = tfds_rows(str(request.root), split, tuple(pictures))
-    for number in range(len(rows)):
-        row = {k: v for k, v in rows[number].items() if k not in pictures}
-        where = f"{request.root} {split} row {number}"
-        fields = Row({k: _plain(v, features[k]) for k, v in row.items()}, where, number)
+    yield from rows.records(request, _features(request, builder, split))
+
+
+def _features(request: Request, builder: Any, split: str) -> Iterator[Entry]:
+    import tensorflow_datasets as tfds
+
+    features, root = builder.info.features, request.root
+    encoded = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
+    found = tfds_rows(str(root), split, tuple(encoded))
+    for number in range(len(found)):
+        row = {k: _plain(v, features[k]) for k, v in found[number].items() if k not in encoded}
+        if isinstance(row.get("objects"), dict) and "bbox" in row["objects"]:
+            row["objects"] = _objects(row["objects"])
         key = f"dataset_info.json#{split}:{number}"
-        images = [ImageRef(shard_key=f"{key}:{name}") for name in pictures]
-        things = fields.pop("objects", None)
-        _flatten(fields)
-        for record in one(request, fields, number, images):
-            yield _with_objects(record, things)
+        images = tuple(ImageRef(shard_key=f"{key}:{name}") for name in encoded)
+        where = f"{root} {split} row {number}"
+        yield Entry(row, f"{root.name} {split}", where, number, images, identity="place")
 
 
 def _exported(split: str, root: Path) -> Iterator[Record]:
     """Records that `tfds_export` wrote."""
-    rows = tfds_rows(str(root), split, ("images",))
-    for number in range(len(rows)):
-        record = records_lib.loads(bytes(rows[number]["record"]), f"{root} {split} row {number}")
+    found = tfds_rows(str(root), split, ("images",))
+    for number in range(len(found)):
+        record = records_lib.loads(bytes(found[number]["record"]), f"{root} {split} row {number}")
         images = tuple(
             dataclasses.replace(
                 ref, shard_key=f"dataset_info.json#{split}:{number}:images:{ref.shard_key}"
@@ -164,19 +196,10 @@ def _plain(value: Any, feature: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _flatten(fields: Row) -> None:
-    """`captions: {id, text}`, as coco_captions has them, becomes `caption: [texts]`."""
-    captions = fields.get("captions")
-    if isinstance(captions, dict) and "text" in captions:
-        fields["caption"] = captions["text"]
-
-
-def _with_objects(record: Record, things: Any) -> Record:
-    if not isinstance(things, dict) or "bbox" not in things:
-        return record
+def _objects(things: dict[str, Any]) -> list[dict[str, Any]]:
+    """Objects with a label and an area, as records have them."""
     labels = things.get("label", [""] * len(things["bbox"]))
     boxes = [
         (from_yxyx(box), str(label)) for box, label in zip(things["bbox"], labels, strict=True)
     ]
-    objects = tuple(Object(box, label) for box, label in boxes if box is not None and label)
-    return dataclasses.replace(record, objects=objects)
+    return [{"box": box, "label": label} for box, label in boxes if box is not None and label]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 
@@ -92,7 +93,7 @@ def json_items(path: Path, prefix: str = "item") -> Iterator[Row]:
 
     Memory is that of one object, whatever the size of the file.
     """
-    for number, value in enumerate(_stream(path, ijson.items, prefix)):
+    for number, value in enumerate(stream(path, ijson.items, prefix)):
         where = f"{path} item {number}"
         row = rows_of(value, where, number)
         if not isinstance(row, Row):
@@ -102,18 +103,20 @@ def json_items(path: Path, prefix: str = "item") -> Iterator[Row]:
 
 def json_entries(path: Path, prefix: str = "") -> Iterator[tuple[str, Row]]:
     """Streams the (key, object) pairs of an object in a JSON file."""
-    for number, (key, value) in enumerate(_stream(path, ijson.kvitems, prefix)):
+    for number, (key, value) in enumerate(stream(path, ijson.kvitems, prefix)):
         row = rows_of(value, f"{path} key {key!r}", number)
         if not isinstance(row, Row):
             raise not_as_published(f"{path} key {key!r}", "its value is no object")
         yield key, row
 
 
-def _stream(path: Path, events: Any, prefix: str) -> Iterator[Any]:
+def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any]:
+    """What `events` of ijson finds at `prefix` of a JSON file; `options` are ijson's."""
     found = False
     try:
         with path.open("rb") as file:
-            for value in events(file, prefix, use_float=True):
+            skip_mark(file, str(path))
+            for value in events(file, prefix, use_float=True, **options):
                 found = True
                 yield value
     except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -121,10 +124,22 @@ def _stream(path: Path, events: Any, prefix: str) -> Iterator[Any]:
             f"Not JSON, or cut short: {error}".splitlines()[0],
             where=str(path),
             expected="a complete JSON file in UTF-8",
-            fix="download the file again",
+            fix="mend the file: python3 -m json.tool FILE > /dev/null names line and column",
         ) from None
     if not found:
         raise not_as_published(str(path), f"nothing at {prefix or 'the top level'!r}")
+
+
+def skip_mark(file: BinaryIO, where: str) -> None:
+    """Moves past the byte order mark that Windows puts before text in UTF-8.
+
+    Raises:
+      DataError: the mark says that the text is in UTF-16.
+    """
+    head = file.read(3)
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise lines_lib.in_utf16(where)
+    file.seek(3 if head == codecs.BOM_UTF8 else 0)
 
 
 def json_file(path: Path) -> Row:
@@ -159,33 +174,132 @@ def text_lines(path: Path) -> Iterator[tuple[str, str]]:
         where = f"{path}:{number}"
         try:
             yield where, line.decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"Not UTF-8: {error}",
-                where=where,
-                expected="text in UTF-8",
-                fix="iconv -f GB18030 -t UTF-8 FILE > NEW",
-            ) from None
+        except UnicodeDecodeError:
+            raise lines_lib.not_utf8(line, where) from None
 
 
-def table(path: Path, delimiter: str, header: Sequence[str] | None = None) -> Iterator[Row]:
-    """Rows of a CSV or TSV file; the first line names the columns unless `header` does."""
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    texts = (line + "\n" for _, line in text_lines(path))
-    reader = csv.reader(texts, delimiter=delimiter, quoting=quoting)
+def table(
+    path: Path,
+    delimiter: str | None = None,
+    header: Sequence[str] | None = None,
+    quoted: bool = True,
+) -> Iterator[Row]:
+    """Rows of a CSV or TSV file as spreadsheets and pandas write them, in UTF-8 or UTF-16.
+
+    Args:
+      delimiter: what separates fields; None: a tab in a .tsv, else what the header shows.
+      header: names of the columns; None: the first line has them, and quotes must be right.
+      quoted: fields may be quoted; a published list of plain lines is not.
+
+    Raises:
+      DataError: it names the line: a row has more or fewer fields than the header, a quote is not
+        closed, a column is named twice, or the text is not in UTF-8.
+    """
+    delimiter = delimiter or _delimiter(path)
     names = list(header) if header else None
-    count = 0
-    for values in reader:
-        where = f"{path} row {reader.line_num}"
+    start = count = 0
+    for start, values in _fields(path, delimiter, quoted, strict=header is None):
+        where = f"{path}:{start}"
         if names is None:
-            names = [value.strip() for value in values]
+            if values[0].lower().startswith("sep="):
+                continue  # how a spreadsheet is told the separator
+            names = _names(values, where)
             continue
+        if len(values) > len(names) and not any(v.strip() for v in values[len(names) :]):
+            values = values[: len(names)]
         if len(values) != len(names):
-            raise not_as_published(
-                where, f"{len(values)} columns instead of {len(names)} ({', '.join(names)})"
+            raise DataError(
+                f"{len(values)} columns instead of {len(names)} ({', '.join(names)})",
+                where=where,
+                expected=f"{len(names)} fields with {delimiter!r} between them",
+                fix=f'put a field that holds {delimiter!r} in quotes: "one{delimiter}two"',
             )
         yield Row(zip(names, values, strict=True), where, count)
         count += 1
+
+
+def _fields(
+    path: Path, delimiter: str, quoted: bool, strict: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """(line the row starts on, its fields) of every row that is not blank."""
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    with path.open(encoding=_encoding(path), errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=strict)
+        while True:
+            start = reader.line_num + 1
+            try:
+                values = next(reader, None)
+            except csv.Error as error:
+                raise DataError(
+                    f"A quoted field that does not end where it should ({error})",
+                    where=f"{path}:{start}",
+                    expected='quotes around a whole field, those within doubled: "a ""red"" one"',
+                    fix="mend the quotes of this row; where no field is meant to be quoted: "
+                    f"pandas.read_csv(FILE, sep={delimiter!r}, quoting=3).to_csv(NEW, "
+                    f"sep={delimiter!r}, index=False)",
+                ) from None
+            if values is None:
+                return
+            if not any(values):
+                continue
+            _check_text("\n".join(values), f"{path}:{start}")
+            if delimiter == "\t" and any("\t" in v and "\n" in v for v in values):
+                raise DataError(
+                    "A quoted field with both tabs and line breaks: rows run into each other",
+                    where=f"{path}:{start}",
+                    expected='quotes around a whole field, those within doubled: "a ""red"" one"',
+                    fix="mend the quotes of this row",
+                )
+            yield start, values
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _check_text(text: str, where: str) -> None:
+    if "\0" in text or not _is_text(text):
+        raise lines_lib.not_utf8(text.encode(errors="surrogateescape"), where)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are not UTF-8 were let through as half characters
+        return False
+    return True
+
+
+def _delimiter(path: Path) -> str:
+    usual = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
+        for line in file:
+            if line.lower().startswith("sep=") and len(line.strip("\r\n")) == 5:
+                return line[4]
+            if line.strip():
+                counts = {d: len(next(csv.reader([line], delimiter=d))) for d in (usual, *"\t;|,")}
+                return usual if counts[usual] > 1 else max(counts, key=counts.__getitem__)
+    return usual
+
+
+def _names(values: list[str], where: str) -> list[str]:
+    names = [value.strip() or f"column {number}" for number, value in enumerate(values, 1)]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise twice(name, where, f"columns {names.index(name) + 1} and {number + 1}")
+    return names
+
+
+def twice(name: str, where: str, places: str = "") -> DataError:
+    """The error for a column or field that is there twice."""
+    return DataError(
+        f"Column {name!r} is there twice" + (f": {places}" if places else ""),
+        where=where,
+        expected="a name of its own for every column",
+        fix=f"rename one of them: two texts belong in a list, or call one {name}_2",
+    )
 
 
 class _Plain(pickle.Unpickler):

@@ -77,17 +77,6 @@ def _conversation(
     return [request.record(native, task, lang or language.of(said), images, turns)]
 
 
-@reader("llava_json")
-def llava_json(request: Request) -> Iterator[Record]:
-    """A list of {"id", "image": name or names, "conversations": [{"from", "value"}]}."""
-    path = request.root
-    if path.is_dir():
-        path = request.unnamed([files.find(path, f"{request.split}.json", "*.json")])[0]
-    return each(
-        files.json_items(path), lambda row: _conversation(request, row, "conversation", None)
-    )
-
-
 @reader("llava_pretrain")
 def llava_pretrain(request: Request) -> Iterator[Record]:
     """The 595k captions of Conceptual Captions 3M as one-turn conversations."""

@@ -41,7 +41,7 @@ def _downloaded(request: Request) -> Iterator[Record] | None:
     shards = sorted(root.glob(f"{request.split}/*.tar")) or sorted(root.glob("*.tar"))
     if not shards:
         return None
-    request.unnamed(shards)
+    request.refuse_others(shards)
     return (record for shard in shards for record in _shard(request, shard))
 
 
@@ -70,7 +70,7 @@ def url_lists(request: Request) -> Iterator[Record]:
     number = 0
     for path in files.find_all(request.root, *lists[request.split]):
         delimiter = "," if path.suffix == ".csv" else "\t"
-        for row in files.table(path, delimiter, ("a", "b")):
+        for row in files.table(path, delimiter, ("a", "b"), quoted=delimiter == ","):
             url, text = _url_first(row)
             if url is None:
                 if row.number == 0:

@@ -19,51 +19,91 @@ class Sample:
 
     Attributes:
       key: the common name; `where`: "file: key", for errors.
-      texts: contents by extension (txt, caption, json).
-      images: extension -> "offset:size" of the encoded picture in the tar file.
+      texts: contents by extension (txt, caption, json, or such behind a name: answer.txt).
+      images: extension -> "offset:size" of the encoded image in the tar file.
+      unread: extensions of other members.
     """
 
     key: str
     where: str
     texts: dict[str, str]
     images: dict[str, str]
+    unread: tuple[str, ...] = ()
 
 
 def samples(path: Path) -> Iterator[Sample]:
     """Streams the samples in the order of the tar.
 
     Raises:
-      DataError: it is no uncompressed tar or ends too early, or a text is not UTF-8.
+      DataError: it is no uncompressed tar or ends too early, a text is not UTF-8, or a sample has
+        a member twice.
     """
     end = path.stat().st_size
-    texts: dict[str, str] = {}
-    images: dict[str, str] = {}
-    current = ""
+    found = _Members(path, "")
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                if not member.isfile():
-                    continue
                 folder, _, name = member.name.rpartition("/")
+                if not member.isfile() or name.startswith("._"):  # macOS packs such beside files
+                    continue
                 stem, _, extension = name.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
-                if key != current and (texts or images):
-                    yield Sample(current, f"{path}: {current}", texts, images)
-                    texts, images = {}, {}
-                current = key
+                if key != found.key:
+                    if found.names:
+                        yield found.sample()
+                    found = _Members(path, key)
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError(f"{member.name} is cut off")
-                extension = extension.lower()
-                if extension.rpartition(".")[2] in IMAGES:
-                    images[extension] = f"{member.offset_data}:{member.size}"
-                elif extension in _TEXTS:
-                    texts[extension] = tar.extractfile(member).read().decode("utf-8-sig")
+                found.add(extension.lower(), tar, member)
     except (tarfile.TarError, UnicodeDecodeError) as error:
         raise DataError(
             f"tar cannot be read: {error}",
-            where=f"{path}: after {current or 'its start'}",
+            where=f"{path}: after {found.key or 'its start'}",
             expected="a complete tar, not compressed, with texts in UTF-8",
             fix="download it again, or gunzip it",
         ) from None
-    if texts or images:
-        yield Sample(current, f"{path}: {current}", texts, images)
+    if found.names:
+        yield found.sample()
+
+
+class _Members:
+    """The members of one sample, while they are read."""
+
+    def __init__(self, path: Path, key: str):
+        self.key, self.where = key, f"{path}: {key}"
+        self.names: list[str] = []
+        self._texts: dict[str, str] = {}
+        self._images: dict[str, str] = {}
+
+    def add(self, extension: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        if extension in self.names:
+            raise DataError(
+                f"Member {member.name!r} is there twice",
+                where=self.where,
+                expected="a name of its own for every member",
+                fix="pack the tar again from files of different names",
+            )
+        self.names.append(extension)
+        kind = extension.rpartition(".")[2]
+        if kind in IMAGES:
+            self._images[extension] = f"{member.offset_data}:{member.size}"
+        elif kind in _TEXTS:
+            self._texts[extension] = tar.extractfile(member).read().decode("utf-8-sig")
+
+    def sample(self) -> Sample:
+        """What was read.
+
+        Raises:
+          DataError: file names hold dots, so that several samples have become one.
+        """
+        named = {name.rpartition(".")[0] for name in self._images}
+        both = sorted(named & {name.rpartition(".")[0] for name in self._texts} - {""})
+        if len(both) > 1:
+            raise DataError(
+                f"Names with dots: {self.key}.{both[0]} and {self.key}.{both[1]} are one sample",
+                where=self.where,
+                expected="the name of a sample up to the first dot of its members",
+                fix="write names without dots: img_v1_001.png, img_v1_001.txt",
+            )
+        unread = (n for n in self.names if n not in self._images and n not in self._texts)
+        return Sample(self.key, self.where, self._texts, self._images, tuple(unread))

@@ -207,25 +207,24 @@ def clevr(request: Request) -> Iterator[Record]:
 
 @reader("scienceqa")
 def scienceqa(request: Request) -> Iterator[Record]:
-    """The questions of ScienceQA that have a picture (IMG), with their options and hint."""
+    """The questions of ScienceQA that have a picture (IMG), with their options; the hint, which
+    goes before the question, is in `meta`."""
     split = request.one_of(["train", "val", "test"])
     path = files.find(request.root, "problems.json", "data/scienceqa/problems.json")
 
     def make(row: Row) -> Iterator[Record]:
         if row["split"] != split or not row["image"]:
             return
-        hint = " ".join(row["hint"].split())
-        question = f"{hint}\n{row['question']}" if hint else row["question"]
         yield request.record(
             row["key"],
             "mc_vqa",
             "en",
             [ImageRef(path=f"{split}/{row['key']}/{row['image']}")],
-            [user(question)],
+            [user(row["question"].strip())],
             choices=tuple(str(choice) for choice in row["choices"]),
             answer_index=int(row["answer"]),
             meta={k: row.get(k) or None for k in ("subject", "topic", "lecture", "solution")}
-            | {"question_type": row.get("subject")},
+            | {"question_type": row.get("subject"), "hint": " ".join(row["hint"].split()) or None},
         )
 
     return each(_with_key(path), make)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import string
 from importlib import resources
 
 import yaml
@@ -16,10 +17,20 @@ from zv_jax.errors import DataError
 @functools.cache
 def templates(task: str, lang: str) -> tuple[str, ...]:
     """The instructions of a task in `en` or `zh`, that for evaluation first; () if none exist."""
+    if not task.isidentifier():  # it is the name of a file
+        return ()
     file = resources.files(__name__) / f"{task}.yaml"
     if not file.is_file():
         return ()
     return tuple(yaml.safe_load(file.read_text(encoding="utf-8"))[lang])
+
+
+@functools.cache
+def fields(task: str, lang: str) -> frozenset[str]:
+    """The fields that the instructions of a task fill in; `en-zh` takes the Chinese ones."""
+    options = templates(task, "en" if lang == "en" else "zh")
+    parsed = (part for text in options for part in string.Formatter().parse(text))
+    return frozenset(name for _, name, _, _ in parsed if name)
 
 
 def seeded(seed: int, identity: str, epoch: int, purpose: str) -> int:

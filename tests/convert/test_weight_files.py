@@ -1,0 +1,147 @@
+"""Which files are the weights: as transformers decides, and said where there is a choice."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from zv_jax.convert import hf
+from zv_jax.convert.sources import open_source
+from zv_jax.errors import ConversionError
+
+INDEX = "model.safetensors.index.json"
+OLD = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32), "c": np.zeros(1, np.float32)}
+NEW = {name: value + 1 for name, value in OLD.items()}
+
+
+def test_a_whole_file_goes_before_an_old_index_and_that_is_said(tmp_path, shards, caplog):
+    shards(tmp_path, OLD, 3)
+    save_file(NEW, tmp_path / "model.safetensors")
+    assert open_source(tmp_path).read("a")[0] == 1
+    assert "model.safetensors is read, as transformers does" in caplog.text
+    assert INDEX in caplog.text
+
+
+def test_an_old_index_without_its_shards_beside_a_whole_file(tmp_path, shards, caplog):
+    shards(tmp_path, OLD, 3)
+    for file in tmp_path.glob("model-*"):
+        file.unlink()
+    save_file(NEW, tmp_path / "model.safetensors")
+    assert open_source(tmp_path).read("b")[0] == 1
+    assert INDEX in caplog.text
+
+
+def test_an_index_of_one_whole_file_is_no_choice(tmp_path, caplog):
+    save_file(NEW, tmp_path / "model.safetensors")
+    weight_map = dict.fromkeys(NEW, "model.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    assert open_source(tmp_path).specs.keys() == NEW.keys()
+    assert not caplog.records
+
+
+def test_safetensors_go_before_files_of_pytorch(tmp_path, shards):
+    """Neither torch nor a whole file is needed for a choice that transformers makes alike."""
+    shards(tmp_path, NEW, 3)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"old")
+    assert open_source(tmp_path).read("c")[0] == 1
+
+
+def test_shards_without_an_index_are_read_together(tmp_path, shards):
+    shards(tmp_path, NEW, 3)
+    (tmp_path / INDEX).unlink()
+    source = open_source(tmp_path)
+    assert source.specs.keys() == NEW.keys()
+    for name, value in NEW.items():
+        np.testing.assert_array_equal(source.read(name), value)
+
+
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]
+)
+def test_shards_without_an_index_that_are_not_all_there(tmp_path, shards, name):
+    shards(tmp_path, NEW, 3)
+    (tmp_path / INDEX).unlink()
+    (tmp_path / name).unlink()
+    with pytest.raises(ConversionError, match=f"no index, and {name} is missing"):
+        open_source(tmp_path)
+
+
+def test_shards_of_two_checkpoints_without_an_index(tmp_path, shards):
+    shards(tmp_path, NEW, 3)
+    (tmp_path / INDEX).unlink()
+    save_file(OLD, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(ConversionError, match="no index, and"):
+        open_source(tmp_path)
+
+
+def test_a_tensor_in_two_shards_without_an_index(tmp_path, shards):
+    shards(tmp_path, NEW, 3)
+    (tmp_path / INDEX).unlink()
+    first, second = "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"
+    shutil.copy(tmp_path / first, tmp_path / second)
+    with pytest.raises(ConversionError, match="in two shards") as caught:
+        open_source(tmp_path)
+    assert first in caught.value.where and second in caught.value.where
+
+
+def test_other_files_are_named(tmp_path):
+    save_file(NEW, tmp_path / "model.fp16.safetensors")
+    with pytest.raises(ConversionError, match="only model.fp16.safetensors") as caught:
+        open_source(tmp_path)
+    assert "rename model.fp16.safetensors" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.safetensors", "{}/outside.safetensors", "sub/x", ".."]
+)
+def test_an_index_reads_nothing_outside_its_folder(tmp_path, name):
+    save_file(NEW, tmp_path / "outside.safetensors")
+    (tmp_path / "src").mkdir()
+    weight_map = dict.fromkeys(NEW, name.format(tmp_path))
+    (tmp_path / "src" / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ConversionError, match="the index names the file") as caught:
+        open_source(tmp_path / "src")
+    assert caught.value.where.endswith(INDEX)
+
+
+@pytest.mark.parametrize("weight_map", [{"a": None}, {"a": ["x"]}, {"a": 3}, [1], None, "text"])
+def test_an_index_of_other_types_is_one_error(tmp_path, weight_map):
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(ConversionError, match="the index cannot be read"):
+        open_source(tmp_path)
+
+
+# --- rotary scaling in config.json ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"rope_scaling": {"type": "linear"}}, "'linear' has factor 'missing'"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": None}}, "has factor None"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, "has factor 0"),
+        ({"rope_scaling": {"type": "linear", "factor": "two"}}, "has factor 'two'"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "low_freq_factor 'missing'"),
+        ({"rope_scaling": {"factor": 2.0}}, "a factor and no type"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor is 0.5"),
+        *(
+            ({"rope_scaling": {"rope_type": kind, "factor": 2.0}}, f"'{kind}' is not supported")
+            for kind in ("yarn", "dynamic", "longrope", "su", "mrope", "proportional")
+        ),
+    ],
+)
+def test_rotary_scaling_that_cannot_be_computed_is_one_error(tmp_path, directory, fields, says):
+    src = directory(tmp_path / "src", "llama", **fields)
+    with pytest.raises(ConversionError, match=says) as caught:
+        hf.open_hf(src)
+    assert "config.json" in caught.value.where and caught.value.fix
+
+
+def test_linear_scaling_with_a_factor_is_read(tmp_path, directory):
+    for number, name in enumerate(("rope_scaling", "rope_parameters")):
+        given = {name: {"rope_type": "linear", "factor": 2}}
+        config = hf.open_hf(directory(tmp_path / str(number), "llama", **given)).config
+        assert config.model.llm.rope_scaling.kind == "linear"
+        assert config.model.llm.rope_scaling.factor == 2.0

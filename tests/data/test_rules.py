@@ -1,0 +1,292 @@
+"""One set of rules: training draws what `zv data validate` calls right, and refuses the rest."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zv_jax.data import dialogue, pipeline, records, rules
+from zv_jax.data.templates import fields, templates
+from zv_jax.data.validate import check_file
+from zv_jax.errors import DataError
+
+BOX = [0.1, 0.2, 0.5, 0.9]
+DOG = {"box": BOX, "label": "dog", "tag_zh": "狗"}
+
+
+def user(text):
+    return {"role": "user", "text": text}
+
+
+def says(text):
+    return {"role": "assistant", "text": text}
+
+
+def row(number=0, turns=(), images=1, lang="en", **more):
+    task = more.pop("task", "conversation")
+    return {
+        "id": f"mine/train/{number}", "source": "mine", "split": "train", "task": task,
+        "lang": lang, "images": [{"path": "images/0.png"}] * images, "turns": list(turns), **more,
+    }  # fmt: skip
+
+
+RIGHT = {
+    "a question and its answer": row(turns=[user("What?"), says("red")]),
+    "one placeholder for one image": row(turns=[user("<image>\nWhat?"), says("red")]),
+    "an image that comes later": row(
+        turns=[user("Hello."), says("Hi!"), user("<image>"), says("A")]
+    ),
+    "two questions in a row": row(turns=[user("Look."), user("What?"), says("red")]),
+    "a caption without a question": row(task="caption", answers=["red"]),
+    "a caption in a turn": row(task="caption", turns=[says("红色")], lang="zh"),
+    "a gallery image": row(task="retrieval", answers=["red"]),
+    "a choice": row(task="mc_vqa", turns=[user("Which?")], choices=["a", "b"], answer_index=1),
+    "a box to find": row(task="ref_ground", objects=[DOG]),
+    "a box to name": row(task="ref_caption", objects=[DOG], lang="zh"),
+    "no image": row(turns=[user("Hello."), says("Hi!")], images=0),
+}
+WRONG = {
+    "fewer placeholders than images": (
+        row(turns=[user("<image>\nCompare the two."), says("One is red.")], images=2),
+        "'turns'", "1 <image> placeholders for 2 images",
+    ),
+    "an image in an answer": (
+        row(turns=[user("Draw one like <image>."), says("Here: <image>")], images=2),
+        "'turns[1]'", "<image> in an answer",
+    ),
+    "an image in a reference": (
+        row(task="caption", answers=["<image> red"]), "'answers[0]'", "<image> in an answer",
+    ),
+    "a blank question": (
+        row(turns=[user(""), says("red")]), "'turns[1]'", "without an instruction",
+    ),
+    "an image alone": (
+        row(turns=[user("<image>"), says("red")]), "'turns[1]'", "without an instruction",
+    ),
+    "no question": (row(task="reason", turns=[says("因为")], lang="zh"), "'turns[0]'",
+                    "without an instruction"),
+    "a later blank question": (
+        row(turns=[user("What?"), says("red"), user(" "), says("blue")]),
+        "'turns[3]'", "a blank question",
+    ),
+    "nothing to answer with": (row(turns=[user("What?")]), "'turns'", "without an answer"),
+    "no turn at all": (row(task="vqa"), "'turns'", "without an answer"),
+    "a last question without an answer": (
+        row(turns=[user("What?"), says("red"), user("Why?")]), "'turns'", "without an answer",
+    ),
+    "two answers": (
+        row(turns=[user("What?"), says("red"), says("blue")]), "'turns[2]'", "two answers in a row",
+    ),
+    "an answer that is an image": (
+        row(turns=[user("What?"), says("<image>")]), "'turns[1].text'", "learn is empty",
+    ),
+    "a blank name": (
+        row(task="ref_caption", objects=[DOG | {"tag_zh": " "}], lang="zh"),
+        "'objects[0]'", "learn is empty",
+    ),
+    "a box in a reference that is none": (
+        row(task="caption", answers=["red", "at <obj_1>"], objects=[DOG]),
+        "'answers[1]'", "<obj_1> is none of the objects",
+    ),
+    "a box in an option that is none": (
+        row(task="mc_vqa", turns=[user("Which?")], choices=["<obj_0>", "<obj_7>"], answer_index=0,
+            objects=[DOG]),
+        "'choices[1]'", "<obj_7>",
+    ),
+    "a box in a name that is none": (
+        row(task="ref_ground", objects=[DOG | {"label": "<obj_5>"}]),
+        "'objects[0].label'", "<obj_5>",
+    ),
+    "a reference to nothing": (
+        row(task="ref_ground", answers=["<obj_0>"]), "'answers[0]'", "<obj_0>",
+    ),
+    "a template that is none": (
+        row(turns=[user("What?"), says("red")], meta={"template": "vqaa"}),
+        "'meta.template'", "a vqaa record without an instruction",
+    ),
+    "a template that is a path": (
+        row(turns=[user("What?"), says("red")], meta={"template": "../templates/vqa"}),
+        "'meta.template'", "without an instruction",
+    ),
+    "a template that is no word": (
+        row(turns=[user("What?"), says("red")], meta={"template": ["vqa"]}),
+        "'meta.template'", "without an instruction",
+    ),
+    "a template without what it needs": (
+        row(task="mc_vqa", turns=[says("red")]),
+        "'turns[0]'", "lacks what its instruction needs: choices, q",
+    ),
+    "a weight of NaN": (
+        row(task="caption", answers=["a", "b"], weights=[float("nan"), 1.0]), "'weights[0]'", "nan",
+    ),
+    "a negative weight": (
+        row(task="caption", answers=["a", "b"], weights=[1.0, -1.0]), "'weights[1]'", "-1",
+    ),
+}  # fmt: skip
+
+
+def validated(folder, rows, **options):
+    """{line: errors} of what `zv data validate` says."""
+    path = folder / "some.jsonl"
+    path.write_text("\n".join(json.dumps(r, ensure_ascii=True) for r in rows) + "\n")
+    return dict(check_file(path, **options))
+
+
+def trained(data):
+    """The first error that training would meet, whatever it draws; None if there is none."""
+    try:
+        record = records.loads(json.dumps(data))
+        for epoch in (None, *range(30)):
+            turns = dialogue.exchanges(record, box_decimals=2, epoch=epoch)
+            assert all(turn.answer and "<obj_" not in turn.answer for turn in turns)
+            assert sum(len(turn.images) for turn in turns) == len(record.images)
+            assert dialogue.caption(record, 0, epoch).strip()
+    except DataError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_is_right_for_validate_can_be_drawn(toy, kind):
+    assert validated(toy.parent, [RIGHT[kind]]) == {1: []}
+    assert trained(RIGHT[kind]) is None
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_training_refuses_is_listed_with_its_line_and_field(toy, kind):
+    data, field, words = WRONG[kind]
+    errors = validated(toy.parent, [RIGHT["no image"] | {"id": "other"}, data])[2]
+    assert field in errors[0].what and words in errors[0].what
+    assert errors[0].where.endswith("some.jsonl:2") and errors[0].expected and errors[0].fix
+    refused = trained(data)
+    assert refused.what == errors[0].what and refused.where in ("mine/train/0", "record")
+
+
+def test_training_says_of_a_file_what_validate_says(make_config, toy, tokenizer):
+    rows = [data | {"id": f"r/{i}"} for i, data in enumerate(RIGHT.values())]
+    rows += [data | {"id": f"w/{i}"} for i, (data, *_) in enumerate(WRONG.values())]
+    told = validated(toy.parent, rows)
+    listed = {
+        rows[line - 1]["id"]: errors[0].what
+        for line, errors in told.items()
+        if errors and len(rows[line - 1]["images"]) <= 2
+    }
+    assert len(listed) == len(WRONG)
+    source = {"path": str(toy.parent / "some.jsonl"), "tasks": records.TASKS}
+    config = make_config("stage2", sources=(source,), max_images=2, max_bad=1.0, max_length=100)
+    faults = []
+    stream = pipeline.make_pipeline(
+        config, tokenizers=(tokenizer, tokenizer), report=lambda step, fault: faults.append(fault)
+    )
+    for _ in range(60):
+        next(stream)
+    stream.close()
+    assert {fault.record: fault.what for fault in faults} == listed
+
+
+def test_all_that_is_wrong_with_a_record_is_said_at_once(toy):
+    data = row(turns=[user(""), says("<obj_3>"), says("<image>")], weights=[-1.0], answers=["a"])
+    data["turns"][1]["text"] = "a"
+    data["answers"] = ["<obj_3>"]
+    said = "\n".join(error.what for error in validated(toy.parent, [data])[1])
+    for words in ("two answers", "<image> in an answer", "<obj_3>", "without an instruction", "-1"):
+        assert words in said
+
+
+def test_questions_for_evaluation_need_no_answer(toy):
+    data = row(turns=[user("What?")])
+    assert validated(toy.parent, [data], answered=False) == {1: []}
+    data = row(turns=[user("<image>What?")], images=2)
+    assert "placeholders" in validated(toy.parent, [data], answered=False)[1][0].what
+
+
+def test_a_missing_image_is_told_in_the_same_words(toy, make_config, tokenizer):
+    names = ("none.png", "a\0b.png", "../../etc/passwd", ".")
+    rows = [
+        row(number, [user("What?"), says("red")]) | {"images": [{"path": name}]}
+        for number, name in enumerate(names)
+    ]
+    rows.append(
+        row(9, [user("What?"), says("red")]) | {"images": [{"url": "http://img.example/a"}]}
+    )
+    told = validated(toy.parent, [*rows, row(10, [user("What?"), says("red")])])
+    said = {rows[line - 1]["id"]: errors[0].what for line, errors in told.items() if errors}
+    source = {"path": str(toy.parent / "some.jsonl")}
+    faults = {}
+    stream = pipeline.make_pipeline(
+        make_config("stage2", sources=(source,), max_bad=1.0),
+        tokenizers=(tokenizer, tokenizer),
+        report=lambda step, fault: faults.update({fault.record: fault.what}),
+    )
+    for _ in range(9):
+        next(stream)
+    stream.close()
+    assert len(said) == len(rows) and said.keys() == faults.keys()
+    assert all(what in said[name] for name, what in faults.items())
+
+
+def test_half_a_character_is_refused_where_it_stands(toy):
+    for data in (
+        row(turns=[user("What?"), says("a\ud800")]),
+        row(task="caption", answers=["\udc00"]),
+    ):
+        (error,) = validated(toy.parent, [data])[1]
+        assert "surrogate" in error.expected and trained(data).what == error.what
+
+
+def test_a_number_of_thousands_of_digits_is_a_number_too_high(toy):
+    for text in ("<obj_" + "9" * 5000 + ">", "<obj_123456789012>"):
+        assert validated(toy.parent, [row(turns=[user("What?"), says(text)])])[1]
+        assert validated(toy.parent, [row(task="caption", answers=[text])])[1]
+
+
+def test_the_fields_of_templates_are_those_that_records_fill():
+    for task in ("mc_vqa", "ref_ground", "ref_caption", "vqa", "match", "translate", "ground_all"):
+        for lang in ("en", "zh", "en-zh"):
+            needed = fields(task, lang)
+            words = dict.fromkeys(needed, "x")
+            texts = templates(task, "en" if lang == "en" else "zh")
+            assert all(text.format(**words) for text in texts) and needed
+    assert not fields("caption", "zh") and not templates("../templates/vqa", "en")
+
+
+TEXTS = st.sampled_from(
+    ["", " ", "What?", "是什么？", "<image>", "<image>What?", "<image><image>", "<obj_0>",
+     "<obj_1>", "a <obj_2>", "{q} 100% {", "</s>", "Which: a, b or c?", "（a）a（b）b"]
+)  # fmt: skip
+RECORDS = st.fixed_dictionaries(
+    {
+        "task": st.sampled_from(records.TASKS),
+        "lang": st.sampled_from(records.LANGS),
+        "images": st.integers(0, 3),
+        "turns": st.lists(st.builds(lambda r, t: {"role": r, "text": t},
+                                    st.sampled_from(records.ROLES), TEXTS), max_size=4),
+    },
+    optional={
+        "answers": st.lists(TEXTS, max_size=3),
+        "objects": st.lists(
+            st.builds(lambda a, b: {"box": BOX, "label": a, "tag_zh": b}, TEXTS, TEXTS), max_size=2
+        ),
+        "choices": st.lists(TEXTS, max_size=3),
+        "answer_index": st.integers(0, 2),
+        "weights": st.lists(st.sampled_from([0.0, 1.0, -1.0, float("nan")]), max_size=3),
+        "meta": st.sampled_from([{}, *({"template": name} for name in ("vqa", "query", "x"))]),
+    },
+)  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(RECORDS)
+def test_validate_and_training_agree_on_any_record(toy, parts):
+    data = row(**parts)
+    errors = validated(toy.parent, [data])[1]
+    refused = trained(data)
+    assert (refused and refused.what) == (errors[0].what if errors else None)
+
+
+def test_the_rules_name_the_record_where_no_line_is_known():
+    record = records.loads(json.dumps(WRONG["two answers"][0]))
+    (error,) = rules.check(record)
+    assert error.where == "mine/train/0"

@@ -1,0 +1,153 @@
+"""Which column of an own table holds what: their usual names, `--columns`, and what is unused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from zv_jax.data.readers import cells
+from zv_jax.data.readers.cells import Entry
+from zv_jax.errors import DataError, nearest
+
+USUAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "image": (
+        (
+            *("image", "images", "image_path", "image_paths", "img", "imgs", "img_path"),
+            *("photo", "photos", "picture", "pictures", "jpg", "jpeg", "png"),
+            *("图片", "图像", "照片", "图", "圖片", "圖像", "影像"),
+        ),
+        ("image_file", "image_name", "image_url", "file_name", "filename", "file", "path"),
+    ),
+    "url": (("url",), ()),
+    "caption": (
+        ("caption", "captions", "text", "txt", "描述", "文本", "图注", "說明", "说明"),
+        ("title", "description", "标题", "標題"),
+    ),
+    "instruction": (("instruction", "指令"), ()),
+    "question": (
+        ("question", "questions", "text_input", "query", "prompt", "问题", "問題", "提问"),
+        (),
+    ),
+    "input": (("input", "inputs", "输入", "輸入"), ()),
+    "answer": (
+        (
+            *("answer", "answers", "text_output", "output", "outputs", "response", "completion"),
+            *("reply", "回答", "答案", "答复", "输出", "輸出"),
+        ),
+        ("label", "target"),
+    ),
+    "options": (("options", "choices", "选项", "選項"), ()),
+    "answer_index": (("answer_index", "answer_idx", "correct_choice_idx"), ()),
+    "conversations": (
+        ("conversations", "conversation", "messages", "texts", "qa_pairs", "对话", "對話"),
+        (),
+    ),
+    "history": (("history", "历史", "歷史"), ()),
+    "system": (("system", "system_prompt"), ()),
+    "objects": (("objects",), ()),
+    "weights": (("weights",), ()),
+    "id": (("id", "uid", "question_id"), ()),
+    "lang": (("lang", "language", "语言", "語言"), ()),
+    "task": (("task",), ()),
+    "split": (("split",), ()),
+}
+"""What a column may be called when `--columns` does not name it; the second list is taken only
+where no column of the first has a value."""
+
+_NUMBERED = re.compile(r"(image|img|photo|picture|图片|圖片|图|圖)[ _-]?\d+", re.IGNORECASE)
+_MEDIA = re.compile(r"video|audio|image|photo|picture|图片|图像|圖|照片|视频|音频", re.IGNORECASE)
+
+
+class Columns:
+    """Finds the columns of the roles in each row."""
+
+    def __init__(self, named: Mapping[str, Any], ignored: Collection[str], where: str):
+        """`named`: {role: column or columns} of `--columns`; `ignored`: columns of `--ignore`.
+
+        Raises:
+          DataError: there is no such role.
+        """
+        for role in named:
+            if role not in USUAL:
+                raise DataError(
+                    f"--columns names {role!r}{nearest(role, USUAL)}",
+                    where=where,
+                    expected="ROLE=COLUMN with a role of " + ", ".join(USUAL),
+                    fix="correct --columns",
+                )
+        self.named = {r: [c] if isinstance(c, str) else list(c) for r, c in named.items()}
+        self.ignored = set(ignored)
+        self._cache: dict[tuple[str, ...], dict[str, list[list[str]]]] = {}
+        self._where = where
+        self._seen: set[str] = set()
+
+    def of(self, names: Iterable[str]) -> dict[str, list[list[str]]]:
+        """{role: [columns], [columns to take instead]} among the columns there are."""
+        key = tuple(names)
+        if key not in self._cache:
+            self._seen.update(key)
+            self._cache[key] = self._find(key)
+        return self._cache[key]
+
+    def _find(self, names: tuple[str, ...]) -> dict[str, list[list[str]]]:
+        taken = {c for columns in self.named.values() for c in columns} | self.ignored
+        free = [name for name in names if name not in taken]
+        found: dict[str, list[list[str]]] = {}
+        for role, groups in USUAL.items():
+            if role in self.named:
+                found[role] = [[c for c in self.named[role] if c in names], []]
+                continue
+            strong, weak = ([c for u in group for c in free if c.lower() == u] for group in groups)
+            found[role] = [strong, weak]
+        if "image" not in self.named and not found["image"][0]:
+            numbered = [name for name in free if _NUMBERED.fullmatch(name)]
+            found["image"][0] = sorted(numbered, key=natural)
+        return found
+
+    def check(self) -> None:
+        """To be called when all columns have been seen.
+
+        Raises:
+          DataError: `--columns` or `--ignore` names a column that there is not.
+        """
+        named = [column for columns in self.named.values() for column in columns]
+        for flag, wanted in (("--columns", named), ("--ignore", self.ignored - {"system"})):
+            for column in wanted:
+                if self._seen and column not in self._seen:
+                    raise DataError(
+                        f"{flag} names {column!r}{nearest(column, self._seen)}",
+                        where=self._where,
+                        expected="a column of " + ", ".join(sorted(self._seen)),
+                        fix=f"correct {flag}",
+                    )
+
+
+def unread(entry: Entry, column: str, has_images: bool) -> None:
+    """Refuses a column that no role uses but that is content all the same.
+
+    Raises:
+      DataError: it holds images or other media.
+    """
+    value = entry.fields[column]
+    named = _MEDIA.fullmatch(re.sub(r"[^a-z一-鿿]|s$", "", column.lower()))
+    encoded = isinstance(value, bytes | Mapping | list) and cells.looks_like_image(value)
+    if encoded or named or (not has_images and cells.looks_like_image(value)):
+        raise not_an_image(entry, column, "is used for nothing")
+
+
+def not_an_image(entry: Entry, column: str, but: str) -> DataError:
+    """The error for a column that looks like images but is taken for something else."""
+    return DataError(
+        f"Column {column!r} looks like images or other media but {but}: "
+        f"{cells.described(entry.fields[column])}",
+        where=entry.where,
+        expected="images in a column called " + ", ".join(USUAL["image"][0][:6]) + "...",
+        fix=f"say so with --columns=image={column}, or leave it out with --ignore={column}",
+    )
+
+
+def natural(name: object) -> list[Any]:
+    """A key that sorts names as people do: 2 before 10."""
+    parts = re.split(r"(\d+)", str(name))
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]

@@ -1,0 +1,219 @@
+"""Conversations of own tables: turns of any usual shape, each image where it is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from zv_jax.data.readers import cells
+from zv_jax.data.readers.cells import Entry, Path
+from zv_jax.data.readers.intake import BadRow
+from zv_jax.data.records import ImageRef
+from zv_jax.errors import DataError
+
+IMAGE = "<image>"
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "用户": "user",
+    "用戶": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "助手": "assistant",
+}
+_ROLE, _TEXT, _IMAGES = ("from", "role"), ("value", "content", "text"), ("image", "images")
+_PART_IMAGE = ("image", "image_url", "url", "path", "source", "base64", "data", "file")
+_TOOLS = ("tool_calls", "function_call", "tools", "audio", "video", "videos", "audios")
+_NAMED = re.compile(r"<img>\s*(.*?)\s*</img>")
+_FOREIGN = re.compile(
+    r"<\|?(?:image(?:here)?|img|video|audio|vision_start|picture)[ _-]?\d*(?:_?pad)?\|?>",
+    re.IGNORECASE,
+)
+
+
+class Dialogue:
+    """Collects the turns of a row and the images they show, in order.
+
+    An image belongs where the text has `<image>`, or where a turn names it. Images of the row that
+    no turn places belong to the first question.
+    """
+
+    def __init__(self, entry: Entry, images: Sequence[ImageRef]):
+        """`images`: those of the row's own column or file."""
+        self.entry = entry
+        self._turns: list[tuple[str, str]] = []
+        self._row = list(images)
+        self._asked = 0  # how many of the row's images the texts ask for
+        self._named = 0
+        self._shown: list[ImageRef | None] = []
+
+    def say(self, role: str, path: Path, content: Any, images: Sequence[ImageRef] = ()) -> None:
+        """Adds a turn; `content` is a text or typed parts, `images` are named beside it."""
+        before = len(self._shown)
+        content = cells.listed(content, self.entry)
+        if isinstance(content, Mapping):
+            content = [content]
+        if isinstance(content, list):
+            text = self._parts(path, content)
+        else:
+            own = IMAGE * (len(images) - str(content or "").count(IMAGE))
+            text = self._place(own + (cells.text(self.entry, path, content) or ""), path, images)
+        if not text and (role == "assistant" or len(self._shown) == before and self._turns):
+            raise BadRow(
+                f"Column {path[0]!r}: a blank {'answer' if role == 'assistant' else 'question'} "
+                f"at {cells.name(path)}",
+                where=self.entry.where,
+                expected="a text in every turn",
+                fix="write it, or remove the row",
+            )
+        self._turns.append((role, text))
+
+    def _parts(self, path: Path, parts: list[Any]) -> str:
+        """The text of typed parts: OpenAI's, Anthropic's and those of Hugging Face."""
+        out = ""
+        for number, part in enumerate(parts):
+            place = (*path, number)
+            if isinstance(part, str):
+                part = {"type": "text", "text": part}
+            if not isinstance(part, Mapping):
+                raise cells.unknown(self.entry, place, part, "a part: an object with its type")
+            part = {key: v for key, v in part.items() if v is not None}
+            kind = str(part.get("type", "image" if "image" in part else "text"))
+            if kind.removeprefix("input_").removeprefix("output_") == "text" and "text" in part:
+                text = cells.text(self.entry, (*place, "text"), part["text"]) or ""
+                text = self._place(text, (*place, "text"))
+                between = "\n" if out and text and not out.endswith((IMAGE, "\n")) else ""
+                out += between + text
+            elif kind.removeprefix("input_") in ("image", "image_url"):
+                key = next((k for k in _PART_IMAGE if not cells.missing(part.get(k))), None)
+                if key is None:
+                    out += self._place(IMAGE, place)
+                else:
+                    found = cells.images(self.entry, (*place, key), part[key])
+                    out += self._place(IMAGE * len(found), place, found)
+            else:
+                raise cells.unknown(
+                    self.entry, place, part, 'parts of type "text", "image" or "image_url"'
+                )
+        return out.strip()
+
+    def _place(self, text: str, path: Path, images: Sequence[ImageRef] = ()) -> str:
+        """Takes an image for every `<image>`: the named ones first, then those of the row."""
+        named = iter(images)
+        out, end = "", 0
+        for match in re.finditer(f"{IMAGE}|{_NAMED.pattern}", text):
+            out += text[end : match.start()] + IMAGE
+            end = match.end()
+            if match[1] is not None:
+                (image,) = cells.images(self.entry, path, match[1])
+            else:
+                image = next(named, None)
+            if image is None:
+                self._shown.append(self._row[self._asked] if self._asked < len(self._row) else None)
+                self._asked += 1
+            else:
+                self._shown.append(image)
+                self._named += 1
+        out += text[end:]
+        foreign = [m[0] for m in _FOREIGN.finditer(out) if m[0] != IMAGE]
+        if foreign:
+            raise DataError(
+                f"Column {path[0]!r}: {foreign[0]} at {cells.name(path)} is not understood",
+                where=self.entry.where,
+                expected="<image> where an image belongs, and nothing for other media",
+                fix=f"replace it: sed 's/{foreign[0]}/<image>/g' FILE > NEW",
+            )
+        return out.strip()
+
+    def end(self) -> tuple[list[tuple[str, str]], list[ImageRef]]:
+        """(role, text) of the turns and their images.
+
+        Raises:
+          BadRow: there is not one image for every `<image>`.
+        """
+        if not self._asked and (not self._named or self._shown == self._row):
+            shown = self._row
+        elif self._asked == len(self._row):
+            shown = self._shown
+        else:
+            raise BadRow(
+                f"{self._asked} {IMAGE} in the texts for {len(self._row)} images of the row",
+                where=self.entry.where,
+                expected=f"one {IMAGE} for every image, or none at all",
+                fix=f"put {IMAGE} where each image belongs, or mend the list of images",
+            )
+        turns = list(self._turns)
+        if len(shown) == 1 and turns and turns[0][0] == "user":
+            # The one image of a first question is where the template puts it.
+            turns[0] = ("user", turns[0][1].replace(IMAGE, "").strip())
+        return turns, shown
+
+
+def read(
+    dialogue: Dialogue,
+    path: Path,
+    value: Any,
+    *,
+    ignore: Collection[str] = (),
+    left_out: Callable[[str], None],
+    unused: Callable[[str], None],
+) -> None:
+    """Adds the turns of a conversation: objects with from/value or role/content, pairs of texts,
+    or objects with user and assistant.
+
+    Raises:
+      DataError: a role or a shape is not understood. BadRow: a turn is blank.
+    """
+    entry = dialogue.entry
+    for number, turn in enumerate(cells.objects(entry, path, value)):
+        place = (*path, number)
+        if isinstance(turn, list) and len(turn) == 2:
+            dialogue.say("user", (*place, 0), turn[0])
+            dialogue.say("assistant", (*place, 1), turn[1])
+            continue
+        if not isinstance(turn, Mapping):
+            raise cells.unknown(entry, place, turn, "a turn: an object with its role and text")
+        key = next((key for key in _TEXT if key in turn), "content")
+        turn = {name: v for name, v in turn.items() if not cells.missing(v)} or {"role": None}
+        pair = next((p for p in (("user", "assistant"), ("question", "answer")) if p[0] in turn), 0)
+        if pair and not any(key in turn for key in _ROLE):
+            dialogue.say("user", (*place, pair[0]), turn.pop(pair[0]))
+            dialogue.say("assistant", (*place, pair[1]), turn.pop(pair[1], None))
+            _others(entry, place, turn, unused)
+            continue
+        said = next((turn.pop(key) for key in _ROLE if key in turn), None)
+        content = turn.pop(key, None)
+        if said == "system" and (content is None or "system" in ignore):
+            left_out("a system turn")
+            continue
+        if said not in ROLES:
+            raise _role(entry, place, said)
+        images = []
+        for name in _IMAGES:
+            images += cells.images(entry, (*place, name), turn.pop(name, None))
+        _others(entry, place, turn, unused)
+        dialogue.say(ROLES[said], (*place, key), content, images)
+
+
+def _others(entry: Entry, place: Path, turn: Mapping, unused: Callable[[str], None]) -> None:
+    for key, value in turn.items():
+        if key in _TOOLS:
+            raise cells.unknown(entry, (*place, key), value, "turns of text and images")
+        unused(f"{place[0]}[].{key}")
+
+
+def _role(entry: Entry, place: Path, said: Any) -> DataError:
+    mend = "rename the role in the file"
+    if said == "system":
+        mend = (
+            "put the text before the first question, or leave such turns out on purpose: "
+            "--ignore=system"
+        )
+    return DataError(
+        f"Column {place[0]!r}: a turn from {said!r} at {cells.name(place)}",
+        where=entry.where,
+        expected="a turn from " + ", ".join(ROLES),
+        fix=mend,
+    )

@@ -1,0 +1,461 @@
+"""A row of any own table to a record: a conversation, a question with its answer, or a caption."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zv_jax.data import language
+from zv_jax.data import records as records_lib
+from zv_jax.data.readers import cells, columns, messages
+from zv_jax.data.readers.base import Request
+from zv_jax.data.readers.cells import Entry, Said
+from zv_jax.data.readers.intake import BadRow
+from zv_jax.data.readers.messages import Dialogue
+from zv_jax.data.records import ImageRef, Object, Record
+from zv_jax.errors import DataError
+
+_LANGS = {
+    **dict.fromkeys(("zh", "zh-cn", "zh_cn", "zh-tw", "zh-hans", "zh-hant", "cn"), "zh"),
+    **dict.fromkeys(("chinese", "中文", "汉语", "漢語"), "zh"),
+    **dict.fromkeys(("en", "en-us", "en_us", "en-gb", "english", "英文", "英语", "英語"), "en"),
+    "en-zh": "en-zh",
+}
+_SPLITS = {"validation": "val", "valid": "val", "dev": "val", "training": "train"}
+_LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\].。．:：、]?")
+
+
+def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
+    """The records of a table; bad rows go to the request's intake.
+
+    Raises:
+      DataError: a column is not understood, an id repeats, `--columns` names what there is not, or
+        too many rows are bad.
+    """
+    intake = request.intake
+    found = columns.Columns(request.columns, request.ignore, str(request.root))
+    ids: dict[str, str] = {}
+    for entry in entries:
+        intake.rows[entry.file] += 1
+        row = Row(request, found, entry)
+        try:
+            record = row.record()
+        except BadRow as error:
+            if intake.max_bad is None:
+                found.check()
+            intake.reject(error)
+            continue
+        except DataError:
+            found.check()  # the likelier reason
+            raise
+        if record is None:
+            continue
+        if row.named_id:
+            _unique(ids, record, entry)
+        row.count(record)
+        yield record
+    found.check()
+    intake.finish(str(request.root))
+
+
+def _unique(ids: dict[str, str], record: Record, entry: Entry) -> None:
+    first = ids.setdefault(record.id, entry.where)
+    if first != entry.where:
+        raise DataError(
+            f"Id {record.id.rpartition('/')[2]!r} is there twice",
+            where=f"{first} and {entry.where}",
+            expected="an id of its own for every row",
+            fix="correct the ids, or leave the column out (--ignore=id): rows are then numbered",
+        )
+
+
+class Row:
+    """One row: its values by role, and which of its columns were used."""
+
+    def __init__(self, request: Request, found: columns.Columns, entry: Entry):
+        self.request, self.entry = request, entry
+        self.names = found.of(entry.fields)
+        self.used = set(request.ignore)
+        self.named_id = False
+        self._marks: list[tuple[str, str]] = []
+
+    def record(self) -> Record | None:
+        """The checked record; None for a row of another split.
+
+        Raises:
+          BadRow: there is nothing to learn, or the parts contradict each other. DataError: a
+            column is not understood.
+        """
+        if self._other_split():
+            return None
+        system = self.column("system")
+        if system:
+            raise DataError(
+                f"Column {system!r} holds a system prompt, for which there is no place",
+                where=self.entry.where,
+                expected="questions and answers; what should be learned belongs in the question",
+                fix=f"put it before the question, or leave it out on purpose: --ignore={system}",
+            )
+        images = self._images()
+        if not images:
+            self._no_names_of_images()
+        if self.column("conversations"):
+            record = self._conversation(images)
+        else:
+            record = self._question(images) or self._caption(images)
+        for column, value in self.entry.fields.items():
+            if column not in self.used and not cells.missing(value, self.entry.typed):
+                columns.unread(self.entry, column, bool(images or record.images))
+                self._mark("unused", column)
+        try:
+            return records_lib.from_json(records_lib.to_json(record), self.entry.where)
+        except DataError as error:
+            raise BadRow(error.what, error.where, error.expected, error.fix) from None
+
+    def count(self, record: Record) -> None:
+        """Counts the record and what its row had beside it."""
+        intake = self.request.intake
+        intake.records += 1
+        for ref in record.images:
+            kind = "path" if ref.path else "url" if ref.url else "inside"
+            intake.images[kind] += 1
+        if not record.images:
+            intake.left_out["no image: rows that are text only"] += 1
+        for kind, what in self._marks:
+            getattr(intake, kind)[what] += 1
+
+    def _mark(self, kind: str, what: str) -> None:
+        if (kind, what) not in self._marks or kind == "left_out":
+            self._marks.append((kind, what))
+
+    def _left_out(self, what: str) -> None:
+        self._mark("left_out", what)
+
+    def _unused(self, column: str) -> None:
+        self._mark("unused", column)
+
+    # Values by role.
+
+    def column(self, role: str) -> str | None:
+        """The column that holds the role's value in this row.
+
+        Raises:
+          DataError: two columns do, and say different things.
+        """
+        found = None
+        for group in self.names[role]:
+            full = [c for c in group if not cells.missing(self.entry.fields[c], self.entry.typed)]
+            for column in full:
+                if found is None:
+                    found = column
+                elif not self._within(self.entry.fields[column], self.entry.fields[found]):
+                    if not self._within(self.entry.fields[found], self.entry.fields[column]):
+                        raise self._two(role, found, column)
+                    found = column
+            if found is not None:
+                self.used.update(full)
+                break
+        return found
+
+    @staticmethod
+    def _within(part: Any, whole: Any) -> bool:
+        if not isinstance(whole, list):
+            return part == whole
+        items = [v for item in whole for v in (item.values() if isinstance(item, dict) else [item])]
+        return part == whole or part in items
+
+    def _two(self, role: str, one: str, other: str) -> DataError:
+        return DataError(
+            f"Columns {one!r} and {other!r} could both hold the {role}",
+            where=self.entry.where,
+            expected=f"one column with the {role}",
+            fix=f"say which: --columns={role}={one} or --columns={role}={other}",
+        )
+
+    def text(self, role: str) -> str | None:
+        """The role's value as one text, None where there is none."""
+        column = self.column(role)
+        return column and cells.text(self.entry, (column,), self.entry.fields[column])
+
+    def texts(self, role: str) -> list[Said]:
+        """All texts of the role's value."""
+        column = self.column(role)
+        if column is None:
+            return []
+        value = self.entry.fields[column]
+        value = cells.listed(value, self.entry, always=column.lower().endswith("s"))
+        found = cells.texts(self.entry, (column,), value, self._left_out, self._unused)
+        if not found:
+            raise self.bad(role)
+        return found
+
+    def bad(self, role: str) -> BadRow:
+        """The error for a row whose columns of the role hold nothing."""
+        there = ", ".join(repr(c) for group in self.names[role] for c in group)
+        return BadRow(
+            f"No {role}: {there or 'its column'} has nothing in it",
+            where=self.entry.where,
+            expected=f"a text under {there or role!r}",
+            fix="fill the cell in, or remove the row",
+        )
+
+    def has(self, role: str) -> bool:
+        """Whether the row has a column for the role, be it empty."""
+        return any(self.names[role])
+
+    # Parts of the record.
+
+    def _other_split(self) -> bool:
+        own = self.text("split")
+        wanted, named = (_SPLITS.get(s.lower(), s.lower()) for s in (self.request.split, own or ""))
+        if own is None or wanted == named:
+            return False
+        self.request.intake.other_splits[own] += 1
+        return True
+
+    def _images(self) -> list[ImageRef]:
+        if self.entry.images is not None:
+            return list(self.entry.images)
+        if "image" in self.request.columns or self._numbered():
+            found = self.names["image"][0]
+        else:
+            column = self.column("image") or self.column("url")
+            found = [column] if column else []
+        self.used.update(found)
+        return [
+            ref
+            for column in found
+            for ref in cells.images(self.entry, (column,), self.entry.fields[column])
+        ]
+
+    def _no_names_of_images(self) -> None:
+        """Refuses an image's name where a text belongs: `input: a.png`, `output: a dog`."""
+        for role in ("question", "input", "caption"):
+            column = self.column(role)
+            value = self.entry.fields[column] if column else ""
+            if isinstance(value, str) and " " not in value and cells.looks_like_image(value):
+                raise columns.not_an_image(self.entry, column, f"would be the {role}")
+
+    def _numbered(self) -> bool:
+        return any(column.lower() not in _IMAGE_NAMES for column in self.names["image"][0])
+
+    def _new(self, task: str, said: Iterable[str], images: Any, turns: Any, **other: Any) -> Record:
+        native = self._native()
+        lang = _LANGS.get((self.text("lang") or "").lower())
+        if lang is None:
+            self.used.difference_update(*self.names["lang"])
+        given = (self.text("task") or "").lower()
+        if given not in records_lib.TASKS:
+            self.used.difference_update(*self.names["task"])
+            given = task
+        lang = lang or language.of(" ".join(said))
+        return self.request.record(
+            native, given, lang, images, turns, objects=self._objects(), **other
+        )
+
+    def _native(self) -> object:
+        if self.entry.identity == "place":
+            return self.entry.native
+        given = self.text("id")
+        if given is None or self.entry.identity == "both":
+            return self.entry.native if given is None else f"{self.entry.native}#{given}"
+        self.named_id = True
+        return given
+
+    def _objects(self) -> tuple[Object, ...]:
+        column = self.column("objects")
+        if column is None:
+            return ()
+        things = cells.objects(self.entry, (column,), self.entry.fields[column])
+        known = {"box", "label", "score", "tag_zh", "image"}
+        for number, thing in enumerate(things):
+            if not isinstance(thing, dict) or not {"box", "label"} <= set(thing) <= known:
+                expected = '{"box": [x1, y1, x2, y2], "label": "dog"}, boxes in 0..1'
+                raise cells.unknown(self.entry, (column, number), thing, expected)
+        return tuple(Object(**thing) for thing in things)
+
+    def _talk(self, images: list[ImageRef]) -> Dialogue:
+        """A dialogue that begins with the row's history, if it has one."""
+        talk = Dialogue(self.entry, images)
+        column = self.column("history")
+        if column is not None:
+            self._read(talk, column)
+        return talk
+
+    def _read(self, talk: Dialogue, column: str) -> None:
+        messages.read(
+            talk,
+            (column,),
+            self.entry.fields[column],
+            ignore=self.request.ignore,
+            left_out=self._left_out,
+            unused=self._unused,
+        )
+
+    def _conversation(self, images: list[ImageRef]) -> Record:
+        talk = self._talk(images)
+        self._read(talk, self.column("conversations"))
+        turns, images = talk.end()
+        answers = None
+        if turns and turns[-1][0] == "user":
+            answers = [said.text for said in self.texts("answer")] or None
+        while turns and turns[-1][0] == "user" and answers is None:
+            if messages.IMAGE in turns[-1][1]:
+                raise self.bad("answer")
+            turns.pop()
+            self._left_out("a last question without an answer")
+        said = [text for role, text in turns if role == "assistant"] + (answers or [])
+        if not said:
+            raise BadRow(
+                f"Column {self.column('conversations')!r}: no turn of the assistant",
+                where=self.entry.where,
+                expected="at least one question with its answer",
+                fix="give the answer, or remove the row",
+            )
+        return self._new("conversation", said, images, turns, answers=answers)
+
+    def _question(self, images: list[ImageRef]) -> Record | None:
+        parts = [self.text(role) for role in ("instruction", "question", "input")]
+        question = "\n".join(part for part in parts if part)
+        asks = any(self.has(role) for role in ("instruction", "question", "input"))
+        if not question:
+            if asks and self.column("answer") and not self.column("caption"):
+                raise self.bad("question")
+            return None
+        options = self._options()
+        if options is not None:
+            return self._choice(question, options, images)
+        answers = self.texts("answer")
+        if not answers and not self.has("answer"):
+            answers = self.texts("caption")
+        if not answers:
+            raise self.bad("answer")
+        said = [answer.text for answer in answers]
+        talk = self._talk(images)
+        talk.say("user", ("question",), question)
+        if len(said) == 1:
+            talk.say("assistant", ("answer",), said[0])
+        turns, images = talk.end()
+        extra = {} if len(said) == 1 else {"answers": said, **self._weights(answers)}
+        confidences = [answer.confidence for answer in answers]
+        if any(isinstance(c, str) for c in confidences):
+            extra["meta"] = {"confidences": confidences}
+        return self._new("vqa", [question, *said], images, turns, **extra)
+
+    def _weights(self, answers: list[Said]) -> dict[str, Any]:
+        column = self.column("weights")
+        given = self.entry.fields[column] if column else [answer.confidence for answer in answers]
+        numbers = isinstance(given, list) and all(
+            isinstance(w, int | float) and not isinstance(w, bool) for w in given
+        )
+        if column and not (numbers and len(given) == len(answers)):
+            raise cells.unknown(self.entry, (column,), given, "one number per answer")
+        return {"weights": tuple(float(w) for w in given)} if numbers else {}
+
+    def _options(self) -> list[str] | None:
+        column = self.column("options")
+        if column is None:
+            letters = [c for c in string.ascii_uppercase if c in self.entry.fields]
+            if len(letters) < 2 or letters[0] != "A":
+                return None
+            self.used.update(letters)
+            found = [cells.text(self.entry, (c,), self.entry.fields[c]) for c in letters]
+            while found and found[-1] is None:
+                found.pop()
+        else:
+            value = cells.listed(self.entry.fields[column], self.entry, always=True)
+            if isinstance(value, dict) and not any(isinstance(v, list) for v in value.values()):
+                value = [value[key] for key in sorted(value, key=columns.natural)]
+            if not isinstance(value, list | dict):
+                raise cells.unknown(self.entry, (column,), value, "a list of options")
+            found = [s.text for s in cells.texts(self.entry, (column,), value, self._left_out)]
+        if len(found) < 2 or None in found:
+            raise self.bad("options")
+        return found
+
+    def _choice(self, question: str, options: list[str], images: list[ImageRef]) -> Record:
+        talk = self._talk(images)
+        talk.say("user", ("question",), question)
+        turns, images = talk.end()
+        return self._new(
+            "mc_vqa",
+            [question, *options],
+            images,
+            turns,
+            choices=tuple(options),
+            answer_index=self._index(options),
+        )
+
+    def _index(self, options: list[str]) -> int:
+        """Which option the answer names: by its number in `answer_index`, its text or letter."""
+        column = self.column("answer_index")
+        if column:
+            value = self.entry.fields[column]
+            number = cells.text(self.entry, (column,), value) or ""
+            if number.removesuffix(".0").isdecimal() and float(number) < len(options):
+                return int(float(number))
+            raise BadRow(
+                f"Column {column!r} is {cells.described(value)}",
+                where=self.entry.where,
+                expected=f"0 to {len(options) - 1}: the first option is 0",
+                fix="count the options from 0",
+            )
+        answers = self.texts("answer")
+        if not answers:
+            raise self.bad("answer")
+        said = answers[0].text
+        by_text = {i for i, option in enumerate(options) if option.lower() == said.lower()}
+        letter = _LETTER.match(said)
+        by_letter = set()
+        if letter:
+            index = ord(letter[1].upper()) - ord("A")
+            rest = said[letter.end() :].strip()
+            if index < len(options) and (not rest or rest.lower() == options[index].lower()):
+                by_letter = {index}
+        column = self.column("answer")
+        if said.isdecimal() and self._may_be_a_place(int(said), len(options), by_text):
+            raise DataError(
+                f"Column {column!r}: is {said} an option itself, its number from 0, or from 1?",
+                where=self.entry.where,
+                expected="the text of an option, its letter, or its number from 0",
+                fix=f"--columns=answer_index={column} if the first option is 0; else write letters",
+            )
+        if len(answers) == 1 and len(by_text | by_letter) == 1:
+            return (by_text | by_letter).pop()
+        what = "could mean more than one" if by_text | by_letter else "is not one"
+        raise BadRow(
+            f"Column {column!r}: {said!r} {what} of the options",
+            where=self.entry.where,
+            expected="one of " + ", ".join(options) + ", or its letter",
+            fix="correct the answer, or remove the row",
+        )
+
+    def _may_be_a_place(self, number: int, options: int, by_text: set[int]) -> bool:
+        """Whether a number among the answers may count the options rather than name one."""
+        value = self.entry.fields[self.column("answer")]
+        return number <= options and not (by_text and isinstance(value, str))
+
+    def _caption(self, images: list[ImageRef]) -> Record:
+        role = "caption" if self.column("caption") or not self.column("answer") else "answer"
+        captions = [said.text for said in self.texts(role)]
+        if not captions and (self.has("caption") or self.has("answer")):
+            raise self.bad("caption" if self.has("caption") else "answer")
+        if not captions:
+            raise BadRow(
+                "A row without a text to learn",
+                where=self.entry.where,
+                expected="a caption, a question with an answer, or conversations; it has the "
+                "columns " + ", ".join(map(str, self.entry.fields)),
+                fix="fill it in, or say which column is which: "
+                "--columns=image=...,question=...,answer=...",
+            )
+        column = self.column(role)
+        value = self.entry.fields[column]
+        if isinstance(value, bool | int | float):
+            raise cells.unknown(self.entry, (column,), value, "a text that describes the image")
+        return self._new("caption", captions, images, (), answers=captions)
+
+
+_IMAGE_NAMES = frozenset(name for group in columns.USUAL["image"] for name in group)

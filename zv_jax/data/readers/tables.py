@@ -1,0 +1,234 @@
+"""Own tables in JSON and CSV as entries, whatever the file: a list, lines, several objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from zv_jax.data import lines as lines_lib
+from zv_jax.data.readers import files
+from zv_jax.data.readers.base import Request
+from zv_jax.data.readers.cells import Entry
+from zv_jax.data.readers.columns import USUAL, natural
+from zv_jax.data.readers.intake import REJECTED
+from zv_jax.errors import DataError
+
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
+_ROW_ROLES = ("image", "caption", "question", "instruction", "input", "answer", "conversations")
+_ROW_COLUMNS = {name for role in _ROW_ROLES for group in USUAL[role] for name in group}
+
+
+def files_of(request: Request, *suffixes: str) -> list[Path]:
+    """All files of a table, in natural order of their names: those of the split if any are named
+    after it, else every one.
+
+    Raises:
+      DataError: there is none, or some are named after other splits only.
+    """
+    root, split = request.root, request.split
+    if root.is_file():
+        return [root]
+    for suffix in suffixes:
+        here = _sorted(root, suffix)
+        mine = [p for p in here if _split_of(p) == _canonical(split)]
+        mine = mine or _sorted(root / split, suffix)
+        mine = mine or [p for p in _sorted(root / "data", suffix) if _split_of(p) == split]
+        if mine:
+            others = [p for p in here if p not in mine and _split_of(p) is None]
+        else:
+            mine, others = here, []
+            named = [p for p in here if _split_of(p) is not None]
+            if named:
+                raise DataError(
+                    f"files of other splits: {', '.join(p.name for p in named)}",
+                    where=str(root),
+                    expected=f"files of split {split!r}, such as {split}{suffix}",
+                    fix=f"--split={_split_of(named[0])}, or name one file: --root={named[0]}",
+                )
+        for path in others:
+            request.intake.left_out[f"file {path.name}, not of split {split}"] += 1
+        if mine:
+            return mine
+    return [files.find(root, *(f"*{suffix}" for suffix in suffixes))]
+
+
+def _sorted(folder: Path, suffix: str) -> list[Path]:
+    found = (p for p in folder.glob(f"*{suffix}") if p.is_file() and p.name != REJECTED)
+    return sorted(found, key=lambda path: natural(path.stem))
+
+
+def _canonical(split: str) -> str:
+    return next((name for name, words in _SPLITS.items() if split in words), split)
+
+
+def _split_of(path: Path) -> str | None:
+    """The split a file is named after: train.json, train-00000-of-00001.parquet, val_2.csv."""
+    word = re.match(r"[A-Za-z]+(?![A-Za-z])", path.name)
+    return next((n for n, words in _SPLITS.items() if word and word[0].lower() in words), None)
+
+
+def base(request: Request) -> Path:
+    """The folder that addresses inside files are relative to."""
+    return request.root if request.root.is_dir() else request.root.parent
+
+
+def native(request: Request, path: Path, number: int, several: bool) -> object:
+    """A row's identity without a column for it: its number, and its file where there are more."""
+    if not several:
+        return number
+    return f"{path.relative_to(base(request)).with_suffix('').as_posix()}/{number}"
+
+
+def csv_entries(request: Request, paths: list[Path]) -> Iterator[Entry]:
+    """The rows of CSV or TSV files."""
+    for path in paths:
+        for row in files.table(path):
+            identity = native(request, path, row.number, len(paths) > 1)
+            yield Entry(row, path.name, row.where, identity, typed=False)
+
+
+def json_entries(request: Request, paths: list[Path], **options: Any) -> Iterator[Entry]:
+    """The rows of JSON files; `options` are fields of `Entry`."""
+
+    def unused(name: str) -> None:
+        request.intake.unused[name] += 1
+
+    for path in paths:
+        name = path.relative_to(base(request)).as_posix()
+        for number, (where, offset, row) in enumerate(_rows(path, unused)):
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"A row that is no JSON object but {type(row).__name__}",
+                    where=where,
+                    expected='objects such as {"image": "1.jpg", "caption": "a dog"}',
+                    fix="write an object with named fields for every row",
+                )
+            if {"source", "split", "task", "turns"} <= row.keys():
+                raise DataError(
+                    "This file holds records already, not rows of a table",
+                    where=where,
+                    expected="what you have, not what `zv data convert` wrote",
+                    fix="name the file of your rows: --root=FILE",
+                )
+            identity = native(request, path, number, len(paths) > 1)
+            inside = None
+            if offset is not None and path.suffix == ".jsonl":
+                inside = _address(f"{name}#{offset}")
+            yield Entry(row, path.name, where, identity, inside=inside, **options)
+
+
+def _address(place: str) -> Any:
+    """A function from the path of a value in a row to its address: `<file>#<offset>:/<pointer>`."""
+
+    def inside(path: tuple[str | int, ...]) -> str:
+        parts = (str(p).replace("~", "~0").replace("/", "~1") for p in path)
+        return f"{place}:/" + "/".join(parts)
+
+    return inside
+
+
+class _Object(dict):
+    """A JSON object that remembers a name it was given twice."""
+
+    repeated: str | None = None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            self.repeated = key
+        super().__setitem__(key, value)
+
+
+def _rows(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, int | None, Any]]:
+    """(where, byte offset of the line or None, value) of each row."""
+    with path.open("rb") as file:
+        files.skip_mark(file, str(path))
+        line, _, rest = file.read(2**20).lstrip().partition(b"\n")
+    if line[:1] == b"[":
+        yield from _items(path, "item")
+    elif line[:1] == b"{" and _goes_on(line, rest):
+        yield from _objects(path, unused)
+    else:
+        for number, offset, line in lines_lib.at(path):
+            where = f"{path}:{number}"
+            yield where, offset, lines_lib.parse(line, where, once=True)
+
+
+def _goes_on(line: bytes, rest: bytes) -> bool:
+    """Whether the objects of a file are not one per line, by its first line."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return bool(rest) and line.rstrip().endswith((b"{", b"[", b","))
+    lists = {k for k, v in value.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    return not rest.strip() and _holds_rows(set(value), lists)
+
+
+def _holds_rows(names: set[str], lists: set[str]) -> bool:
+    """Whether an object with these names, and lists of objects among them, is a table and no row.
+
+    A row may have such lists too (turns, answers); then it has columns of other kinds beside them.
+    """
+    row = {"conversations", "answer", "caption"}
+    texts = {n for role in row for group in USUAL[role] for n in group}
+    of_a_row = {n for n in names - lists if n.lower() in _ROW_COLUMNS}
+    return bool(lists) and not of_a_row and not any(n.lower() in texts for n in lists)
+
+
+def _items(path: Path, prefix: str) -> Iterator[tuple[str, None, Any]]:
+    multiple = {"multiple_values": True} if not prefix else {}
+    stream = files.stream(path, ijson.items, prefix, map_type=_Object, **multiple)
+    for number, value in enumerate(stream):
+        where = f"{path} item {number}"
+        _check_once(value, where)
+        yield where, None, value
+
+
+def _check_once(value: Any, where: str) -> None:
+    if isinstance(value, _Object):
+        if value.repeated is not None:
+            raise lines_lib.repeated(value.repeated, where)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_once(item, where)
+
+
+def _objects(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, None, Any]]:
+    """Objects over several lines each, or one that holds the list of rows."""
+    names, lists = set(), set()
+    with path.open("rb") as file:
+        files.skip_mark(file, str(path))
+        try:
+            for prefix, event, value in ijson.parse(file, multiple_values=True):
+                if prefix == "" and event == "map_key":
+                    names.add(value)
+                elif event == "start_map" and prefix.endswith(".item") and prefix[:-5] in names:
+                    lists.add(prefix[:-5])
+                elif prefix == "" and event == "end_map":
+                    break
+        except ijson.JSONError:
+            lists = set()  # reading the rows says what is wrong
+    if _holds_rows(names, lists):
+        if len(lists) > 1:
+            raise DataError(
+                f"Several lists in one file: {', '.join(sorted(lists))}",
+                where=str(path),
+                expected="one list of rows, or a row per line",
+                fix="write the rows as one list; a public data set is read by its name: "
+                "zv data list",
+            )
+        (rows,) = lists
+        for name in names - lists:
+            unused(f"{name} (of the whole file)")
+        yield from _items(path, f"{rows}.item")
+    else:
+        yield from _items(path, "")
