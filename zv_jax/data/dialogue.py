@@ -45,11 +45,19 @@ class Row:
       input_ids: image blocks and text.
       labels: of the same length, not shifted; `IGNORE` where there is no loss.
       images: which of the record's images the blocks stand for, in order.
+      left_out: exchanges that are not learned because they are too long.
+      cut: learned texts of which only the beginning is here (no end is learned behind it).
     """
 
     input_ids: list[int]
     labels: list[int]
     images: tuple[int, ...]
+    left_out: int = 0
+    cut: int = 0
+
+
+class TooLong(DataError):
+    """Nothing of a record that is to be learned fits; the record itself is not at fault."""
 
 
 def render_boxes(text: str, objects: Sequence[Object], decimals: int) -> str:
