@@ -47,6 +47,7 @@ class Shape:
     max_text: int
     max_length: int
     max_answer: int
+    long_answers: str
     max_qformer_text: int
     max_images: int
     box_decimals: int
@@ -148,11 +149,13 @@ class Assembler:
         shape, tokenizer = self.shapes[number], self.tokenizer
         if part == BARE:
             text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
-            return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
+            row = dialogue_lib.text_row(text, tokenizer, shape.max_length, shape.long_answers)
+            return row, []
         # Half of the views show only what is asked about, as the Q-Former of Chat can.
         narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
         views = self._views(record, epoch, narrow) if len(record.images) <= shape.max_images else []
         turns = list(self._exchanges(record, epoch))
+        own = len(turns)
         if views:
             # One view serves many questions: fill the row with others that it answers.
             others = [
@@ -171,10 +174,13 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            long_answers=shape.long_answers,
         )
+        # The others only fill up; each is a sample of its own.
+        row = replace(row, left_out=max(0, row.left_out - (len(turns) - own)))
         if not views:
             # Nothing to answer from: learn the questions too.
-            return Row(row.input_ids, [dialogue_lib.IGNORE, *row.input_ids[1:]], ()), []
+            return replace(row, labels=[dialogue_lib.IGNORE, *row.input_ids[1:]], images=()), []
         return row, [views[i] for i in row.images]
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
@@ -235,10 +241,12 @@ class Assembler:
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
-        ids = dialogue_lib.qformer_ids(text, self.qformer_tokenizer, self.shape.max_text, "start")
+        row = dialogue_lib.caption_row(
+            text, self.qformer_tokenizer, self.shape.max_text, self.shape.long_answers
+        )
         return (
             self._picture(number, record.images[0]),
-            ids,
+            row,
             self._picture_id(number, record.images[0]),
         )
 
@@ -258,6 +266,7 @@ class Assembler:
             where=record.id,
             only_last=part != WHOLE,
             max_answer=shape.max_answer,
+            long_answers=shape.long_answers,
         )
         asked = turns[0 if part == WHOLE else -1].question
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
@@ -307,12 +316,14 @@ class Assembler:
         return {"images": pixels, "symbols": symbols}
 
     def _pairs(self, shape: Shape, rows: list[Any]) -> Batch:
-        pixels, ids, names = zip(*rows, strict=True)
-        length = shape.max_text
+        pixels, texts, names = zip(*rows, strict=True)
+        length, ignore = shape.max_text, dialogue_lib.IGNORE
+        ids, labels = [row.input_ids for row in texts], [row.labels for row in texts]
         return {
             "images": np.stack(pixels),
             "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
             "text_mask": dialogue_lib.mask_of(ids, length),
+            "text_learned": dialogue_lib.pad_right(labels, ignore, length) != ignore,
             "image_ids": np.array(names, np.int32),
         }
 

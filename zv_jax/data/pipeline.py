@@ -188,6 +188,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
         max_text=data.max_text,
         max_length=source.max_length or data.max_length,
         max_answer=data.max_answer,
+        long_answers=data.long_answers,
         max_qformer_text=data.max_qformer_text,
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
@@ -246,6 +247,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
             "images": spec(np.dtype(np.uint8), size, size, 3),
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
+            "text_learned": spec(flag, data.max_text),
             "image_ids": spec(whole),
         } | index
     if config.stage.name == "vision":

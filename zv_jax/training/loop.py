@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.config import Config, to_dict
+from zv_jax.config import Config, labelled_tokens, to_dict
 from zv_jax.data.faults import Fault
 from zv_jax.data.pipeline import Batches, make_pipeline, pipeline_fingerprint
 from zv_jax.data.tokenizers import Tokenizer
@@ -148,13 +148,13 @@ def check_batch(config: Config, mesh: Mesh) -> None:
         )
     data = config.data
     for length in {source.max_length or data.max_length for source in data.sources}:
-        labelled = length if config.stage.name == "language" else min(data.max_answer, length)
+        labelled = labelled_tokens(config, length)
         if labelled % train.loss_chunks:
             raise ConfigError(
                 f"{train.loss_chunks} chunks of {labelled} tokens",
                 where="train.loss_chunks",
-                expected="a divisor of data.max_answer (of max_length where that is less, or in "
-                "the language warm-up)",
+                expected="a divisor of data.max_length; in stages 1 and 2 of Chat of "
+                "data.max_answer, where that is less",
                 fix="set --config.train.loss_chunks=1",
             )
 
