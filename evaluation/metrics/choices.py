@@ -21,7 +21,6 @@ LETTERS = "abcdefghij"
 # LLaVA's own evaluation of ScienceQA.
 _LLAVA = re.compile(r"The answer is ([A-Z]).")
 
-
 _LETTER = (
     r"(?<![A-Za-z0-9'.-])(?:[B-HJb-hj]"
     r"|[AIai](?=\s+(?:is|are|and|or|[b-j])\b|\s*(?![\sA-Za-z\d'-])))"
@@ -37,8 +36,9 @@ _TOKEN = (
     r"|(?P<right>\b(?:is|are) (?:the )?(?:correct|right|best|true)\b"
     r"|正确|符合|对(?=$|[的。,.;!\n]))"
     r"|(?P<denied>\b(?:not|no|never|neither|nor|none|without|wrong|incorrect|false|unlike|except"
-    r"|cannot|rather than|instead of|\w+n't)\b|不(?!错)|没(?!错)|无|[并绝而]非|错|除了|排除)"
-    r"|(?P<why>\b(?:because|since|as)\b|因为|由于)"
+    r"|cannot|rather than|instead of|\w+n't)\b|不(?!错)|没(?!错)|无"
+    r"|[并绝而]非|(?<![不没])错|除了|排除)"
+    r"|(?P<why>\b(?:because|since)\b|因为|由于)"
     r"|(?P<stop>[.;:!。\n]+|\b(?:but|while|whereas|however)\b|但是?|而是?)"
     r"|(?P<comma>[,、/&|+()]|\b(?:and|or)\b|[和或与及]者?|还是)"
     r"|(?P<word>选项|[A-Za-z\d]+|[^\W_])"

@@ -161,6 +161,8 @@ def test_one_language_may_be_asked_for():
 
 
 OPTIONS = [
+    ("The animal can be identified as a dog.", CAT_DOG, 1),
+    ("不错，是狗", CAT_DOG_ZH, 1),
     ("答案是「Ａ」", CAT_DOG, 0),
     ("不是B，是A", CAT_DOG, 0),
     ("排除A，选B", CAT_DOG, 1),
