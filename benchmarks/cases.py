@@ -122,6 +122,7 @@ def _pairs(config: Config, rng: np.random.Generator) -> Batch:
         "images": images,
         "text_ids": ids,
         "text_mask": mask,
+        "text_learned": mask,
         "image_ids": np.array([0, 0, *range(2, rows)], np.int32),
         "dec_id": np.int32(DEC_ID),
     }

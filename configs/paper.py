@@ -7,8 +7,12 @@
 
 Every data set that the table names is read from `shards/<name>/<split>`, as `zv data prepare` wrote
 it; a link named `shards` may lead anywhere. `zv data list NAME` says where each comes from; leave
-out what you do not have with --config.data.sources. Words after the stage are those of
-configs/stage0.py to stage2.py.
+out what you do not have with --config.data.sources. Scores while training (--config.eval.every)
+are of the split `val` of the first data set, which must be there too:
+
+    zv data prepare NAME --root=DIR --split=val --purpose=eval --out=shards/NAME/val
+
+Words after the stage are those of configs/stage0.py to stage2.py.
 
 Evidence. From the paper: the names (Tables 1, 2, 3). Not in the paper: the weights. Here sources
 are mixed by the square root of their size, as InstructBLIP does (section 2.4), whose other numbers
@@ -53,7 +57,7 @@ def sources(stage: str, shards: str = "shards") -> tuple[ml_collections.ConfigDi
         ml_collections.ConfigDict(
             {
                 "name": "prepared",
-                "path": f"{shards}/{card.name}/{split}",
+                "path": f"{shards}/{card.name}",
                 "image_root": "",
                 "split": split,
                 "weight": 1.0,

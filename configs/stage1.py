@@ -30,7 +30,7 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
         ConfigError: a word is unknown.
     """
     words = full_size.read("configs/stage1.py", arg, "chat")
-    optimizer, train = full_size.fine_tuning(words)
+    optimizer, train = full_size.fine_tuning(words, 512)
     return full_size.recipe(
         words,
         stage={"name": "stage1", "variant": words.variant},

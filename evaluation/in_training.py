@@ -20,6 +20,7 @@ from evaluation.report.markup import finite
 from evaluation.suites import Suite
 from evaluation.tasks.registry import GENERATION
 from zv_jax.config import Config
+from zv_jax.data import overlap
 from zv_jax.data.sources import open_source
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import CheckpointError, ConfigError, nearest
@@ -36,7 +37,8 @@ class Evaluation:
       config: of the run; `config.eval` says what is evaluated.
 
     Raises:
-      ConfigError: a task or a language is unknown, or the run has no source.
+      ConfigError: a task or a language is unknown, the run has no source, or what would be
+        evaluated is learned.
       DataError: the source has no such split.
     """
 
@@ -67,6 +69,7 @@ class Evaluation:
             )
         )
         self._records = open_source(source.name, source.path, wanted.split, source.image_root)
+        overlap.refuse(config, self._records)
 
     def __call__(
         self,

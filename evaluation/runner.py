@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,36 @@ def run(
         "peak_rss_bytes": peak_rss_bytes(),
         "scores": scores,
         "suite": dataclasses.asdict(config) | {"tasks": suite.tasks},
-        "data": {"source": source.name, "split": source.split, "sha256": test.fingerprint},
+        "data": {
+            "source": source.name,
+            "path": source.path,
+            "split": source.split,
+            "sha256": test.fingerprint,
+            "left_out": suite.left_out(),
+        },
         "version": zv_jax.__version__,
     }
     writer.finish(results)
     if progress:
         print(table.render(scores, shutil.get_terminal_size().columns))
+        for line in left_out_lines(results["data"]["left_out"]):
+            print(line)
         print(f"\nresults: {Path(workdir) / 'results.json'}", file=sys.stderr)
     return results
+
+
+def left_out_lines(counts: Mapping[str, Any]) -> Iterator[str]:
+    """What was not evaluated, as lines for people; none where everything was."""
+    other = {"of other tasks": "other_tasks", "in other languages": "other_languages"}
+    words = [f"{counts[key]:,} {name}" for name, key in other.items() if counts[key]]
+    if words:
+        yield f"not evaluated, of {counts['records']:,} records: {', '.join(words)}"
+    for part in counts["parts"]:
+        reasons = {"without an image": "no_image", "beyond the limit": "beyond_limit"}
+        words = [f"{part[key]:,} {name}" for name, key in reasons.items() if part[key]]
+        if words:
+            of = f"{part['task']} {part['lang']}, of {part['records']:,} records"
+            yield f"not evaluated, {of}: {', '.join(words)}"
 
 
 def pinned(path: str | Path) -> str | Path:

@@ -101,9 +101,31 @@ class Suite:
             self._untrained = self._make_untrained()
         return self._untrained
 
+    def left_out(self) -> dict[str, Any]:
+        """What of the split is not evaluated, and why: records of no task or language that is, and
+        for each task and language those without an image and those beyond the limit."""
+        facts = self.test.facts
+        kinds = {task: _record_task(task) for task in self.tasks}
+        langs = [_lang_index(lang) for lang in self.config.langs]
+        of_task = np.isin(facts.task, list(kinds.values()))
+        parts = []
+        for (task, lang), (records, expected) in self._selected.items():
+            asked = (facts.task == kinds[task]) & (facts.lang == _lang_index(lang))
+            missing = int((asked & (facts.images == 0)).sum())
+            parts.append(
+                {"task": task, "lang": lang, "records": int(asked.sum()), "evaluated": len(records)}
+                | {"no_image": missing, "beyond_limit": expected - len(records)}
+            )
+        return {
+            "records": len(self.test),
+            "other_tasks": int((~of_task).sum()),
+            "other_languages": int((of_task & ~np.isin(facts.lang, langs)).sum()),
+            "parts": parts,
+        }
+
     def _select(self, task: str, lang: str) -> tuple[list[Record], int]:
         """The first records of a task and language, and how many the whole split has."""
-        kind = RECORD_TASKS.index((GENERATION.get(task) or RETRIEVAL).record_task)
+        kind = _record_task(task)
         facts = self.test.facts
         found = np.flatnonzero(
             (facts.task == kind) & (facts.lang == _lang_index(lang)) & (facts.images > 0)
@@ -342,6 +364,11 @@ class Suite:
         refs = dict.fromkeys(r.images[0] for records, _ in self._selected.values() for r in records)
         first = list(refs)[: self.config.attention_images]
         return [(ref, np.asarray(self.model.query_attention(self.picture(ref)))) for ref in first]
+
+
+def _record_task(task: str) -> int:
+    """The number of the task that records of an evaluated task have."""
+    return RECORD_TASKS.index((GENERATION.get(task) or RETRIEVAL).record_task)
 
 
 def _lang_index(lang: str) -> int:

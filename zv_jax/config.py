@@ -71,7 +71,8 @@ class DataConfig:
     qformer_tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     max_text: int = 32  # tokens of a text paired with an image (stage 0)
     max_length: int = 512  # tokens of a dialogue, image placeholders included
-    max_answer: int = 256  # tokens of a row that carry loss
+    max_answer: int = 256  # tokens of one answer, its end counted
+    long_answers: str = "drop"  # drop: are not learned; cut: their beginning is, without an end
     max_qformer_text: int = 128  # tokens of an instruction in the Q-Former
     max_images: int = 1  # images in one row
     box_decimals: int = 3
@@ -183,6 +184,7 @@ CHOICES = {
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
     "checkpoint.best_is": ("lowest", "highest"),
+    "data.long_answers": ("drop", "cut"),
     "data.transparency": ("white", "black"),
     "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
@@ -218,6 +220,14 @@ POSITIVE = (
     "model.lora.rank",
     "model.llm.rope_scaling.factor",
 )
+
+
+def labelled_tokens(config: Config, length: int) -> int:
+    """How many tokens of a row of `length` may carry loss: those of one answer where only the last
+    is learned (stages 1 and 2 of Chat), else all."""
+    stage = config.stage
+    only_last = stage.name in ("stage1", "stage2") and stage.variant == "chat"
+    return min(config.data.max_answer, length) if only_last else length
 
 
 def recipe(preset: str, **sections: dict[str, Any]) -> ml_collections.ConfigDict:

@@ -77,11 +77,12 @@ def recipe(words: Words, model: dict | None = None, **sections: dict) -> ml_coll
     )
 
 
-def fine_tuning(words: Words) -> tuple[dict, dict]:
+def fine_tuning(words: Words, max_length: int) -> tuple[dict, dict]:
     """(optimizer, train) of stages 1 and 2: InstructBLIP's, over the same number of rows.
 
     Its 60,000 steps of 64 rows become fewer and larger ones where 64 rows would leave a chip with
-    less than four; the learning rate stays, since stage 0 uses the same one at 2048 rows.
+    less than four; the learning rate stays, since stage 0 uses the same one at 2048 rows. Logits
+    of at most 64 positions of a row of `max_length` exist at a time.
     """
     rows = max(64, 4 * words.chips)
     optimizer = {
@@ -98,6 +99,6 @@ def fine_tuning(words: Words) -> tuple[dict, dict]:
         "steps": 60_000 * 64 // rows,
         "batch_size": rows,
         "log_every": 50 if rows == 64 else 10,
-        "loss_chunks": 4,
+        "loss_chunks": max_length // 64,
     }
     return optimizer, train

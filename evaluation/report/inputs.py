@@ -37,7 +37,7 @@ OBJECTIVES = ("symbols", "words", "itc", "itm", "itg", "lm")
 @dataclass
 class Stage:
     """One training run: its logged rows (by step, once each), configuration, events, table of
-    parameters, and the samples that could not be used."""
+    parameters, the counts of its data, and the samples that could not be used."""
 
     name: str
     metrics: list[dict] = field(default_factory=list)
@@ -45,6 +45,8 @@ class Stage:
     events: list[dict] = field(default_factory=list)
     table: list[dict] = field(default_factory=list)
     substitutes: list[dict] = field(default_factory=list)
+    shortened: list[dict] = field(default_factory=list)
+    census: list[dict] = field(default_factory=list)
 
     @property
     def title(self) -> tuple[str, str]:
@@ -185,6 +187,10 @@ def read(folder: Path) -> Run:
         ]
         for path in sorted(place.glob("substitutes*.jsonl")):  # one for each process of the run
             stage.substitutes += _lines(run, path)
+        for path in sorted(place.glob("shortened*.jsonl")):
+            stage.shortened += _lines(run, path)
+        counts = _json(run, place / "census.json", list, required=False)
+        stage.census = [row for row in counts if isinstance(row, dict)]
         run.stages[name] = stage
     for place in sorted(folder.glob("eval_*")):
         if place.is_dir():

@@ -7,7 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import costs, dialogues, examples, learning, scores, substitutes, summary
+from evaluation.report import (
+    census,
+    costs,
+    dialogues,
+    examples,
+    learning,
+    scores,
+    substitutes,
+    summary,
+)
 from evaluation.report.inputs import Run, read
 from evaluation.report.markup import Html, finite, label, section, t, tag
 from zv_jax.errors import DataError
@@ -34,8 +43,8 @@ def build(runs_dir: Path) -> Path:
     """Writes `runs_dir/report.html` and `runs_dir/results.json` from whatever is in `runs_dir`.
 
     Reads the stage folders (`metrics.jsonl`, `config.json`, `events.jsonl`, `stage_table.json`,
-    `substitutes*.jsonl`), every `eval_*` folder and `times.jsonl`. What is missing or unreadable
-    is said on the page.
+    `census.json`, `substitutes*.jsonl`, `shortened*.jsonl`), every `eval_*` folder and
+    `times.jsonl`. What is missing or unreadable is said on the page.
 
     Returns:
         The path of the page: one file, pictures inside, no request to anywhere.
@@ -86,7 +95,9 @@ def results(run: Run) -> dict[str, Any]:
             }
             for name, stage in run.stages.items()
         },
+        "census": census.counts(run),
         "substitutes": substitutes.counts(run),
+        "shortened": {s.name: census.shortened(s) for s in run.stages.values() if s.shortened},
         "evaluation_seconds": {e.name: finite(e.results.get("seconds")) for e in run.evaluations},
         "environment": costs.environment(),
         "missing": run.missing,

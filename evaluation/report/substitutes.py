@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from evaluation.report import census
 from evaluation.report.inputs import STAGE_NAMES, Run, Stage, dig
 from evaluation.report.markup import Html, absent, join, said, section, t, table, tag
 
@@ -77,8 +78,11 @@ def substitutes(run: Run) -> Html:
     found = by_source(run)
     lead = t(
         "A sample that cannot be read, or has nothing to learn, is replaced by another one of its "
-        "source, the same on every machine. Too many of them stop a run.",
-        "无法读取或没有可学内容的样本，由同一来源的另一个样本替代，在任何机器上都相同。过多时训练停止。",
+        "source, the same on every machine. Too many of them stop a run. One that is only too long "
+        "is replaced alike, and counted apart. Lengths and [UNK] are counted before the first "
+        "step, of a sample where a source is large.",
+        "无法读取或没有可学内容的样本，由同一来源的另一个样本替代，在任何机器上都相同；过多时训练停止。"
+        "仅因过长的样本同样被替代，另行计数。长度与 [UNK] 在第一步之前统计；来源较大时取样统计。",
     )
     if not found and any(stage.metrics for stage in run.stages.values()):
         blocks = [tag("p", t("None: every sample could be used.", "没有：所有样本均可使用。"))]
@@ -86,7 +90,9 @@ def substitutes(run: Run) -> Html:
         blocks = [absent()]
     else:
         blocks = [block for item in found.items() for block in _source(*item)]
-    return section("substitutes", "Samples not used", "未能使用的样本", *blocks, lead=lead)
+    if counted := census.blocks(run):
+        blocks = [*counted, tag("h3", t("Samples not used", "未能使用的样本")), *blocks]
+    return section("substitutes", "Data", "数据", *blocks, lead=lead)
 
 
 def _source(name: str, samples: list[Sample]) -> list[Html | None]:

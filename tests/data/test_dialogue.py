@@ -1,3 +1,6 @@
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,59 +96,214 @@ def test_a_dialogue_without_picture_starts_with_bos(tokenizer):
     assert row((Exchange("q", "a"),), tokenizer).input_ids[0] == tokenizer.bos_id
 
 
-def test_a_long_answer_is_cut_and_still_ends(tokenizer):
-    full = row((Exchange("q", "red " * 50, (0,)),), tokenizer, 500)
-    cut = row((Exchange("q", "red " * 50, (0,)),), tokenizer, 40)
-    assert len(cut.input_ids) == 40
-    assert cut.input_ids[:-1] == full.input_ids[:39]
-    assert cut.input_ids[-1] == cut.labels[-1] == tokenizer.eos_id
+# What a row learns where not all fits. `LONG` are texts far above the budgets given with them.
+
+LONG = {"en": "red " * 50, "zh": "方块红色" * 25}
+BEFORE, AFTER = Exchange("What colour?", "red", (0,)), Exchange("这是什么？", "方块")
+
+
+def ids_of(answer, tokenizer):
+    return [*tokenizer.encode(answer.strip()), tokenizer.eos_id]
+
+
+@pytest.mark.parametrize("lang", LONG)
+@pytest.mark.parametrize("limits", [{"max_length": 40}, {"max_length": 200, "max_answer": 20}])
+@pytest.mark.parametrize("only_last", [True, False])
+def test_an_answer_that_does_not_fit_is_not_a_sample(tokenizer, only_last, limits, lang):
+    turns = [Exchange("q", LONG[lang], (0,))]
+    with pytest.raises(D.TooLong, match="r/1") as caught:
+        row(turns, tokenizer, **limits, only_last=only_last)
+    assert isinstance(caught.value, DataError)
+    assert f"{len(ids_of(LONG[lang], tokenizer))} tokens" in caught.value.what
+    assert "data.long_answers=cut" in caught.value.fix
+
+
+@pytest.mark.parametrize("lang", LONG)
+@pytest.mark.parametrize("limits", [{"max_length": 40}, {"max_length": 200, "max_answer": 20}])
+@pytest.mark.parametrize("only_last", [True, False])
+def test_the_beginning_of_an_answer_is_learned_without_an_end(tokenizer, only_last, limits, lang):
+    turns = [Exchange("q", LONG[lang], (0,))]
+    whole = row(turns, tokenizer, 500, only_last=only_last)
+    got = row(turns, tokenizer, **limits, only_last=only_last, long_answers="cut")
+    size = len(got.input_ids)
+    assert (got.input_ids, got.labels) == (whole.input_ids[:size], whole.labels[:size])
+    assert tokenizer.eos_id not in got.input_ids
+    assert size == 40 if "max_answer" not in limits else len(learned(got)) == 20
+    assert (got.cut, got.left_out) == (1, 0) and (whole.cut, whole.left_out) == (0, 0)
 
 
 @pytest.mark.parametrize("only_last", [True, False])
-def test_no_more_answer_is_learned_than_allowed(tokenizer, only_last):
+def test_max_answer_is_the_budget_of_one_answer(tokenizer, only_last):
     turns = (Exchange("q", "red " * 9, (0,)), Exchange("r", "blue " * 9))
-    for most in range(2, 40):
-        got = learned(row(turns, tokenizer, max_answer=most, only_last=only_last))
-        assert 2 <= len(got) <= most and got[-1] == tokenizer.eos_id
+    size = len(ids_of("blue " * 9, tokenizer))
+    got = row(turns, tokenizer, max_answer=size, only_last=only_last)
+    assert got == row(turns, tokenizer, only_last=only_last)
+    if not only_last:
+        assert len(learned(got)) > size
+    short = row(turns, tokenizer, max_answer=size - 1, only_last=only_last, long_answers="cut")
+    assert short.cut == (1 if only_last else 2)
+    assert tokenizer.eos_id not in learned(short)
 
 
-def test_a_long_question_leaves_half_the_room_to_the_answer(tokenizer):
-    cut = row((Exchange("red " * 50, "blue " * 50, (0,)),), tokenizer, 44)
-    assert len(cut.input_ids) == 44 and len(learned(cut)) == 20
-    assert cut.input_ids[:4] == [IMG, IMG, IMG, 1]
-    # The end of the prompt, where the model begins to speak, stays.
-    tail = tokenizer.encode("\n<bot>:")[1:]
-    assert cut.input_ids[24 - len(tail) : 24] == tail
+def test_base_keeps_a_long_answer_whole_before_later_questions(tokenizer):
+    turns = (BEFORE, Exchange("And?", LONG["en"]), AFTER)
+    whole = row(turns, tokenizer, 300)
+    got = row(turns, tokenizer, 300, max_answer=20)
+    assert got.input_ids == whole.input_ids
+    assert learned(got) == ids_of("red", tokenizer) + ids_of("方块", tokenizer)
+    assert (got.left_out, got.cut) == (1, 0)
+    cut = row(turns, tokenizer, 300, max_answer=20, long_answers="cut")
+    begun = tokenizer.encode(LONG["en"].strip())[:20]
+    assert cut.input_ids == whole.input_ids
+    assert learned(cut) == ids_of("red", tokenizer) + begun + ids_of("方块", tokenizer)
+    assert (cut.left_out, cut.cut) == (0, 1)
 
 
-def test_packing_drops_the_last_exchanges_with_their_pictures(tokenizer):
-    length = len(row(TURNS[:1], tokenizer).input_ids)
-    got = row(TURNS, tokenizer, length + Q + 2)
-    assert got == row(TURNS[:1], tokenizer)
+def test_base_leaves_out_what_follows_an_exchange_without_room(tokenizer):
+    turns = (BEFORE, Exchange("And?", LONG["en"], (1,)), AFTER)
+    alone = row(turns[:1], tokenizer)
+    length = len(row(turns[:2], tokenizer, 300).input_ids) - 1
+    got = row(turns, tokenizer, length)
+    assert (got.input_ids, got.labels, got.images) == (alone.input_ids, alone.labels, (0,))
+    assert (got.left_out, got.cut) == (2, 0)
+    cut = row(turns, tokenizer, length, long_answers="cut")
+    assert len(cut.input_ids) == length and cut.labels[-1] != tokenizer.eos_id
+    assert (cut.left_out, cut.cut, cut.images) == (1, 1, (0, 1))
+
+
+def test_nothing_unlearned_stands_at_the_end_of_a_row(tokenizer):
+    got = row((BEFORE, Exchange("And?", LONG["en"], (1,))), tokenizer, 300, max_answer=20)
+    alone = row((BEFORE,), tokenizer)
+    assert (got.input_ids, got.images, got.left_out) == (alone.input_ids, (0,), 1)
+
+
+def test_chat_keeps_long_answers_of_its_history_whole(tokenizer):
+    turns = (Exchange("q", LONG["en"], (0,)), Exchange("And?", "blue"))
+    got = row(turns, tokenizer, 300, max_answer=20, only_last=True)
+    assert got.input_ids == row(turns, tokenizer, 300).input_ids
+    assert learned(got) == ids_of("blue", tokenizer)
+    assert (got.left_out, got.cut) == (0, 0)
+
+
+@pytest.mark.parametrize("long_answers", ["drop", "cut"])
+def test_the_history_stays_while_the_row_has_room(tokenizer, long_answers):
+    # The answer alone exceeds its budget; cut to that it leaves room for all that was said before.
+    turns = (BEFORE, Exchange("And?", "red " * 150))
+    limits = {"max_length": 120, "max_answer": 40, "only_last": True}
+    if long_answers == "drop":
+        with pytest.raises(D.TooLong):
+            row(turns, tokenizer, **limits)
+        return
+    got = row(turns, tokenizer, **limits, long_answers="cut")
+    whole = row(turns, tokenizer, 500, only_last=True)
+    assert got.input_ids == whole.input_ids[: len(got.input_ids)]
+    assert len(learned(got)) == 40 and got.cut == 1
+
+
+@pytest.mark.parametrize("long_answers", ["drop", "cut"])
+def test_the_oldest_text_goes_before_the_answer_and_the_image_stays(tokenizer, long_answers):
+    alone = row(TURNS[1:], tokenizer)
+    length = len(alone.input_ids) + Q
+    got = row(TURNS, tokenizer, length, only_last=True, long_answers=long_answers)
+    assert got.input_ids == [IMG] * Q + alone.input_ids
+    assert got.images == (0, 1) and (got.left_out, got.cut) == (0, 0)
+    three = (BEFORE, *(replace(turn, images=()) for turn in TURNS))
+    later = row((replace(TURNS[0]), replace(TURNS[1], images=())), tokenizer)
+    assert row(three, tokenizer, len(later.input_ids), only_last=True).input_ids == later.input_ids
+
+
+@pytest.mark.parametrize("long_answers", ["drop", "cut"])
+@pytest.mark.parametrize("only_last", [True, False])
+def test_a_question_is_never_cut(tokenizer, only_last, long_answers):
+    turns = (Exchange(LONG["zh"], "red", (0,)),)
+    with pytest.raises(D.TooLong, match="r/1"):
+        row(turns, tokenizer, 44, only_last=only_last, long_answers=long_answers)
+
+
+@pytest.mark.parametrize("long_answers", ["drop", "cut"])
+@pytest.mark.parametrize("only_last", [True, False])
+def test_images_that_leave_no_room_are_an_error(tokenizer, only_last, long_answers):
+    turns = (Exchange("q", "a", (0, 1)),)
+    with pytest.raises(D.TooLong, match=f"{2 * Q} of images"):
+        row(turns, tokenizer, 2 * Q + 2, only_last=only_last, long_answers=long_answers)
+
+
+def test_packing_drops_the_last_exchanges_with_their_images(tokenizer):
+    alone = row(TURNS[:1], tokenizer)
+    got = row(TURNS, tokenizer, len(alone.input_ids) + Q + 2)
+    assert got == replace(alone, left_out=1)
     assert got.images == (0,)
 
 
-def test_chat_drops_old_text_but_no_picture(tokenizer):
-    alone = row(TURNS[1:], tokenizer)
-    got = row(TURNS, tokenizer, len(alone.input_ids) + Q, only_last=True)
-    assert got.input_ids == [IMG] * Q + alone.input_ids
-    assert got.images == (0, 1)
-
-
-@pytest.mark.parametrize("only_last", [True, False])
-def test_pictures_that_leave_no_room_are_an_error(tokenizer, only_last):
-    with pytest.raises(DataError, match="r/1"):
-        row((Exchange("q", "a", (0, 1)),), tokenizer, 2 * Q + 2, only_last=only_last)
-
-
-def test_rows_never_exceed_the_length_nor_cut_a_picture(tokenizer):
+def test_whatever_the_lengths_a_row_says_only_what_was_said(tokenizer):
     turns = [Exchange("red " * n, "blue " * (7 - n), (n,) if n % 2 else ()) for n in range(1, 6)]
-    for length in range(16, 120):
-        for only_last in (True, False):
-            got = row(turns, tokenizer, length, only_last=only_last)
-            assert len(got.input_ids) <= length
-            assert got.input_ids.count(IMG) == Q * len(got.images)
-            assert got.labels[-1] == tokenizer.eos_id
+    ends = [ids_of(turn.answer, tokenizer) for turn in turns]
+    for length, most, only_last, long_answers in itertools.product(
+        range(8, 120, 3), (2, 5, 9), (True, False), ("drop", "cut")
+    ):
+        try:
+            got = row(
+                turns, tokenizer, length,
+                max_answer=most, only_last=only_last, long_answers=long_answers,
+            )  # fmt: skip
+        except D.TooLong:
+            continue
+        assert len(got.input_ids) <= length
+        assert got.input_ids.count(IMG) == Q * len(got.images)
+        # Labels come in runs, one for each answer: whole, or from its beginning without its end.
+        runs = [[i for _, i in part] for learns, part in itertools.groupby(
+            zip(got.labels, got.input_ids, strict=True), lambda pair: pair[0] != IGNORE
+        ) if learns]  # fmt: skip
+        kinds = [run in ends for run in runs]
+        assert all(len(run) <= most for run in runs)
+        assert kinds.count(False) == got.cut
+        assert long_answers == "cut" or not got.cut
+        for run in runs:
+            assert any(end[: len(run)] == run for end in ends)
+        assert len(runs) + got.left_out == (1 if only_last else len(turns))
+
+
+def test_the_prompt_of_inference_loses_old_texts_but_never_its_question(tokenizer):
+    asked = {"num_queries": Q, "image_token_id": IMG}
+    turns = (BEFORE, Exchange("And?", "blue"), Exchange("这是什么？"))
+    whole = D.prompt_row(turns, tokenizer, max_length=200, **asked)
+    got = D.prompt_row(turns, tokenizer, max_length=len(whole.input_ids), **asked)
+    assert got == whole
+    shorter = D.prompt_row(turns, tokenizer, max_length=len(whole.input_ids) - 1, **asked)
+    assert (
+        shorter.input_ids
+        == [IMG] * Q + D.prompt_row(turns[1:], tokenizer, max_length=200, **asked).input_ids
+    )
+    with pytest.raises(D.TooLong, match="a question of .* tokens and 1 image") as caught:
+        D.prompt_row([Exchange(LONG["zh"], None, (0,))], tokenizer, max_length=44, **asked)
+    assert "max_new_tokens" in caught.value.fix
+
+
+@pytest.mark.parametrize("lang", LONG)
+def test_a_text_is_learned_whole_or_without_an_end(tokenizer, lang):
+    text = LONG[lang]
+    whole = D.text_row(text, tokenizer, 300)
+    assert whole.input_ids == [tokenizer.bos_id, *ids_of(text, tokenizer)]
+    assert learned(whole) == whole.input_ids[1:]
+    assert D.text_row(text, tokenizer, len(whole.input_ids)) == whole
+    with pytest.raises(D.TooLong, match=f"{len(whole.input_ids)} tokens"):
+        D.text_row(text, tokenizer, len(whole.input_ids) - 1)
+    cut = D.text_row(text, tokenizer, len(whole.input_ids) - 1, "cut")
+    assert cut.input_ids == whole.input_ids[:-1] and learned(cut) == cut.input_ids[1:]
+    assert (whole.cut, cut.cut) == (0, 1)
+
+
+@pytest.mark.parametrize("lang", LONG)
+def test_a_caption_is_matched_with_its_marks_and_learned_whole_or_without_an_end(tokenizer, lang):
+    text = LONG[lang]
+    ids = D.qformer_ids(text, tokenizer, 300)
+    whole = D.caption_row(text, tokenizer, len(ids), "drop")
+    assert whole == D.Row(ids, [IGNORE, *ids[1:]], ())
+    with pytest.raises(D.TooLong, match=f"{len(ids)} tokens"):
+        D.caption_row(text, tokenizer, len(ids) - 1, "drop")
+    cut = D.caption_row(text, tokenizer, len(ids) - 1, "cut")
+    assert cut.input_ids == [*ids[:-2], tokenizer.sep_id]
+    assert cut.labels == [IGNORE, *ids[1:-2], IGNORE] and cut.cut == 1
 
 
 def test_boxes_become_text_with_the_decimals_asked_for():

@@ -1,8 +1,12 @@
+import collections
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zv_jax.data import pipeline
 from zv_jax.errors import ConfigError, DataError
@@ -73,6 +77,61 @@ def test_a_source_cannot_ask_for_longer_rows_than_the_model_is_given(make_config
 def test_the_seed_changes_the_order(make_config, batches):
     one, two = (batches(make_config("stage0", seed=s), 4) for s in (0, 1))
     assert [b["index"].tolist() for b in one] != [b["index"].tolist() for b in two]
+
+
+def copied(toy, name):
+    """The records and images once more, below a root of their own."""
+    folder = toy.parent / name
+    shutil.copytree(toy.parent / "images", folder / "images")
+    return shutil.copy(toy, folder / "train.jsonl")
+
+
+def test_equal_sources_come_in_orders_of_their_own(make_config, batches, toy):
+    """A set and its translation, as large: else each question arrives beside its translation."""
+    for second in ({}, {"path": str(copied(toy, "translated"))}):
+        config = make_config("stage1", batch=2, sources=({"langs": ("en",)}, second))
+        size, _ = pipeline.samples_per_epoch(config)
+        index = np.stack([b["index"] for b in batches(config, 12)])
+        first, other = np.sort(index, axis=1).T
+        assert (first < size).all() and (other >= size).all()
+        assert (first != other - size).sum() > 8
+
+
+def test_every_source_has_its_own_limit_and_its_own_name(make_config, batches, toy):
+    """One that is wholly broken does not hide behind a large one of the same kind."""
+    broken = Path(copied(toy, "broken"))
+    shutil.rmtree(broken.parent / "images")
+    config = make_config("stage0", batch=16, sources=({"weight": 50.0}, {"path": str(broken)}))
+    faults = []
+    with pytest.raises(DataError) as error:
+        batches(config, 200, report=lambda step, fault: faults.append(fault))
+    name = f"sources[1] jsonl {broken} train"
+    assert f"samples of {name} cannot be used" in error.value.what
+    assert {fault.source for fault in faults} <= {name}
+
+
+def test_one_image_has_one_id_whatever_root_it_is_read_from(make_config, batches, toy):
+    config = make_config("stage0", batch=8, sources=({}, {"path": str(copied(toy, "translated"))}))
+    size = pipeline.samples_per_epoch(config)[0]
+    ids = collections.defaultdict(set)
+    for batch in batches(config, 8):
+        for index, name in zip(batch["index"] % size, batch["image_ids"], strict=True):
+            ids[index // 2].add(int(name))
+    # Records of a picture follow each other, English and Chinese.
+    assert [len(ids[n]) for n in range(8)] == [1] * 8 and len(set.union(*ids.values())) == 8
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_one_path_below_two_roots_is_two_images(make_config, batches, toy, cached):
+    other = Path(copied(toy, "other"))
+    for path in (other.parent / "images").iterdir():
+        Image.fromarray(np.full((20, 30, 3), 255, np.uint8)).save(path)
+    sources = ({"langs": ("en",)}, {"path": str(other), "langs": ("en",)})
+    config = make_config("stage0", batch=8, sources=sources, cache_images=cached)
+    for batch in batches(config, 4):
+        white = batch["images"].min(axis=(1, 2, 3)) == 255
+        np.testing.assert_array_equal(white, batch["index"] >= 8)
+        assert not set(batch["image_ids"][white]) & set(batch["image_ids"][~white])
 
 
 def test_cached_pictures_are_the_same_pictures(make_config, batches):

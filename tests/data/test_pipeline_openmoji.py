@@ -1,5 +1,7 @@
 """The embedded data set through the whole pipeline."""
 
+import shutil
+
 import pytest
 
 from zv_jax.config import recipe, validate
@@ -80,6 +82,15 @@ def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
             places.add(tuple(bool(text) for text in texts))
     stream.close()
     assert len(places) > 10 and kinds == {False, True}
+
+
+def test_scenes_of_two_folders_are_two_sets_of_images(folder, tmp_path):
+    """Their addresses read alike, which the cache of images must not take for equal."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    one, two = (open_source("zv_openmoji", str(place)) for place in (folder, copy))
+    ref = one.record(0).images[0]
+    assert ref == two.record(0).images[0] and one.root != two.root
+    assert one.sha1(ref) == two.sha1(ref) and one.address(ref) != two.address(ref)
 
 
 def test_the_vision_warm_up_names_what_the_patches_show(folder, tmp_path_factory):

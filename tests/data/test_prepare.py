@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -182,6 +183,83 @@ def test_beam_that_is_not_installed_is_named_with_its_extra(toy, tmp_path, monke
         assert not (tmp_path / command).exists()
     assert cli.main(["data", "prepare", str(toy), out, "--beam_options=runner=FlinkRunner"]) == 2
     assert "add --runner=beam" in capsys.readouterr().err
+
+
+def of_split(split, records):
+    return [
+        dataclasses.replace(r, split=split, id=r.id.replace("/train/", f"/{split}/"))
+        for r in records
+    ]
+
+
+def test_a_prepared_set_has_the_splits_of_its_records_and_no_other(toy, tmp_path):
+    records = list(R.read_jsonl(toy))
+    out = tmp_path / "toy"
+    make(toy, out / "train", records)
+    make(toy, out / "val", of_split("val", records[:10]))
+    for path, split, count in (
+        (out, "train", 64), (out / "train", "train", 64), (out / "train", "", 64),
+        (out, "val", 10), (out / "val", "val", 10),
+    ):  # fmt: skip
+        source = open_source("prepared", str(path), split)
+        assert len(source) == count
+        assert {source.record(i).split for i in range(count)} == {split or "train"}
+    with pytest.raises(DataError, match="no record of split 'val'") as error:
+        open_source("prepared", str(out / "train"), "val")
+    assert error.value.expected == "one of train" and f"path to {out}" in error.value.fix
+    for split in ("test", "Val", "trai"):
+        for path in (out, out / "train"):
+            with pytest.raises(DataError, match=f"no record of split '{split}'"):
+                open_source("prepared", str(path), split)
+    shutil.move(out / "val", out / "test")
+    with pytest.raises(DataError, match="(?s)no record of split 'test'.*one of val"):
+        open_source("prepared", str(out), "test")  # the folder's name is not its records'
+
+
+def test_a_prepared_set_of_two_splits_gives_each_its_own_records(toy, tmp_path):
+    records = list(R.read_jsonl(toy))
+    both = [r for pair in zip(records, of_split("val", records), strict=True) for r in pair]
+    assert make(toy, tmp_path / "out", both)["splits"] == ["train", "val"]
+    found = [open_source("prepared", str(tmp_path / "out"), s) for s in ("train", "val", "")]
+    assert [len(source) for source in found] == [64, 64, 128]
+    for source in found[:2]:
+        split = source.split
+        assert {source.record(i).split for i in range(64)} == {split}
+        plain = open_source("jsonl", str(toy)).facts
+        np.testing.assert_array_equal(source.facts.task, plain.task)
+    assert len({source.fingerprint for source in found}) == 3
+
+
+def test_a_set_prepared_before_splits_were_listed_is_known_by_its_records(toy, tmp_path):
+    out = tmp_path / "out"
+    make(toy, out)
+    manifest = json.loads((out / prepare.MANIFEST).read_text())
+    del manifest["splits"]
+    (out / prepare.MANIFEST).write_text(json.dumps(manifest))
+    np.save(out / prepare.FACTS, np.load(out / prepare.FACTS)[:, :6])
+    assert len(open_source("prepared", str(out), "train")) == 64
+    with pytest.raises(DataError, match="(?s)no record of split 'val'.*one of train"):
+        open_source("prepared", str(out), "val")
+
+
+def test_a_prepared_image_keeps_the_identity_of_its_file(toy, tmp_path):
+    plain = open_source("jsonl", str(toy))
+    for size in (0, 8, 16):
+        make(toy, tmp_path / str(size), settings={"image_size": size})
+        shards = open_source("prepared", str(tmp_path / str(size)))
+        for index in (0, 20, 63):
+            one, two = plain.record(index).images[0], shards.record(index).images[0]
+            assert two.sha1 == plain.sha1(one)
+
+
+@pytest.mark.parametrize("command", ["stats", "validate", "prepare", "peek"])
+def test_commands_refuse_a_split_that_a_file_does_not_have(toy, tmp_path, command, capsys):
+    out = [f"--out={tmp_path / 'out'}"] if command in ("prepare", "peek") else []
+    assert cli.main(["data", command, str(toy), "--split=val", *out]) != 0
+    shown = capsys.readouterr()
+    assert "no record of split 'val'" in shown.err + shown.out
+    assert not (tmp_path / "out" / prepare.MANIFEST).exists()
+    assert cli.main(["data", "stats", str(toy), "--split=train"]) == 0
 
 
 def test_records_against_the_rules_are_left_out_and_listed(toy, tmp_path):

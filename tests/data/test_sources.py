@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import pytest
 
@@ -42,6 +43,10 @@ def test_other_splits_stay_out(toy):
     assert len(open_source("jsonl", str(toy), "val")) == 1
     with pytest.raises(DataError, match="train, val"):
         open_source("jsonl", str(toy), "test")
+    with toy.open("a", encoding="utf-8") as file:
+        file.write("no record\n")  # of no split, so it does not make one of any
+    with pytest.raises(DataError, match="train, val"):
+        open_source("jsonl", str(toy), "test", tolerant=True)
 
 
 def test_faults_are_located(toy, tmp_path):
@@ -61,3 +66,25 @@ def test_a_picture_that_is_not_there_is_an_image_error(toy):
         source.picture(records.ImageRef(path="images/9.png"))
     with pytest.raises(ImageError, match="http"):
         source.picture(records.ImageRef(url="http://x/y.png"))
+
+
+def test_an_image_is_its_content_whatever_root_it_is_read_from(toy, tmp_path):
+    """COCO beside a translated COCO: neither is a negative of the other."""
+    other = tmp_path / "copy"
+    shutil.copytree(toy.parent / "images", other / "images")
+    shutil.copy(toy, other / "train.jsonl")
+    one, two = open_source("jsonl", str(toy)), open_source("jsonl", str(other / "train.jsonl"))
+    first, second = records.ImageRef(path="images/0.png"), records.ImageRef(path="images/1.png")
+    assert one.sha1(first) == two.sha1(first) != one.sha1(second)
+    assert one.address(first) != two.address(first)
+    named = records.ImageRef(path="images/none.png", sha1=one.sha1(first))
+    assert two.sha1(named) == one.sha1(first), "a record that knows it needs no file"
+    (other / "images" / "0.png").write_bytes((other / "images" / "1.png").read_bytes())
+    assert two.sha1(first) == one.sha1(second), "the same path below another root is another image"
+
+
+def test_links_lead_to_one_address(toy, tmp_path):
+    (tmp_path / "linked").symlink_to(toy.parent / "images")
+    source = open_source("jsonl", str(toy))
+    direct, linked = (records.ImageRef(path=f"{d}/0.png") for d in ("images", "linked"))
+    assert source.address(direct) == source.address(linked)

@@ -32,7 +32,7 @@ def _records(split, number, colour, lang):
     other = "red" if colour != "red" else "blue"
 
     def ref(which):
-        return ImageRef(path=f"{which}.png")
+        return ImageRef(path=f"{split}/{which}.png")
 
     def make(task, kind, turns, answers, images=(colour,), **fields):
         turns = [
@@ -147,9 +147,10 @@ def colours():
 def toy(tmp_path_factory):
     """Folder with test pictures of four colours; training is green, green, blue."""
     folder = tmp_path_factory.mktemp("toy")
-    for colour, rgb in COLOURS.items():
-        Image.new("RGB", (8, 8), rgb).save(folder / f"{colour}.png")
     for split, colours in (("test", list(COLOURS)), ("train", ["green", "green", "blue"])):
+        (folder / split).mkdir()
+        for colour, rgb in COLOURS.items():
+            Image.new("RGB", (8, 8), rgb).save(folder / split / f"{colour}.png")
         lines = [
             records_lib.dumps(record)
             for number, colour in enumerate(colours)

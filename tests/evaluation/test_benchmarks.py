@@ -140,7 +140,7 @@ def test_decoding_is_what_the_benchmark_says(files, tmp_path, sizes):
     assert model.decoding == {
         (80, ("length_penalty", 1.0), ("min_new_tokens", 10), ("num_beams", 5)),
         (10, ("length_penalty", -1.0), ("num_beams", 5)),
-        (512,),
+        (896,),
     }
     results = run(files, tmp_path / "short", Painter(), ("nocaps",), max_new_tokens=8)
     assert "at most 8 tokens" in results["scores"][0]["protocol"]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import training_toy
 from evaluation import config as config_lib
 from evaluation import runner
 from evaluation.in_training import Evaluation, best_checkpoint
+from zv_jax.data import prepare, records
 from zv_jax.errors import CheckpointError, ConfigError
 
 METRIC = "eval/vqa/en/exact_match"
@@ -42,6 +44,56 @@ def test_what_cannot_be_evaluated_is_said_before_training(toy):
     other = dataclasses.replace(config.eval, tasks=("vqq",))
     with pytest.raises(ConfigError, match="did you mean 'vqa'"):
         Evaluation(dataclasses.replace(config, eval=other))
+
+
+def with_source(config, **fields):
+    """`config` with one more source, its own with other fields."""
+    sources = (*config.data.sources, dataclasses.replace(config.data.sources[0], **fields))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, sources=sources))
+
+
+def with_split(config, split):
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, split=split))
+
+
+def test_what_is_learned_is_not_evaluated(toy, tmp_path):
+    config = training_toy.config(toy)
+    Evaluation(config)
+    with pytest.raises(ConfigError, match="all records of split 'train' are learned from") as error:
+        Evaluation(with_split(config, "train"))
+    assert error.value.where == "eval.split" and str(toy) in error.value.what
+    with pytest.raises(ConfigError, match=r"all records .* from sources\[1\] jsonl .* test: "):
+        Evaluation(with_source(config, split="test"))
+    Evaluation(with_source(config, split="test", weight=0.0))  # nothing of it is drawn
+
+
+def test_some_records_or_some_images_are_enough(toy, tmp_path):
+    config = training_toy.config(toy)
+    lines = (toy / "test.jsonl").read_text("utf-8").splitlines()
+    again = [json.loads(line) for line in lines[:2]]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in again), "utf-8")
+    with pytest.raises(ConfigError, match="2 records, as toy/test/0#en-caption-caption, of split"):
+        mixed = str(tmp_path / "mixed.jsonl")
+        Evaluation(with_source(config, path=mixed, split="test", image_root=str(toy)))
+    renamed = [row | {"id": f"other {n}", "split": "train"} for n, row in enumerate(again)]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in renamed))
+    with pytest.raises(ConfigError, match="1 images, as .*test/red.png, of split 'test'"):
+        Evaluation(with_source(config, path=mixed, image_root=str(toy)))
+    elsewhere = tmp_path / "elsewhere"  # equal paths below another root are other images
+    shutil.copytree(toy / "test", elsewhere / "test")
+    Evaluation(with_source(config, path=mixed, image_root=str(elsewhere)))
+
+
+def test_prepared_images_are_compared_by_their_content(toy, tmp_path):
+    config = training_toy.config(toy)
+    for split in ("train", "test"):
+        rows = records.read_jsonl(toy / f"{split}.jsonl")
+        prepare.prepare(rows, toy, tmp_path / "toy" / split)
+    (source,) = config.data.sources
+    source = dataclasses.replace(source, name="prepared", path=str(tmp_path / "toy"))
+    data = dataclasses.replace(config.data, sources=(source,))
+    with pytest.raises(ConfigError, match="images, as .* of split 'test' are learned"):
+        Evaluation(dataclasses.replace(config, data=data))  # one green is the other
 
 
 @pytest.mark.slow

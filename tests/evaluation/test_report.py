@@ -155,6 +155,9 @@ def test_words_of_data_and_model_never_become_markup(runs):
     fields = ("source", "record", "what", "where", "instead")
     bad = {"step": 1, **dict.fromkeys(fields, HOSTILE)}
     write_lines(runs / "stage0" / "substitutes.jsonl", [bad])
+    counts = {"source": HOSTILE, "left_out": {HOSTILE: HOSTILE}, "unknown": {"llm": {HOSTILE: 1}}}
+    (runs / "stage0" / "census.json").write_text(json.dumps([counts, {"unknown": HOSTILE}]))
+    write_lines(runs / "stage0" / "shortened.jsonl", [{"step": 1, "counts": {HOSTILE: HOSTILE}}])
     text = build(runs).read_text("utf-8")
     assert "<script>alert" not in text
     assert len(Page(text).having("script")) == 1
@@ -269,6 +272,25 @@ def test_every_sample_that_was_not_used_is_listed_by_source(runs):
     assert "/somewhere" not in page.text
     merged = json.loads((runs / "results.json").read_text("utf-8"))
     assert merged["substitutes"] == {"stage0": {"jsonl/train": 5}, "stage2_chat": {"web/train": 1}}
+
+
+def test_what_was_left_out_of_the_data_and_what_was_not_in_the_vocabulary_is_shown(runs):
+    counts = {
+        "source": "sources[0] jsonl mine.jsonl train", "records": 4321, "samples": 4000,
+        "left_out": {"images": 300, "task": 21}, "looked_at": 2000, "too_long": 12,
+        "exchanges": 34, "cut": 5, "bad": 0, "unknown": {"qformer": {"en": 0.0, "zh": 0.345}},
+    }  # fmt: skip
+    (runs / "stage0/census.json").write_text(json.dumps([counts]))
+    drawn = {counts["source"]: {"too_long": 70, "cut": 8}}
+    write_lines(runs / "stage0/shortened.jsonl", [{"step": 9, "counts": drawn}] * 2)
+    page = page_of(runs)
+    for words in ("4,321", "300 number of images", "图片数不符 300", "zh 34.50%", "140 · 0 · 16"):
+        assert words in page.text, words
+    assert "34.5% of the zh tokens that the Q-Former read" in page.text
+    assert "zv tokenizer union" in page.text and "zv tokenizer grow" in page.text
+    merged = json.loads((runs / "results.json").read_text("utf-8"))
+    assert merged["census"] == {"stage0": [counts]}
+    assert merged["shortened"]["stage0"][counts["source"]] == {"too_long": 140, "cut": 16}
 
 
 def test_more_unused_samples_than_the_page_can_hold_are_counted(runs, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import table
+from evaluation import runner, table
 from evaluation.metrics import caption_scores
 from zv_jax.errors import ConfigError, DataError
 
@@ -49,6 +49,36 @@ def test_scores_and_controls_of_answers(evaluate, lang):
             got, numbers = got[:2] + got[3:], numbers[:2] + numbers[3:]
         assert got == pytest.approx(numbers), (task, metric)
     assert by_metric(results, "grounding", lang)["acc@0.5"]["unreadable"] == 1
+
+
+def test_what_is_not_evaluated_is_counted_with_its_reason(evaluate, toy, tmp_path):
+    lines = (toy / "test.jsonl").read_text("utf-8").splitlines()
+    blind = next(json.loads(line) for line in lines if "en-vqa-colour" in line)
+    blind |= {"id": "blind", "images": []}
+    mine = toy / "blind.jsonl"
+    mine.write_text("\n".join([*lines, json.dumps(blind)]) + "\n", "utf-8")
+    results, _ = evaluate(
+        tasks=("vqa",),
+        langs=("en",),
+        limit=3,
+        controls=(),
+        source={"name": "jsonl", "path": str(mine)},
+    )
+    assert results["data"]["path"] == str(mine)
+    found = results["data"]["left_out"]
+    assert found == {
+        "records": 57,
+        "other_tasks": 40,
+        "other_languages": 8,
+        "parts": [
+            {"task": "vqa", "lang": "en", "records": 9, "evaluated": 3}
+            | {"no_image": 1, "beyond_limit": 5}
+        ],
+    }
+    assert list(runner.left_out_lines(found)) == [
+        "not evaluated, of 57 records: 40 of other tasks, 8 in other languages",
+        "not evaluated, vqa en, of 9 records: 1 without an image, 5 beyond the limit",
+    ]
 
 
 def test_captions_are_named_by_language_and_scored_against_all_references(evaluate):

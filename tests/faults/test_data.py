@@ -1,5 +1,6 @@
 """Damaged pictures, records and workers: replaced, listed, and too many of them stop the run."""
 
+import collections
 import html
 import io
 import json
@@ -118,18 +119,26 @@ def damaged(tmp_path_factory):
     return folder
 
 
-# Four records of each of six pictures; three lines that are no records, two without a text.
-BAD_SAMPLES = 4 * 6 + 5
+def label(folder) -> str:
+    """What the one source of `toy_run.toy_config` is called."""
+    return f"sources[0] jsonl {folder / 'train.jsonl'} train"
 
 
-def read(folder, steps, **data):
-    """The indices of `steps` batches of stage 1 and the faults reported on the way."""
+# Four records of each of six pictures; three lines that are no records, one without a text. One
+# more says nothing at all, and is never drawn.
+BAD_SAMPLES = 4 * 6 + 4
+
+
+def read(folder, steps, shortened=None, **data):
+    """The indices of `steps` batches of stage 1 and the faults reported on the way; what length
+    did is added to the counter `shortened`."""
     config = toy_run.toy_config(
         folder, "stage1", data={"max_bad": 0.15, **data}, train={"batch_size": 8}
     )
     faults = []
     batches = pipeline.make_pipeline(
         config, report=lambda step, fault: faults.append((step, fault)),
+        shorten=lambda step, counts: shortened is None or shortened.update(counts),
         tokenizers=load_tokenizers(config),
     )  # fmt: skip
     try:
@@ -148,7 +157,7 @@ def test_every_bad_sample_of_a_damaged_corpus_is_replaced_and_listed(damaged):
     assert pictures <= found
     lines = {str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)}
     assert lines <= found
-    assert {"toy/train/5#caption-en", "toy/train/6#vqa-en"} <= found
+    assert "toy/train/5#caption-en" in found and "toy/train/6#vqa-en" not in found
     assert len(found) == BAD_SAMPLES
     words = " ".join(fault.what for _, fault in faults)
     for kind in (
@@ -163,7 +172,7 @@ def test_every_bad_sample_of_a_damaged_corpus_is_replaced_and_listed(damaged):
     unlisted = [fault.record for step, fault in faults if fault.instead is None]
     assert unlisted == [str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)]
     for _, fault in faults:
-        assert fault.source == "jsonl/train" and fault.where
+        assert fault.source == label(damaged) and fault.where
         assert fault.instead not in found
     assert all(len(rows) == 8 for rows in index)
     assert read(damaged, steps) == (index, faults), "the same again"
@@ -180,7 +189,9 @@ def test_substitutes_are_the_same_for_every_share_of_the_rows(damaged):
 
 
 def test_above_the_limit_the_run_stops_at_once_and_says_why(damaged):
-    with pytest.raises(DataError, match=r"samples of source jsonl/train cannot be used") as error:
+    with pytest.raises(
+        DataError, match=r"samples of sources\[0\] jsonl .* cannot be used"
+    ) as error:
         read(damaged, 60, max_bad=0.02)
     assert "at most 2.00%" in error.value.expected and "max_bad" in error.value.fix
     # Records that are no records are found before the first batch.
@@ -270,25 +281,34 @@ def test_a_damaged_corpus_trains_to_the_end_with_a_list_of_what_was_replaced(
     compiled, damaged, tmp_path
 ):
     config = toy_run.toy_config(
-        damaged, "stage1", data={"max_bad": 0.15}, train={"steps": 60, "batch_size": 8},
-        checkpoint={"every": 20},
+        damaged, "stage1", data={"max_bad": 0.15, "max_length": 64},
+        train={"steps": 60, "batch_size": 8, "log_every": 7}, checkpoint={"every": 20},
     )  # fmt: skip
     run = tmp_path / "stage1_chat"
     with pytest.raises(toy_run.Stop):
         toy_run.train(config, run, toy_run.at(33, toy_run.stop))
     toy_run.train(config, run)
     rows = [json.loads(line) for line in (run / "substitutes.jsonl").read_text().splitlines()]
-    assert len({row["record"] for row in rows}) == BAD_SAMPLES
-    _, faults = read(damaged, 60)
+    shortened = collections.Counter()
+    _, faults = read(damaged, 60, shortened, max_length=64)
     assert rows == [{"step": step, **fault.as_row()} for step, fault in faults]
     results = json.loads((run / "results.json").read_text())
-    assert results["substitutes"] == {"jsonl/train": len(rows)}
+    assert results["substitutes"] == {label(damaged): len(rows)}
+    # Neither the kill nor the restart loses or doubles what was too long.
+    too_long = shortened[label(damaged), "too_long"]
+    assert results["shortened"] == {label(damaged): {"too_long": too_long}} and too_long > 20
+    (counted,) = results["census"]
+    assert (counted["records"], counted["left_out"]) == (400, {"unreadable": 3, "empty": 1})
+    assert counted["too_long"] > 20
+    log = (run / "run.log").read_text("utf-8")
+    assert f"{label(damaged)}: 400 records, 396 samples; records left out: 3 unreadable" in log
+    assert f"{label(damaged)}: {too_long} samples too long and replaced" in log
 
     listed = {
         (sample.file, sample.record, sample.reason)
-        for sample in by_source(inputs.read(tmp_path))["jsonl/train"]
+        for sample in by_source(inputs.read(tmp_path))[label(damaged)]
     }
-    assert len(listed) == BAD_SAMPLES
+    assert len(listed) == len({row["record"] for row in rows}) > 20
     page = html.unescape(report.build(tmp_path).read_text("utf-8"))
     for words in listed:
         assert all(word in page for word in words), words

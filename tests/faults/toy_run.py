@@ -72,9 +72,9 @@ def toy_config(corpus: Path, stage: str, **sections: dict) -> Config:
             "sources": ({"name": "jsonl", "path": str(corpus / "train.jsonl")},),
             "tokenizer": words,
             "qformer_tokenizer": words,
-            "max_length": 32,
-            "max_text": 12,
-            "max_answer": 16,
+            "max_length": 96,  # nothing is too long
+            "max_text": 32,
+            "max_answer": 40,
             "max_qformer_text": 12,
         },
         "model": {

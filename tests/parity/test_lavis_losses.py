@@ -90,6 +90,7 @@ def ours(leaves, gather_grad: bool) -> dict[str, tuple[float, float]]:
         "images": IMAGES,
         "text_ids": jnp.asarray(IDS),
         "text_mask": jnp.asarray(MASK),
+        "text_learned": jnp.asarray(MASK),
         "image_ids": jnp.arange(BATCH),
         "dec_id": jnp.asarray(BOS),
     }

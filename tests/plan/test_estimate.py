@@ -31,7 +31,9 @@ def test_totals_of_13b_by_hand():
     config = full("stage2", "base")
     # 40 layers of 4 D^2 + 3 D M weights, two operations each, and the causal half of the scores.
     layers = 40 * 576 * 2 * (4 * 5120**2 + 3 * 5120 * 13824)
-    assert estimate.llm(config)[0] == layers + 2 * 5120 * 39424 * 256
+    # All answers of a row are learned, in Chat the last, of at most 256 tokens.
+    assert estimate.llm(config)[0] == layers + 2 * 5120 * 39424 * 576
+    assert estimate.llm(full("stage2", "chat"))[0] == layers + 2 * 5120 * 39424 * 256
     assert estimate.llm(config)[1] == 40 * 2 * 576**2 * 5120
     assert estimate.vision(config.model.vision)[0] == pytest.approx(257 * 2 * 0.985e9, rel=0.01)
 

@@ -53,6 +53,7 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
         images[1] = images[0]
         return {
             "images": images, "text_ids": np.where(mask, ids, 0), "text_mask": mask,
+            "text_learned": mask,
             "image_ids": np.array([0, 0, *range(2, ROWS)], np.int32), "dec_id": np.int32(3),
         }  # fmt: skip
     if kind == "patches":  # four of them, with a symbol for each side of a box

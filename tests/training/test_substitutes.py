@@ -2,7 +2,7 @@
 
 from zv_jax.data.faults import Fault
 from zv_jax.training.jsonl import read_jsonl
-from zv_jax.training.substitutes import Substitutes
+from zv_jax.training.substitutes import Shortened, Substitutes
 
 
 def fault(name: str, source: str = "a/train") -> Fault:
@@ -41,3 +41,22 @@ def test_a_row_says_what_was_wrong_where_and_what_took_its_place(tmp_path):
         "instead": "other",
     }
     assert read_jsonl(tmp_path / "substitutes.jsonl") == [{"step": 7, **returned}]
+
+
+def test_what_length_did_is_summed_up_over_restarts_and_processes(tmp_path):
+    lists = [Shortened(tmp_path, process, 2) for process in range(2)]
+    for process, found in enumerate(lists):
+        found.start(0)
+        for step in range(6):
+            found.add(step, {("a", "too_long"): 2, ("b", "cut"): process})
+            if step in (3, 5):  # a checkpoint after four steps, a line of the log after six
+                found.flush()
+    assert lists[0].counts() == {"a": {"too_long": 24}, "b": {"cut": 6}}
+    assert len(read_jsonl(tmp_path / "shortened.jsonl")) == 2, "one row for each flush"
+
+    alone = Shortened(tmp_path, 0, 1)  # after a kill, from the checkpoint of step 4
+    alone.start(4)
+    assert alone.counts() == {"a": {"too_long": 16}, "b": {"cut": 4}}
+    alone.add(4, {("b", "left_out"): 1})
+    alone.flush()
+    assert alone.counts()["b"] == {"cut": 4, "left_out": 1}

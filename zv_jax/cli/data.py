@@ -73,7 +73,7 @@ def define(values: flags.FlagValues) -> None:
         flags.DEFINE_bool(name, False, about, flag_values=values)
 
     text("root", None, "folder (or file) of the data set as its authors distribute it")
-    text("split", "", "split, by the data set's own name (default: the first; train for files)")
+    text("split", "", "split, by the data set's own name (default: the first; all of a file)")
     text("image_root", "", "folder of the pictures (default: --root, or that of the file)")
     text("out", None, "where to write")
     flags.DEFINE_list(
@@ -180,7 +180,7 @@ def _records(
 
     if _is_file(name):
         path = existing_file(name, "record file")
-        return records_lib.read_jsonl(path), Path(values.image_root or path.parent)
+        return _of_split(path, values.split), Path(values.image_root or path.parent)
     card = catalogue.card(name)
     root = Path(required(values, "root", "DIR"))
     counts = intake or Intake()
@@ -217,6 +217,19 @@ def _columns(words: list[str]) -> dict[str, list[str]]:
     for role, column in _pairs(words, "--columns", "image=photo,caption=words"):
         found.setdefault(role, []).append(column)
     return found
+
+
+def _of_split(path: Path, split: str) -> Iterator[Record]:
+    """The records of a file that are of `split`, or all; `DataError` if it has none of it."""
+    from zv_jax.data.sources import no_split
+
+    splits = set()
+    for record in records_lib.read_jsonl(path):
+        splits.add(record.split)
+        if split in ("", record.split):
+            yield record
+    if split and split not in splits:
+        raise no_split(split, sorted(splits), str(path), "set --split")
 
 
 def _pairs(words: list[str], where: str, example: str) -> Iterator[tuple[str, str]]:
@@ -327,7 +340,7 @@ def _stats(values: flags.FlagValues, names: list[str]) -> None:
     if all(map(_is_file, names)) and names:
         for name in names:
             existing_file(name, "record file")
-        _print_counts(record for name in names for record in records_lib.read_jsonl(name))
+        _print_counts(r for name in names for r in _of_split(Path(name), values.split))
         return
     name = _one("stats", names, EMBEDDED)
     if name == EMBEDDED:
@@ -386,7 +399,11 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
         good = 0
         path = existing_file(name, "record file")
         for _, errors in check_file(
-            path, values.image_root, values.decode, answered=values.purpose == "train"
+            path,
+            values.image_root,
+            values.decode,
+            answered=values.purpose == "train",
+            split=values.split,
         ):
             good += not errors
             bad += bool(errors)
@@ -427,7 +444,7 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
     source = {"name": "jsonl", "path": name, "split": values.split, "image_root": values.image_root}
     if name == EMBEDDED:
         source = {"name": name, "path": values.data_dir or "", "split": values.split or "train"}
-    elif (Path(name) / prepare.MANIFEST).is_file():
+    elif any((Path(name) / part / prepare.MANIFEST).is_file() for part in ("", values.split)):
         source |= {"name": "prepared"}
     elif not _is_file(name):
         records, root = _records(values, name, training=False)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zv_jax.data import dialogue as dialogue_lib
-from zv_jax.data.dialogue import Row
-from zv_jax.data.faults import Fault, too_many
+from zv_jax.data.dialogue import Row, TooLong
+from zv_jax.data.faults import CUT, LEFT_OUT, TOO_LONG, Fault, Shortened, too_many
 from zv_jax.data.images import ImageCache
 from zv_jax.data.mixing import BARE, WHOLE, Pick
 from zv_jax.data.records import ImageRef, Record
@@ -47,47 +47,74 @@ class Shape:
     max_text: int
     max_length: int
     max_answer: int
+    long_answers: str
     max_qformer_text: int
     max_images: int
     box_decimals: int
     transparency: str
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One source of a mixture.
+
+    Attributes:
+      place: in `data.sources`; with it everything is drawn, since two sources may be equal in all
+        else, and paths may change.
+      label: what messages and counts call it: its place, name, path and split.
+      source: its records; table: what is drawn of them, see `mixing.samples`.
+      shape: of its rows.
+    """
+
+    place: int
+    label: str
+    source: Source
+    table: np.ndarray
+    shape: Shape
+
+
 class Made(NamedTuple):
-    """A batch, how many samples of each source were tried for it, and those that were bad."""
+    """A batch, how many samples of each source were tried for it, those that were bad, and what
+    length did to the rest."""
 
     batch: Batch
     tried: Mapping[str, int]
     faults: Sequence[Fault]
+    shortened: Shortened
+
+
+class Words(NamedTuple):
+    """The texts of one sample, as ids of the language model and of the Q-Former, without what
+    stands for images or around a text; `left_out` and `cut` as in `Row`."""
+
+    llm: list[int]
+    qformer: list[int]
+    left_out: int = 0
+    cut: int = 0
 
 
 class Assembler:
-    """Makes a batch from `Pick`s; `tables[s]` is `mixing.samples` of source s.
+    """Makes a batch from `Pick`s, whose `source` numbers the `Drawn`.
 
-    A batch has the shape of its sources, `shapes[s]`, which is the same for all of its picks.
+    A batch has the shape of its sources, which is the same for all of its picks.
     """
 
     def __init__(
         self,
-        shapes: Sequence[Shape],
-        sources: Sequence[Source],
-        tables: Sequence[np.ndarray],
+        drawn: Sequence[Drawn],
         tokenizer: Tokenizer,
         qformer_tokenizer: Tokenizer,
         cache_images: bool,
     ):
-        self.shapes, self.sources, self.tables = list(shapes), list(sources), list(tables)
-        self.shape = self.shapes[0]  # for what all have in common
+        self.drawn = list(drawn)
+        self.shape = drawn[0].shape  # for what all have in common
         self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
         self.cache = ImageCache(self.shape.image_size, cache_images, self.shape.transparency)
-        self.drawn = [
-            np.isin(np.arange(len(source)), table[:, 0])
-            for source, table in zip(sources, tables, strict=True)
-        ]
-        self.starts = np.cumsum([0, *(len(table) for table in tables)])
-        roots = sorted({source.root for source in sources})
-        self.roots = [roots.index(source.root) for source in sources]
-        self.labels = [f"{source.name}/{source.split}" for source in sources]
+        self.learned = [np.isin(np.arange(len(d.source)), d.table[:, 0]) for d in drawn]
+        self.starts = np.cumsum([0, *(len(d.table) for d in drawn)])
+        roots = sorted({d.source.root for d in drawn})
+        self.roots = [roots.index(d.source.root) for d in drawn]
+        self.sha1s: dict[tuple[int, str], str] = {}  # of images that the cache keeps
 
     def __call__(self, picks: Sequence[Pick]) -> Made:
         """The batch of `picks`, its rows in their order."""
@@ -95,21 +122,22 @@ class Assembler:
             self.shape.stage, self._dialogue
         )
         tried: collections.Counter[str] = collections.Counter()
+        shortened: collections.Counter[tuple[str, str]] = collections.Counter()
         faults: list[Fault] = []
-        rows = [self._replacing(pick, make, tried, faults) for pick in picks]
+        rows = [self._replacing(pick, make, tried, faults, shortened) for pick in picks]
         collate = {"language": self._symbols, "vision": self._patches, "stage0": self._pairs}
-        shape = self.shapes[picks[0].source]
+        shape = self.drawn[picks[0].source].shape
         batch = collate.get(shape.stage, self._dialogues)(shape, [row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
-        return Made(batch, tried, faults)
+        return Made(batch, tried, faults, shortened)
 
     def names(self, index: np.ndarray) -> list[str]:
         """Ids of the records that `index` of a batch numbers."""
         found = []
         for place in index.tolist():
             number = int(np.searchsorted(self.starts, place, side="right")) - 1
-            record, _ = self.tables[number][place - self.starts[number]]
-            found.append(self.sources[number].record(int(record)).id)
+            record, _ = self.drawn[number].table[place - self.starts[number]]
+            found.append(self.drawn[number].source.record(int(record)).id)
         return found
 
     def source(self, index: np.ndarray) -> int:
@@ -119,45 +147,85 @@ class Assembler:
     def _replacing(
         self,
         pick: Pick,
-        make: Callable[..., Any],
+        make: Callable[..., tuple[Any, Row | None]],
         tried: collections.Counter[str],
         faults: list[Fault],
+        shortened: collections.Counter[tuple[str, str]],
     ) -> tuple[int, Any]:
         """The row of `pick`, or of another sample: any, since bad ones come in clusters."""
         number, sample, epoch = pick
-        table, source, label = self.tables[number], self.sources[number], self.labels[number]
+        drawn = self.drawn[number]
+        table, source, label = drawn.table, drawn.source, drawn.label
         bad: list[Fault] = []
-        while len(bad) < _MAX_TRIES:
+        for attempt in range(1, _MAX_TRIES + 1):
             index, part = table[sample]
-            tried[label] += 1
             name = source.where(int(index))
             try:
                 record = source.record(int(index))
                 name = record.id
-                row = make(number, int(index), record, int(part), epoch)
+                made, row = make(number, int(index), record, int(part), epoch)
+            except TooLong as error:
+                shortened[label, TOO_LONG] += 1
+                last = Fault(label, name, error.what, error.where or name)
             except DataError as error:
-                bad.append(Fault(label, name, error.what, error.where or name))
-                draw = f"{self.shape.seed} {epoch} {pick.sample} {len(bad)}"
-                sample = zlib.crc32(draw.encode()) % len(table)
-                continue
-            faults.extend(replace(fault, instead=record.id) for fault in bad)
-            return int(self.starts[number]) + sample, row
-        raise too_many(f"{_MAX_TRIES} of {_MAX_TRIES}", 0.0, bad[-1])
+                tried[label] += 1
+                last = Fault(label, name, error.what, error.where or name)
+                bad.append(last)
+            else:
+                tried[label] += 1
+                if row and row.left_out:
+                    shortened[label, LEFT_OUT] += row.left_out
+                if row and row.cut:
+                    shortened[label, CUT] += row.cut
+                faults.extend(replace(fault, instead=record.id) for fault in bad)
+                return int(self.starts[number]) + sample, made
+            draw = f"{drawn.place} {self.shape.seed} {epoch} {pick.sample} {attempt}"
+            sample = zlib.crc32(draw.encode()) % len(table)
+        if bad:
+            raise too_many(f"{len(bad)} of {_MAX_TRIES}", 0.0, bad[-1])
+        raise TooLong(
+            f"{_MAX_TRIES} samples of {label} in a row are too long; the last: {last.what}",
+            where=f"{last.record}: {last.where}",
+            expected="samples that fit",
+            fix="raise data.max_length (and data.max_answer), or leave the source out",
+        )
+
+    def words(self, number: int, index: int, part: int, epoch: int) -> Words:
+        """The texts of one sample of source `number`, as they are learned; images are not read.
+
+        Raises:
+          DataError: the sample cannot be used; `TooLong` where nothing of it fits.
+        """
+        record, stage = self.drawn[number].source.record(index), self.shape.stage
+        if stage == "vision":
+            return Words([], [])
+        if stage == "stage0":
+            row = self._caption(record, epoch)
+            return Words([], row.input_ids[1:-1], row.left_out, row.cut)
+        if stage == "language":
+            row, asked = self._text(number, index, record, part, epoch)[1], []
+        else:
+            row, asked = self._turns(number, record, part, epoch)
+        said = [i for i in row.input_ids if i != self.shape.image_token_id]
+        # The Q-Former of Base reads no instruction.
+        return Words(said, asked[1:-1] if part != WHOLE else [], row.left_out, row.cut)
 
     # Rows.
 
     def _text(
         self, number: int, index: int, record: Record, part: int, epoch: int
-    ) -> tuple[Row, list[np.ndarray]]:
+    ) -> tuple[tuple[Row, list[np.ndarray]], Row]:
         """A row of text and, for each of its image blocks, the picture in symbols."""
-        shape, tokenizer = self.shapes[number], self.tokenizer
+        shape, tokenizer = self.drawn[number].shape, self.tokenizer
         if part == BARE:
             text = _told(dialogue_lib.caption(record, shape.seed, epoch), record)
-            return dialogue_lib.text_row(text, tokenizer, shape.max_length), []
+            row = dialogue_lib.text_row(text, tokenizer, shape.max_length, shape.long_answers)
+            return (row, []), row
         # Half of the views show only what is asked about, as the Q-Former of Chat can.
         narrow = bool(seeded(shape.seed, record.id, epoch, "narrow") % 2)
         views = self._views(record, epoch, narrow) if len(record.images) <= shape.max_images else []
         turns = list(self._exchanges(record, epoch))
+        own = len(turns)
         if views:
             # One view serves many questions: fill the row with others that it answers.
             others = [
@@ -176,23 +244,27 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            long_answers=shape.long_answers,
         )
+        # The others only fill up; each is a sample of its own.
+        row = replace(row, left_out=max(0, row.left_out - (len(turns) - own)))
         if not views:
             # Nothing to answer from: learn the questions too.
-            return Row(row.input_ids, [dialogue_lib.IGNORE, *row.input_ids[1:]], ()), []
-        return row, [views[i] for i in row.images]
+            row = replace(row, labels=[dialogue_lib.IGNORE, *row.input_ids[1:]], images=())
+            return (row, []), row
+        return (row, [views[i] for i in row.images]), row
 
     def _companions(self, number: int, index: int, record: Record) -> Iterator[Record]:
         """Records of the mixture about the same one picture, in the same language."""
         if len(record.images) != 1:
             return
-        source, drawn = self.sources[number], self.drawn[number]
+        source, learned = self.drawn[number].source, self.learned[number]
         for step, end in ((1, len(source)), (-1, -1)):
             for place in range(index + step, end, step):
                 other = source.record(place)
                 if (other.images[:1], other.lang) != (record.images, record.lang):
                     break
-                if drawn[place] and len(other.images) == 1:
+                if learned[place] and len(other.images) == 1:
                     yield other
 
     def _views(self, record: Record, epoch: int, narrow: bool) -> list[np.ndarray]:
@@ -236,19 +308,25 @@ class Assembler:
         patches = patch_symbols(view, grid, self.shape.box_decimals)
         symbols = {text: self._symbol(text) for texts in patches for text in texts}
         pixels = self._picture(number, record.images[0])
-        return pixels, np.stack([symbols[text] for texts in patches for text in texts])
+        return (pixels, np.stack([symbols[text] for texts in patches for text in texts])), None
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
+        row, ref = self._caption(record, epoch), record.images[0]
+        return (self._picture(number, ref), row, self._picture_id(number, ref)), row
+
+    def _caption(self, record: Record, epoch: int) -> Row:
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
-        ids = dialogue_lib.qformer_ids(text, self.qformer_tokenizer, self.shape.max_text, "start")
-        return (
-            self._picture(number, record.images[0]),
-            ids,
-            self._picture_id(number, record.images[0]),
+        return dialogue_lib.caption_row(
+            text, self.qformer_tokenizer, self.shape.max_text, self.shape.long_answers
         )
 
     def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
-        shape = self.shapes[number]
+        row, asked = self._turns(number, record, part, epoch)
+        return (row, [self._picture(number, record.images[i]) for i in row.images], asked), row
+
+    def _turns(self, number: int, record: Record, part: int, epoch: int) -> tuple[Row, list[int]]:
+        """A row of the dialogue, and the instruction for the Q-Former."""
+        shape = self.drawn[number].shape
         turns = self._exchanges(record, epoch)
         if part != WHOLE:
             turns = turns[: part + 1]
@@ -263,10 +341,11 @@ class Assembler:
             where=record.id,
             only_last=part != WHOLE,
             max_answer=shape.max_answer,
+            long_answers=shape.long_answers,
         )
         asked = turns[0 if part == WHOLE else -1].question
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
-        return row, [self._picture(number, record.images[i]) for i in row.images], ids
+        return row, ids
 
     def _exchanges(self, record: Record, epoch: int) -> tuple[dialogue_lib.Exchange, ...]:
         return dialogue_lib.exchanges(
@@ -274,14 +353,21 @@ class Assembler:
         )
 
     def _key(self, number: int, ref: ImageRef) -> tuple[int, str]:
-        return self.roots[number], ref.sha1 or ref.path or ref.shard_key or ref.url or ""
+        """What the cache keeps an image under: references of two roots may read alike."""
+        return self.roots[number], ref.path or ref.shard_key or ref.url or ""
 
     def _picture(self, number: int, ref: ImageRef) -> np.ndarray:
-        return self.cache.get(self._key(number, ref), lambda: self.sources[number].picture(ref))
+        source = self.drawn[number].source
+        return self.cache.get(self._key(number, ref), lambda: source.picture(ref))
 
     def _picture_id(self, number: int, ref: ImageRef) -> int:
-        root, name = self._key(number, ref)
-        return zlib.crc32(name.encode(), root) & 0x7FFFFFFF
+        """31 bits of the image's SHA-1: the id of an image is its content, so that a data set and
+        its translation, each below a root of its own, are no negatives of each other."""
+        key = self._key(number, ref)
+        sha1 = self.sha1s.get(key) or self.drawn[number].source.sha1(ref)
+        if self.cache.keep:
+            self.sha1s[key] = sha1
+        return zlib.crc32(sha1.encode()) & 0x7FFFFFFF
 
     # Batches.
 
@@ -312,12 +398,14 @@ class Assembler:
         return {"images": pixels, "symbols": symbols}
 
     def _pairs(self, shape: Shape, rows: list[Any]) -> Batch:
-        pixels, ids, names = zip(*rows, strict=True)
-        length = shape.max_text
+        pixels, texts, names = zip(*rows, strict=True)
+        length, ignore = shape.max_text, dialogue_lib.IGNORE
+        ids, labels = [row.input_ids for row in texts], [row.labels for row in texts]
         return {
             "images": np.stack(pixels),
             "text_ids": dialogue_lib.pad_right(ids, self.qformer_tokenizer.pad_id, length),
             "text_mask": dialogue_lib.mask_of(ids, length),
+            "text_learned": dialogue_lib.pad_right(labels, ignore, length) != ignore,
             "image_ids": np.array(names, np.int32),
         }
 

@@ -44,11 +44,20 @@ class Row:
       input_ids: image blocks and text.
       labels: of the same length, not shifted; `IGNORE` where there is no loss.
       images: which of the record's images the blocks stand for, in order.
+      left_out: exchanges that are not learned because they are too long.
+      cut: learned texts of which only the beginning is here (no end is learned behind it).
     """
 
     input_ids: list[int]
     labels: list[int]
     images: tuple[int, ...]
+    left_out: int = 0
+    cut: int = 0
+
+
+class TooLong(DataError):
+    """Nothing of what is to be learned fits the lengths of the configuration, which are at fault
+    and not the record."""
 
 
 def render_boxes(text: str, objects: Sequence[Object], decimals: int) -> str:
@@ -167,53 +176,48 @@ def dialogue_row(
     where: str,
     only_last: bool = False,
     max_answer: int | None = None,
+    long_answers: str = "drop",
 ) -> Row:
-    """A training row of at most `max_length` ids, at most `max_answer` of them with labels.
+    """A training row of at most `max_length` ids: the dialogue as it was said, and its answers to
+    learn: all of them (Base), or the last (`only_last`, Chat).
 
-    Too long a row loses whole exchanges: the latest ones where all answers are learned (Base), the
-    oldest texts, but no image, where only the last is (`only_last`, Chat). What then is still too
-    long is cut at the right of its answer, `</s>` kept, and at the left of its prompt if that
-    would take more than half the room.
+    No question is cut, nor an answer in the history. What is too long gives way in this order:
+
+    1. For the last answer the oldest texts go, as at inference; their images stay. Where all
+       answers are learned the row ends before the first exchange that does not fit; what follows
+       is left out with it, since it would be asked without its history.
+    2. An answer of more than `max_answer` ids, `</s>` counted, or more than the row has room for
+       is not learned (`long_answers="drop"`), or its beginning is, without `</s>` ("cut"). While
+       the row has room for all of it, it stays whole before later exchanges.
 
     Raises:
-      DataError: the image blocks leave no room for text; it names `where`.
+      TooLong: then nothing is left to learn; it names `where`.
     """
-    parts = [
-        _Part(
-            t.images,
-            tokenizer.encode(prompt_text(t.question)),
-            [*tokenizer.encode((t.answer or "").strip()), tokenizer.eos_id],
-        )
-        for t in turns
-    ]
+    parts = _parts(turns, tokenizer, only_last, max_answer, long_answers)
+    wanted = 1 if only_last else len(parts)
     room = max_length - 1  # <s>
     if only_last:
         parts = _drop_history(parts, room, num_queries)
     kept: list[_Part] = []
-    unlearned = max_length if max_answer is None else max_answer
-    for number, part in enumerate(parts):
-        learn = not only_last or number == len(parts) - 1
-        left = room - len(part.images) * num_queries
-        later = parts[number + 1 :] if only_last else []
-        left -= sum(p.length(num_queries) for p in later)
-        must = number == 0 or only_last
-        if not must and (left < len(part.prompt) + 2 or unlearned < 2):
+    for part in parts:
+        left = room - len(part.images) * num_queries - len(part.prompt)
+        if len(part.answer) > left:
+            if long_answers == "cut" and left > 0:
+                kept.append(part.upto(left))
             break
-        if learn:
-            part = part.shorten(unlearned, tokenizer.eos_id)
-        kept.append(part.cut(left, where, max_length, tokenizer.eos_id))
-        room -= kept[-1].length(num_queries)
-        unlearned -= len(kept[-1].answer) if learn else 0
-    ids: list[int] = []
-    labels: list[int] = []
-    for number, part in enumerate(kept):
-        head = [image_token_id] * (len(part.images) * num_queries)
-        head += ([tokenizer.bos_id] if number == 0 else []) + part.prompt
-        learn = not only_last or number == len(kept) - 1
-        ids += head + part.answer
-        labels += [IGNORE] * len(head)
-        labels += part.answer if learn else [IGNORE] * len(part.answer)
-    return Row(ids, labels, tuple(i for part in kept for i in part.images))
+        kept.append(part)
+        room = left - len(part.answer)
+    while kept and not kept[-1].learned:  # nothing asks for it
+        kept.pop()
+    if not kept:
+        raise _too_long(parts[-1 if only_last else 0], where, num_queries, max_length, max_answer)
+    kept[-1] = kept[-1].upto(kept[-1].learned)
+    learned = [part for part in kept if part.learned]
+    return replace(
+        _laid_out(kept, tokenizer, num_queries, image_token_id),
+        left_out=wanted - len(learned),
+        cut=sum(part.learned < part.said for part in learned),
+    )
 
 
 def prompt_row(
@@ -228,56 +232,105 @@ def prompt_row(
     """The row that asks for the last exchange's answer: what precedes the labels in `dialogue_row`.
 
     The last answer, if any, is ignored; leave `max_length` short of the model's positions by the
-    tokens to generate. Labels are all `IGNORE`.
+    tokens to generate. Too long a row loses its oldest texts, but no image. Labels are all
+    `IGNORE`.
 
     Raises:
-      DataError: the image blocks leave no room for text.
+      TooLong: the images and the last question alone have more ids.
     """
-    asked = replace(turns[-1], answer=None)
-    row = dialogue_row(
-        [*turns[:-1], asked],
-        tokenizer,
-        num_queries=num_queries,
-        image_token_id=image_token_id,
-        max_length=max_length + 1,
-        where=where,
-        only_last=True,
-    )
-    return Row(row.input_ids[:-1], [IGNORE] * (len(row.input_ids) - 1), row.images)
+    parts = _parts([*turns[:-1], replace(turns[-1], answer=None)], tokenizer, True, None, "drop")
+    # The place of `</s>`, which is not asked for, is that of `<s>`.
+    parts = _drop_history(parts, max_length, num_queries)
+    if sum(part.length(num_queries) for part in parts) > max_length:
+        (part,) = parts
+        raise TooLong(
+            f"a question of {len(part.prompt)} tokens and {len(part.images)} images",
+            where=where,
+            expected=f"at most {max_length} tokens, {num_queries} for each image",
+            fix="ask in fewer words, show fewer images or lower max_new_tokens",
+        )
+    row = _laid_out(parts, tokenizer, num_queries, image_token_id)
+    ids = row.input_ids[:-1]
+    return Row(ids, [IGNORE] * len(ids), row.images)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One exchange as ids: its images, its prompt and its answer with `</s>`."""
+    """One exchange as ids.
+
+    Attributes:
+      images, prompt, answer: `answer` with its `</s>`.
+      learned: how many ids of the answer, from its beginning, carry labels.
+      said: ids of the whole answer, however much of it is still here.
+    """
 
     images: tuple[int, ...]
     prompt: list[int]
     answer: list[int]
+    learned: int
+    said: int
 
     def length(self, num_queries: int) -> int:
         return len(self.images) * num_queries + len(self.prompt) + len(self.answer)
 
-    def shorten(self, size: int, eos: int) -> _Part:
-        """The part with at most `size` ids of answer, `</s>` among them."""
-        if size >= len(self.answer):
-            return self
-        return replace(self, answer=[*self.answer[: size - 1], eos])
+    def upto(self, size: int) -> _Part:
+        """The part with no more than `size` ids of the answer."""
+        return replace(self, answer=self.answer[:size], learned=min(self.learned, size))
 
-    def cut(self, room: int, where: str, max_length: int, eos: int) -> _Part:
-        """The part with at most `room` ids of text."""
-        if len(self.prompt) + len(self.answer) <= room:
-            return self
-        if room < 2:
-            raise DataError(
-                f"the images leave no room for text in {max_length} ids",
-                where=where,
-                expected="max_length above images x queries",
-                fix="raise data.max_length or lower data.max_images",
-            )
-        size = max(room - len(self.prompt), min(len(self.answer), room // 2))
-        part = self.shorten(size, eos)
-        drop = max(0, len(self.prompt) - (room - len(part.answer)))
-        return replace(part, prompt=self.prompt[drop:])
+
+def _parts(
+    turns: Sequence[Exchange],
+    tokenizer: Tokenizer,
+    only_last: bool,
+    max_answer: int | None,
+    long_answers: str,
+) -> list[_Part]:
+    parts = []
+    for number, turn in enumerate(turns):
+        answer = [*tokenizer.encode((turn.answer or "").strip()), tokenizer.eos_id]
+        learned = len(answer)
+        if max_answer is not None and learned > max_answer:
+            learned = max_answer if long_answers == "cut" else 0
+        last = number == len(turns) - 1
+        part = _Part(
+            turn.images,
+            tokenizer.encode(prompt_text(turn.question)),
+            answer,
+            learned if last or not only_last else 0,
+            len(answer),
+        )
+        # Nothing follows the last answer, so that history need not make room for its end.
+        parts.append(part.upto(learned) if last and learned else part)
+    return parts
+
+
+def _laid_out(
+    parts: Sequence[_Part], tokenizer: Tokenizer, num_queries: int, image_token_id: int
+) -> Row:
+    ids: list[int] = []
+    labels: list[int] = []
+    for number, part in enumerate(parts):
+        head = [image_token_id] * (len(part.images) * num_queries)
+        head += ([tokenizer.bos_id] if number == 0 else []) + part.prompt
+        ids += head + part.answer
+        rest = len(part.answer) - part.learned
+        labels += [IGNORE] * len(head) + part.answer[: part.learned] + [IGNORE] * rest
+    return Row(ids, labels, tuple(i for part in parts for i in part.images))
+
+
+def _too_long(
+    part: _Part, where: str, num_queries: int, max_length: int, max_answer: int | None
+) -> TooLong:
+    images = len(part.images) * num_queries
+    budget = "" if max_answer is None else f", {max_answer} of them for the answer"
+    return TooLong(
+        f"an answer of {part.said} tokens, after {len(part.prompt)} of the question and "
+        f"{images} of images",
+        where=where,
+        expected=f"at most {max_length}{budget}",
+        fix="raise data.max_length or data.max_answer, lower data.max_images, or set "
+        "data.long_answers=cut to learn the beginnings of long answers",
+    )
 
 
 def _drop_history(parts: list[_Part], room: int, num_queries: int) -> list[_Part]:
@@ -288,19 +341,55 @@ def _drop_history(parts: list[_Part], room: int, num_queries: int) -> list[_Part
     return parts
 
 
-def text_row(text: str, tokenizer: Tokenizer, max_length: int) -> Row:
-    """`<s> text </s>`, cut at the right with `</s>` kept; every id after `<s>` is learned."""
-    ids = [*tokenizer.encode(text.strip())[: max_length - 2], tokenizer.eos_id]
-    return Row([tokenizer.bos_id, *ids], [IGNORE, *ids], ())
+def text_row(text: str, tokenizer: Tokenizer, max_length: int, long_answers: str = "drop") -> Row:
+    """`<s> text </s>`; every id after `<s>` is learned.
+
+    Raises:
+      TooLong: the text does not fit, unless `long_answers` is "cut": then the row holds its
+        beginning, without `</s>`.
+    """
+    ids = [tokenizer.bos_id, *tokenizer.encode(text.strip()), tokenizer.eos_id]
+    cut = len(ids) > max_length
+    if cut and long_answers == "drop":
+        raise TooLong(
+            f"a text of {len(ids)} tokens, <s> and </s> counted",
+            expected=f"at most {max_length}",
+            fix="raise data.max_length, or set data.long_answers=cut to learn its beginning",
+        )
+    ids = ids[:max_length]
+    return Row(ids, [IGNORE, *ids[1:]], (), cut=int(cut))
 
 
 def qformer_ids(text: str, tokenizer: Tokenizer, max_length: int, keep: str = "end") -> list[int]:
-    """`[CLS] text [SEP]`; too long a text keeps its `end` (instructions) or `start` (captions)."""
+    """`[CLS] text [SEP]`; too long a text keeps its `end` (instructions) or `start` (captions).
+
+    `[SEP]` stays either way, as in LAVIS and transformers: nothing here is learned.
+    """
     ids = tokenizer.encode(text.strip())
     room = max_length - 2
     if len(ids) > room:
         ids = ids[:room] if keep == "start" else ids[len(ids) - room :]
     return [tokenizer.cls_id, *ids, tokenizer.sep_id]
+
+
+def caption_row(text: str, tokenizer: Tokenizer, max_length: int, long_answers: str) -> Row:
+    """`[CLS] text [SEP]` for the Q-Former to match with an image and to learn as its caption.
+
+    Raises:
+      TooLong: the text does not fit, unless `long_answers` is "cut": then its beginning is matched
+        and learned, and `[SEP]` behind it is not (LAVIS learns it).
+    """
+    length = len(tokenizer.encode(text.strip())) + 2
+    cut = length > max_length
+    if cut and long_answers == "drop":
+        raise TooLong(
+            f"a caption of {length} tokens, [CLS] and [SEP] counted",
+            expected=f"at most {max_length}",
+            fix="raise data.max_text, or set data.long_answers=cut to learn its beginning",
+        )
+    ids = qformer_ids(text, tokenizer, max_length, "start")
+    labels = [IGNORE, *ids[1:-1], IGNORE if cut else ids[-1]]
+    return Row(ids, labels, (), cut=int(cut))
 
 
 def pad_right(rows: Sequence[Sequence[int]], value: int, length: int) -> np.ndarray:

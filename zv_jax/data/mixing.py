@@ -1,8 +1,8 @@
 """Which sample stands at which place of the endless training stream; numbers only, no data.
 
 Every source is shuffled anew each epoch and repeated on its own, then all are interleaved in exact
-proportion to their weights. The stream depends on nothing but sizes, weights and seed, so place n
-is known without visiting the places before it.
+proportion to their weights. The stream depends on nothing but sizes, weights, the places of
+the sources and the seed, so place n is known without visiting the places before it.
 """
 
 from __future__ import annotations
@@ -52,25 +52,27 @@ class _Tag:
 
 
 def mixture(
-    names: Sequence[str],
     sizes: Sequence[int],
     weights: Sequence[float],
     seed: int,
+    places: Sequence[int] | None = None,
     chosen: Sequence[int] | None = None,
 ) -> grain.MapDataset:
     """The endless stream of `Pick`s.
 
     Args:
-      names: of the sources; with `seed` they decide the order within each, so that adding a source
-        leaves the order of the others alone.
       sizes: samples of each source, above 0; weights: shares of the stream, above 0.
+      places: of the sources in `data.sources`; by default they are numbered. With `seed` they
+        decide the order within each source: two sources never come in the same order, though they
+        have one name and one size, and a source put behind the others leaves theirs alone.
       chosen: numbers of the sources that it is made of; all by default.
     """
     streams = []
-    chosen = range(len(names)) if chosen is None else chosen
+    places = range(len(sizes)) if places is None else places
+    chosen = range(len(sizes)) if chosen is None else chosen
     for number in chosen:
         size = sizes[number]
-        own = zlib.crc32(f"{names[number]}\x1f{seed}".encode())
+        own = zlib.crc32(f"{places[number]}\x1f{seed}".encode())
         stream = grain.MapDataset.range(size).seed(own).shuffle().repeat()
         streams.append(stream.map_with_index(_Tag(number, size)))
     return interleaved(streams, [weights[number] for number in chosen])
@@ -130,21 +132,48 @@ def samples(
     stage 0: records of one picture. Stages 1 and 2: records of at most `max_images` pictures, one
     sample per answer where `expand`, else one per record.
     """
-    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
-    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
-    kept = np.isin(facts.task, wanted) & np.isin(facts.lang, spoken)
+    out = excluded(facts, stage, tasks=tasks, langs=langs, max_images=max_images)
+    kept = ~np.logical_or.reduce(list(out.values()))
+    rows = np.flatnonzero(kept)
     if stage == "language":
-        whole = np.flatnonzero(kept)
         bare = np.flatnonzero(kept & (facts.task == records_lib.TASKS.index("caption")))
-        return np.concatenate([_with(whole, WHOLE), _with(bare, BARE)])
-    if stage in ("vision", "stage0"):
-        return _with(np.flatnonzero(kept & (facts.images == 1)), WHOLE)
-    rows = np.flatnonzero(kept & (facts.images <= max_images))
-    if not expand:
+        return np.concatenate([_with(rows, WHOLE), _with(bare, BARE)])
+    if stage in ("vision", "stage0") or not expand:
         return _with(rows, WHOLE)
     counts = facts.parts[rows].astype(np.int64)
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     return np.stack([np.repeat(rows, counts), np.arange(counts.sum()) - starts], axis=1)
+
+
+def excluded(
+    facts: Facts,
+    stage: str,
+    *,
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    max_images: int,
+    expand: bool = False,
+) -> dict[str, np.ndarray]:
+    """{reason: bool [N]}: the records a stage does not draw, each under its first reason: task,
+    language, number of images, or nothing in it to learn; arguments as for `samples`."""
+    del expand  # it changes how often a record is drawn, not whether
+    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
+    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
+    fits = {
+        "task": np.isin(facts.task, wanted),
+        "language": np.isin(facts.lang, spoken),
+        "images": np.ones(len(facts.task), bool),  # the language warm-up sees none
+        "empty": facts.parts > 0,
+    }
+    if stage in ("vision", "stage0"):
+        fits["images"] = facts.images == 1
+    elif stage != "language":
+        fits["images"] = facts.images <= max_images
+    found, left = {}, np.ones(len(facts.task), bool)
+    for reason, right in fits.items():
+        found[reason] = left & ~right
+        left = left & right
+    return found
 
 
 def _with(rows: np.ndarray, part: int) -> np.ndarray:

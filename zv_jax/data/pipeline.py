@@ -1,9 +1,9 @@
 """The input pipeline: a configuration to an endless stream of numpy batches.
 
 Built on Grain's MapDataset: sources -> shuffle -> repeat -> mix -> rows of this process -> batch.
-The global batch at step n is a pure function of (sources, weights, seed, n): processes share out
-its rows, and neither their number nor that of workers changes a row or its place. Starting at a
-step costs no more than starting at 0.
+The global batch at step n is a pure function of (sources in their order, weights, seed, n):
+processes share out its rows, and neither their number nor that of workers changes a row or its
+place. Starting at a step costs no more than starting at 0.
 
 Sources whose rows have other sizes than the rest (`SourceConfig.max_length`, `max_images`) fill
 batches of their own, so that short questions are not padded to the length of long dialogues; the
@@ -15,14 +15,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from zv_jax.config import Config, SourceConfig
 from zv_jax.data import catalogue, mixing
-from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Made, Shape
-from zv_jax.data.faults import Fault, Ledger, too_many
+from zv_jax.data.assemble import SYMBOL_TOKENS, Assembler, Drawn, Made, Shape
+from zv_jax.data.faults import Fault, Ledger, Shortened, too_many
 from zv_jax.data.records import Record
 from zv_jax.data.sources import Source, open_source
 from zv_jax.data.stream import Batches, Failure, Rows, Safely, read_ahead
@@ -32,7 +32,9 @@ from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, DataError
 
 _LOOKED_AT = 1000  # records, for one that can be read
-_VERSION = 8  # of the meaning of a step; raise it when the same step would give another batch
+# Of the meaning of a step; raise it when the same step would give another batch. 9: every source
+# has an order of its own, images are known by their content, dialogues are not cut.
+_VERSION = 9
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def make_pipeline(
     start_step: int = 0,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
     report: Callable[[int, Fault], None] | None = None,
+    shorten: Callable[[int, Shortened], None] | None = None,
 ) -> Batches:
     """The batches of `config.stage`, from `start_step` on.
 
@@ -60,6 +63,7 @@ def make_pipeline(
       tokenizers: of the LLM and the Q-Former; `load_tokenizers(config)` by default.
       report: called with the step and each sample that another one replaced, in order; by
         default it is logged. Records that could not even be listed come first.
+      shorten: called with the step and what length did to its samples, where it did anything.
 
     Returns:
       Batches of `len(rows)` rows with the arrays of `abstract_batch`.
@@ -72,31 +76,31 @@ def make_pipeline(
     """
     size = config.train.batch_size
     rows = range(size) if rows is None else rows
-    chosen, sources, tables = _samples(config)
+    drawn = drawn_from(config)
     own, other = tokenizers or load_tokenizers(config)
-    shapes = [_shape(config, source) for source in chosen]
-    assembler = Assembler(shapes, sources, tables, own, other, config.data.cache_images)
-    names = [f"{s.name}/{s.split}" for s in chosen]
-    sizes = [len(table) for table in tables]
-    shares = mixing.shares(sizes, [s.weight for s in chosen], config.data.mixing)
+    assembler = Assembler(drawn, own, other, config.data.cache_images)
+    sizes = [len(d.table) for d in drawn]
+    weights = [config.data.sources[d.place].weight for d in drawn]
+    shares = mixing.shares(sizes, weights, config.data.mixing)
+    places = [d.place for d in drawn]
     kinds = kinds_of(config)
     batches = mixing.interleaved(
         [
-            Rows(mixing.mixture(names, sizes, shares, config.seed, kind), rows, size).batch(
+            Rows(mixing.mixture(sizes, shares, config.seed, places, kind), rows, size).batch(
                 len(rows), drop_remainder=True, batch_fn=Safely(assembler)
             )
             for kind in kinds
         ],
         [sum(shares[i] for i in kind) for kind in kinds],
     )
-    ledger = Ledger(config.data.max_bad, report or _log_fault)
-    for item, source in zip(chosen, sources, strict=True):
-        faults = _broken(item, source)
+    ledger = Ledger(config.data.max_bad, report or _log_fault, shorten or _uncounted)
+    for d in drawn:
+        faults = _broken(d)
         if start_step == 0 and 0 in rows:  # once for the whole run
             for fault in faults:
                 ledger.report(0, fault)
-        if len(faults) > config.data.max_bad * (len(source) + len(faults)):
-            share = f"{len(faults)} of {len(source) + len(faults)}"
+        if len(faults) > config.data.max_bad * (len(d.source) + len(faults)):
+            share = f"{len(faults)} of {len(d.source) + len(faults)}"
             raise too_many(share, config.data.max_bad, faults[-1])
 
     def open_at(step: int) -> Iterator[Made | Failure]:
@@ -113,31 +117,40 @@ def kinds_of(config: Config) -> list[list[int]]:
     ]
 
 
-def _broken(item: SourceConfig, source: Source) -> list[Fault]:
-    """The records that `source` left out when it was opened."""
-    label = f"{item.name}/{item.split}"
-    places = [(error, error.where or "") for error in source.broken]
-    return [Fault(label, place, error.what, place) for error, place in places]
+def _broken(drawn: Drawn) -> list[Fault]:
+    """The records that a source left out when it was opened."""
+    places = [(error, error.where or "") for error in drawn.source.broken]
+    return [Fault(drawn.label, place, error.what, place) for error, place in places]
 
 
 def _log_fault(step: int, fault: Fault) -> None:
     log.warning("batch %d: %s: %s (%s)", step, fault.record, fault.what, fault.where)
 
 
-def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.ndarray]]:
-    """The sources with a weight, opened, and what the stage draws from each."""
+def _uncounted(step: int, counts: Shortened) -> None:
+    """Who looks at a few batches does not count what is too long."""
+
+
+def drawn_from(config: Config) -> list[Drawn]:
+    """The sources with a weight, opened, and what the stage draws from each.
+
+    Raises:
+      ConfigError: there is none, or one has no sample for the stage.
+      DataError: one cannot be read, has no such split, or evaluates.
+    """
     stage, data = config.stage, config.data
-    chosen = [s for s in data.sources if s.weight > 0]
-    if not chosen or any(s.weight < 0 for s in data.sources):
+    if all(s.weight == 0 for s in data.sources) or any(s.weight < 0 for s in data.sources):
         raise ConfigError(
             "weights " + ", ".join(str(s.weight) for s in data.sources),
             where="data.sources",
             expected="one above 0 and none below",
             fix="set the weights of data.sources",
         )
-    sources, tables = [], []
-    for number, item in enumerate(chosen):
-        mixing.check_tasks(item.tasks, item.langs, f"data.sources[{number}]")
+    found = []
+    for place, item in enumerate(data.sources):
+        if not item.weight:
+            continue
+        mixing.check_tasks(item.tasks, item.langs, f"data.sources[{place}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
         if source.ground not in (None, data.transparency):
             log.warning(
@@ -149,34 +162,40 @@ def _samples(config: Config) -> tuple[list[SourceConfig], list[Source], list[np.
             )
         first = _first(source)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
-        table = mixing.samples(
-            source.facts,
-            stage.name,
-            tasks=item.tasks,
-            langs=item.langs,
-            max_images=_shape(config, item).max_images,
-            expand=stage.variant == "chat",
-        )
+        table = mixing.samples(source.facts, stage.name, **selection(config, item))
         if not len(table):
             tasks = ", ".join(item.tasks or mixing.DEFAULT_TASKS[stage.name])
+            reasons = mixing.excluded(source.facts, stage.name, **selection(config, item))
+            counts = (f"{out.sum():,} {reason}" for reason, out in reasons.items() if out.any())
             raise ConfigError(
-                f"source {item.name} has no sample for {stage.name}",
-                where=f"data.sources[{number}]",
+                f"{label(place, item)} has no sample for {stage.name}; of {len(source):,} records "
+                f"left out: {', '.join(counts)}",
+                where=f"data.sources[{place}]",
                 expected=f"records of {tasks} in {', '.join(item.langs)} with "
                 f"pictures, at most {_shape(config, item).max_images} each",
                 fix="change the source's tasks, langs or max_images, or data.max_images",
             )
-        log.info(
-            "%s/%s: %d records, %d samples for %s",
-            item.name,
-            item.split,
-            len(source),
-            len(table),
-            stage.name,
-        )
-        sources.append(source)
-        tables.append(table)
-    return chosen, sources, tables
+        drawn = Drawn(place, label(place, item), source, table, _shape(config, item))
+        counts = (len(source), len(table), stage.name)
+        log.info("%s: %d records, %d samples for %s", drawn.label, *counts)
+        found.append(drawn)
+    return found
+
+
+def selection(config: Config, item: SourceConfig) -> dict[str, Any]:
+    """What decides which records of a source are drawn: arguments of `mixing.samples`."""
+    return {
+        "tasks": item.tasks,
+        "langs": item.langs,
+        "max_images": item.max_images or config.data.max_images,
+        "expand": config.stage.variant == "chat",
+    }
+
+
+def label(place: int, item: SourceConfig) -> str:
+    """A source as messages and counts call it: `sources[3] prepared shards/gqa train`."""
+    words = (f"sources[{place}]", item.name, item.path, item.split)
+    return " ".join(filter(None, words))
 
 
 def _first(source: Source) -> Record:
@@ -202,6 +221,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
         max_text=data.max_text,
         max_length=source.max_length or data.max_length,
         max_answer=data.max_answer,
+        long_answers=data.long_answers,
         max_qformer_text=data.max_qformer_text,
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
@@ -211,18 +231,17 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
 
 def located(config: Config, index: int) -> tuple[Source, int, int]:
     """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
-    _, sources, tables = _samples(config)
-    for source, table in zip(sources, tables, strict=True):
-        if index < len(table):
-            number, part = table[index]
-            return source, int(number), int(part)
-        index -= len(table)
+    for drawn in drawn_from(config):
+        if index < len(drawn.table):
+            number, part = drawn.table[index]
+            return drawn.source, int(number), int(part)
+        index -= len(drawn.table)
     raise IndexError(f"no sample {index} in these sources")
 
 
 def samples_per_epoch(config: Config) -> list[int]:
     """How many samples each source with a weight gives before it repeats."""
-    return [len(table) for table in _samples(config)[2]]
+    return [len(drawn.table) for drawn in drawn_from(config)]
 
 
 def pipeline_fingerprint(
@@ -233,12 +252,11 @@ def pipeline_fingerprint(
     Content counts, as SHA-256; paths and worker counts do not. A checkpoint holds it, so that a
     run does not go on over other data without a word.
     """
-    chosen, sources, tables = _samples(config)
     found: dict[str, str | int] = {"data.version": _VERSION}
-    for item, source, table in zip(chosen, sources, tables, strict=True):
-        name = f"data.sources[{config.data.sources.index(item)}]"
-        found[f"{name}.records"] = source.fingerprint
-        found[f"{name}.samples"] = hashlib.sha256(table.tobytes()).hexdigest()
+    for drawn in drawn_from(config):
+        name = f"data.sources[{drawn.place}]"
+        found[f"{name}.records"] = drawn.source.fingerprint
+        found[f"{name}.samples"] = hashlib.sha256(drawn.table.tobytes()).hexdigest()
     own, other = tokenizers or load_tokenizers(config)
     return found | {
         "data.tokenizer.content": own.fingerprint,
@@ -261,6 +279,7 @@ def abstract_batch(config: Config) -> dict[str, ArraySpec]:
             "images": spec(np.dtype(np.uint8), size, size, 3),
             "text_ids": spec(whole, data.max_text),
             "text_mask": spec(flag, data.max_text),
+            "text_learned": spec(flag, data.max_text),
             "image_ids": spec(whole),
         } | index
     if config.stage.name == "vision":

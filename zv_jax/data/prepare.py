@@ -1,6 +1,6 @@
 """Any records and pictures -> shards for training: parallel, resumable, checksummed.
 
-The folder holds the shards (see `shards`), `facts.npy` (int32 [N, 6], mapped and not read, so that
+The folder holds the shards (see `shards`), `facts.npy` (int32 [N, 7], mapped and not read, so that
 a source opens in no time whatever its size) and, written last, `manifest.json`.
 """
 
@@ -115,6 +115,7 @@ def finish(
         "settings": dataclasses.asdict(settings),
         "inputs": inputs,
         "records": count,
+        "splits": shards.splits_of(done),
         "pictures": sum(shard["pictures"] for shard in done),
         "rejected": len(rejected),
         "shards": len(done),

@@ -32,7 +32,7 @@ from zv_jax.data.sources import facts_of
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import ConfigError, DataError
 
-FORMAT = 1
+FORMAT = 2
 ENCODINGS = {"jpeg": "JPEG", "png": "PNG", "ppm": "PPM"}
 # Records compress well; pictures are compressed already.
 _RECORDS, _PICTURES = "group_size:1,zstd:3", "group_size:1,uncompressed"
@@ -104,6 +104,7 @@ def write(
     if done is not None:
         return done
     stored, kept, facts, rejected = _Pictures(number, root, settings), [], [], []
+    splits = []
     for line in lines:
         record = records_lib.loads(line, f"shard {number}")
         try:
@@ -115,6 +116,7 @@ def write(
             continue
         kept.append(records_lib.dumps(moved).encode())
         facts.append(facts_of(kept[-1], record.id))
+        splits.append(record.split)
     files = {
         _name(number, "records"): _write_all(out / _name(number, "records"), kept, _RECORDS),
         _name(number, "pictures"): _write_all(
@@ -126,6 +128,7 @@ def write(
         "records": len(kept),
         "pictures": len(stored.encoded),
         "facts": facts,
+        "splits": splits,
         "rejected": rejected,
         "files": files,
     }
@@ -166,26 +169,27 @@ class _Pictures:
         new = {
             ref: self._encode(ref) for ref in dict.fromkeys(record.images) if ref not in self.places
         }
-        for ref, data in new.items():
+        for ref, (data, sha1) in new.items():
             key = f"{self.file}#{len(self.encoded)}"
             self.encoded.append(data)
-            # Equal pictures of two shards are one picture to the contrastive loss.
-            sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             self.places[ref] = ImageRef(None, key, ref.width, ref.height, sha1)
         images = tuple(self.places[ref] for ref in record.images)
         return dataclasses.replace(record, images=images)
 
-    def _encode(self, ref: ImageRef) -> bytes:
+    def _encode(self, ref: ImageRef) -> tuple[bytes, str]:
+        """The bytes to store, and the SHA-1 of the file they are made from: an image is the same
+        to the contrastive loss in whatever shard, at whatever size, prepared or not."""
         data = pictures.read(self.root, ref)
+        sha1 = ref.sha1 or hashlib.sha1(data, usedforsecurity=False).hexdigest()
         picture = images_lib.decode(data, ref.path or ref.shard_key, self.settings.transparency)
         size = self.settings.image_size
         if not size:
-            return data
+            return data, sha1
         out = io.BytesIO()
         options = {"quality": self.settings.quality} if self.settings.encoding == "jpeg" else {}
         square = Image.fromarray(images_lib.resize(picture, size))
         square.save(out, ENCODINGS[self.settings.encoding], **options)
-        return out.getvalue()
+        return out.getvalue(), sha1
 
 
 def _write_all(path: Path, entries: Sequence[bytes], options: str) -> dict[str, Any]:
@@ -229,11 +233,18 @@ def entry(path: str | Path, number: int) -> bytes:
         raise OSError(str(error)) from error
 
 
+def splits_of(shards: Sequence[dict[str, Any]]) -> list[str]:
+    """The splits of all records."""
+    return sorted({split for shard in shards for split in shard["splits"]})
+
+
 def facts_table(shards: Sequence[dict[str, Any]]) -> np.ndarray:
-    """int32 [N, 6]: task, lang, parts, images, shard and entry of every record, in order."""
+    """int32 [N, 7]: task, lang, parts, images, shard, entry and split of every record, in order;
+    the split as its number in `splits_of`."""
+    numbers = {split: number for number, split in enumerate(splits_of(shards))}
     rows = [
-        (*facts, number, place)
+        (*facts, number, place, numbers[split])
         for number, shard in enumerate(shards)
-        for place, facts in enumerate(shard["facts"])
+        for place, (facts, split) in enumerate(zip(shard["facts"], shard["splits"], strict=True))
     ]
-    return np.array(rows, np.int32).reshape(-1, 6)
+    return np.array(rows, np.int32).reshape(-1, 7)

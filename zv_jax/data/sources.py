@@ -7,11 +7,13 @@ with one scan. `jsonl` reads records with image paths beside the file; `prepared
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import mmap
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,15 @@ from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import ConfigError, DataError, nearest
 
+SPLIT = 6  # column of `facts.npy` with the number of a record's split in the manifest
+
 
 @dataclass(frozen=True)
 class Facts:
     """What a mixture must know of every record before reading it; arrays [N].
 
     `task` indexes `records.TASKS`, `lang` indexes `records.LANGS`; `parts` counts the answers of
-    the dialogue, `images` the pictures.
+    the dialogue (0: there is nothing to learn), `images` the pictures.
     """
 
     task: np.ndarray
@@ -46,7 +50,8 @@ class Source:
 
     Attributes:
       name, path, split, image_root: what it was opened with.
-      root: what its image references are relative to; equal roots share pictures.
+      root: what its image references are relative to, a folder of its own; references of two
+        roots never name one image, though they may read alike.
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
       broken: errors of the records left out because they could not be read.
@@ -103,6 +108,24 @@ class Source:
         """
         raise NotImplementedError
 
+    def encoded(self, ref: ImageRef) -> bytes:
+        """The stored bytes of that image; `ImageError` if they cannot be read."""
+        return pictures.read(self.root, ref)
+
+    def sha1(self, ref: ImageRef) -> str:
+        """What tells an image from all others, whatever root it is read from: the SHA-1 of its
+        file, from the record or else from the bytes."""
+        return ref.sha1 or hashlib.sha1(self.encoded(ref), usedforsecurity=False).hexdigest()
+
+    def address(self, ref: ImageRef) -> str:
+        """Where the image is stored, links followed; equal addresses are one image."""
+        if ref.path is not None:
+            return os.path.realpath(os.path.join(self.root, ref.path))
+        if ref.shard_key is None:
+            return str(ref.url)
+        file, mark, place = ref.shard_key.partition("#")
+        return os.path.realpath(os.path.join(self.root, file)) + mark + place
+
 
 def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     """Task, lang, parts and images of a record, as in `Facts`, without reading all of it."""
@@ -111,8 +134,9 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
         roles = [turn["role"] for turn in data["turns"]]
         if not set(roles) <= set(records_lib.ROLES):
             raise ValueError(roles)
-        # A last question without an answer takes one from `answers`; no turn at all, likewise.
-        parts = roles.count("assistant") + (not roles or roles[-1] == "user")
+        # A last question without an answer takes one from elsewhere; no turn at all, likewise.
+        parts = roles.count("assistant")
+        parts += (not roles or roles[-1] == "user") and _has_answer(data)
         return (
             records_lib.TASKS.index(data["task"]),
             records_lib.LANGS.index(data["lang"]),
@@ -122,6 +146,13 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     except (ValueError, KeyError, TypeError):
         records_lib.loads(line, where)  # says which field is wrong
         raise
+
+
+def _has_answer(data: dict[str, Any]) -> bool:
+    """Whether there is an answer beside the turns, as `dialogue.pick_answer` finds it."""
+    chosen = data.get("choices") and data.get("answer_index") is not None
+    located = data.get("objects") and data["task"] in ("ref_ground", "ref_caption")
+    return bool(data.get("answers") or chosen or located)
 
 
 class JsonlSource(Source):
@@ -157,13 +188,9 @@ class JsonlSource(Source):
                 if split in ("", native) or native is None:
                     self._spans.append((start, end, number))
             start = end + 1
-        if not self._spans:
-            raise DataError(
-                f"no record of split {split!r}",
-                where=str(file),
-                expected="one of " + (", ".join(sorted(found)) or "(empty file)"),
-                fix="set the source's split; an empty one takes all records",
-            )
+        # Broken lines alone are no split, but where every line is broken the first says why.
+        if not self._spans or (split and found and split not in found):
+            raise no_split(split, sorted(found), str(file))
         self.image_root = image_root
         root = Path(image_root).expanduser() if image_root else file.parent
         super().__init__(
@@ -194,36 +221,68 @@ class JsonlSource(Source):
         return pictures.load(self.root, ref, images_lib.KEPT)
 
 
+def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
+    """The error for a split that is not there, `known` are those that are."""
+    return DataError(
+        f"no record of split {split!r}{nearest(split, known)}",
+        where=where,
+        expected="one of " + (", ".join(known) or "(no record at all)"),
+        fix=fix or "set the source's split; an empty one takes all records",
+    )
+
+
 class PreparedSource(Source):
-    """What `zv data prepare` wrote; its manifest stands for its contents."""
+    """What `zv data prepare` wrote; its manifest stands for its contents.
+
+    `path` is a folder that was prepared, or holds one for each split: `path/train`, `path/val`.
+    Either way the records are of the split that is asked for.
+    """
 
     def __init__(self, path: str, split: str, image_root: str = ""):
         from zv_jax.data import prepare
 
         del image_root  # its pictures lie in the shards
-        folder = Path(path).expanduser()
-        folder = folder / split if split and (folder / split).is_dir() else folder
-        manifest = folder / prepare.MANIFEST
-        if not path or not manifest.is_file():
-            raise DataError(
-                "no prepared data here",
-                where=str(folder) if path else "data.sources",
-                expected="a folder that `zv data prepare` finished",
-                fix="zv data prepare NAME --root=DIR --out=DIR; it goes on where it was",
-            )
+        folder = _prepared_folder(path, split)
+        manifest = (folder / prepare.MANIFEST).read_bytes()
         self.name, self.path, self.split = "prepared", path, split
         self.root = str(folder.resolve())
-        self.fingerprint = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        self.ground = prepare.ground(json.loads(manifest.read_bytes()))
+        self.ground = prepare.ground(json.loads(manifest))
         # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
+        digest = hashlib.sha256(manifest)
+        splits = json.loads(manifest).get("splits") or self._ends()
+        if split and split not in splits:
+            raise no_split(split, splits, self.root, _where_else(folder, split))
+        if split and len(splits) > 1:
+            self._table = self._table[self._splits(len(splits)) == splits.index(split)]
+            digest.update(split.encode())
+        self.fingerprint = digest.hexdigest()
         self.facts = Facts(*self._table[:, :4].T)
         self.broken = []  # `zv data prepare` has reported them
+
+    def _ends(self) -> list[str]:
+        """The splits of the first and the last record, for folders that do not list theirs."""
+        ends = (self.record(index) for index in {0, len(self._table) - 1})
+        return sorted({record.split for record in ends})
+
+    def _splits(self, count: int) -> np.ndarray:
+        """Of each record the number of its split in the manifest."""
+        if self._table.shape[1] > SPLIT:
+            return self._table[:, SPLIT]
+        raise DataError(
+            f"records of {count} splits, and nothing says which is whose",
+            where=self.root,
+            expected="a folder that this version prepared, or one for each split",
+            fix="remove the folder and run `zv data prepare` again",
+        )
+
+    def __len__(self) -> int:
+        return len(self._table)
 
     def line(self, index: int) -> bytes:
         from zv_jax.data import shards
 
-        shard, entry = (int(v) for v in self._table[index, 4:])
+        shard, entry = (int(v) for v in self._table[index, 4:6])
         file = shards.records_file(self.root, shard)
         try:
             return shards.entry(file, entry)
@@ -239,6 +298,39 @@ class PreparedSource(Source):
         return pictures.load(self.root, ref, images_lib.KEPT)
 
 
+def _prepared_folder(path: str, split: str) -> Path:
+    """Where the prepared records of a split lie; `DataError` if nothing is there."""
+    from zv_jax.data import prepare
+
+    folder = Path(path).expanduser()
+    below = folder / split
+    if path and split and (below / prepare.MANIFEST).is_file():
+        return below
+    if path and (folder / prepare.MANIFEST).is_file():
+        return folder
+    others = sorted(file.parent.name for file in folder.glob(f"*/{prepare.MANIFEST}"))
+    if path and others:
+        raise no_split(split, others, str(folder), _where_else(below, split))
+    raise DataError(
+        "no prepared data here",
+        where=str(folder) if path else "data.sources",
+        expected="a folder that `zv data prepare` finished",
+        fix="zv data prepare NAME --root=DIR --out=DIR; it goes on where it was",
+    )
+
+
+def _where_else(folder: Path, split: str) -> str:
+    """What to do about a split that the prepared `folder` does not have."""
+    from zv_jax.data import prepare
+
+    if (folder.parent / split / prepare.MANIFEST).is_file():
+        return f"set the source's path to {folder.parent}, which has a folder for {split}"
+    return (
+        f"set the source's split, or prepare this one: zv data prepare NAME --split={split} "
+        f"--out={folder.parent / (split or 'SPLIT')} (and --purpose=eval if it evaluates)"
+    )
+
+
 class OpenMojiSource(Source):
     """The prepared OpenMoji scenes; every scene gives several records in both languages."""
 
@@ -252,7 +344,8 @@ class OpenMojiSource(Source):
         # Straight to the stored lines: `scenes[i]` would decode each picture and parse each record.
         rows = (self._scenes.row(i) for i in range(len(self._scenes)))
         self._lines = [line for row in rows for line in bytes(row["records"]).splitlines()]
-        super().__init__("zv_openmoji", path, split, "zv_openmoji", iter(self._lines))
+        root = str(Path(folder).resolve())
+        super().__init__("zv_openmoji", path, split, root, iter(self._lines))
 
     def _keep(self, whole: list[int]) -> None:
         self._lines = [self._lines[number] for number in whole]
@@ -261,12 +354,21 @@ class OpenMojiSource(Source):
         return self._lines[index]
 
     def picture(self, ref: ImageRef) -> Image.Image:
-        try:
+        with _unreadable():
             return self._scenes.image(str(ref.shard_key))
-        except DataError as error:
-            raise images_lib.ImageError(
-                error.what, error.where, error.expected, error.fix
-            ) from error
+
+    def encoded(self, ref: ImageRef) -> bytes:
+        with _unreadable():
+            return self._scenes.encoded(str(ref.shard_key))
+
+
+@contextlib.contextmanager
+def _unreadable() -> Iterator[None]:
+    """Errors of the scenes as those of an image."""
+    try:
+        yield
+    except DataError as error:
+        raise images_lib.ImageError(error.what, error.where, error.expected, error.fix) from error
 
 
 OPENERS: dict[str, Callable[[str, str, str], Source]] = {
@@ -308,7 +410,7 @@ def _stamp(path: str, split: str) -> Any:
     return stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
-@functools.lru_cache(8)
+@functools.lru_cache(64)  # more than a mixture has
 def _open(name: str, path: str, split: str, image_root: str, stamp: Any) -> Source:
     del stamp
     return OPENERS[name](path, split, image_root)

@@ -101,7 +101,7 @@ class Batches(Iterator[Batch]):
                 item.error.add_note(f"while making batch {self.step}:\n{item.trace}")
             else:
                 try:
-                    self._ledger.add(self.step, item.tried, item.faults)
+                    self._ledger.add(self.step, item.tried, item.faults, item.shortened)
                 except DataError as error:
                     self._failure = error
         if self._failure is not None:

@@ -113,6 +113,13 @@ class Tokenizer:
         return self._id("unk")
 
     @property
+    def unknown_id(self) -> int | None:
+        """The id that stands for what the vocabulary lacks; None where nothing can be unknown, and
+        `unk_id` is another token's."""
+        same = {name for name, i in self._model.special.items() if i == self.unk_id}
+        return self.unk_id if same <= {"unk", "pad"} else None
+
+    @property
     def bos_id(self) -> int:
         return self._id("bos")
 

@@ -10,11 +10,16 @@ from zv_jax.data import lines as lines_lib
 from zv_jax.data import pictures, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
+from zv_jax.data.sources import no_split
 from zv_jax.errors import DataError
 
 
 def check_file(
-    path: str | Path, image_root: str | Path = "", decode: bool = False, answered: bool = True
+    path: str | Path,
+    image_root: str | Path = "",
+    decode: bool = False,
+    answered: bool = True,
+    split: str = "",
 ) -> Iterator[tuple[int, list[DataError]]]:
     """Yields, for each record of a `.jsonl` file, its line number and all that is wrong with it.
 
@@ -22,11 +27,13 @@ def check_file(
       path: the file; a line that is too long ends the check, since what follows is no line.
       image_root: what picture paths are relative to; the file's folder by default.
       answered: whether each record must have an answer to learn; see `rules.check`.
+      split: only records of this one, of which there must be some; those of any by default.
       decode: also decode every picture and compare its size with the record's, which takes longer.
     """
     path = Path(path)
     root = Path(image_root) if image_root else path.parent
     seen: dict[bytes, int] = {}
+    splits: set[str] = set()
     try:
         for number, line in lines_lib.numbered(path):
             where = f"{path}:{number}"
@@ -34,6 +41,9 @@ def check_file(
                 record = records_lib.loads(line, where)
             except DataError as error:
                 yield number, [error]
+                continue
+            splits.add(record.split)
+            if split not in ("", record.split):
                 continue
             # A digest keeps the memory of a million ids at some 100 MB whatever their length.
             digest = hashlib.blake2b(record.id.encode(), digest_size=12).digest()
@@ -47,6 +57,9 @@ def check_file(
             yield number, errors
     except DataError as error:
         yield 0, [error]
+        return
+    if split and split not in splits:
+        yield 0, [no_split(split, sorted(splits), str(path), "set --split")]
 
 
 def _duplicate(record: Record, where: str, first: str) -> DataError:

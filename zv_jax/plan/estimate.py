@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zv_jax.config import Config
+from zv_jax.config import Config, labelled_tokens
 from zv_jax.models.presets import QFormerConfig, VisionConfig
 from zv_jax.training.stages import STAGES, Stage
 
@@ -97,8 +97,7 @@ def five_pass_ratio(config: Config) -> float:
 def llm(config: Config) -> tuple[float, float]:
     """(linear, attention) FLOPs of one row through the language model, output layer included."""
     m, length = config.model.llm, config.data.max_length
-    labelled = length if config.stage.name == "language" else config.data.max_answer
-    head = 2 * m.width * m.vocab_size * labelled
+    head = 2 * m.width * m.vocab_size * labelled_tokens(config, length)
     return m.layers * _per_token(config) * length + head, 2.0 * m.layers * length**2 * m.width
 
 
@@ -232,7 +231,7 @@ def temporaries(config: Config, rows: float, shards: int, tensor: int = 1) -> fl
         length = config.data.max_length
         saved, layer = _layer(config, length * rows, m.width, m.mlp_width, m.heads, length)
         total += saved * m.layers
-        labelled = length if config.stage.name == "language" else config.data.max_answer
+        labelled = labelled_tokens(config, length)
         logits = 2 * 4 * rows * labelled * m.vocab_size / config.train.loss_chunks / tensor
         peak = max(peak, layer / tensor, logits)
         if shards > 1:

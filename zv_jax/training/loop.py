@@ -17,8 +17,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.config import Config, to_dict
-from zv_jax.data.faults import Fault
+from zv_jax.config import Config, labelled_tokens, to_dict
+from zv_jax.data import census
+from zv_jax.data.faults import SHORTENED, Fault
 from zv_jax.data.pipeline import Batches, kinds_of, make_pipeline, pipeline_fingerprint
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
@@ -48,7 +49,7 @@ from zv_jax.training.saving import Saver
 from zv_jax.training.stages import overview, stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
-from zv_jax.training.substitutes import Substitutes
+from zv_jax.training.substitutes import Shortened, Substitutes
 from zv_jax.training.throughput import Throughput
 from zv_jax.training.watchdog import Watchdog
 
@@ -152,13 +153,13 @@ def check_batch(config: Config, mesh: Mesh) -> None:
         )
     data = config.data
     for length in {source.max_length or data.max_length for source in data.sources}:
-        labelled = length if config.stage.name == "language" else min(data.max_answer, length)
+        labelled = labelled_tokens(config, length)
         if labelled % train.loss_chunks:
             raise ConfigError(
                 f"{train.loss_chunks} chunks of {labelled} tokens",
                 where="train.loss_chunks",
-                expected="a divisor of data.max_answer (of max_length where that is less, or in "
-                "the language warm-up)",
+                expected="a divisor of data.max_length; in stages 1 and 2 of Chat of "
+                "data.max_answer, where that is less",
                 fix="set --config.train.loss_chunks=1",
             )
 
@@ -190,16 +191,20 @@ class Run:
         self.changes: list[resume.Change] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
         self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
+        self.shortened = Shortened(workdir, jax.process_index(), jax.process_count())
+        self.census: list[dict] = []
 
     def train(self, preemption: Preemption, watchdog: Watchdog) -> None:
         """From the latest checkpoint, or from the start, to the last step."""
         config, log = self.config, self.log
+        self._count()
         resumes = self.checkpoints.latest_step() is not None
         variables, state = self._resume() if resumes else self._start()
         step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
         first = int(state["step"])
         log.start(first)
         self.substitutes.start(first)
+        self.shortened.start(first)
         log.event(
             "restore" if resumes else "start",
             devices=jax.device_count(),
@@ -247,6 +252,18 @@ class Run:
             batches.close()
         self._save_last(config.train.steps, state, variables, metrics)
         self._finish(step_fn._cache_size())
+
+    def _count(self) -> None:
+        """Says what the run draws of its data and what it leaves out, before anything is learned;
+        `census.json` keeps it."""
+        found = census.take(self.config, self.tokenizers)
+        self.census = [source.as_row() for source in found]
+        for line in census.lines(found):
+            self.log.say(line)
+        for line in census.warnings(found):
+            self.log.say(f"WARNING: {line}")
+        if jax.process_index() == 0:
+            write_json(self.workdir / "census.json", self.census)
 
     def _start(self) -> tuple[Variables, State]:
         config = self.config
@@ -306,6 +323,7 @@ class Run:
             start_step=first,
             tokenizers=self.tokenizers,
             report=self._replaced,
+            shorten=self.shortened.add,
         )
 
     def _replaced(self, step: int, fault: Fault) -> None:
@@ -342,16 +360,19 @@ class Run:
 
     def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
         values = shown(metrics)  # waits for the step
+        self.shortened.flush()
         row = self.last = self.log.log({**values, **self.throughput.fields(step)})
         journal.info("step %d: loss %.6g, %.3f s", step, row["loss"], row["step_seconds"])
 
     def _save(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
         if self.saver.is_due(step):
             check_finite(step, state["trainable"])
+            self.shortened.flush()
         self.saver.step(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
 
     def _save_last(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
         check_finite(step, state["trainable"])
+        self.shortened.flush()
         self.saver.last(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
 
     def _finish(self, compilations: int) -> None:
@@ -362,7 +383,17 @@ class Run:
         replaced = self.substitutes.counts()
         for source, count in replaced.items():
             self.log.say(f"{count} samples of {source} were replaced; see substitutes*.jsonl")
-        results = {**self.last, "peak_rss_bytes": peak, "substitutes": replaced}
+        shortened = self.shortened.counts()
+        for source, counts in shortened.items():
+            kinds = ", ".join(f"{counts.get(kind, 0)} {SHORTENED[kind]}" for kind in SHORTENED)
+            self.log.say(f"{source}: {kinds}")
+        results = {
+            **self.last,
+            "peak_rss_bytes": peak,
+            "census": self.census,
+            "substitutes": replaced,
+            "shortened": shortened,
+        }
         write_json(self.workdir / RESULTS, results)
 
     def _to_devices(self, batch: dict[str, np.ndarray], kind: int) -> dict[str, jax.Array]:

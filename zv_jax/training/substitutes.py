@@ -1,21 +1,23 @@
-"""The list of every sample that could not be used: one file for each process of the run."""
+"""What became of samples that were not used as they are: one file for each process of the run.
+
+Together the files of a kind tell of every sample of the run once for each time it was drawn,
+whatever ended it in between and on how many processes it went on.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
+from zv_jax.data import faults
 from zv_jax.data.faults import Fault
 from zv_jax.training.jsonl import JsonLines, Row, read_jsonl
 
 
-class Substitutes:
-    """`substitutes.jsonl` of process 0, `substitutes-1.jsonl` of process 1, and so on.
+class _Lists:
+    """`NAME.jsonl` of process 0, `NAME-1.jsonl` of process 1, and so on; each row has a `step`."""
 
-    A row holds the step and the fields of `Fault`. Together the files list every sample of the run
-    once for each time it was drawn, whatever ended it in between and on how many processes it went
-    on.
-    """
+    name: str
 
     def __init__(self, workdir: Path, process: int, processes: int):
         self._workdir, self._process, self._processes = Path(workdir), process, processes
@@ -32,6 +34,21 @@ class Substitutes:
                 if path not in map(self._file, range(self._processes)):
                     JsonLines(path).keep(lambda row: row["step"] < step)
 
+    def _file(self, process: int) -> Path:
+        return self._workdir / (f"{self.name}-{process}.jsonl" if process else f"{self.name}.jsonl")
+
+    def _files(self) -> list[Path]:
+        return sorted(self._workdir.glob(f"{self.name}*.jsonl"))
+
+    def _rows(self) -> list[Row]:
+        return [row for path in self._files() for row in read_jsonl(path)]
+
+
+class Substitutes(_Lists):
+    """The list of every sample that could not be used; a row holds the fields of `Fault`."""
+
+    name = "substitutes"
+
     def add(self, step: int, fault: Fault) -> Row:
         """Lists a sample of batch `step`; returns its fields."""
         row = fault.as_row()
@@ -40,11 +57,44 @@ class Substitutes:
 
     def counts(self) -> dict[str, int]:
         """How many were listed of each source, by all processes."""
-        rows = (row for path in self._files() for row in read_jsonl(path))
-        return dict(Counter(row["source"] for row in rows))
+        return dict(Counter(row["source"] for row in self._rows()))
 
-    def _file(self, process: int) -> Path:
-        return self._workdir / (f"substitutes-{process}.jsonl" if process else "substitutes.jsonl")
 
-    def _files(self) -> list[Path]:
-        return sorted(self._workdir.glob("substitutes*.jsonl"))
+class Shortened(_Lists):
+    """What length did to the samples that were drawn, source by source.
+
+    These are no faults and may be many: a row sums up the steps since the one before.
+    """
+
+    name = "shortened"
+
+    def __init__(self, workdir: Path, process: int, processes: int):
+        super().__init__(workdir, process, processes)
+        self._step, self._counts = 0, Counter[tuple[str, str]]()
+
+    def add(self, step: int, counts: faults.Shortened) -> None:
+        """Takes in batch `step`; `flush` writes it."""
+        self._step = step
+        self._counts.update(counts)
+
+    def flush(self) -> None:
+        """Writes what was taken in. To be called before a checkpoint, since a run that goes on
+        from there drops the rows of later steps."""
+        if self._counts:
+            self._own.append({"step": self._step, "counts": _nested(self._counts)})
+            self._counts = Counter()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """{source: {one of `faults.SHORTENED`: how often}}, of all processes."""
+        found: Counter[tuple[str, str]] = Counter()
+        for row in self._rows():
+            for source, kinds in row["counts"].items():
+                found.update({(source, kind): count for kind, count in kinds.items()})
+        return _nested(found)
+
+
+def _nested(counts: faults.Shortened) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (source, kind), count in sorted(counts.items()):
+        found.setdefault(source, {})[kind] = count
+    return found

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zv_jax.config import Config
+from zv_jax.config import Config, labelled_tokens
 from zv_jax.models.layers import constrain
 from zv_jax.models.llama import Llama
 from zv_jax.models.ziya_visual import PATCH_SYMBOLS, ZiyaVisual
@@ -59,17 +59,20 @@ def pretraining_terms(
     returns them.
     """
     stage, parts = config.stage, config.train.microbatches
-    ids, mask = batch["text_ids"], batch["text_mask"]
+    ids, mask, learned = batch["text_ids"], batch["text_mask"], batch["text_learned"]
     # Before `ln_vision`: with a frozen ViT no gradient crosses the exchange of rows below.
     features, _ = _in_parts(_see, model, parts, batch["images"])
     decoder_ids = decoder_inputs(ids, batch["dec_id"])
 
-    def read(model: ZiyaVisual, features: Array, ids: Array, decoder_ids: Array, mask: Array):
+    def read(model: ZiyaVisual, *given: Array):
+        features, ids, decoder_ids, mask, learned = given
         queries, logits = model.caption(model.ln_vision(features), decoder_ids, mask)
         rows = model.project_queries(queries), model.text_embed(ids, mask)
-        return rows, {"itg": itg(logits, ids, mask, stage.label_smoothing)}
+        return rows, {"itg": itg(logits, ids, learned, stage.label_smoothing)}
 
-    (images, texts), terms = _in_parts(read, model, parts, features, ids, decoder_ids, mask)
+    (images, texts), terms = _in_parts(
+        read, model, parts, features, ids, decoder_ids, mask, learned
+    )
     # Texts are small: each device scores its own images against the texts of all.
     images, texts = constrain(images, "batch", None, None), constrain(texts, None, None)
     tau, image_ids = model.heads.temperature, batch["image_ids"]
@@ -180,9 +183,7 @@ def language_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) 
     else:
         visual = model.symbol_tokens(batch["symbols"])
     hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
-    # In text every token may carry loss; dialogues hold at most `max_answer` labels in a row.
-    length = batch["labels"].shape[1]
-    limit = min(config.data.max_answer, length) if "images" in batch else length
+    limit = labelled_tokens(config, batch["labels"].shape[1])
     where, targets, weights = labelled_positions(batch["labels"], limit)
     chosen = jnp.take_along_axis(hidden, where[..., None], 1)
     return _token_terms(model.llm, chosen, targets, weights, config.train.loss_chunks)

@@ -24,7 +24,28 @@ def test_records_of_ours_by_split(tmp_path):
     layouts.own_records(tmp_path, "mine", translated=False)
     (record,) = read("records", tmp_path)
     assert record.source == "mine"
-    assert read("records", tmp_path / "train.jsonl", "val") == []
+    for name, root in (("records", tmp_path / "train.jsonl"), ("records", tmp_path)):
+        with pytest.raises(DataError, match="no record of split 'val'|not found: val"):
+            read(name, root, "val")
+
+
+def test_files_of_another_split_do_not_pass_for_the_one_asked_for(tmp_path):
+    """They would be scored as `val` and hold what is learned."""
+    layouts.own_records(tmp_path, "bmmic", translated=False)
+    (tmp_path / "train.jsonl").rename(tmp_path / "bmmic.jsonl")
+    with pytest.raises(DataError, match="(?s)no record of split 'val'.*one of train"):
+        read("bmmic", tmp_path, "val")
+    table = pyarrow.table({"question": ["What?"], "answer": ["red"]})
+    pyarrow.parquet.write_table(table, tmp_path / "train-00000.parquet")
+    (tmp_path / "train.csv").write_text("question,answer\nWhat?,red\n")
+    talk = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "red"}]
+    layouts.dump(tmp_path / "train.json", [{"id": "a", "conversations": talk}])
+    for name in ("parquet", "csv", "llava_json"):
+        assert len(read(name, tmp_path, "train")) == 1
+        with pytest.raises(DataError, match="(?s)no split 'val' here.*train.*--split=train"):
+            read(name, tmp_path, "val")
+    (tmp_path / "train.csv").rename(tmp_path / "mine.csv")
+    assert len(read("csv", tmp_path, "val")) == 1, "a table that names no split may be any"
 
 
 def test_conversations_keep_placeholders_only_where_there_are_several_pictures(tmp_path):

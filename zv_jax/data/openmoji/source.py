@@ -78,6 +78,10 @@ class SceneSource:
 
     def image(self, shard_key: str) -> Image.Image:
         """Returns the picture that an `ImageRef.shard_key` names, whatever its split."""
+        return self._decode(self.encoded(shard_key), shard_key)
+
+    def encoded(self, shard_key: str) -> bytes:
+        """The PNG of that picture."""
         match = _KEY.fullmatch(shard_key)
         if match is None or match[1] not in scenes.SPLITS:
             raise DataError(
@@ -94,7 +98,7 @@ class SceneSource:
                 where=repr(source),
                 expected=f"an index below {len(source)}",
             )
-        return self._decode(source.row(index)["image"], shard_key)
+        return bytes(source.row(index)["image"])
 
 
 def open_split(path: str | os.PathLike, split: str) -> SceneSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,26 @@ class Request:
             )
         return self.split
 
+    def refuse_others(self, paths: Iterable[Path]) -> None:
+        """Refuses files or folders below the root that are called after another split, as
+        `train/` where `val` is asked for: their records would pass for those of this one.
+
+        Raises:
+          DataError: it names one.
+        """
+        for path in paths:
+            place = path.relative_to(self.root).with_suffix("").as_posix().lower()
+            named = _SPLITS & set(re.split(r"[^a-z]+", place))
+            if self.split and named and self.split.lower() not in named:
+                raise DataError(
+                    f"{self.name} has no split {self.split!r} here",
+                    where=str(path),
+                    expected=f"files called after it; this one is called after {min(named)!r}",
+                    fix=f"set --split={min(named)}, or give the file itself as --root",
+                )
+
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
 
 Reader = Callable[[Request], Iterator[Record]]
 READERS: dict[str, Reader] = {}

@@ -118,6 +118,8 @@ def _hf_disk(request: Request) -> Iterator[Entry]:
         splits = files.json_file(root / "dataset_dict.json")["splits"]
         root = root / request.one_of(splits)
     state = files.json_file(files.find(root, "state.json"))
+    if root == request.root and state.get("_split"):
+        request.one_of([str(state["_split"]).partition("[")[0]])
     if state.get("_indices_files"):
         raise DataError(
             "a selection of rows, not the rows themselves",

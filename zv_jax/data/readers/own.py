@@ -12,6 +12,7 @@ from zv_jax.data.readers import columns, files, rows, tables, tars
 from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.cells import Entry
 from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.sources import no_split
 from zv_jax.errors import DataError
 
 
@@ -21,10 +22,14 @@ def records(request: Request) -> Iterator[Record]:
     path = request.root
     if path.is_dir():
         path = files.find(path, f"{request.split or 'train'}.jsonl", f"{request.name}.jsonl")
+    splits: set[str] = set()
     for number, line in lines.numbered(path):
         record = records_lib.loads(line, f"{path}:{number}")
+        splits.add(record.split)
         if request.split in ("", record.split):
             yield record
+    if request.split and request.split not in splits:
+        raise no_split(request.split, sorted(splits), str(path), "set --split")
 
 
 @reader("pairs_jsonl")
@@ -62,7 +67,9 @@ def _folder(request: Request) -> Iterator[Entry]:
     root = request.root / request.split if (request.root / request.split).is_dir() else request.root
     if not root.is_dir():
         files.find(root, ".")
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES):
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES)
+    request.refuse_others(sorted({path.parent for path in found} - {request.root}))
+    for path in found:
         if path.name.startswith("._"):
             continue
         text, fields = _beside(path)

@@ -41,6 +41,7 @@ def _downloaded(request: Request) -> Iterator[Record] | None:
     shards = sorted(root.glob(f"{request.split}/*.tar")) or sorted(root.glob("*.tar"))
     if not shards:
         return None
+    request.refuse_others(shards)
     return (record for shard in shards for record in _shard(request, shard))
 
 
