@@ -24,6 +24,7 @@ from zv_jax.data.symbols import patch_symbols, symbolic_views
 from zv_jax.data.templates import seeded
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
+from zv_jax.models.prompt import PromptConfig
 
 Batch = dict[str, np.ndarray]
 SYMBOL_TOKENS = 16  # the first of more are left out
@@ -51,6 +52,7 @@ class Shape:
     max_images: int
     box_decimals: int
     transparency: str
+    prompt: PromptConfig
 
 
 class Made(NamedTuple):
@@ -176,6 +178,7 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            prompt=shape.prompt,
         )
         if not views:
             # Nothing to answer from: learn the questions too.
@@ -261,10 +264,11 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            prompt=shape.prompt,
             only_last=part != WHOLE,
             max_answer=shape.max_answer,
         )
-        asked = turns[0 if part == WHOLE else -1].question
+        asked = shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
         return row, [self._picture(number, record.images[i]) for i in row.images], ids
 

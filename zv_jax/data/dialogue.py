@@ -3,9 +3,9 @@
     turn k:  [image x num_queries, per picture the turn brings] [<s> before the first text only]
              "<human>:" question "\\n<bot>:"  |  answer </s>
 
-Prompt and answer are tokenised apart, as they are at inference; only `answer </s>` carries labels
-(Ziya-LLaMA's chat format; the order of image block and `<s>` is that of BLIP-2 and InstructBLIP in
-Hugging Face transformers).
+Prompt and answer are tokenised apart, as they are at inference; only `answer </s>` carries labels.
+The words around a question are those of the model's format (`models/prompt.py`), here Ziya-LLaMA's;
+the order of image block and `<s>` is that of BLIP-2 and InstructBLIP in Hugging Face transformers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zv_jax.data.records import OBJECT, Object, Record
 from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
+from zv_jax.models.prompt import ZIYA, PromptConfig
 
 IGNORE = -100
 IMAGE = rules.IMAGE
@@ -152,11 +153,6 @@ def expand_turns(turns: Sequence[Exchange]) -> list[tuple[Exchange, ...]]:
     return [tuple(turns[: k + 1]) for k in range(len(turns))]
 
 
-def prompt_text(question: str) -> str:
-    """The text of a turn up to where the model speaks."""
-    return f"<human>:{question.strip()}\n<bot>:"
-
-
 def dialogue_row(
     turns: Sequence[Exchange],
     tokenizer: Tokenizer,
@@ -165,6 +161,7 @@ def dialogue_row(
     image_token_id: int,
     max_length: int,
     where: str,
+    prompt: PromptConfig = ZIYA,
     only_last: bool = False,
     max_answer: int | None = None,
 ) -> Row:
@@ -178,14 +175,7 @@ def dialogue_row(
     Raises:
       DataError: the image blocks leave no room for text; it names `where`.
     """
-    parts = [
-        _Part(
-            t.images,
-            tokenizer.encode(prompt_text(t.question)),
-            [*tokenizer.encode((t.answer or "").strip()), tokenizer.eos_id],
-        )
-        for t in turns
-    ]
+    parts = [_part(turn, number == 0, prompt, tokenizer) for number, turn in enumerate(turns)]
     room = max_length - 1  # <s>
     if only_last:
         parts = _drop_history(parts, room, num_queries)
@@ -224,6 +214,7 @@ def prompt_row(
     image_token_id: int,
     max_length: int,
     where: str = "prompt",
+    prompt: PromptConfig = ZIYA,
 ) -> Row:
     """The row that asks for the last exchange's answer: what precedes the labels in `dialogue_row`.
 
@@ -241,6 +232,7 @@ def prompt_row(
         image_token_id=image_token_id,
         max_length=max_length + 1,
         where=where,
+        prompt=prompt,
         only_last=True,
     )
     return Row(row.input_ids[:-1], [IGNORE] * (len(row.input_ids) - 1), row.images)
@@ -248,11 +240,15 @@ def prompt_row(
 
 @dataclass(frozen=True)
 class _Part:
-    """One exchange as ids: its images, its prompt and its answer with `</s>`."""
+    """One exchange as ids: its images, its prompt and its answer with `</s>`.
+
+    `opening` is its prompt where it is the first of the dialogue.
+    """
 
     images: tuple[int, ...]
     prompt: list[int]
     answer: list[int]
+    opening: list[int]
 
     def length(self, num_queries: int) -> int:
         return len(self.images) * num_queries + len(self.prompt) + len(self.answer)
@@ -280,11 +276,20 @@ class _Part:
         return replace(part, prompt=self.prompt[drop:])
 
 
+def _part(turn: Exchange, first: bool, prompt: PromptConfig, tokenizer: Tokenizer) -> _Part:
+    opening = tokenizer.encode(prompt.ask(turn.question))
+    later = [tokenizer.bos_id] if prompt.words.every_bos else []
+    later += tokenizer.encode(prompt.ask(turn.question, first=False))
+    answer = [*tokenizer.encode(prompt.answer(turn.answer or "")), tokenizer.eos_id]
+    return _Part(turn.images, opening if first else later, answer, opening)
+
+
 def _drop_history(parts: list[_Part], room: int, num_queries: int) -> list[_Part]:
     """Drops the oldest texts until the rest fits; their images go before the oldest text kept."""
     while len(parts) > 1 and sum(p.length(num_queries) for p in parts) > room:
         first, second, *rest = parts
-        parts = [replace(second, images=first.images + second.images), *rest]
+        images = first.images + second.images
+        parts = [replace(second, images=images, prompt=second.opening), *rest]
     return parts
 
 
