@@ -140,7 +140,9 @@ def test_every_format_has_our_ids(exported, images, name):
     assert made["qformer_input_ids"].tolist() == [whole.qformer_ids] * 3
     pixels = np.asarray(normalise(model._pixels(images[:3]))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(made["pixel_values"], pixels, atol=1e-5)
-    assert formats.open_any(out).config.model.prompt == PROMPTS[name]
+    back = formats.open_any(out).config
+    assert back.model.prompt == PROMPTS[name]
+    assert back.data.max_qformer_text == model.config.data.max_qformer_text
 
 
 def test_a_plain_processor_is_right_for_one_question(exported, images):

@@ -14,7 +14,8 @@ from zv_jax.errors import ConversionError, ZvError, nearest
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
 
 Json = Mapping[str, Any]
-FIELD = "zv_prompt"  # of `config.json`, in our exports
+FIELD = "zv_jax"  # of `config.json`, in our exports
+_LENGTHS = ("max_text", "max_qformer_text")  # of what the Q-Former was trained to read
 _TAG = "- zv_jax"  # of the model cards we write
 # Words of a chat template, or of a name, that tell a format.
 _TEMPLATES = {"ziya": ("<human>",), "llama2": ("[INST]",), "vicuna": ("USER:", "ASSISTANT:")}
@@ -87,21 +88,30 @@ def of_language_model(
     return asked(config, ZIYA, f"since {other}")
 
 
-def written(prompt: PromptConfig) -> dict[str, Any]:
+def written(config: Config) -> dict[str, Any]:
     """The field of `config.json` that `of_directory` reads back."""
-    return {FIELD: asdict(prompt)}
+    lengths = {name: getattr(config.data, name) for name in _LENGTHS}
+    return {FIELD: {"prompt": asdict(config.model.prompt), "data": lengths}}
 
 
 def _stated(config: Config, fields: Any, where: str) -> tuple[Config, tuple[str, ...]]:
     plain = to_dict(config)
-    plain["model"]["prompt"] = fields
     try:
-        found = validate(plain).model.prompt
+        plain["model"]["prompt"] = fields["prompt"]
+        plain["data"] |= {name: fields["data"][name] for name in _LENGTHS}
+        config = validate(plain)
+    except (KeyError, TypeError) as error:
+        raise ConversionError(
+            f"{error} is missing or no section",
+            where=f"{where} ({FIELD})",
+            expected="prompt and data, as zv convert to-hf writes them",
+            fix="export the model again, or remove the field and give --prompt_format",
+        ) from None
     except ZvError as error:
         raise ConversionError(
             error.what, where=f"{where} ({FIELD}: {error.where})", expected=error.expected
         ) from None
-    return asked(config, found, "as its config.json says")
+    return asked(config, config.model.prompt, "as its config.json says")
 
 
 def _ours(src: Path) -> bool:

@@ -265,7 +265,7 @@ def write_config(
     """
     model = config.model
     head = {"architectures": [architecture.name], "model_type": architecture.model_type}
-    tail = {"dtype": dtype, "transformers_version": "5.23.0", **asking.written(model.prompt)}
+    tail = {"dtype": dtype, "transformers_version": "5.23.0", **asking.written(config)}
     if architecture is LLAMA:
         return {**head, **_write_llama(model.llm, special), **tail}
     chat = architecture is INSTRUCT_BLIP

@@ -280,8 +280,8 @@ def _part(turn: Exchange, first: bool, prompt: PromptConfig, tokenizer: Tokenize
     opening = tokenizer.encode(prompt.ask(turn.question))
     later = [tokenizer.bos_id] if prompt.words.every_bos else []
     later += tokenizer.encode(prompt.ask(turn.question, first=False))
-    answer = [*tokenizer.encode(prompt.answer(turn.answer or "")), tokenizer.eos_id]
-    return _Part(turn.images, opening if first else later, answer, opening)
+    answer = [] if turn.answer is None else tokenizer.encode(prompt.answer(turn.answer))
+    return _Part(turn.images, opening if first else later, [*answer, tokenizer.eos_id], opening)
 
 
 def _drop_history(parts: list[_Part], room: int, num_queries: int) -> list[_Part]:
