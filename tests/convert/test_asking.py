@@ -77,7 +77,8 @@ def test_an_export_is_read_back_as_it_was(workdir, tmp_path):
     out = tmp_path / "out"
     export.to_hf(ours.open_checkpoint(workdir("stage1")), out)
     back = open_any(out).config
-    assert back.model.prompt == ZIYA and back.data.max_qformer_text == 32
+    assert back.model.prompt == ZIYA
+    assert (back.data.max_qformer_text, back.data.transparency) == (32, "white")
     raw = json.loads((out / "config.json").read_text())
     stated = raw.pop("zv_jax")
     (out / "config.json").write_text(json.dumps(raw))

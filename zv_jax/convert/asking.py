@@ -15,7 +15,8 @@ from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
 
 Json = Mapping[str, Any]
 FIELD = "zv_jax"  # of `config.json`, in our exports
-_LENGTHS = ("max_text", "max_qformer_text")  # of what the Q-Former was trained to read
+# Of the data that it was trained on: lengths of the Q-Former's texts, the ground of images.
+_DATA = ("max_text", "max_qformer_text", "transparency")
 _TAG = "- zv_jax"  # of the model cards we write
 # Words of a chat template, or of a name, that tell a format.
 _TEMPLATES = {"ziya": ("<human>",), "llama2": ("[INST]",), "vicuna": ("USER:", "ASSISTANT:")}
@@ -90,15 +91,15 @@ def of_language_model(
 
 def written(config: Config) -> dict[str, Any]:
     """The field of `config.json` that `of_directory` reads back."""
-    lengths = {name: getattr(config.data, name) for name in _LENGTHS}
-    return {FIELD: {"prompt": asdict(config.model.prompt), "data": lengths}}
+    data = {name: getattr(config.data, name) for name in _DATA}
+    return {FIELD: {"prompt": asdict(config.model.prompt), "data": data}}
 
 
 def _stated(config: Config, fields: Any, where: str) -> tuple[Config, tuple[str, ...]]:
     plain = to_dict(config)
     try:
         plain["model"]["prompt"] = fields["prompt"]
-        plain["data"] |= {name: fields["data"][name] for name in _LENGTHS}
+        plain["data"] |= {name: fields["data"][name] for name in _DATA}
         config = validate(plain)
     except (KeyError, TypeError) as error:
         raise ConversionError(

@@ -131,7 +131,9 @@ def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
     else:
         tokenizer = gguf_tokenizer.read_tokenizer(source.fields, source.where)
     hf.check_vocabularies(config, (tokenizer, None))
-    return hf.Opened(config, found, replace(coverage, notes=notes), (tokenizer, None))
+    return hf.Opened(
+        config, found, replace(coverage, notes=(*coverage.notes, *notes)), (tokenizer, None)
+    )
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def open_lavis(
     )
     both = hf.tokenizers_of(Path(path), architecture, options)
     hf.check_vocabularies(config, both)
-    return hf.Opened(config, found, replace(coverage, notes=notes), both)
+    return hf.Opened(config, found, replace(coverage, notes=(*coverage.notes, *notes)), both)
 
 
 def _has(source: Source, prefix: str) -> bool:

@@ -38,8 +38,9 @@ def usage(model: Ours, name: str, lang: str) -> str:
     """Markdown for the class `name`, its blocks of Python to be run one after the other."""
     titles, (question, answer, more) = _TITLES[lang], _EXAMPLES[lang]
     load = _LOAD.format(name=name, float=titles["float"])
+    shown = _OPEN[model.config.data.transparency]
     if name == "Blip2ForImageTextRetrieval":
-        return _block(titles["scores"], load + _OPEN + _SCORES.format(text=answer))
+        return _block(titles["scores"], load + shown + _SCORES.format(text=answer))
     prompt = model.config.model.prompt
     talk = _prompt(prompt) + _answers(prompt)
     if name == "LlamaForCausalLM":
@@ -50,17 +51,17 @@ def usage(model: Ours, name: str, lang: str) -> str:
         bare=_BARE if sees and prompt.qformer_text == "question" else "",
         truncation="truncation=True, " if sees else "",
     )
-    example = _OPEN + f'print(answers(ask(["{question}"], [image])))'
+    example = shown + f'print(answers(ask(["{question}"], [image])))'
     turns = _TURNS.format(
         first="" if prompt.words.every_bos else " * first",
         closing=f" + {prompt.words.closing!r}" if prompt.words.closing else "",
         asked=_ASKED.format(text=_instruction(prompt, "turns[-1][0]")) if sees else "",
     )
-    shown = _SHOWN.format(question=question, answer=answer, more=more, open=titles["open"])
+    talked = _TALKED.format(question=question, answer=answer, more=more, open=titles["open"])
     return "\n\n".join(
         (
             _block(titles["one"], load + talk + one + example),
-            _block(titles["turns"], turns + shown),
+            _block(titles["turns"], turns + talked),
         )
     )
 
@@ -92,7 +93,7 @@ def _instruction(prompt: PromptConfig, question: str) -> str:
     return f"prompt({question})" if prompt.qformer_text == "turn" else question
 
 
-_LOAD = """from PIL import Image
+_LOAD = """from PIL import Image, ImageOps
 from transformers import AutoProcessor, {name}
 
 path = "."
@@ -105,7 +106,17 @@ path = "."
 processor = AutoTokenizer.from_pretrained(path)
 model = AutoModelForCausalLM.from_pretrained(path, dtype="auto").eval()  # {float}
 """
-_OPEN = '\n\nimage = Image.open("image.png").convert("RGB")\n'
+_OPEN = {
+    "black": """
+
+image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")
+""",
+    "white": """
+
+image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGBA")
+image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+""",
+}
 _SCORES = """inputs = processor(images=image, text="{text}", truncation=True, return_tensors="pt")
 print(model(**inputs).logits_per_image)"""
 _ANSWERS = """
@@ -157,7 +168,7 @@ _ASKED = """    read = processor.qformer_tokenizer(
     inputs["qformer_input_ids"] = read["input_ids"]
     inputs["qformer_attention_mask"] = read["attention_mask"]
 """
-_SHOWN = """
+_TALKED = """
 
 turns = [  # {open}
     ("{question}", "{answer}", [image]),
