@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from zv_jax.config import Config, DataConfig, StageConfig, to_dict, validate
-from zv_jax.convert import names
+from zv_jax.convert import asking, names
 from zv_jax.convert.architectures import (
     BLIP2,
     INSTRUCT_BLIP,
@@ -278,7 +278,7 @@ def write_config(
     """
     model = config.model
     head = {"architectures": [architecture.name], "model_type": architecture.model_type}
-    tail = {"dtype": dtype, "transformers_version": "5.23.0"}
+    tail = {"dtype": dtype, "transformers_version": "5.23.0", **asking.written(config)}
     if architecture is LLAMA:
         return {**head, **_write_llama(model.llm, special), **tail}
     chat = architecture is INSTRUCT_BLIP

@@ -40,7 +40,7 @@ from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
 from zv_jax.training.guards import carried_over
 from zv_jax.training.heartbeat import heartbeat
-from zv_jax.training.init_from import initialise, table_text
+from zv_jax.training.init_from import initialise, other_prompts, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
@@ -274,7 +274,7 @@ class Run:
                 fresh, config.init_from, [t.fingerprint for t in self.tokenizers]
             )
             flat = place(flat, shardings)
-            self.log.say(table_text(table))
+            self.log.say("\n".join([table_text(table), *other_prompts(table, config)]))
         variables = divide(flat, self.stage, config)
         self.provenance = table
         self._describe(flat, set(variables.trainable))
