@@ -104,7 +104,7 @@ def large_vocabulary(src, tokenizer):
         (part("qformer_config", cross_attention_frequency=1), "cross_attention_frequency is 1"),
         (part("qformer_config", hidden_size="wide"), "'wide'"),
         (part("text_config", rms_norm_eps="small"), "of the wrong kind"),
-        (part("text_config", num_attention_heads=[4]), "of the wrong kind"),
+        (part("text_config", num_attention_heads=[4]), r"\[4\] is a list"),
         (fields(vision_config=[1]), "of the wrong kind"),
         (part("text_config", rope_parameters=["linear"]), "of the wrong kind"),
         (list_config, "config.json cannot be read"),
