@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-import types
 import zlib
 
 import numpy as np
@@ -134,20 +133,13 @@ BAD = {
 }  # fmt: skip
 
 
-def model(transparency="white"):
-    return types.SimpleNamespace(
-        model=types.SimpleNamespace(vision=types.SimpleNamespace(image_size=SIZE)),
-        data=types.SimpleNamespace(transparency=transparency),
-    )
-
-
 def doors(path, ground):
     """What each way in makes of a file: training and evaluation, `Model`, `zv generate`."""
     cache = images.ImageCache(SIZE, False, ground)
     ref = ImageRef(path=path.name)
 
     def asked(image):
-        return prompts.pixels([[image]], model(ground))[0, 0]
+        return prompts.pixels([[image]], SIZE, ground)[0, 0]
 
     return {
         "training": lambda: cache.get(0, lambda: pictures.load(path.parent, ref, images.KEPT)),
@@ -176,7 +168,7 @@ def test_every_way_in_gives_the_same_pixels(file, name, ground):
     data, wanted = GOOD[name]
     path = file(data)
     found = {door: see() for door, see in doors(path, ground).items()}
-    found["a PIL image"] = prompts.pixels([[Image.open(path)]], model(ground))[0, 0]
+    found["a PIL image"] = prompts.pixels([[Image.open(path)]], SIZE, ground)[0, 0]
     first = found["training"]
     for door, pixels in found.items():
         np.testing.assert_array_equal(pixels, first, door)

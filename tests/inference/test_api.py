@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import shutil
 
 import numpy as np
@@ -192,3 +194,13 @@ def test_importing_the_package_is_light(fresh_python):
     assert fresh_python("-c", code).stdout.strip() == "Chat"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = zv_jax.nothing
+
+
+def test_a_model_lays_transparent_images_on_the_ground_it_was_trained_with(model):
+    own = model("stage0")
+    clear, ground = Image.new("RGBA", (28, 28), (0, 0, 0, 0)), own.config.data.transparency
+    assert ground == "white" and (own._pixels([clear]) == 255).all()
+    data = dataclasses.replace(own.config.data, transparency="black")
+    other = copy.copy(own)
+    other.config = dataclasses.replace(own.config, data=data)
+    assert (other._pixels([clear]) == 0).all()

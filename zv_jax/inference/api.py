@@ -211,7 +211,8 @@ class Model(Words):
         size = self.config.model.vision.image_size
         if not len(images):
             return np.zeros((0, size, size, 3), np.uint8)
-        return prompts_lib.pixels([[image] for image in images], self.config)[:, 0]
+        ground = self.config.data.transparency
+        return prompts_lib.pixels([[image] for image in images], size, ground)[:, 0]
 
     def _texts(
         self, texts: Sequence[str], length: int | None = None, keep: str = "start"

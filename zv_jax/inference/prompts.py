@@ -193,7 +193,9 @@ def collate(
     length = min(bucket(longest), longest_prompt(config, max_new_tokens))
     ids, mask = dialogue.pad_left([q.input_ids for q in questions], tokenizers[0].pad_id, length)
     out: dict[str, np.ndarray | None] = {
-        "images": pixels([q.pictures for q in questions], config),
+        "images": pixels(
+            [q.pictures for q in questions], model.vision.image_size, config.data.transparency
+        ),
         "input_ids": ids,
         "attention_mask": mask,
         "qformer_input_ids": None,
@@ -207,15 +209,16 @@ def collate(
     return out
 
 
-def pixels(rows: Sequence[Sequence[Picture]], config: Config) -> np.ndarray | None:
+def pixels(
+    rows: Sequence[Sequence[Picture]], size: int, transparency: str = images.TRANSPARENCY[0]
+) -> np.ndarray | None:
     """uint8 [B, I, size, size, 3]; places without a picture are 0; None if there is no picture.
 
-    They are read as the model was trained on them (`data.transparency`).
+    `transparency` is that of the images the model was trained on (`data.transparency`).
 
     Raises:
         DataError: a picture cannot be read.
     """
-    size, transparency = config.model.vision.image_size, config.data.transparency
     count = max(map(len, rows))
     if not count:
         return None
