@@ -86,7 +86,12 @@ def define(values: flags.FlagValues) -> None:
     text("guard", None, "folder of `zv data guard`: leave out the pictures it lists")
     switch("paper_mixture", "read evaluation splits for training too, as the paper's counts need")
     flags.DEFINE_float(
-        "max_bad", 0.01, "convert: share of rows of a table that may be bad", flag_values=values
+        "max_bad",
+        0.01,
+        "convert: share of rows of a table that may be bad, where more than ten are",
+        0,
+        1,
+        flag_values=values,
     )
     whole("image_size", 0, "prepare: side of the stored pictures in pixels; 0: as they are")
     flags.DEFINE_enum(

@@ -127,6 +127,13 @@ def test_what_is_used_for_nothing_is_counted(tmp_path):
     ]
     _, intake = convert(tmp_path, *rows)
     assert intake.unused == {"licence": 1, "源": 1}
+    asked = {"question": "什么？", "answer": "猫", "caption": "一只猫"}
+    assert convert(tmp_path, asked)[1].unused == {"caption": 1}
+    talk = {"messages": turns("什么？", "猫"), "question": "a", "answer": "b", "text": "c"}
+    assert convert(tmp_path, talk)[1].unused == {"question": 1, "answer": 1, "text": 1}
+    both = {"caption": "一", "answer": "b", "id": 1, "weights": [1]}
+    assert convert(tmp_path, both)[1].unused == {"answer": 1, "weights": 1}
+    _, intake = convert(tmp_path, *rows)
     assert "used for nothing: column 'licence', 1 rows have it" in intake.lines()
 
 
@@ -298,7 +305,10 @@ def test_an_answer_that_may_count_options_is_not_guessed(tmp_path):
     assert "from 0, or from 1" in refused(tmp_path, row | {"choices": [0, 1], "answer": 1})
     assert one(tmp_path, row | {"answer": 1}, columns={"answer_index": "answer"}).answer_index == 1
     assert one(tmp_path, row | {"answer_index": 1}).answer_index == 1
+    assert one(tmp_path, row | {"answer_index": 1, "answer": "B"}).answer_index == 1
     assert one(tmp_path, row | {"choices": ["1", "2"], "answer": "1"}).answer_index == 0
+    _, intake = convert(tmp_path, row | {"answer_index": 1, "answer": "cat"}, row | {"answer": "A"})
+    assert "names option 1, 'dog', and column 'answer' says 'cat'" in intake.bad[0].what
     _, intake = convert(tmp_path, row | {"answer": "D"}, row | {"answer": "A"})
     assert "'D' is not one of the options" in intake.bad[0].what
 

@@ -20,7 +20,7 @@ from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 """Where a value stands in a row: ("messages", 0, "content")."""
 
 _NULLS = ("nan", "NaN", "NaT", "<NA>", "None")  # as pandas and Python write a missing value
@@ -49,7 +49,7 @@ class Entry:
     where: str
     native: object
     images: tuple[ImageRef, ...] | None = None
-    inside: Callable[[Path], str] | None = None
+    inside: Callable[[Place], str] | None = None
     typed: bool = True
     identity: Literal["column", "place", "both"] = "column"
 
@@ -69,7 +69,7 @@ def missing(value: Any, typed: bool = True) -> bool:
     return isinstance(value, list | tuple | bytes) and not value
 
 
-def unknown(entry: Entry, path: Path, value: Any, expected: str) -> DataError:
+def unknown(entry: Entry, path: Place, value: Any, expected: str) -> DataError:
     """The error for a value of a type or shape that is not understood."""
     column = str(path[0])
     return DataError(
@@ -92,13 +92,13 @@ def described(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def name(path: Path) -> str:
+def name(path: Place) -> str:
     """`messages[0].content`."""
     parts = (f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
     return "".join(parts).removeprefix(".")
 
 
-def text(entry: Entry, path: Path, value: Any) -> str | None:
+def text(entry: Entry, path: Place, value: Any) -> str | None:
     """A single value as text, without blanks around it; None where there is none.
 
     Line breaks within stay. Numbers are written as JSON does, so are true and false.
@@ -127,7 +127,7 @@ class Said:
 
 
 def texts(
-    entry: Entry, path: Path, value: Any, left_out: Callable[[str], None], unused: Any = None
+    entry: Entry, path: Place, value: Any, left_out: Callable[[str], None], unused: Any = None
 ) -> list[Said]:
     """All texts of a cell: one, a list, objects such as VQAv2's, or one object with lists.
 
@@ -164,7 +164,7 @@ def texts(
     return out
 
 
-def _transposed(entry: Entry, path: Path, value: Mapping[str, Any]) -> list[dict]:
+def _transposed(entry: Entry, path: Place, value: Mapping[str, Any]) -> list[dict]:
     """{"text": [a, b], "start": [0, 1]} as [{"text": a, "start": 0}, ...]."""
     lists = {k: v for k, v in value.items() if not missing(v)}
     lengths = {len(v) if isinstance(v, list) else None for v in lists.values()}
@@ -173,7 +173,7 @@ def _transposed(entry: Entry, path: Path, value: Mapping[str, Any]) -> list[dict
     return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
 
 
-def objects(entry: Entry, path: Path, value: Any) -> list[Any]:
+def objects(entry: Entry, path: Place, value: Any) -> list[Any]:
     """A list, or an object with lists as Hugging Face stores a sequence of objects."""
     value = listed(value, entry, always=True)
     if isinstance(value, Mapping) and any(isinstance(v, list) for v in value.values()):
@@ -205,7 +205,7 @@ def listed(value: Any, entry: Entry, always: bool = False) -> Any:
     return value
 
 
-def images(entry: Entry, path: Path, value: Any) -> list[ImageRef]:
+def images(entry: Entry, path: Place, value: Any) -> list[ImageRef]:
     """References to the images of a cell: one or a list, by path, URL, or written into the row."""
     value = listed(value, entry, always=True)
     if missing(value, entry.typed):
@@ -238,7 +238,7 @@ def _is_base64(value: str) -> bool:
     return len(value) > 60 and value.startswith(_BASE64) and not _SUFFIXES.search(value)
 
 
-def _below(entry: Entry, path: Path, value: str) -> str:
+def _below(entry: Entry, path: Place, value: str) -> str:
     value = value.removeprefix("file://")
     depth = 0
     for part in value.split("/"):
@@ -253,7 +253,7 @@ def _below(entry: Entry, path: Path, value: str) -> str:
     return value
 
 
-def _written(entry: Entry, path: Path) -> ImageRef:
+def _written(entry: Entry, path: Place) -> ImageRef:
     if entry.inside is None:
         raise DataError(
             f"Column {path[0]!r} holds an encoded image at {name(path)}",

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from zv_jax.data.readers import cells
-from zv_jax.data.readers.cells import Entry, Path
+from zv_jax.data.readers.cells import Entry, Place
 from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.records import ImageRef
+from zv_jax.data.rules import IMAGE
 from zv_jax.errors import DataError
 
-IMAGE = "<image>"
 ROLES = {
     "human": "user",
     "user": "user",
@@ -49,7 +49,7 @@ class Dialogue:
         self._named = 0
         self._shown: list[ImageRef | None] = []
 
-    def say(self, role: str, path: Path, content: Any, images: Sequence[ImageRef] = ()) -> None:
+    def say(self, role: str, path: Place, content: Any, images: Sequence[ImageRef] = ()) -> None:
         """Adds a turn; `content` is a text or typed parts, `images` are named beside it."""
         before = len(self._shown)
         content = cells.listed(content, self.entry)
@@ -70,7 +70,7 @@ class Dialogue:
             )
         self._turns.append((role, text))
 
-    def _parts(self, path: Path, parts: list[Any]) -> str:
+    def _parts(self, path: Place, parts: list[Any]) -> str:
         """The text of typed parts: OpenAI's, Anthropic's and those of Hugging Face."""
         out = ""
         for number, part in enumerate(parts):
@@ -99,7 +99,7 @@ class Dialogue:
                 )
         return out.strip()
 
-    def _place(self, text: str, path: Path, images: Sequence[ImageRef] = ()) -> str:
+    def _place(self, text: str, path: Place, images: Sequence[ImageRef] = ()) -> str:
         """Takes an image for every `<image>`: the named ones first, then those of the row."""
         named = iter(images)
         out, end = "", 0
@@ -153,7 +153,7 @@ class Dialogue:
 
 def read(
     dialogue: Dialogue,
-    path: Path,
+    path: Place,
     value: Any,
     *,
     ignore: Collection[str] = (),
@@ -197,14 +197,14 @@ def read(
         dialogue.say(ROLES[said], (*place, key), content, images)
 
 
-def _others(entry: Entry, place: Path, turn: Mapping, unused: Callable[[str], None]) -> None:
+def _others(entry: Entry, place: Place, turn: Mapping, unused: Callable[[str], None]) -> None:
     for key, value in turn.items():
         if key in _TOOLS:
             raise cells.unknown(entry, (*place, key), value, "turns of text and images")
         unused(f"{place[0]}[].{key}")
 
 
-def _role(entry: Entry, place: Path, said: Any) -> DataError:
+def _role(entry: Entry, place: Place, said: Any) -> DataError:
     mend = "rename the role in the file"
     if said == "system":
         mend = (

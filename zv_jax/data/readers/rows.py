@@ -247,10 +247,10 @@ class Row:
     def _no_names_of_images(self) -> None:
         """Refuses an image's name where a text belongs: `input: a.png`, `output: a dog`."""
         for role in ("question", "input", "caption"):
-            column = self.column(role)
-            value = self.entry.fields[column] if column else ""
-            if isinstance(value, str) and " " not in value and cells.looks_like_image(value):
-                raise columns.not_an_image(self.entry, column, f"would be the {role}")
+            for column in (c for group in self.names[role] for c in group):
+                value = self.entry.fields[column]
+                if isinstance(value, str) and " " not in value and cells.looks_like_image(value):
+                    raise columns.not_an_image(self.entry, column, f"would be the {role}")
 
     def _numbered(self) -> bool:
         return any(column.lower() not in _IMAGE_NAMES for column in self.names["image"][0])
@@ -316,7 +316,7 @@ class Row:
         if turns and turns[-1][0] == "user":
             answers = [said.text for said in self.texts("answer")] or None
         while turns and turns[-1][0] == "user" and answers is None:
-            if messages.IMAGE in turns[-1][1]:
+            if rules.IMAGE in turns[-1][1]:
                 raise self.bad("answer")
             turns.pop()
             self._left_out("a last question without an answer")
@@ -408,14 +408,24 @@ class Row:
         if column:
             value = self.entry.fields[column]
             number = cells.text(self.entry, (column,), value) or ""
-            if number.removesuffix(".0").isdecimal() and float(number) < len(options):
-                return int(float(number))
-            raise BadRow(
-                f"Column {column!r} is {cells.described(value)}",
-                where=self.entry.where,
-                expected=f"0 to {len(options) - 1}: the first option is 0",
-                fix="count the options from 0",
-            )
+            if not (number.removesuffix(".0").isdecimal() and float(number) < len(options)):
+                raise BadRow(
+                    f"Column {column!r} is {cells.described(value)}",
+                    where=self.entry.where,
+                    expected=f"0 to {len(options) - 1}: the first option is 0",
+                    fix="count the options from 0",
+                )
+            index = int(float(number))
+            said = [answer.text.lower() for answer in self.texts("answer")]
+            if said and options[index].lower() not in said and _letter(index) not in said:
+                raise BadRow(
+                    f"Column {column!r} names option {index}, {options[index]!r}, and column "
+                    f"{self.column('answer')!r} says {said[0]!r}",
+                    where=self.entry.where,
+                    expected="the same option; the first is 0",
+                    fix="correct one of the two, or leave one out with --ignore",
+                )
+            return index
         answers = self.texts("answer")
         if not answers:
             raise self.bad("answer")
@@ -470,6 +480,10 @@ class Row:
         if isinstance(value, bool | int | float):
             raise cells.unknown(self.entry, (column,), value, "a text that describes the image")
         return self._new("caption", captions, images, (), answers=captions)
+
+
+def _letter(index: int) -> str:
+    return string.ascii_lowercase[index] if index < 26 else ""
 
 
 _IMAGE_NAMES = frozenset(name for group in columns.USUAL["image"] for name in group)
