@@ -275,6 +275,13 @@ def test_named_texts_and_other_members_of_a_tar(tmp_path):
     assert intake.unused == {"*.npz": 1}
 
 
+def test_what_the_image_of_a_sample_is_called_is_listed_only(tmp_path):
+    facts = json.dumps({"image": "000.jpg", "caption": "一"})
+    layouts.tar(tmp_path / "a.tar", [("a.jpg", JPEG), ("a.json", facts)])
+    (record,), intake = read("webdataset", tmp_path)
+    assert len(record.images) == 1 and intake.unused == {"image": 1}
+
+
 def test_a_text_beside_an_image_keeps_its_paragraphs(tmp_path):
     layouts.picture(tmp_path / "1.jpg")
     (tmp_path / "1.txt").write_bytes("一\r\n\r\n二\r\n".encode("utf-8-sig"))

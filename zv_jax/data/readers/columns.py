@@ -55,6 +55,11 @@ USUAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """What a column may be called when `--columns` does not name it; the second list is taken only
 where no column of the first has a value."""
 
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
 _JOINED = ("image", "caption", "instruction", "question", "input", "answer")
 _NUMBERED = re.compile(r"(image|img|photo|picture|图片|圖片|图|圖)[ _-]?\d+", re.IGNORECASE)
 _MEDIA = re.compile(r"video|audio|image|photo|picture|图片|图像|圖|照片|视频|音频", re.IGNORECASE)
@@ -134,10 +139,15 @@ class Columns:
 def unread(entry: Entry, column: str, has_images: bool) -> None:
     """Refuses a column that no role uses but that is content all the same.
 
+    Args:
+      has_images: whether the row has images without it.
+
     Raises:
       DataError: it holds images or other media.
     """
     value = entry.fields[column]
+    if entry.images is not None and isinstance(value, str):
+        return  # what the image beside the row is called
     named = _MEDIA.fullmatch(re.sub(r"[^a-z一-鿿]|s$", "", column.lower()))
     encoded = isinstance(value, bytes | Mapping | list) and cells.looks_like_image(value)
     if encoded or named or (not has_images and cells.looks_like_image(value)):
@@ -153,6 +163,12 @@ def not_an_image(entry: Entry, column: str, but: str) -> DataError:
         expected="images in a column called " + ", ".join(USUAL["image"][0][:6]) + "...",
         fix=f"say so with --columns=image={column}, or leave it out with --ignore={column}",
     )
+
+
+def usual_split(name: str) -> str:
+    """`val` for `validation`, `Dev`...; another name in small letters."""
+    name = name.lower()
+    return next((split for split, names in _SPLITS.items() if name in names), name)
 
 
 def natural(name: object) -> list[Any]:

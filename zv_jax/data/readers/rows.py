@@ -23,7 +23,6 @@ _LANGS = {
     **dict.fromkeys(("en", "en-us", "en_us", "en-gb", "english", "英文", "英语", "英語"), "en"),
     "en-zh": "en-zh",
 }
-_SPLITS = {"validation": "val", "valid": "val", "dev": "val", "training": "train"}
 _LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\].。．:：、]?")
 
 
@@ -223,8 +222,7 @@ class Row:
 
     def _other_split(self) -> bool:
         own = self.text("split")
-        wanted, named = (_SPLITS.get(s.lower(), s.lower()) for s in (self.request.split, own or ""))
-        if own is None or wanted == named:
+        if own is None or columns.usual_split(own) == columns.usual_split(self.request.split):
             return False
         self.request.intake.other_splits[own] += 1
         return True

@@ -14,15 +14,10 @@ from zv_jax.data import lines as lines_lib
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request
 from zv_jax.data.readers.cells import Entry
-from zv_jax.data.readers.columns import USUAL, natural
+from zv_jax.data.readers.columns import USUAL, natural, usual_split
 from zv_jax.data.readers.intake import REJECTED
 from zv_jax.errors import DataError
 
-_SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test",),
-}
 _ROW_ROLES = ("image", "caption", "question", "instruction", "input", "answer", "conversations")
 _ROW_COLUMNS = {name for role in _ROW_ROLES for group in USUAL[role] for name in group}
 
@@ -39,9 +34,11 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
         return [root]
     for suffix in suffixes:
         here = _sorted(root, suffix)
-        mine = [p for p in here if _split_of(p) == _canonical(split)]
+        mine = [p for p in here if _split_of(p) == usual_split(split)]
         mine = mine or _sorted(root / split, suffix)
-        mine = mine or [p for p in _sorted(root / "data", suffix) if _split_of(p) == split]
+        mine = mine or [
+            p for p in _sorted(root / "data", suffix) if _split_of(p) == usual_split(split)
+        ]
         if mine:
             others = [p for p in here if p not in mine and _split_of(p) is None]
         else:
@@ -66,14 +63,11 @@ def _sorted(folder: Path, suffix: str) -> list[Path]:
     return sorted(found, key=lambda path: natural(path.stem))
 
 
-def _canonical(split: str) -> str:
-    return next((name for name, words in _SPLITS.items() if split in words), split)
-
-
 def _split_of(path: Path) -> str | None:
     """The split a file is named after: train.json, train-00000-of-00001.parquet, val_2.csv."""
     word = re.match(r"[A-Za-z]+(?![A-Za-z])", path.name)
-    return next((n for n, words in _SPLITS.items() if word and word[0].lower() in words), None)
+    split = usual_split(word[0]) if word else None
+    return split if split in ("train", "val", "test") else None
 
 
 def base(request: Request) -> Path:
