@@ -78,6 +78,7 @@ class Batches(Iterator[Batch]):
     Attributes:
       names: ids of the records that `index` of a batch numbers.
       source: number of the first one's source, among those with a weight.
+      labels: of these sources.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Batches(Iterator[Batch]):
     ):
         self._open_at, self._ledger = open_at, ledger
         self.names, self.source = assembler.names, assembler.source
+        self.labels = [drawn.label for drawn in assembler.drawn]
         self.step = step
         self._stream = open_at(step)
         self._failure: Exception | None = None

@@ -216,7 +216,8 @@ class Run:
             log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
         self.throughput.start(first)
         batches = self._batches(first)
-        patrol = Patrol(self.workdir, log, config.guards.max_skipped, self._kind_names())
+        kinds = [", ".join(batches.labels[number] for number in kind) for kind in self.kinds]
+        patrol = Patrol(self.workdir, log, config.guards.max_skipped, kinds)
         metrics: dict[str, jax.Array] = {}
         compiled: set[tuple] = set()  # shapes that a program exists for
         try:
@@ -309,12 +310,6 @@ class Run:
 
     def _kind(self, source: int) -> int:
         return next(kind for kind, sources in enumerate(self.kinds) if source in sources)
-
-    def _kind_names(self) -> list[str]:
-        """The sources of each kind of batch, for people."""
-        used = [source for source in self.config.data.sources if source.weight > 0]
-        names = [f"{source.name}/{source.split} {source.path}".strip() for source in used]
-        return [", ".join(names[number] for number in kind) for kind in self.kinds]
 
     def _batches(self, first: int) -> Batches:
         return make_pipeline(
