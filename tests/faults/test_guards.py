@@ -243,7 +243,7 @@ def test_a_run_of_two_kinds_names_the_sources_that_are_always_skipped(compiled, 
             batch["images"] = np.full(batch["images"].shape, np.nan, np.float32)
 
     config = two_kinds(corpus, guards={"max_skipped": 2})
-    with pytest.raises(TrainingError, match="2 updates in a row of batches from jsonl/train"):
+    with pytest.raises(TrainingError, match=r"2 updates in a row of batches from sources\[0\] jsonl"):
         train(config, tmp_path, spoil_long)
     kinds = {row["at"] for row in json.loads((tmp_path / "stopped.json").read_text())}
     assert len(kinds) == 2 and max(kinds) - min(kinds) == 4

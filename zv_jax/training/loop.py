@@ -20,7 +20,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import Config, labelled_tokens, to_dict
 from zv_jax.data import census
 from zv_jax.data.faults import SHORTENED, Fault
-from zv_jax.data.pipeline import Batches, kinds_of, make_pipeline, pipeline_fingerprint
+from zv_jax.data.pipeline import (
+    Batches,
+    kinds_of,
+    label,
+    make_pipeline,
+    pipeline_fingerprint,
+)
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
@@ -204,6 +210,8 @@ class Run:
         log.start(first)
         self.substitutes.start(first)
         self.shortened.start(first)
+        if jax.process_index() == 0:
+            write_json(self.workdir / "census.json", self.census)
         log.event(
             "restore" if resumes else "start",
             devices=jax.device_count(),
@@ -253,16 +261,13 @@ class Run:
         self._finish(step_fn._cache_size())
 
     def _count(self) -> None:
-        """Says what the run draws of its data and what it leaves out, before anything is learned;
-        `census.json` keeps it."""
+        """Says what the run draws of its data and what it leaves out."""
         found = census.take(self.config, self.tokenizers)
         self.census = [source.as_row() for source in found]
         for line in census.lines(found):
             self.log.say(line)
         for line in census.warnings(found):
             self.log.say(f"WARNING: {line}")
-        if jax.process_index() == 0:
-            write_json(self.workdir / "census.json", self.census)
 
     def _start(self) -> tuple[Variables, State]:
         config = self.config
@@ -311,8 +316,8 @@ class Run:
 
     def _kind_names(self) -> list[str]:
         """The sources of each kind of batch, for people."""
-        used = [source for source in self.config.data.sources if source.weight > 0]
-        names = [f"{source.name}/{source.split} {source.path}".strip() for source in used]
+        sources = enumerate(self.config.data.sources)
+        names = [label(place, source) for place, source in sources if source.weight > 0]
         return [", ".join(names[number] for number in kind) for kind in self.kinds]
 
     def _batches(self, first: int) -> Batches:
