@@ -55,7 +55,7 @@ def _data(*tasks: str, **other) -> dict:
         "max_text": 28,
         "max_length": 108,
         "max_answer": 72,
-        "max_qformer_text": 24,
+        "max_qformer_text": 28,
         "box_decimals": 2,
         "cache_images": True,
         **other,

@@ -11,9 +11,10 @@ hours; `zv plan` calculates them, docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3): AdamW, lr 1e-5, beta1 0.9, beta2 0.9, eps 1e-8, weight
 decay 0.05, clipping 2.0, batch 2048, 90,000 steps; for Chat one hard negative pair per positive.
-Not in the paper, from LAVIS's BLIP-2: 5,000 warm-up steps, cosine, captions of 32 tokens, label
-smoothing 0.1, negatives in both directions for Base. The paper's "one hard negative" for Chat
-leaves open of which kind: an image for each text, as the first of LAVIS's two directions.
+Not in the paper, from LAVIS's BLIP-2: 5,000 warm-up steps, cosine, captions cut at 32 tokens (but
+no [SEP] is learned behind a cut), label smoothing 0.1, negatives in both directions for Base. The
+paper's "one hard negative" for Chat leaves open of which kind: an image for each text, as the
+first of LAVIS's two directions.
 
 Rows of a chip above 32 are computed in microbatches; up to there nothing is computed twice.
 """
@@ -40,7 +41,11 @@ def get_config(arg: str = "base") -> ml_collections.ConfigDict:
             "itm_negatives": "hard",
             "itm_pairs": "single" if words.variant == "chat" else "both",
         },
-        data={"max_text": 32, "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523}},
+        data={
+            "max_text": 32,
+            "long_answers": "cut",
+            "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},
+        },
         optimizer={
             "lr": 1e-5,
             "b1": 0.9,

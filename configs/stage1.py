@@ -36,7 +36,7 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
         stage={"name": "stage1", "variant": words.variant},
         data={
             "max_length": 512,
-            "max_qformer_text": 128,
+            "max_qformer_text": 136,  # InstructBLIP's 128, and the 8 pieces of <human>: and <bot>:
             "tokenizer": {"kind": "sentencepiece", "vocab_size": 39424},
             "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},
         },

@@ -41,7 +41,7 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
         data={
             "max_length": 1024,
             "max_answer": 896,
-            "max_qformer_text": 128,
+            "max_qformer_text": 136,  # InstructBLIP's 128, and the 8 pieces of <human>: and <bot>:
             "max_images": 3,
             "tokenizer": {"kind": "sentencepiece", "vocab_size": 39424},
             "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},

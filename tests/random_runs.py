@@ -21,10 +21,12 @@ TEXTS = [
 ]
 
 
-def random_run(folder: Path, tokenizer: Tokenizer, stage: str, variant: str) -> Path:
+def random_run(
+    folder: Path, tokenizer: Tokenizer, stage: str, variant: str, positions: int = 128
+) -> Path:
     """Makes `folder` the workdir of a run of that stage; `tokenizer` serves both towers."""
     model = {
-        "llm": {"vocab_size": 512},
+        "llm": {"vocab_size": 512, "max_positions": positions},
         "qformer": {"vocab_size": 512},
         "image_token_id": 511,
     }

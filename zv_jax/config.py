@@ -19,7 +19,7 @@ import ml_collections
 
 from zv_jax import config_checks
 from zv_jax.errors import ConfigError
-from zv_jax.models import presets
+from zv_jax.models import presets, prompt
 from zv_jax.models.presets import ModelConfig
 
 
@@ -190,6 +190,8 @@ CHOICES = {
     "data.qformer_tokenizer.kind": ("sentencepiece", "bert", "hf"),
     "model.vision.family": ("eva", "clip"),
     "model.llm.rope_scaling.kind": presets.ROPE_SCALINGS,
+    "model.prompt.format": (*prompt.FORMATS, prompt.OWN),
+    "model.prompt.qformer_text": prompt.QFORMER_TEXTS,
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zv_jax.errors import ConfigError
+from zv_jax.models.prompt import OWN, Format
 
 if TYPE_CHECKING:
     from zv_jax.config import Config, DataConfig
     from zv_jax.models.presets import ModelConfig
+    from zv_jax.models.prompt import PromptConfig
 
 
 def check(config: Config) -> None:
@@ -19,6 +21,7 @@ def check(config: Config) -> None:
     """
     _check_sources(config.data)
     _check_model(config.model)
+    _check_prompt(config.model.prompt)
     _check_texts(config)
 
 
@@ -55,6 +58,19 @@ def _check_texts(config: Config) -> None:
             expected=f"at most {positions}, which is model.qformer.max_positions",
             fix=f"set --config.data.{field}={positions}",
         )
+
+
+def _check_prompt(prompt: PromptConfig) -> None:
+    if prompt.format == OWN:
+        return
+    for name in Format._fields:
+        if getattr(prompt, name):
+            raise ConfigError(
+                f"{getattr(prompt, name)!r} would be used for nothing",
+                where=f"model.prompt.{name}",
+                expected=f"nothing, since model.prompt.format is {prompt.format!r}",
+                fix=f"set --config.model.prompt.format={OWN}, and all words of the format",
+            )
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -65,7 +65,7 @@ def llama(tmp_path, tensors, directory):
 @pytest.mark.parametrize("dtype", WIDE)
 def test_from_hf_refuses_what_float16_cannot_hold(tmp_path, llama, dtype, capsys):
     src = llama(1e5, dtype)
-    assert cli.main(["convert", "from-hf", str(src), str(tmp_path / "dst"), "--dtype=float16"]) == 1
+    assert cli.main(["convert", "from-hf", str(src), str(tmp_path / "dst"), "--dtype=float16"]) == 2
     said = capsys.readouterr().err
     assert LEAF in said and "becomes infinite in float16" in said
     assert not (tmp_path / "dst").exists()
@@ -78,7 +78,7 @@ def test_from_hf_refuses_what_float16_cannot_hold(tmp_path, llama, dtype, capsys
 def test_to_hf_refuses_what_float16_cannot_hold(tmp_path, llama, dtype, capsys):
     hf.from_hf(llama(1e5, dtype), tmp_path / "run")
     command = ["convert", "to-hf", str(tmp_path / "run"), str(tmp_path / "out")]
-    assert cli.main([*command, "--dtype=float16"]) == 1
+    assert cli.main([*command, "--dtype=float16"]) == 2
     said = capsys.readouterr().err
     assert EMBED in said and "becomes infinite in float16" in said
     assert not (tmp_path / "out").exists()

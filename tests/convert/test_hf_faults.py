@@ -43,6 +43,10 @@ def broken_config(src, _):
     (src / "config.json").write_text("{")
 
 
+def list_config(src, _):
+    (src / "config.json").write_text("[1]")
+
+
 def fields(**changes):
     def change(src, _):
         path = src / "config.json"
@@ -99,6 +103,11 @@ def large_vocabulary(src, tokenizer):
         (part("vision_config", num_attention_heads=5), "not divisible by 5 heads"),
         (part("qformer_config", cross_attention_frequency=1), "cross_attention_frequency is 1"),
         (part("qformer_config", hidden_size="wide"), "'wide'"),
+        (part("text_config", rms_norm_eps="small"), "of the wrong kind"),
+        (part("text_config", num_attention_heads=[4]), "of the wrong kind"),
+        (fields(vision_config=[1]), "of the wrong kind"),
+        (part("text_config", rope_parameters=["linear"]), "of the wrong kind"),
+        (list_config, "config.json cannot be read"),
         (large_vocabulary, "the tokenizer of the language model has 321 ids"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -74,7 +74,7 @@ def make_config(toy):
     def make(stage, variant="chat", batch=4, seed=0, sources=None, **data):
         given = {
             "sources": sources or ({"path": str(toy)},),
-            "max_length": 48,
+            "max_length": 64,
             "max_text": 16,
             "max_qformer_text": 16,
             "box_decimals": 2,

@@ -12,6 +12,7 @@ from zv_jax.data.validate import check_file
 from zv_jax.errors import DataError
 
 BOX = [0.1, 0.2, 0.5, 0.9]
+VIEW = {"background": "blue", "objects": [["dog", BOX]], "asked": [0]}
 DOG = {"box": BOX, "label": "dog", "tag_zh": "狗"}
 
 
@@ -44,6 +45,9 @@ RIGHT = {
     "a choice": row(task="mc_vqa", turns=[user("Which?")], choices=["a", "b"], answer_index=1),
     "a box to find": row(task="ref_ground", objects=[DOG]),
     "a box to name": row(task="ref_caption", objects=[DOG], lang="zh"),
+    "what the image shows": row(turns=[user("A?"), says("b")], meta={"views": [VIEW]}),
+    "a hint": row(turns=[user("<image>A?"), says("b")], meta={"hint": "It is late."}),
+    "a hint alone": row(turns=[user(""), says("b")], meta={"hint": "天色已晚。"}),
     "no image": row(turns=[user("Hello."), says("Hi!")], images=0),
 }
 WRONG = {
@@ -116,6 +120,30 @@ WRONG = {
     "a template without what it needs": (
         row(task="mc_vqa", turns=[says("red")]),
         "'turns[0]'", "lacks what its instruction needs: choices, q",
+    ),
+    "views of other images": (
+        row(turns=[user("What?"), says("red")], images=2, meta={"views": [VIEW]}),
+        "'meta.views'", "not one view for each image",
+    ),
+    "a view of nothing": (
+        row(turns=[user("What?"), says("red")], meta={"views": [{"objects": [["dog", 3]]}]}),
+        "'meta.views[0]'", "does not say what an image shows",
+    ),
+    "a view that is asked about what it lacks": (
+        row(turns=[user("What?"), says("red")], meta={"views": [VIEW | {"asked": [1]}]}),
+        "'meta.views[0]'", "does not say what an image shows",
+    ),
+    "a hint that shows an image": (
+        row(turns=[user("What?"), says("red")], meta={"hint": "Look: <image>"}),
+        "'meta.hint'", "a hint is words",
+    ),
+    "a hint that is no text": (
+        row(turns=[user("What?"), says("red")], meta={"hint": ["Look."]}),
+        "'meta.hint'", "a hint is words",
+    ),
+    "a box in a hint that is none": (
+        row(turns=[user("What?"), says("red")], meta={"hint": "At <obj_2>."}),
+        "'meta.hint'", "<obj_2>",
     ),
     "a weight of NaN": (
         row(task="caption", answers=["a", "b"], weights=[float("nan"), 1.0]), "'weights[0]'", "nan",
@@ -271,7 +299,9 @@ RECORDS = st.fixed_dictionaries(
         "choices": st.lists(TEXTS, max_size=3),
         "answer_index": st.integers(0, 2),
         "weights": st.lists(st.sampled_from([0.0, 1.0, -1.0, float("nan")]), max_size=3),
-        "meta": st.sampled_from([{}, *({"template": name} for name in ("vqa", "query", "x"))]),
+        "meta": st.sampled_from(
+            [{}, {"hint": "<obj_0>"}, *({"template": name} for name in ("vqa", "query", "x"))]
+        ),
     },
 )  # fmt: skip
 

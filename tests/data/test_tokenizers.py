@@ -191,6 +191,12 @@ def test_a_sentencepiece_model_without_unknown_piece_is_refused():
         Tokenizer("sentencepiece", sentencepiece_model(unk_id=-1))
 
 
+def test_a_sentencepiece_model_with_a_damaged_byte_is_named():
+    data = sentencepiece_model().replace(b"<unk>", b"<u\xffk>", 1)
+    with pytest.raises(DataError, match="not a SentencePiece model"):
+        Tokenizer("sentencepiece", data, "own.model")
+
+
 def test_a_missing_end_stops_a_run_before_its_first_row(tmp_path, make_config):
     (tmp_path / "own.model").write_bytes(sentencepiece_model(eos_id=-1))
     config = make_config("stage1", tokenizer={"path": str(tmp_path / "own.model")})

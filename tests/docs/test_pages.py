@@ -202,10 +202,23 @@ def test_every_field_and_flag_that_a_page_names_exists(page):
     assert not {name for name in names if name.replace("-", "_") not in known}
 
 
-FILES = (".csv", ".tsv", ".py", ".md", ".json", ".jsonl", ".log", ".yaml", ".model", ".txt")
-# Of pip, uv, the benchmarks and launch scripts, which check theirs in tests/launch.
+FILES = (
+    ".safetensors",
+    ".bin",
+    ".csv",
+    ".tsv",
+    ".py",
+    ".md",
+    ".json",
+    ".jsonl",
+    ".log",
+    ".yaml",
+    ".model",
+    ".txt",
+)
+# Of pip, uv, SentencePiece, the benchmarks and launch scripts, which check theirs in tests/launch.
 PIP = {"all", "exclude", "exclude_editable", "require_hashes", "generate_hashes", "no_deps",
-       "no_annotate", "no_header", "python_version"}  # fmt: skip
+       "no_annotate", "no_header", "python_version", "bos_id", "eos_id"}  # fmt: skip
 OTHERS = PIP | {
     name.replace("-", "_")
     for folder in ("benchmarks", "launch")

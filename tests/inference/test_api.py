@@ -71,8 +71,9 @@ def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model
 
     tokens = talker.qformer_tokenizer
     past = (Exchange("two", "three"),)
-    assert ids() == ids(history=past) == [tokens.cls_id, *tokens.encode(ASK), tokens.sep_id]
-    assert ids(instruction="two") == [tokens.cls_id, *tokens.encode("two"), tokens.sep_id]
+    read, told = (tokens.encode(f"<human>:{text}\n<bot>:") for text in (ASK, "two"))
+    assert ids() == ids(history=past) == [tokens.cls_id, *read, tokens.sep_id]
+    assert ids(instruction="two") == [tokens.cls_id, *told, tokens.sep_id]
     base = model("stage2", "base")
     rows = [prompts.question(ASK, pictures, base.config, base._both, max_new_tokens=5)]
     made = prompts.collate(rows, base.config, base._both, max_new_tokens=5)

@@ -48,7 +48,7 @@ def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
     mask = prompts[2]["qformer_attention_mask"][0]
     assert prompts[2]["qformer_input_ids"][0][mask].tolist() == [
         tokens.cls_id,
-        *tokens.encode("图里有什么？"),
+        *tokens.encode("<human>:图里有什么？\n<bot>:"),
         tokens.sep_id,
     ]
 

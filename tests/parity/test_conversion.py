@@ -8,7 +8,7 @@ from random_runs import TEXTS, random_run
 
 from zv_jax.convert import export, ours
 from zv_jax.data import tokenizers
-from zv_jax.data.dialogue import pad_left, prompt_text
+from zv_jax.data.dialogue import pad_left
 from zv_jax.inference import api, decode
 from zv_jax.models import vit
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -123,7 +123,7 @@ def test_our_models_there(tmp_path, tokenizer, stage, variant):
 
     processor = hf.AutoProcessor.from_pretrained(tmp_path / "out")
     for question in ("What is in the picture?", "图里有什么？"):
-        text = prompt_text(question)
+        text = cfg.prompt.ask(question)
         made = processor(images=np.zeros((40, 30, 3), np.uint8), text=text, return_tensors="np")
         block = [cfg.image_token_id] * cfg.qformer.num_queries
         expected = [*block, tokenizer.bos_id, *tokenizer.encode(text)]

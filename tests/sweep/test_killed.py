@@ -30,7 +30,7 @@ def get_config(arg=""):
         "quickstart_base",
         stage={"name": "stage0", "variant": "base"},
         data={"sources": ({"name": "zv_openmoji", "tasks": ("caption",)},),
-              "max_text": 28, "max_length": 108, "max_answer": 72, "max_qformer_text": 24},
+              "max_text": 28, "max_length": 108, "max_answer": 72, "max_qformer_text": 28},
         optimizer={"warmup_steps": 0, "schedule": "constant"},
         train={"steps": 3, "batch_size": 8, "log_every": 1},
         checkpoint={"every": 1, "keep": 1},

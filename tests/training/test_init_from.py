@@ -1,15 +1,18 @@
 import json
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zv_jax.config import CheckpointConfig
+from zv_jax.config import CheckpointConfig, recipe, validate
 from zv_jax.errors import CheckpointError
+from zv_jax.models.prompt import PromptConfig
+from zv_jax.training import init_from
 from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.frozen import content_hash
-from zv_jax.training.init_from import initialise, table_text
+from zv_jax.training.init_from import initialise, other_prompts, table_text
 
 
 def source(path, trainable, frozen=None, step=1, **meta):
@@ -104,6 +107,31 @@ def test_every_weight_can_be_traced_through_a_chain_of_runs(tmp_path, stage0):
     text = table_text(after)
     assert f"from 1: {stage1}, step 40 of 100: its training has not come to its end" in text
     assert row(after, "qformer")["content"] in text
+
+
+@pytest.mark.parametrize(
+    "before, here, said",
+    [
+        # Trained before the field existed: its Q-Former read the bare question.
+        (("stage1", "chat", None), ("stage2", "chat"), ["qformer_text='question' there, 'turn'"]),
+        (("stage1", "base", None), ("stage2", "base"), []),
+        (("language", "base", None), ("stage1", "chat"), []),
+        (("stage1", "chat", "plain"), ("stage2", "chat"), ["format='plain' there, 'ziya' here"]),
+        (("language", "base", "vicuna"), ("stage1", "chat"), ["format='vicuna' there, 'ziya'"]),
+        (("language", "base", "vicuna"), ("vision", "base"), []),
+        (("stage1", "chat", "ziya"), ("stage2", "chat"), []),
+    ],
+)
+def test_prompts_of_another_form_do_not_change_in_silence(before, here, said):
+    stage, variant, form = before
+    config = validate(recipe("small_chat", stage={"name": here[0], "variant": here[1]}))
+    model = {"prompt": asdict(PromptConfig(form, "turn"))} if form else {}
+    meta = {"step": 1, "frozen": "", "config": {"stage": {"name": stage, "variant": variant}}}
+    meta["config"]["model"] = model
+    lines = other_prompts({"sources": [init_from._source("runs/x", meta)]}, config)
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said, strict=True):
+        assert "prompts of runs/x were of another form" in line and words in line
 
 
 def test_another_shape_is_an_error_with_leaf_and_both_shapes(stage0):

@@ -14,7 +14,15 @@ from zv_jax.models.llama import EMBEDDING_SCALE
 from zv_jax.sharding import make_mesh, unboxed
 from zv_jax.training import leaves
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.stages import STAGES, Stage, split, stage_model, stage_of, stage_table
+from zv_jax.training.stages import (
+    STAGES,
+    Stage,
+    overview,
+    split,
+    stage_model,
+    stage_of,
+    stage_table,
+)
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join
 from zv_jax.training.step import init_state
 
@@ -114,6 +122,27 @@ def test_the_printed_table_counts_every_parameter():
     assert total == sum(leaf.size for leaf in flat.values())
     assert rows["llm"]["trainable"] == 0 < rows["llm"]["adapter"] < rows["llm"]["frozen"]
     assert rows["qformer"]["frozen"] == 0 < rows["qformer"]["trainable"]
+
+
+def test_the_overview_lists_every_leaf_once():
+    config = tiny("stage2", "chat")
+    held = variables(config, make_mesh(MeshConfig()))
+    text = overview(held.trainable | held.frozen, set(held.trainable))
+    trained, frozen = text.split("These parameters are frozen:")
+    for names, half in ((held.trainable, trained), (held.frozen, frozen)):
+        rows = [line.split("|") for line in half.splitlines() if line.startswith("| ")][1:]
+        assert [row[1].strip() for row in rows] == sorted(names)
+        total = sum(leaf.size for leaf in names.values())
+        assert f"Total: {total:,} -- " in half
+    assert "float32" in trained and "(None, 'fsdp', None)" in trained
+
+
+def test_clu_comes_without_tensorflow(fresh_python):
+    """It is there for overviews and means; parts of it that need TensorFlow are not imported."""
+    program = "import sys, zv_jax.training.loop as _; print(*sys.modules)"
+    loaded = fresh_python("-c", program).stdout.split()
+    assert {"clu.parameter_overview", "clu.metrics"} <= set(loaded)
+    assert not {"tensorflow", "torch", "clu.metric_writers"} & set(loaded)
 
 
 def test_frozen_leaves_are_held_in_the_compute_dtype():

@@ -60,6 +60,7 @@ def define(values: flags.FlagValues) -> None:
     text("preset", None, "architecture with heads as wide (from-lavis)", flag_values=values)
     text("tokenizer", None, "where SRC has none: file or directory", flag_values=values)
     text("qformer_tokenizer", None, "the same for the Q-Former", flag_values=values)
+    text("prompt_format", None, "of SRC: ziya, vicuna, llama2 or plain", flag_values=values)
     boolean("merge_lora", None, "add adapters to the weights, or leave them", flag_values=values)
     text("max_shard_size", "5GB", "largest weight file", flag_values=values)
     text("license", "other", "of the exported weights, for the card", flag_values=values)
@@ -114,6 +115,7 @@ def _options(values: flags.FlagValues) -> hf.Options:
         delta_kind=values.delta_kind,
         tokenizer=values.tokenizer,
         qformer_tokenizer=values.qformer_tokenizer,
+        prompt_format=values.prompt_format,
     )
 
 

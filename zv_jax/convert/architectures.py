@@ -82,14 +82,17 @@ def is_theirs(path: str | Path) -> bool:
     return "model_type" in raw or "architectures" in raw
 
 
-def read_json(path: Path) -> Any:
-    """The JSON at `path`.
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object at `path`.
 
     Raises:
         ConversionError: there is no such file, or it is damaged.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        raw = json.loads(path.read_text("utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError(f"it holds a {type(raw).__name__}, not an object")
+        return raw
     except FileNotFoundError:
         raise ConversionError(
             f"there is no {path.name}",
@@ -97,9 +100,12 @@ def read_json(path: Path) -> Any:
             expected="a directory in the layout of save_pretrained, with its config.json",
             fix="copy config.json from where the weights came from",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConversionError(
-            f"{path.name} cannot be read: {error}", where=str(path), expected="JSON"
+            f"{path.name} cannot be read: {error}",
+            where=str(path),
+            expected="a JSON object",
+            fix=f"copy {path.name} again from where the weights came from",
         ) from None
 
 

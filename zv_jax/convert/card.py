@@ -10,6 +10,7 @@ import yaml
 
 import zv_jax
 from zv_jax.convert.ours import Ours
+from zv_jax.convert.usage import usage
 from zv_jax.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -82,22 +83,6 @@ _TEXT = {
         },
     },
 }
-_USE = """```python
-from transformers import AutoProcessor, {name}
-
-processor = AutoProcessor.from_pretrained(path)
-model = {name}.from_pretrained(path, dtype="auto")
-inputs = processor(images=image, text={text}, return_tensors="pt")
-{call}
-```"""
-_GENERATE = """ids = model.generate(**inputs, max_new_tokens=64)[:, inputs["input_ids"].shape[1]:]
-print(processor.batch_decode(ids, skip_special_tokens=True)[0])"""
-_USE_TEXT = """```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained(path)
-model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
-```"""
 
 
 def model_card(model: Ours, name: str, dtype: str, options: Options) -> str:
@@ -144,7 +129,7 @@ def _section(
     lines += _scores(scores, words) if scores else [words["no_scores"]]
     licence = words["licence_text"].format(license=options.license)
     lines += ["", f"### {words['licence']}", "", licence, "", f"### {words['use']}", ""]
-    return "\n".join([*lines, _usage(name, lang), ""])
+    return "\n".join([*lines, usage(model, name, lang), ""])
 
 
 def _table(rows: dict[str, object], names: dict[str, str]) -> list[str]:
@@ -220,13 +205,3 @@ def _scores(scores: list[dict[str, Any]], words: dict[str, Any]) -> list[str]:
         cells = (s["task"], s["lang"], s["metric"], s["value"], f"{low} - {high}", s["n"])
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
-
-
-def _usage(name: str, lang: str) -> str:
-    if name == "LlamaForCausalLM":
-        return _USE_TEXT
-    if name == "Blip2ForImageTextRetrieval":
-        text = '"a red square"' if lang == "en" else '"一个红色方块"'
-        return _USE.format(name=name, text=text, call="scores = model(**inputs).logits_per_image")
-    asked = "What is in the picture?" if lang == "en" else "图里有什么？"
-    return _USE.format(name=name, text=f'"<human>:{asked}\\n<bot>:"', call=_GENERATE)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from zv_jax.config import Config, DataConfig, StageConfig, to_dict, validate
-from zv_jax.convert import names
+from zv_jax.convert import asking, names
 from zv_jax.convert.architectures import (
     BLIP2,
     INSTRUCT_BLIP,
@@ -42,8 +42,21 @@ def read_config(raw: Json, architecture: Architecture, where: str) -> Config:
         raw: the JSON; where: its path.
 
     Raises:
-        ConversionError: a part of it has no counterpart here; the field is named.
+        ConversionError: a part of it has no counterpart here, or a value is of the wrong kind.
     """
+    try:
+        model = _model(raw, architecture, where)
+        return run_of(model, architecture.stage, architecture.variant, where)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ConversionError(
+            f"a value is of the wrong kind: {error}",
+            where=where,
+            expected="numbers, words and parts as transformers writes them",
+            fix="copy config.json again from where the weights came from",
+        ) from None
+
+
+def _model(raw: Json, architecture: Architecture, where: str) -> ModelConfig:
     model = ModelConfig(
         preset=architecture.name,
         qformer_sees_instruction=architecture.variant == "chat",
@@ -73,7 +86,7 @@ def read_config(raw: Json, architecture: Architecture, where: str) -> Config:
         former = _qformer(raw, where)
         # [DEC] is appended to the vocabulary, as BLIP-2 does.
         model = replace(model, qformer=replace(former, vocab_size=former.vocab_size + 1))
-    return run_of(model, architecture.stage, architecture.variant, where)
+    return model
 
 
 def run_of(model: ModelConfig, stage: str, variant: str, where: str) -> Config:
@@ -265,7 +278,7 @@ def write_config(
     """
     model = config.model
     head = {"architectures": [architecture.name], "model_type": architecture.model_type}
-    tail = {"dtype": dtype, "transformers_version": "5.23.0"}
+    tail = {"dtype": dtype, "transformers_version": "5.23.0", **asking.written(config)}
     if architecture is LLAMA:
         return {**head, **_write_llama(model.llm, special), **tail}
     chat = architecture is INSTRUCT_BLIP

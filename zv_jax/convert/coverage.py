@@ -37,7 +37,7 @@ class Coverage:
         return {**lists, "loaded": [[t, n] for t, n in Counter(t for t, _ in self.loaded).items()]}
 
     def text(self) -> str:
-        """An aligned table of counts, then the names of what is not simply loaded."""
+        """An aligned table of counts, the names of what is not simply loaded, and the notes."""
         towers = sorted({tower for kind in KINDS for tower, _ in getattr(self, kind)})
         counts = {kind: Counter(tower for tower, _ in getattr(self, kind)) for kind in KINDS}
         rows = [("tower", *KINDS)]

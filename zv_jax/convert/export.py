@@ -271,16 +271,18 @@ def _write_rest(
         if own.pad_id == own.unk_id and own.vocab_size < added.get(IMAGE, 0):
             # LLaMA has no padding; like the placeholder it takes one of the spare rows.
             added[PAD] = special["pad"] = own.vocab_size
-        _write_tokenizer(folder, own, added)
+        _write_tokenizer(folder, own, added, longest=model.config.model.llm.max_positions)
         generation = _generation(special)
         if IMAGE in added:  # the placeholder is never a word
             generation["suppress_tokens"] = [added[IMAGE]]
         write_json(folder / "generation_config.json", generation)
     if other is not None and architecture is architectures.RETRIEVAL:
-        _write_tokenizer(folder, other, {}, qformer=True)
+        longest = model.config.data.max_text
+        _write_tokenizer(folder, other, {}, longest=longest, keep="start", qformer=True)
     if other is not None and architecture is architectures.INSTRUCT_BLIP:
         (folder / "qformer_tokenizer").mkdir()
-        _write_tokenizer(folder / "qformer_tokenizer", other, {}, qformer=True)
+        longest = model.config.data.max_qformer_text
+        _write_tokenizer(folder / "qformer_tokenizer", other, {}, longest=longest, qformer=True)
     if other is not None:
         special["qformer_pad"] = other.pad_id
     raw = config_json.write_config(model.config, architecture, dtype, special)
@@ -297,10 +299,19 @@ def _generation(special: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _write_tokenizer(
-    folder: Path, tokenizer: Tokenizer, added: Mapping[str, int], qformer: bool = False
+    folder: Path,
+    tokenizer: Tokenizer,
+    added: Mapping[str, int],
+    *,
+    longest: int,
+    keep: str = "end",
+    qformer: bool = False,
 ) -> None:
     # No "image_token": with it the processors of InstructBLIP and BLIP-2 fail.
-    more = {"pad_token": PAD} if PAD in added else {}
+    more: dict[str, Any] = {"pad_token": PAD} if PAD in added else {}
+    # truncation=True cuts a text where we do.
+    side = "left" if keep == "end" else "right"
+    more |= {"model_max_length": longest, "truncation_side": side}
     for name, text in hf_files(tokenizer, added, qformer=qformer, **more).items():
         (folder / name).write_text(text, "utf-8")
     if tokenizer.kind != "hf":  # the file it was made from, whose ids it has

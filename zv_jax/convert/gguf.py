@@ -7,6 +7,7 @@ project's package; what we add is the way to our model.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import config_json, gguf_tokenizer, hf, names, stream
+from zv_jax.convert import asking, config_json, gguf_tokenizer, hf, names, stream
 from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.names import Entry, Family, Transform, entry
 from zv_jax.convert.sources import Spec
@@ -112,6 +113,11 @@ def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
     options = options or hf.Options()
     source = GgufFile(Path(path))
     config = read_config(source)
+    if options.prompt_format:
+        config, notes = asking.by_name(config, options.prompt_format)
+    else:
+        template = str(source.fields.get("tokenizer.chat_template", ""))
+        config, notes = asking.of_language_model(config, (config.model.preset,), template)
     llm = config.model.llm
     found, coverage = stream.plan(
         family(llm),
@@ -125,7 +131,9 @@ def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
     else:
         tokenizer = gguf_tokenizer.read_tokenizer(source.fields, source.where)
     hf.check_vocabularies(config, (tokenizer, None))
-    return hf.Opened(config, found, coverage, (tokenizer, None))
+    return hf.Opened(
+        config, found, replace(coverage, notes=(*coverage.notes, *notes)), (tokenizer, None)
+    )
 
 
 # --- names ----------------------------------------------------------------------------------------

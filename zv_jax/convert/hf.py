@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import Config
-from zv_jax.convert import architectures, casts, config_json, delta, names, stream, workdir
+from zv_jax.convert import architectures, asking, casts, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
@@ -44,6 +44,7 @@ class Options:
         base: directory of the LLaMA that the language model is a difference to.
         delta_kind: which kind of difference it is, one of `delta.KINDS`; None finds it out.
         tokenizer, qformer_tokenizer: file or directory, where the checkpoint has none.
+        prompt_format: how the model is asked; None finds it out.
     """
 
     allow: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Options:
     delta_kind: str | None = None
     tokenizer: str | None = None
     qformer_tokenizer: str | None = None
+    prompt_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
     src = Path(src)
     where = str(src / "config.json")
     raw = architectures.read_json(src / "config.json")
-    architecture = architectures.read_architecture(raw, where)
+    named = architecture = architectures.read_architecture(raw, where)
     source = open_source(src)
     split = not any(name.startswith("language_model.") for name in source.specs)
     if architecture is architectures.BLIP2 and split and options.llm:
@@ -135,6 +137,11 @@ def open_hf(src: str | Path, options: Options = Options()) -> Opened:
         raise _no_place("llm", options.llm, "its language model is inside")
     elif options.base:
         source = _complete(source, options, notes)
+    if options.prompt_format:
+        config, lines = asking.by_name(config, options.prompt_format)
+    else:
+        config, lines = asking.of_directory(config, raw, named, src)
+    notes += lines
     source = _side(src, _modern(source))
     _refuse_delta(source)
     config, resize = resized(config, options)

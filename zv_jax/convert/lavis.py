@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import casts, config_json, hf, lavis_names, lavis_vision, stream
+from zv_jax.convert import asking, casts, config_json, hf, lavis_names, lavis_vision, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
 from zv_jax.convert.ours import Ours
@@ -55,6 +55,10 @@ def open_lavis(
     if options.vision:
         source = lavis_vision.join(source, options.vision)
     config = read_config(source, template)
+    if options.prompt_format:
+        config, notes = asking.by_name(config, options.prompt_format)
+    else:
+        config, notes = asking.as_lavis(config)
     if options.base or (options.llm and config.stage.name == "stage0"):
         flag = f"--base={options.base}" if options.base else f"--llm={options.llm}"
         raise ConversionError(
@@ -85,7 +89,7 @@ def open_lavis(
     )
     both = hf.tokenizers_of(Path(path), architecture, options)
     hf.check_vocabularies(config, both)
-    return hf.Opened(config, found, coverage, both)
+    return hf.Opened(config, found, replace(coverage, notes=(*coverage.notes, *notes)), both)
 
 
 def _has(source: Source, prefix: str) -> bool:

@@ -51,16 +51,18 @@ class Comparison:
         rows: towers, then the whole model.
         same_tokens: whether greedy answers agree in every token; None without a language model.
         same_ids: whether both tokenizers give the same ids; None where one is missing.
+        same_prompts: whether both are asked in one format; None without a language model.
     """
 
     rows: tuple[Row, ...]
     same_tokens: bool | None
     same_ids: bool | None
+    same_prompts: bool | None
 
     def agrees(self, tolerance: float = TOLERANCE) -> bool:
         """Whether nothing differs by more than `tolerance`, and no token at all."""
         close = all(row.difference <= tolerance for row in self.rows)
-        return close and self.same_tokens is not False and self.same_ids is not False
+        return close and False not in (self.same_tokens, self.same_ids, self.same_prompts)
 
     def text(self) -> str:
         """Aligned lines for the terminal."""
@@ -72,6 +74,7 @@ class Comparison:
         words = {True: "equal", False: "DIFFERENT", None: "not compared"}
         lines.append(f"greedy tokens ({NEW_TOKENS} a row): {words[self.same_tokens]}")
         lines.append(f"token ids of the texts: {words[self.same_ids]}")
+        lines.append(f"format of the prompts: {words[self.same_prompts]}")
         return "\n".join(lines)
 
 
@@ -95,10 +98,12 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
             where=str(a),
             expected="an image encoder or a language model",
         )
+    prompts = [model.config.model.prompt for model in (one, other)]
     return Comparison(
         rows=tuple(rows),
         same_tokens=_same_tokens(one, other, inputs) if one.has_llm else None,
         same_ids=_same_ids(one, other),
+        same_prompts=prompts[0] == prompts[1] if one.has_llm else None,
     )
 
 
@@ -131,7 +136,7 @@ def _ids(model: Model, text: str, count: int, rng: np.random.Generator) -> list[
     block = [m.image_token_id] * (count * m.qformer.num_queries)
     if model.tokenizer is None:
         return block + rng.integers(3, m.llm.vocab_size - 2, len(text) // 4 + 4).tolist()
-    prompt = model.tokenizer.encode(dialogue.prompt_text(text))
+    prompt = model.tokenizer.encode(m.prompt.ask(text))
     return [*block, model.tokenizer.bos_id, *prompt]
 
 
@@ -140,7 +145,8 @@ def _qformer_ids(model: Model, text: str, rng: np.random.Generator) -> list[int]
     if model.qformer_tokenizer is None:
         size = model.config.model.qformer.vocab_size
         return rng.integers(0, size, min(room, len(text) // 4 + 4)).tolist()
-    return dialogue.qformer_ids(text, model.qformer_tokenizer, room)
+    asked = model.config.model.prompt.instruction(text)
+    return dialogue.qformer_ids(asked, model.qformer_tokenizer, room)
 
 
 def _inputs(one: Model, seed: int) -> dict[str, Any]:
@@ -172,7 +178,7 @@ def _same_ids(one: Model, other: Model) -> bool | None:
     pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
     if not pairs:
         return None
-    texts = [dialogue.prompt_text(text) for text, _ in _ROWS]
+    texts = [one.config.model.prompt.ask(text) for text, _ in _ROWS]
     return all(a.encode(text) == b.encode(text) for a, b in pairs for text in texts)
 
 

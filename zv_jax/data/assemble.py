@@ -24,6 +24,7 @@ from zv_jax.data.symbols import patch_symbols, symbolic_views
 from zv_jax.data.templates import seeded
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
+from zv_jax.models.prompt import PromptConfig
 
 Batch = dict[str, np.ndarray]
 SYMBOL_TOKENS = 16  # the first of more are left out
@@ -52,6 +53,7 @@ class Shape:
     max_images: int
     box_decimals: int
     transparency: str
+    prompt: PromptConfig
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ class Assembler:
             max_length=shape.max_length,
             where=record.id,
             long_answers=shape.long_answers,
+            prompt=shape.prompt,
         )
         # The others only fill up; each is a sample of its own.
         row = replace(row, left_out=max(0, row.left_out - (len(turns) - own)))
@@ -339,11 +342,12 @@ class Assembler:
             image_token_id=shape.image_token_id,
             max_length=shape.max_length,
             where=record.id,
+            prompt=shape.prompt,
             only_last=part != WHOLE,
             max_answer=shape.max_answer,
             long_answers=shape.long_answers,
         )
-        asked = turns[0 if part == WHOLE else -1].question
+        asked = shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
         ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
         return row, ids
 

@@ -3,9 +3,9 @@
     turn k:  [image x num_queries, per picture the turn brings] [<s> before the first text only]
              "<human>:" question "\\n<bot>:"  |  answer </s>
 
-Prompt and answer are tokenised apart, as they are at inference; only `answer </s>` carries labels
-(Ziya-LLaMA's chat format; the order of image block and `<s>` is that of BLIP-2 and InstructBLIP in
-Hugging Face transformers).
+Prompt and answer are tokenised apart, as they are at inference; only `answer </s>` carries labels.
+The words around a question are those of the model's format (`models/prompt.py`), here Ziya-LLaMA's;
+the order of image block and `<s>` is that of BLIP-2 and InstructBLIP in Hugging Face transformers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zv_jax.data.records import OBJECT, Object, Record
 from zv_jax.data.templates import instruction, seeded, template_id
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import DataError
+from zv_jax.models.prompt import ZIYA, PromptConfig
 
 IGNORE = -100
 IMAGE = rules.IMAGE
@@ -127,8 +128,8 @@ def exchanges(
             pending = []
     if pending or not pairs:
         pairs.append(("\n".join(pending), pick_answer(record, seed, epoch) or ""))
-    if record.meta.get("hint"):
-        pairs[0] = f"{record.meta['hint']}\n{pairs[0][0]}", pairs[0][1]
+    if rules.hint(record):
+        pairs[0] = f"{rules.hint(record)}\n{pairs[0][0]}", pairs[0][1]
     bare = pairs[0][0].replace(IMAGE, "").strip()
     template = None
     if rules.needs_template(record, bare):
@@ -161,11 +162,6 @@ def expand_turns(turns: Sequence[Exchange]) -> list[tuple[Exchange, ...]]:
     return [tuple(turns[: k + 1]) for k in range(len(turns))]
 
 
-def prompt_text(question: str) -> str:
-    """The text of a turn up to where the model speaks."""
-    return f"<human>:{question.strip()}\n<bot>:"
-
-
 def dialogue_row(
     turns: Sequence[Exchange],
     tokenizer: Tokenizer,
@@ -174,6 +170,7 @@ def dialogue_row(
     image_token_id: int,
     max_length: int,
     where: str,
+    prompt: PromptConfig = ZIYA,
     only_last: bool = False,
     max_answer: int | None = None,
     long_answers: str = "drop",
@@ -193,7 +190,7 @@ def dialogue_row(
     Raises:
       TooLong: then nothing is left to learn; it names `where`.
     """
-    parts = _parts(turns, tokenizer, only_last, max_answer, long_answers)
+    parts = _parts(turns, tokenizer, prompt, only_last, max_answer, long_answers)
     wanted = 1 if only_last else len(parts)
     room = max_length - 1  # <s>
     if only_last:
@@ -228,6 +225,7 @@ def prompt_row(
     image_token_id: int,
     max_length: int,
     where: str = "prompt",
+    prompt: PromptConfig = ZIYA,
 ) -> Row:
     """The row that asks for the last exchange's answer: what precedes the labels in `dialogue_row`.
 
@@ -238,7 +236,8 @@ def prompt_row(
     Raises:
       TooLong: the images and the last question alone have more ids.
     """
-    parts = _parts([*turns[:-1], replace(turns[-1], answer=None)], tokenizer, True, None, "drop")
+    asked = [*turns[:-1], replace(turns[-1], answer=None)]
+    parts = _parts(asked, tokenizer, prompt, True, None, "drop")
     # The place of `</s>`, which is not asked for, is that of `<s>`.
     parts = _drop_history(parts, max_length, num_queries)
     if sum(part.length(num_queries) for part in parts) > max_length:
@@ -262,6 +261,7 @@ class _Part:
       images, prompt, answer: `answer` with its `</s>`.
       learned: how many ids of the answer, from its beginning, carry labels.
       said: ids of the whole answer, however much of it is still here.
+      opening: its prompt where it is the first of the dialogue.
     """
 
     images: tuple[int, ...]
@@ -269,6 +269,7 @@ class _Part:
     answer: list[int]
     learned: int
     said: int
+    opening: list[int]
 
     def length(self, num_queries: int) -> int:
         return len(self.images) * num_queries + len(self.prompt) + len(self.answer)
@@ -281,27 +282,40 @@ class _Part:
 def _parts(
     turns: Sequence[Exchange],
     tokenizer: Tokenizer,
+    prompt: PromptConfig,
     only_last: bool,
     max_answer: int | None,
     long_answers: str,
 ) -> list[_Part]:
     parts = []
     for number, turn in enumerate(turns):
-        answer = [*tokenizer.encode((turn.answer or "").strip()), tokenizer.eos_id]
+        opening, later = _asked(turn.question, tokenizer, prompt)
+        said = "" if turn.answer is None else prompt.answer(turn.answer)
+        answer = [*tokenizer.encode(said), tokenizer.eos_id]
         learned = len(answer)
         if max_answer is not None and learned > max_answer:
             learned = max_answer if long_answers == "cut" else 0
         last = number == len(turns) - 1
         part = _Part(
             turn.images,
-            tokenizer.encode(prompt_text(turn.question)),
+            later if number else opening,
             answer,
             learned if last or not only_last else 0,
             len(answer),
+            opening,
         )
         # Nothing follows the last answer, so that history need not make room for its end.
         parts.append(part.upto(learned) if last and learned else part)
     return parts
+
+
+def _asked(
+    question: str, tokenizer: Tokenizer, prompt: PromptConfig
+) -> tuple[list[int], list[int]]:
+    """The ids of a question where it opens a dialogue, `<s>` left out, and where it goes on."""
+    later = [tokenizer.bos_id] if prompt.words.every_bos else []
+    later += tokenizer.encode(prompt.ask(question, first=False))
+    return tokenizer.encode(prompt.ask(question)), later
 
 
 def _laid_out(
@@ -337,7 +351,8 @@ def _drop_history(parts: list[_Part], room: int, num_queries: int) -> list[_Part
     """Drops the oldest texts until the rest fits; their images go before the oldest text kept."""
     while len(parts) > 1 and sum(p.length(num_queries) for p in parts) > room:
         first, second, *rest = parts
-        parts = [replace(second, images=first.images + second.images), *rest]
+        images = first.images + second.images
+        parts = [replace(second, images=images, prompt=second.opening), *rest]
     return parts
 
 

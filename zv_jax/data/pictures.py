@@ -159,6 +159,8 @@ def _base64(file: Path, address: str) -> bytes:
         row = lines_lib.parse(handle.readline(lines_lib.MAX_LINE + 1), f"{file} byte {offset}")
     if inner.startswith("/"):
         value = _within(row, inner[1:].split("/"))
+        if not isinstance(value, str):
+            raise TypeError("the value is no text")
         return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value)
     item, field = inner.split(":")
     value = row[field]

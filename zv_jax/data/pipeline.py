@@ -226,6 +226,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
         transparency=data.transparency,
+        prompt=model.prompt,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from zv_jax.data import options
 from zv_jax.data.records import Record, mentioned
@@ -54,6 +55,12 @@ def label(record: Record) -> str:
     return thing.tag_zh if record.lang != "en" and thing.tag_zh else thing.label
 
 
+def hint(record: Record) -> str:
+    """What `meta` says before the first question; empty where it says nothing."""
+    said = record.meta.get("hint")
+    return said if isinstance(said, str) else ""
+
+
 def needs_template(record: Record, question: str) -> bool:
     """Whether the first question, in words, is put into a template, or is one."""
     if not question or "template" in record.meta:
@@ -95,6 +102,7 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
     yield from _objects(record)
     yield from _questions(record)
     yield from _weights(record)
+    yield from _views(record)
 
 
 def _order(record: Record) -> Iterator[_Complaint]:
@@ -142,6 +150,8 @@ def _images(record: Record) -> Iterator[_Complaint]:
                 f"{IMAGE} in user turns only: the model reads images and writes text",
                 "move it into the question, or remove it",
             )
+    if not isinstance(record.meta.get("hint") or "", str) or IMAGE in hint(record):
+        yield "meta.hint", "a hint is words", f"a string without {IMAGE}", "correct or remove it"
     count = sum(turn.text.count(IMAGE) for turn in record.turns if turn.role == "user")
     if count not in (0, len(record.images)):
         yield (
@@ -157,6 +167,7 @@ def _objects(record: Record) -> Iterator[_Complaint]:
     texts = [(f"turns[{i}].text", turn.text) for i, turn in enumerate(record.turns)]
     texts += [(f"answers[{i}]", text) for i, text in enumerate(record.answers or ())]
     texts += [(f"choices[{i}]", text) for i, text in enumerate(record.choices or ())]
+    texts += [("meta.hint", hint(record))]
     texts += [(f"objects[{i}].label", thing.label) for i, thing in enumerate(record.objects)]
     texts += [
         (f"objects[{i}].tag_zh", thing.tag_zh or "") for i, thing in enumerate(record.objects)
@@ -174,7 +185,7 @@ def _objects(record: Record) -> Iterator[_Complaint]:
 
 def _questions(record: Record) -> Iterator[_Complaint]:
     """There is something to answer: words, a template that asks, or at least an image."""
-    first, words = True, []
+    first, words = True, [hint(record)] if hint(record) else []
     for number, turn in enumerate(record.turns):
         if turn.role == "user":
             words.append(turn.text)
@@ -219,3 +230,34 @@ def _weights(record: Record) -> Iterator[_Complaint]:
     for number, weight in enumerate(record.weights or ()):
         if not (math.isfinite(weight) and weight >= 0):
             yield f"weights[{number}]", f"it is {weight}", "a number from 0 on", "correct it"
+
+
+def _views(record: Record) -> Iterator[_Complaint]:
+    """Where `meta` says what the images show, it says so of each (see `symbols`)."""
+    views = record.meta.get("views", ())
+    if not isinstance(views, list | tuple) or len(views) not in (0, len(record.images)):
+        yield (
+            "meta.views",
+            "it is not one view for each image",
+            f"a list of {len(record.images)}",
+            "correct or remove it",
+        )
+        return
+    for number, view in enumerate(views):
+        if not _is_view(view):
+            yield (
+                f"meta.views[{number}]",
+                "it does not say what an image shows",
+                '{"background": "blue", "objects": [["dog", [x1, y1, x2, y2]]], "asked": [0]}',
+                "correct or remove it",
+            )
+
+
+def _is_view(view: Any) -> bool:
+    try:
+        things = [(str(name), [float(side) for side in box]) for name, box in view["objects"]]
+        asked = [things[i] for i in view.get("asked") or ()]
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+        return False
+    whole = all(len(box) == 4 for _, box in things)
+    return whole and len(asked) <= len(things) and isinstance(view.get("background"), str)

@@ -25,7 +25,9 @@ class SentencePiece:
 
         try:
             model = sentencepiece.SentencePieceProcessor(model_proto=data)
-        except RuntimeError as error:
+            first = range(min(64, model.vocab_size()))
+            names = {model.id_to_piece(i): i for i in first}
+        except (RuntimeError, UnicodeDecodeError) as error:
             raise DataError(
                 f"not a SentencePiece model: {error}",
                 where=where,
@@ -33,7 +35,6 @@ class SentencePiece:
                 fix="check the path, or set kind to bert for a vocab.txt",
             ) from None
         self.vocab_size = model.vocab_size()
-        names = {model.id_to_piece(i): i for i in range(min(64, self.vocab_size))}
         own = dict(unk=model.unk_id(), bos=model.bos_id(), eos=model.eos_id(), pad=model.pad_id())
         own |= {k: names[_name(k)] for k in ("pad", "cls", "sep", "dec") if _name(k) in names}
         self.special = {key: i for key, i in own.items() if i >= 0}  # -1: made without it

@@ -12,6 +12,7 @@ from zv_jax.data.sources import Source, open_source
 from zv_jax.data.templates import templates
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.models.prompt import PromptConfig
 from zv_jax.runtime import cache_dir
 
 MAX_RECORDS = 200_000  # read of each source to train a tokenizer
@@ -70,12 +71,13 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
     chosen = sorted({(s.name, s.path, s.split, s.image_root) for s in config.data.sources})
     sources = [open_source(*key, tolerant=True) for key in chosen]
-    about = [_VERSION, size, config.data.box_decimals, sorted(s.fingerprint for s in sources)]
+    decimals, prompt = config.data.box_decimals, config.model.prompt
+    about = [_VERSION, size, decimals, tuple(prompt.words), sorted(s.fingerprint for s in sources)]
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
     folder = Path(cache or cache_dir() / "tokenizers") / name
     if (folder / tokenizers.KINDS["sentencepiece"]).is_file():
         return tokenizers.load(folder)
-    texts = (t for source in sources for t in corpus(source, config.data.box_decimals))
+    texts = (t for source in sources for t in corpus(source, decimals, prompt))
     return tokenizers.train_sentencepiece(texts, size, folder, _coordinates(config, size))
 
 
@@ -90,7 +92,7 @@ def _coordinates(config: Config, size: int) -> list[str]:
     return [f"{n / (count - 1):.{decimals}f}" for n in range(count)] if 8 * count <= size else []
 
 
-def corpus(source: Source, box_decimals: int) -> Iterator[str]:
+def corpus(source: Source, box_decimals: int, prompt: PromptConfig) -> Iterator[str]:
     """The texts a tokenizer is trained on: turns, answers, choices, and every template."""
     step = -(-len(source) // MAX_RECORDS)
     tasks = set()
@@ -101,8 +103,8 @@ def corpus(source: Source, box_decimals: int) -> Iterator[str]:
         except DataError:
             continue  # reported when it is asked for in training
         tasks.add(record.meta.get("template", record.task))
-        for turn in turns:
-            yield dialogue.prompt_text(turn.question)
+        for number, turn in enumerate(turns):
+            yield prompt.ask(turn.question, first=number == 0)
             yield turn.answer or ""
         for view in symbols.symbolic_views(record, box_decimals):
             yield from view

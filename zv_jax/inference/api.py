@@ -163,7 +163,8 @@ class Model(Words):
         self._need(("vision", "qformer"), "attention maps")
         model, text = self.config.model, (None, None)
         if instruction is not None and model.qformer_sees_instruction:
-            text = self._texts([instruction], self.config.data.max_qformer_text, "end")
+            text = model.prompt.instruction(instruction)
+            text = self._texts([text], self.config.data.max_qformer_text, "end")
         run = functools.partial(embed.attention, model)
         weights = self._batched(run, self._pixels([image]), *text)[0]
         weights = weights if model.vision.drop_cls else weights[:, 1:]

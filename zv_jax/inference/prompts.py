@@ -102,11 +102,13 @@ def question(
         num_queries=model.qformer.num_queries,
         image_token_id=model.image_token_id,
         max_length=longest_prompt(config, max_new_tokens),
+        prompt=model.prompt,
     )
     asked = turns[-1].question if instruction is None else instruction.replace(IMAGE, "")
     ids: list[int] = []
     if model.qformer_sees_instruction:
-        ids = dialogue.qformer_ids(asked, tokenizers[1], config.data.max_qformer_text)
+        text = model.prompt.instruction(asked)
+        ids = dialogue.qformer_ids(text, tokenizers[1], config.data.max_qformer_text)
     return Question(row.input_ids, tuple(pictures[i] for i in row.images), ids)
 
 

@@ -68,8 +68,8 @@ class Words:
         self._need(WORDS, "answers", self.tokenizer)
         trie = None
         if choices is not None:
-            eos = self.tokenizer.eos_id
-            trie = trie_lib.build([self.tokenizer.encode(c.strip()) for c in choices], eos)
+            eos, prompt = self.tokenizer.eos_id, self.config.model.prompt
+            trie = trie_lib.build([self.tokenizer.encode(prompt.answer(c)) for c in choices], eos)
             max_new_tokens = trie.depth
         questions = self._questions(prompts, images, max_new_tokens, history, instructions)
         answers = [""] * len(questions)
@@ -82,7 +82,7 @@ class Words:
                 **decoding,
             )
             for i, row in zip(part, ids, strict=True):
-                answers[i] = self.tokenizer.decode(row).strip()
+                answers[i] = self.config.model.prompt.heard(self.tokenizer.decode(row))
         return answers
 
     def rank(
@@ -109,8 +109,10 @@ class Words:
         """
         self._need(WORDS, "answers", self.tokenizer)
         ranking_lib.check(choices, norm)
-        tokens = self.tokenizer
-        rows = [[[*tokens.encode(c.strip()), tokens.eos_id] for c in texts] for texts in choices]
+        tokens, prompt = self.tokenizer, self.config.model.prompt
+        rows = [
+            [[*tokens.encode(prompt.answer(c)), tokens.eos_id] for c in texts] for texts in choices
+        ]
         longest = max((len(ids) for row in rows for ids in row), default=1)
         questions = self._questions(prompts, images, longest, history, instructions)
         if len(rows) != len(questions):

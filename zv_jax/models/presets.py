@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from zv_jax.errors import ConfigError
+from zv_jax.models.prompt import ZIYA, PromptConfig
 
 DTYPES = ("float32", "bfloat16", "float16")
 ROPE_SCALINGS = ("none", "linear", "llama3")
@@ -124,6 +125,7 @@ class ModelConfig:
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
     llm: LlamaConfig = field(default_factory=LlamaConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     qformer_sees_instruction: bool = True
     image_token_id: int = 39411
     dtype: str = "bfloat16"
@@ -142,12 +144,12 @@ LLAMA_7B = LlamaConfig(width=4096, layers=32, heads=32, kv_heads=32, mlp_width=1
 
 
 def _base(name: str, **parts: object) -> ModelConfig:
-    return ModelConfig(preset=name, qformer_sees_instruction=False, **parts)
+    return ModelConfig(preset=name, prompt=ZIYA, qformer_sees_instruction=False, **parts)
 
 
 def _chat(name: str, *, rank: int = 16, dropout: float = 0.05, **parts: object) -> ModelConfig:
     lora = LoraConfig(targets=CHAT_LORA, rank=rank, alpha=2.0 * rank, dropout=dropout)
-    return ModelConfig(preset=name, qformer_sees_instruction=True, lora=lora, **parts)
+    return ModelConfig(preset=name, prompt=ZIYA, qformer_sees_instruction=True, lora=lora, **parts)
 
 
 _TINY = dict(

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import jax
 
+from zv_jax.config import Config
 from zv_jax.errors import CheckpointError, nearest
+from zv_jax.models.prompt import PromptConfig
 from zv_jax.training import checkpoint, leaves
 from zv_jax.training.frozen import content_hash
 
@@ -40,10 +43,10 @@ def initialise(
 
     Returns:
         The leaves, in the order of `fresh`, and a table of JSON types for the meta, so that every
-        weight can be traced back. `sources`: path, step, planned steps, hash of the frozen leaves
-        and `provenance`, the source's own table. `towers`, for each: numbers of leaves and
-        parameters loaded, new and unused; the names of the last two where the tower was loaded in
-        part; `from`, numbers of the sources; `content`, the hash of the leaves loaded.
+        weight can be traced back. `sources`: path, step, planned steps, hash of the frozen leaves,
+        stage, prompt and `provenance`, the source's own table. `towers`, for each: numbers of
+        leaves and parameters loaded, new and unused; the names of the last two where the tower was
+        loaded in part; `from`, numbers of the sources; `content`, the hash of the leaves loaded.
         `table_text` prints it.
 
     Raises:
@@ -101,14 +104,37 @@ def initialise(
 
 
 def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    train = meta.get("config", {}).get("train", {})
+    config = meta.get("config", {})
+    train, stage = config.get("train", {}), config.get("stage", {})
     return {
         "path": str(path),
         "step": meta["step"],
         "steps": train.get("steps", meta["step"]),
         "frozen": meta["frozen"],
         "provenance": meta.get("provenance"),
+        "stage": [stage.get("name"), stage.get("variant")],
+        # A configuration without the field was written before it existed.
+        "prompt": config.get("model", {}).get("prompt", asdict(PromptConfig())),
     }
+
+
+def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
+    """A line for each source that was trained on prompts of another form than this run's."""
+    now = asdict(config.model.prompt)
+    lines = []
+    for source in table["sources"]:
+        name, variant = source["stage"]
+        asks = name not in ("vision", "stage0") and config.stage.name not in ("vision", "stage0")
+        # The Q-Former reads a text in these stages of Chat alone.
+        reads = (variant, config.stage.variant) == ("chat", "chat") and name != "language"
+        other = [
+            f"model.prompt.{field}={value!r} there, {now[field]!r} here"
+            for field, value in source["prompt"].items()
+            if asks and value != now[field] and (reads or field != "qformer_text")
+        ]
+        if other:
+            lines.append(f"prompts of {source['path']} were of another form: {'; '.join(other)}")
+    return lines
 
 
 def table_text(table: Mapping[str, Any]) -> str:

@@ -46,19 +46,20 @@ from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.files import write_json
 from zv_jax.training.guards import carried_over
 from zv_jax.training.heartbeat import heartbeat
-from zv_jax.training.init_from import initialise, table_text
+from zv_jax.training.init_from import initialise, other_prompts, table_text
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.patrol import Patrol
 from zv_jax.training.preemption import Preemption
 from zv_jax.training.saving import Saver
-from zv_jax.training.stages import stage_of, stage_table
+from zv_jax.training.stages import overview, stage_of, stage_table
 from zv_jax.training.state import Variables, divide, fresh_variables, place
 from zv_jax.training.step import State, init_state, make_step
 from zv_jax.training.substitutes import Shortened, Substitutes
 from zv_jax.training.throughput import Throughput
 from zv_jax.training.watchdog import Watchdog
 
+OVERVIEW = "parameters.txt"  # every leaf
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
 
 
@@ -278,7 +279,7 @@ class Run:
                 fresh, config.init_from, [t.fingerprint for t in self.tokenizers]
             )
             flat = place(flat, shardings)
-            self.log.say(table_text(table))
+            self.log.say("\n".join([table_text(table), *other_prompts(table, config)]))
         variables = divide(flat, self.stage, config)
         self.provenance = table
         self._describe(flat, set(variables.trainable))
@@ -342,6 +343,7 @@ class Run:
         other.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
+        (self.workdir / OVERVIEW).write_text(overview(flat, trainable) + "\n", encoding="utf-8")
         if self.provenance:
             write_json(self.workdir / "provenance.json", self.provenance)
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from clu.parameter_overview import count_parameters, get_parameter_overview
 
 from zv_jax.config import Config
 from zv_jax.errors import ConfigError
@@ -132,17 +133,27 @@ def frozen_parts(trainable: Iterable[str], frozen: Iterable[str]) -> frozenset[s
 
 def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
     """Parameters per tower: how many train, are frozen, belong to trained adapters."""
-    rows: dict[str, dict] = {}
+    towers: dict[str, dict[str, dict]] = {}
     for path, leaf in flat.items():
         collection, tower = path.split("/")[:2]
-        row = rows.setdefault(tower, dict(tower=tower, trainable=0, frozen=0, adapter=0))
-        kind = (
-            "frozen"
-            if path not in trainable
-            else ("adapter" if collection == "lora" else "trainable")
-        )
-        row[kind] += int(leaf.size)
-    return [rows[tower] for tower in sorted(rows)]
+        kinds = towers.setdefault(tower, {"trainable": {}, "frozen": {}, "adapter": {}})
+        trained = "adapter" if collection == "lora" else "trainable"
+        kinds[trained if path in trainable else "frozen"][path] = leaf
+    return [
+        {"tower": tower, **{kind: int(count_parameters(part)) for kind, part in kinds.items()}}
+        for tower, kinds in sorted(towers.items())
+    ]
+
+
+def overview(flat: dict[str, jax.Array], trainable: set[str]) -> str:
+    """Name, shape, dtype, size and sharding of every leaf: those that train, then the frozen."""
+    parts = {"train": {}, "are frozen": {}}
+    for path, leaf in flat.items():
+        parts["train" if path in trainable else "are frozen"][path] = leaf
+    return "\n\n".join(
+        f"These parameters {what}:\n{get_parameter_overview(part, include_stats='sharding')}"
+        for what, part in parts.items()
+    )
 
 
 def terms_of(stage: Stage) -> Callable[[ZiyaVisual, Batch, Array, Config], Terms]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
+from clu import metrics as clu_metrics
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config, GuardConfig
@@ -22,10 +24,17 @@ State = dict[str, object]  # step (int32), trainable (Flat), opt_state (of optax
 Metrics = dict[str, jax.Array]
 
 
+@flax.struct.dataclass
+class Mean(clu_metrics.Average):
+    """The mean of a term (sum, weight); 0 where nothing was weighed."""
+
+    def compute(self) -> jax.Array:
+        return self.total / jnp.maximum(self.count, 1e-9)
+
+
 def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """sum / weight; 0 where nothing was weighed."""
-    total, weight = term
-    return total / jnp.maximum(weight, 1e-9)
+    """The value of a term: what a step reports, and what its loss adds up."""
+    return Mean(*term).compute()
 
 
 def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Terms]]:

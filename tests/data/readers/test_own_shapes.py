@@ -341,6 +341,16 @@ def test_two_columns_for_one_thing_are_not_chosen_from(tmp_path):
     assert one(tmp_path, same).answers == ("a", "b")
 
 
+def test_a_role_may_have_several_columns(tmp_path):
+    row = {"c1": "一只猫", "c2": "a cat", "c3": None}
+    record = one(tmp_path, row, columns={"caption": ["c1", "c2", "c3"]})
+    assert record.answers == ("一只猫", "a cat")
+    row = {"scene": "图里有猫。", "ask": "几只？", "reply": "一只"}
+    columns = {"question": ["scene", "ask"], "answer": "reply"}
+    assert said(one(tmp_path, row, columns=columns)) == [("图里有猫。\n几只？", "一只", ())]
+    assert "'id' twice" in refused(tmp_path, row, columns={"id": ["scene", "ask"]})
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(1, "1"), (0, "0"), (0.5, "0.5"), (True, "true"), ("None", "None")]
 )
@@ -394,6 +404,10 @@ EMPTY = [
     {"image": ["a.png", "b.png"], "conversations": turns("<image>哪个？", "这个。")},
     {"image": "a.png", "conversations": turns("<image><image>哪个？", "这个。")},
     {"conversations": turns("<image>哪个？", "这个。")},
+    {"image": "a.png", "conversations": [*turns("a", "b"), {"role": "assistant", "content": "c"}]},
+    {"image": "a.png", "conversations": turns("画一只猫", "<image>")},
+    {"image": "a.png", "caption": "<image>"},
+    {"image": "a.png", "conversations": turns("", "一只猫。")},
     {"image": "../a.png", "caption": "出去"},
     {"image": "a.png", "caption": "a <obj_3>", "objects": [{"box": [9, 9, 9, 9], "label": "x"}]},
 ]

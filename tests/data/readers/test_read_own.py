@@ -252,11 +252,19 @@ def test_tensorflow_datasets_without_tensorflow(tmp_path):
         ("a.tar#0:999999", "ends before byte"),
         ("none.tar#0:5", "shard not found"),
         ("../a.tar#0:5", "outside the image root"),
+        ("a.jsonl#0:/images/0", "no picture at this address"),
+        ("a.jsonl#0:/images/5", "no picture at this address"),
+        ("a.jsonl#0:/photos/0", "no picture at this address"),
+        ("a.parquet#0:photo", "no picture at this address"),
+        ("a.parquet#0:image/5", "no picture at this address"),
+        ("a.parquet#9:image", "no picture at this address"),
     ],
 )
 def test_a_wrong_address_is_explained(tmp_path, address, says):
     from zv_jax.data.records import ImageRef
 
     layouts.tar(tmp_path / "a.tar", [("1.jpg", layouts.jpeg())])
+    layouts.lines(tmp_path / "a.jsonl", [{"images": [None, 7]}])
+    pyarrow.parquet.write_table(table(), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=says):
         pictures.load(tmp_path, ImageRef(shard_key=address))

@@ -55,6 +55,7 @@ USUAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """What a column may be called when `--columns` does not name it; the second list is taken only
 where no column of the first has a value."""
 
+_JOINED = ("image", "caption", "instruction", "question", "input", "answer")
 _NUMBERED = re.compile(r"(image|img|photo|picture|图片|圖片|图|圖)[ _-]?\d+", re.IGNORECASE)
 _MEDIA = re.compile(r"video|audio|image|photo|picture|图片|图像|圖|照片|视频|音频", re.IGNORECASE)
 
@@ -66,7 +67,7 @@ class Columns:
         """`named`: {role: column or columns} of `--columns`; `ignored`: columns of `--ignore`.
 
         Raises:
-          DataError: there is no such role.
+          DataError: there is no such role, or it cannot have several columns.
         """
         for role in named:
             if role not in USUAL:
@@ -75,6 +76,13 @@ class Columns:
                     where=where,
                     expected="ROLE=COLUMN with a role of " + ", ".join(USUAL),
                     fix="correct --columns",
+                )
+            if role not in _JOINED and not isinstance(named[role], str) and len(named[role]) > 1:
+                raise DataError(
+                    f"--columns names {role!r} twice",
+                    where=where,
+                    expected="one column for it; several only for " + ", ".join(_JOINED),
+                    fix="name one of them",
                 )
         self.named = {r: [c] if isinstance(c, str) else list(c) for r, c in named.items()}
         self.ignored = set(ignored)

@@ -298,7 +298,8 @@ def twice(name: str, where: str, places: str = "") -> DataError:
         f"Column {name!r} is there twice" + (f": {places}" if places else ""),
         where=where,
         expected="a name of its own for every column",
-        fix=f"rename one of them: two texts belong in a list, or call one {name}_2",
+        fix=f"rename one to {name}_2; if both are to be learned, name both: "
+        f"--columns={name}={name},{name}={name}_2",
     )
 
 

@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zv_jax.data import language
+from zv_jax.data import language, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.readers import cells, columns, messages
 from zv_jax.data.readers.base import Request
@@ -110,9 +110,12 @@ class Row:
                 columns.unread(self.entry, column, bool(images or record.images))
                 self._mark("unused", column)
         try:
-            return records_lib.from_json(records_lib.to_json(record), self.entry.where)
+            record = records_lib.from_json(records_lib.to_json(record), self.entry.where)
+            for error in rules.check(record, self.entry.where):
+                raise error
         except DataError as error:
             raise BadRow(error.what, error.where, error.expected, error.fix) from None
+        return record
 
     def count(self, record: Record) -> None:
         """Counts the record and what its row had beside it."""
@@ -139,7 +142,7 @@ class Row:
     # Values by role.
 
     def column(self, role: str) -> str | None:
-        """The column that holds the role's value in this row.
+        """The column that holds the role's value in this row, the first of several named ones.
 
         Raises:
           DataError: two columns do, and say different things.
@@ -147,6 +150,8 @@ class Row:
         found = None
         for group in self.names[role]:
             full = [c for c in group if not cells.missing(self.entry.fields[c], self.entry.typed)]
+            if full and self._several(role):
+                return full[0]
             for column in full:
                 if found is None:
                     found = column
@@ -175,21 +180,30 @@ class Row:
         )
 
     def text(self, role: str) -> str | None:
-        """The role's value as one text, None where there is none."""
-        column = self.column(role)
-        return column and cells.text(self.entry, (column,), self.entry.fields[column])
+        """The role's value as one text, lines of it from several columns; None for none."""
+        chosen = self._several(role) or [c for c in (self.column(role),) if c]
+        found = (cells.text(self.entry, (c,), self.entry.fields[c]) for c in chosen)
+        return "\n".join(text for text in found if text) or None
 
     def texts(self, role: str) -> list[Said]:
         """All texts of the role's value."""
-        column = self.column(role)
-        if column is None:
-            return []
-        value = self.entry.fields[column]
-        value = cells.listed(value, self.entry, always=column.lower().endswith("s"))
-        found = cells.texts(self.entry, (column,), value, self._left_out, self._unused)
-        if not found:
+        found: list[Said] = []
+        chosen = self._several(role) or [c for c in (self.column(role),) if c]
+        for column in chosen:
+            value = self.entry.fields[column]
+            value = cells.listed(value, self.entry, always=column.lower().endswith("s"))
+            found += cells.texts(self.entry, (column,), value, self._left_out, self._unused)
+        if chosen and not found:
             raise self.bad(role)
         return found
+
+    def _several(self, role: str) -> list[str]:
+        """The columns of a role that `--columns` gives more than one."""
+        columns = self.names[role][0]
+        if role not in self.request.columns or len(columns) < 2:
+            return []
+        self.used.update(columns)
+        return columns
 
     def bad(self, role: str) -> BadRow:
         """The error for a row whose columns of the role hold nothing."""
@@ -197,7 +211,7 @@ class Row:
         return BadRow(
             f"No {role}: {there or 'its column'} has nothing in it",
             where=self.entry.where,
-            expected=f"a text under {there or role!r}",
+            expected=f"a text under {there or role}",
             fix="fill the cell in, or remove the row",
         )
 

@@ -1,0 +1,79 @@
+"""Prompts are written as each language model was trained to read them."""
+
+import pytest
+
+from zv_jax.config import recipe, to_dict, validate
+from zv_jax.errors import ConfigError
+from zv_jax.models.presets import PRESETS
+from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
+# Two turns, the second open, as FastChat's `get_prompt`, Meta's `generation.py`, Ziya's card and
+# LAVIS write them.
+WHOLE = {
+    "ziya": "<s><human>:q\n<bot>:a</s><human>:图？\n<bot>:",
+    "vicuna": f"<s>{SYSTEM} USER: q ASSISTANT:a</s>USER: 图？ ASSISTANT:",
+    "llama2": "<s>[INST] q [/INST]a </s><s>[INST] 图？ [/INST]",
+    "plain": "<s>qa</s>图？",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_dialogue_is_written_as_its_model_was_trained(name):
+    prompt = PromptConfig(name, "turn")
+    again = "<s>" if prompt.words.every_bos else ""
+    got = (
+        f"<s>{prompt.ask(' q ')}{prompt.answer(' a ')}</s>{again}{prompt.ask('图？', first=False)}"
+    )
+    assert got == WHOLE[name]
+
+
+def test_the_qformer_reads_the_question_or_the_prompt_that_asks_it_alone():
+    assert PromptConfig("ziya", "question").instruction(" 图里有什么？ ") == "图里有什么？"
+    assert ZIYA.instruction(" 图里有什么？ ") == "<human>:图里有什么？\n<bot>:"
+    assert PromptConfig("plain", "turn").instruction("Question: why? Short answer:") == (
+        "Question: why? Short answer:"
+    )
+    vicuna = PromptConfig("vicuna", "turn")
+    assert vicuna.instruction("q") == vicuna.ask("q") == f"{SYSTEM} USER: q ASSISTANT:"
+
+
+def test_an_answer_ends_where_the_model_would_speak_for_the_user():
+    assert ZIYA.heard(" 红色 <human>:还有吗？\n<bot>:有") == "红色"
+    assert PromptConfig("plain", "turn").heard(" a <human>: b ") == "a <human>: b"
+
+
+def test_a_format_of_ones_own():
+    own = PromptConfig("own", "turn", "问：", "\n答：", "请看图。", closing="。", stop="问：")
+    assert (
+        own.ask("图？") == "请看图。问：图？\n答："
+        and own.ask("图？", first=False) == "问：图？\n答："
+    )
+    assert own.answer(" 红 ") == "红。" and own.heard("红。问：") == "红。"
+
+
+def test_new_models_read_the_turn_and_older_ones_the_question():
+    """A configuration without the field was written before it existed."""
+    assert all(model.prompt == ZIYA for model in PRESETS.values())
+    old = to_dict(validate(recipe("tiny_chat")))
+    assert old["model"]["prompt"]["qformer_text"] == "turn"
+    del old["model"]["prompt"]
+    assert validate(old).model.prompt == PromptConfig("ziya", "question")
+
+
+@pytest.mark.parametrize(
+    "fields, where",
+    [
+        ({"format": "vicunna"}, "model.prompt.format"),
+        ({"qformer_text": "turns"}, "model.prompt.qformer_text"),
+        ({"before": "USER: "}, "model.prompt.before"),
+        ({"format": "vicuna", "opening": "Hello."}, "model.prompt.opening"),
+    ],
+)
+def test_what_is_no_format_or_would_be_used_for_nothing_is_refused(fields, where):
+    with pytest.raises(ConfigError) as caught:
+        validate(recipe("tiny_chat", model={"prompt": fields}))
+    assert caught.value.where == where
