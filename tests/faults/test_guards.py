@@ -232,14 +232,14 @@ def test_a_kind_that_is_always_skipped_ends_the_run_though_the_others_learn(tmp_
 def two_kinds(corpus, **sections):
     """Of every four batches, three are of short rows and one is of long ones."""
     source = {"name": "jsonl", "path": str(corpus / "train.jsonl")}
-    short = {**source, "max_length": 30, "weight": 3.0}
+    short = {**source, "max_length": 90, "weight": 3.0}
     return toy_config(corpus, "stage1", data={"sources": (short, source)}, **sections)
 
 
 @pytest.mark.slow
 def test_a_run_of_two_kinds_names_the_sources_that_are_always_skipped(compiled, corpus, tmp_path):
     def spoil_long(step, batch):
-        if batch["input_ids"].shape[1] == 32:
+        if batch["input_ids"].shape[1] == config.data.max_length:
             batch["images"] = np.full(batch["images"].shape, np.nan, np.float32)
 
     config = two_kinds(corpus, guards={"max_skipped": 2})

@@ -20,7 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import Config, labelled_tokens, to_dict
 from zv_jax.data import census
 from zv_jax.data.faults import SHORTENED, Fault
-from zv_jax.data.pipeline import Batches, kinds_of, make_pipeline, pipeline_fingerprint
+from zv_jax.data.pipeline import (
+    Batches,
+    kinds_of,
+    make_pipeline,
+    pipeline_fingerprint,
+)
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
@@ -205,6 +210,8 @@ class Run:
         log.start(first)
         self.substitutes.start(first)
         self.shortened.start(first)
+        if jax.process_index() == 0:
+            write_json(self.workdir / "census.json", self.census)
         log.event(
             "restore" if resumes else "start",
             devices=jax.device_count(),
@@ -255,16 +262,13 @@ class Run:
         self._finish(step_fn._cache_size())
 
     def _count(self) -> None:
-        """Says what the run draws of its data and what it leaves out, before anything is learned;
-        `census.json` keeps it."""
+        """Says what the run draws of its data and what it leaves out."""
         found = census.take(self.config, self.tokenizers)
         self.census = [source.as_row() for source in found]
         for line in census.lines(found):
             self.log.say(line)
         for line in census.warnings(found):
             self.log.say(f"WARNING: {line}")
-        if jax.process_index() == 0:
-            write_json(self.workdir / "census.json", self.census)
 
     def _start(self) -> tuple[Variables, State]:
         config = self.config

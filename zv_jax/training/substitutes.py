@@ -61,7 +61,7 @@ class Substitutes(_Lists):
 
 
 class Shortened(_Lists):
-    """What length did to the samples that were drawn, source by source.
+    """`shortened.jsonl`: what length did to the samples that were drawn, source by source.
 
     These are no faults and may be many: a row sums up the steps since the one before.
     """
