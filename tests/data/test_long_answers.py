@@ -8,7 +8,7 @@ from PIL import Image
 
 from zv_jax.config import recipe, validate
 from zv_jax.data import pipeline
-from zv_jax.data.dialogue import IGNORE
+from zv_jax.data.dialogue import IGNORE, prompt_text
 from zv_jax.errors import ConfigError
 
 LONG = {
@@ -47,6 +47,7 @@ def batch_of(tmp_path, tokenizer):
             "max_length": 96,
             "max_answer": 24,
             "max_text": 16,
+            "max_qformer_text": 32,
             "max_images": 3,
             "max_bad": 1.0,
         }
@@ -116,20 +117,15 @@ def test_a_long_answer_within_a_dialogue(batch_of, tokenizer, lang):
 
 @pytest.mark.parametrize("variant", ["base", "chat"])
 @pytest.mark.parametrize("long_answers", ["drop", "cut"])
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"turns": dialogue(LONG["en"] + "What colour?", "red")},
-        {
-            "images": [{"path": "red.png"}] * 3,
-            "turns": dialogue("<image><image><image>What?", "red"),
-        },
-    ],
-    ids=["question", "images"],
-)
-def test_a_question_or_images_without_room(batch_of, variant, long_answers, record):
-    short = {"max_length": 16} if "images" in record else {"max_length": 40}
-    _, names = batch_of("stage2", variant, record, long_answers=long_answers, **short)
+@pytest.mark.parametrize("what", ["question", "images"])
+def test_a_question_or_images_without_room(batch_of, tokenizer, variant, long_answers, what):
+    record = {"turns": dialogue(LONG["en"] + ASK["en"], SHORT["en"])}
+    if what == "images":
+        turns = dialogue("<image>" * 3 + ASK["en"], SHORT["en"])
+        record = {"images": [{"path": "red.png"}] * 3, "turns": turns}
+    text = tokenizer.encode(prompt_text(ASK["en"])) + ended(SHORT["en"], tokenizer)
+    room = 1 + 4 + len(text)  # for <s>, the queries of one image and the short record
+    _, names = batch_of("stage2", variant, record, long_answers=long_answers, max_length=room)
     assert set(names) == {"short"}
 
 
