@@ -52,7 +52,7 @@ def _with_grounding(*tasks: str, **rows: int) -> tuple[dict, dict]:
 def _data(*tasks: str, **other) -> dict:
     return {
         "sources": (_source(*tasks),),
-        "max_text": 28,
+        "max_text": 40,
         "max_length": 108,
         "max_answer": 72,
         "max_qformer_text": 28,
@@ -134,11 +134,11 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
 
 def _stage2(variant: str) -> ml_collections.ConfigDict:
     # Dialogues and stories over two pictures, and all other tasks, whose rows are half as long.
-    short = _with_grounding(*SHORT, max_length=64, max_images=1)
+    short = _with_grounding(*SHORT, max_length=72, max_images=1)
     return _recipe(
         variant,
         "stage2",
-        data=_data(sources=(*short, _source(*LONG, weight=0.3)), max_images=2),
+        data=_data(sources=(*short, _source(*LONG, weight=0.3)), max_length=116, max_images=2),
         optimizer=_optimizer(2e-3, 20),
         train=_train(150 if variant == "base" else 350, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),

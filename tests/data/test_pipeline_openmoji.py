@@ -4,8 +4,10 @@ import shutil
 
 import pytest
 
+from configs import quickstart
 from zv_jax.config import recipe, validate
 from zv_jax.data import pipeline, symbols, vocabulary
+from zv_jax.data.assemble import Assembler
 from zv_jax.data.openmoji import prepare
 from zv_jax.data.sources import open_source
 
@@ -123,3 +125,17 @@ def test_rows_of_the_warm_up_ask_a_picture_s_questions_in_any_order(folder, tmp_
     stream.close()
     where, background = text.count("where is") + text.count("in which"), text.count("background")
     assert where > 0.6 * background > 20
+
+
+@pytest.mark.parametrize("name", [name for name in quickstart.RECIPES if name != "vision"])
+def test_nothing_of_the_quickstart_is_too_long(folder, tmp_path_factory, name):
+    config = quickstart.get_config(name)
+    config.data.sources = tuple({**dict(s), "path": folder} for s in config.data.sources)
+    config = validate(config)
+    words = vocabulary.load_tokenizers(config, tmp_path_factory.getbasetemp() / "words")
+    drawn = pipeline.drawn_from(config)
+    assembler = Assembler(drawn, *words, cache_images=False)
+    for number, source in enumerate(drawn):
+        for index, part in source.table:
+            found = assembler.words(number, int(index), int(part), epoch=0)
+            assert (found.left_out, found.cut) == (0, 0)
