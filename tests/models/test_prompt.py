@@ -4,8 +4,10 @@ import pytest
 
 from zv_jax.config import recipe, to_dict, validate
 from zv_jax.errors import ConfigError
+from zv_jax.fields import leaves
 from zv_jax.models.presets import PRESETS
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
+from zv_jax.training import resume
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -77,3 +79,12 @@ def test_what_is_no_format_or_would_be_used_for_nothing_is_refused(fields, where
     with pytest.raises(ConfigError) as caught:
         validate(recipe("tiny_chat", model={"prompt": fields}))
     assert caught.value.where == where
+
+
+def test_a_run_begun_before_the_field_does_not_change_what_its_qformer_reads():
+    now = leaves(to_dict(validate(recipe("small_chat"))))
+    before = {field: value for field, value in now.items() if "model.prompt" not in field}
+    (change,) = resume.changes(before, now)
+    assert change == ("model.prompt.qformer_text", "question", "turn")
+    asked_as_before = now | {"model.prompt.qformer_text": "question"}
+    assert resume.changes(before, asked_as_before) == []
