@@ -8,7 +8,7 @@ from PIL import Image
 
 from zv_jax.config import recipe, validate
 from zv_jax.data import pipeline
-from zv_jax.data.dialogue import IGNORE, prompt_text
+from zv_jax.data.dialogue import IGNORE, Exchange, dialogue_row
 from zv_jax.errors import ConfigError
 
 LONG = {
@@ -123,8 +123,11 @@ def test_a_question_or_images_without_room(batch_of, tokenizer, variant, long_an
     if what == "images":
         turns = dialogue("<image>" * 3 + ASK["en"], SHORT["en"])
         record = {"images": [{"path": "red.png"}] * 3, "turns": turns}
-    text = tokenizer.encode(prompt_text(ASK["en"])) + ended(SHORT["en"], tokenizer)
-    room = 1 + 4 + len(text)  # for <s>, the queries of one image and the short record
+    short = dialogue_row(
+        [Exchange(ASK["en"], SHORT["en"], (0,))], tokenizer,
+        num_queries=4, image_token_id=1023, max_length=96, where="short",
+    )  # fmt: skip
+    room = len(short.input_ids)
     _, names = batch_of("stage2", variant, record, long_answers=long_answers, max_length=room)
     assert set(names) == {"short"}
 
