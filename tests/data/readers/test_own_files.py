@@ -205,7 +205,7 @@ def test_files_of_a_split_are_read_alone(tmp_path):
     assert any("extra.csv" in line for line in intake.lines())
     assert [r.answers[0] for r in read("csv", tmp_path, "val")[0]] == ["validation"]
     error = refused("csv", tmp_path, split="test")
-    assert "files of other splits" in error and "--split=train" in error
+    assert "no split 'test' here" in error and "--split=train" in error
 
 
 @pytest.mark.parametrize("text", ["", "image,caption\n", "\n\n"])

@@ -27,7 +27,7 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
     after it, else every one.
 
     Raises:
-      DataError: there is none, or some are named after other splits only.
+      DataError: there is none, or some are named after other splits and none after this one.
     """
     root, split = request.root, request.split
     if root.is_file():
@@ -42,15 +42,8 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
         if mine:
             others = [p for p in here if p not in mine and _split_of(p) is None]
         else:
+            request.refuse_others(here)
             mine, others = here, []
-            named = [p for p in here if _split_of(p) is not None]
-            if named:
-                raise DataError(
-                    f"files of other splits: {', '.join(p.name for p in named)}",
-                    where=str(root),
-                    expected=f"files of split {split!r}, such as {split}{suffix}",
-                    fix=f"--split={_split_of(named[0])}, or name one file: --root={named[0]}",
-                )
         for path in others:
             request.intake.left_out[f"file {path.name}, not of split {split}"] += 1
         if mine:
