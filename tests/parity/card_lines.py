@@ -52,10 +52,8 @@ def differing(checkpoint: str, count: int = 150, tokens: int = 32) -> tuple[int,
             images[0].save(out / "image.png")
             card, _ = run(out, lang)
             expected = model.answer(questions, [[i] for i in images], max_new_tokens=tokens)
-            for start in range(0, len(asked), 50):
-                part = slice(start, start + 50)
-                got = card["answers"](card["ask"](questions[part], images[part]), tokens)
-                wrong += sum(a != b for a, b in zip(got, expected[part], strict=True))
+            for question, image, answer in zip(questions, images, expected, strict=True):
+                wrong += card["answers"](card["ask"](question, image), tokens) != [answer]
             total += len(asked)
     return wrong, total
 

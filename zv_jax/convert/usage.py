@@ -1,8 +1,9 @@
 """The lines of a model card that use the model in transformers, with the answers of `zv generate`.
 
-One question about one image goes through the processor, which tokenises one text for the language
-model and the Q-Former. More turns or images are put together from the same parts, since the
-processor puts one image in front of one text.
+A question about an image goes through the processor, which tokenises one text for the language
+model and the Q-Former. It asks one row at a time: with several of unequal length the processor puts
+padding between the image and the text, and InstructBLIP answers otherwise. More turns or images are
+put together from the same parts, since the processor puts one image in front of one text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _EXAMPLES = {
 }
 _TITLES = {
     "en": {
-        "one": "Questions, each about one image:",
+        "one": "A question about an image:",
         "turns": "Several turns and images (below the lines above):",
         "text": "Questions:",
         "scores": "How well a text fits an image (larger is better):",
@@ -24,7 +25,7 @@ _TITLES = {
         "open": "question, answer, images of the turn",
     },
     "zh": {
-        "one": "提问，每个问题对应一张图像：",
+        "one": "就一张图像提问：",
         "turns": "多轮对话与多张图像（接在上面的代码之后）：",
         "text": "提问：",
         "scores": "文本与图像的匹配程度（越大越好）：",
@@ -51,7 +52,7 @@ def usage(model: Ours, name: str, lang: str) -> str:
         bare=_BARE if sees and prompt.qformer_text == "question" else "",
         truncation="truncation=True, " if sees else "",
     )
-    example = shown + f'print(answers(ask(["{question}"], [image])))'
+    example = shown + f'print(answers(ask("{question}", image)))'
     turns = _TURNS.format(
         first="" if prompt.words.every_bos else " * first",
         closing=f" + {prompt.words.closing!r}" if prompt.words.closing else "",
@@ -132,14 +133,11 @@ texts = [prompt("{question}")]
 print(answers(processor(texts, padding=True, return_tensors="pt")))"""
 _ONE = """
 
-def ask(questions, images):
-    texts = [prompt(question) for question in questions]
-    inputs = processor(images=images, text=texts, padding=True, {truncation}return_tensors="pt")
+def ask(question, image):
+    inputs = processor(images=image, text=prompt(question), {truncation}return_tensors="pt")
 {bare}    return inputs
 """
-_BARE = """    read = processor.qformer_tokenizer(
-        questions, padding=True, truncation=True, return_tensors="pt"
-    )
+_BARE = """    read = processor.qformer_tokenizer(question, truncation=True, return_tensors="pt")
     inputs["qformer_input_ids"] = read["input_ids"]
     inputs["qformer_attention_mask"] = read["attention_mask"]
 """
