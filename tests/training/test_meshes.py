@@ -4,6 +4,7 @@ Eight CPU devices; the second step's loss tells of every gradient of the first.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def abstract(data: int = 2, fsdp: int = 2, tensor: int = 2):
     [
         ({"microbatches": 3}, "train.batch_size"),
         ({"itm_group": 3}, "stage.itm_group"),
-        ({"loss_chunks": 3}, "train.loss_chunks"),
+        ({"loss_chunks": 7}, "train.loss_chunks"),
     ],
 )
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_does(changes, field):
@@ -95,6 +96,20 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_does(chan
     with pytest.raises(ConfigError) as caught:
         check_batch(synthetic.tiny("stage0", "base", **changes), abstract())
     assert caught.value.where == field and "--config." + field in caught.value.fix
+
+
+@pytest.mark.parametrize("stage, refused", [("stage0", False), ("stage2", True)])
+def test_no_row_is_longer_than_the_language_model_has_positions(stage, refused):
+    """Beyond them it would be trained on angles that it never saw, without a word."""
+    config = synthetic.tiny(stage, "base")
+    longer = replace(config.data, max_length=config.model.llm.max_positions + 1)
+    config = replace(config, data=longer)
+    if not refused:
+        check_batch(config, abstract())
+        return
+    with pytest.raises(ConfigError, match="positions of the language model") as caught:
+        check_batch(config, abstract())
+    assert caught.value.where == "data.max_length"
 
 
 def test_the_vision_warm_up_takes_no_microbatches():

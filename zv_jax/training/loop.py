@@ -130,7 +130,8 @@ def finished_at(workdir: Path) -> int:
 
 
 def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups."""
+    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups, or its
+    rows are longer than the language model has positions."""
     train, ways = config.train, row_ways(mesh)
     unit = ways * train.microbatches
     if train.batch_size % unit:
@@ -156,7 +157,14 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             expected=f"a divisor of the batch that fits the {local} rows of a device",
             fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
         )
-    data = config.data
+    data, positions = config.data, config.model.llm.max_positions
+    if config.stage.name not in ("stage0", "vision") and data.max_length > positions:
+        raise ConfigError(
+            f"{data.max_length} tokens do not fit the {positions} positions of the language model",
+            where="data.max_length",
+            expected=f"at most {positions}, which is model.llm.max_positions",
+            fix=f"set --config.data.max_length={positions}",
+        )
     for length in {source.max_length or data.max_length for source in data.sources}:
         labelled = labelled_tokens(config, length)
         if labelled % train.loss_chunks:
