@@ -6,32 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, WORDS, random_variables
 
 from zv_jax.inference import trie
 from zv_jax.inference.beam import beam_search
-from zv_jax.models.presets import LlamaConfig, ModelConfig, QFormerConfig, VisionConfig
+from zv_jax.inference.decode import generate
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.sharding import unboxed
 
-WORDS, EOS, PAD, IMAGE = 10, 2, 0, 9
-CFG = ModelConfig(
-    vision=VisionConfig(image_size=28, width=8, layers=1, heads=1, mlp_width=8),
-    qformer=QFormerConfig(num_queries=2, width=8, layers=2, heads=1, mlp_width=8, vocab_size=8),
-    llm=LlamaConfig(
-        vocab_size=WORDS, width=16, layers=1, heads=2, kv_heads=1, mlp_width=16, max_positions=32
-    ),
-    image_token_id=IMAGE, dtype="float32", remat="none",
-)  # fmt: skip
-IDS = np.array([[PAD, 3, 4, 5], [6, 7, 3, 1]], np.int32)
-MASK = IDS != PAD
-MASK[1] = True
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
 def variables():
-    shapes = unboxed(jax.eval_shape(ZiyaVisual(CFG).init, jax.random.key(0), None, IDS, MASK))
-    rng = np.random.default_rng(1)
-    return jax.tree.map(lambda x: rng.standard_normal(x.shape).astype("f4"), shapes)
+    return random_variables()
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +78,31 @@ def test_a_tree_of_answers_finds_the_most_probable_of_them(variables, every):
     narrow, _ = search(variables, 1, edges=(tree.parent, tree.token, tree.child))
     for got in narrow.tolist():
         assert [t for t in got if t not in (PAD, EOS)] in answers
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    """What `generate` and `beam_search` take of 24 rows, and what else, for six tokens."""
+    ids = jnp.asarray(np.random.default_rng(0).integers(3, IMAGE, (24, 4)), jnp.int32)
+    given = (None, ids, jnp.ones_like(ids, bool), None, None)
+    return given, dict(cfg=CFG, max_new_tokens=6, eos_id=EOS, pad_id=PAD)
+
+
+def test_a_score_is_that_of_the_tokens_that_are_returned(variables, prompts):
+    """A few beams may miss the best continuation; what they return is scored as it stands."""
+    given, common = prompts
+    tokens, scores = beam_search(variables, *given, num_beams=3, length_penalty=0.0, **common)
+    counted = np.cumsum(tokens == EOS, 1) - (tokens == EOS) == 0  # up to the end and with it
+    whole = jnp.concatenate([given[1], tokens], 1)
+    logits = jax.jit(ZiyaVisual(CFG).apply)(variables, None, whole, jnp.ones_like(whole, bool))
+    logp = np.take_along_axis(jax.nn.log_softmax(logits[:, 3:-1]), tokens[..., None], 2)[..., 0]
+    np.testing.assert_allclose(scores, (logp * counted).sum(1), atol=1e-4)
+
+
+def test_an_end_behind_the_beams_is_not_kept(variables, prompts):
+    """One beam is greedy decoding: an end that is only second best ends nothing."""
+    given, common = prompts
+    greedy = generate(variables, *given, jnp.zeros(24, jnp.uint32), **common)
+    one, _ = beam_search(variables, *given, num_beams=1, length_penalty=0.0, **common)
+    np.testing.assert_array_equal(one, greedy)
+    assert (greedy == EOS).any() and (greedy != EOS).any()

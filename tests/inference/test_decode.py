@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, random_variables
 
 from zv_jax.inference import prompts
-from zv_jax.inference.decode import nucleus
+from zv_jax.inference.decode import generate, nucleus
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 NEW = 5
@@ -105,3 +106,46 @@ def test_sampling_is_repeatable_and_a_tiny_nucleus_is_greedy(model, pictures):
     rows = talker.generate(**twice, max_new_tokens=NEW, temperature=1.5, seed=1)
     np.testing.assert_array_equal(rows, np.concatenate([draw(seed=1), draw(seed=2)]))
     np.testing.assert_array_equal(draw(top_p=1e-6), talker.generate(**given, max_new_tokens=NEW))
+
+
+def with_output(kernel):
+    """The arguments of `generate` for a model of ten words with this output layer [D, words]."""
+    params = random_variables()["params"]
+    params = {**params, "llm": {**params["llm"], "lm_head": {"kernel": jnp.asarray(kernel)}}}
+    return {"params": params}, None, jnp.asarray(IDS), jnp.asarray(MASK), None, None
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_each_step_draws_anew_from_the_seed_of_its_row():
+    """All words are equally likely, so that a draw depends on nothing but seed and step."""
+    flat = with_output(np.zeros((CFG.llm.width, CFG.llm.vocab_size), "f4"))
+    draw = lambda *seeds: np.asarray(
+        generate(
+            *flat, jnp.array(seeds, jnp.uint32), cfg=CFG, max_new_tokens=16, sample=True,
+            eos_id=-1, pad_id=PAD,
+        )
+    )  # fmt: skip
+    first, second = draw(5, 6)
+    assert len(set(first.tolist())) > 4 and len(set(second.tolist())) > 4
+    assert (first != second).any()
+    np.testing.assert_array_equal(draw(6, 5), [second, first])
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("sample", [False, True])
+@pytest.mark.parametrize("towards", [1.0, -1.0])
+def test_the_placeholder_is_never_said(sample, towards):
+    """Though the output layer wants nothing else, in one direction or the other."""
+    kernel = np.zeros((CFG.llm.width, CFG.llm.vocab_size), "f4")
+    kernel[0, IMAGE] = 1000 * towards
+    given = with_output(kernel)
+    wanted = [
+        np.asarray(ZiyaVisual(CFG).apply(with_output(sign * kernel)[0], None, IDS, MASK))[:, -1]
+        for sign in (1, -1)
+    ]
+    assert (np.argmax(wanted, -1) == IMAGE).any()
+    out = generate(
+        *given, jnp.zeros(2, jnp.uint32), cfg=CFG, max_new_tokens=4, sample=sample,
+        eos_id=EOS, pad_id=PAD,
+    )  # fmt: skip
+    assert not (np.asarray(out) == IMAGE).any()
