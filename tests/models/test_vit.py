@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zv_jax.models.presets import VisionConfig
+from zv_jax.models.presets import LoraConfig, VisionConfig
 from zv_jax.models.vit import (
     MEAN,
     STD,
+    Block,
+    FusedAttention,
     VisionTransformer,
     cubic_matrix,
     normalise,
@@ -119,6 +121,40 @@ def test_drop_path_drops_whole_samples_in_training_only():
     noisy = training(params, images, rngs={"dropout": jax.random.key(2)})
     distinct = np.unique(np.asarray(noisy).reshape(8, -1).round(5), axis=0)
     assert 1 < len(distinct) <= 4  # the last block's two branches are kept or dropped
+
+
+def test_the_fused_bias_is_that_of_queries_and_of_values(rng):
+    """Weights of attention sum to 1, so a bias of all values goes through to the output as it is,
+    one of all keys would change nothing, and one of queries changes where each token looks."""
+    cfg = VisionConfig(**TINY)
+    attend = FusedAttention(cfg, LoraConfig(), True, jnp.float32, jnp.float32)
+    x = jnp.asarray(rng.standard_normal((1, 5, 16)), jnp.float32)
+    params = unboxed(attend.init(jax.random.key(0), x))["params"]
+    bias = jnp.asarray(rng.standard_normal(16), jnp.float32)
+    plain, of_values, of_queries = (
+        attend.apply({"params": {**params, **change}}, x)
+        for change in ({}, {"v_bias": bias}, {"q_bias": 10 * bias})
+    )
+    shift = jnp.broadcast_to(bias @ params["out"]["kernel"], plain.shape)
+    np.testing.assert_allclose(of_values - plain, shift, atol=1e-5)
+    assert np.ptp(np.asarray(of_queries - plain), axis=1).max() > 1e-3
+
+
+def test_drop_path_leaves_the_expectation_as_it_is(rng):
+    """What is kept at a rate of 1/2 counts twice. The second branch is zero here."""
+    cfg = VisionConfig(drop_path=0.5, **TINY)
+    x = jnp.asarray(rng.standard_normal((1, 5, 16)), jnp.float32).repeat(16, 0)
+    block = Block(cfg, LoraConfig(), True, jnp.float32, jnp.float32)
+    params = unboxed(block.init(jax.random.key(0), x, jnp.float32(0.5)))["params"]
+    params = {**params, "fc2": jax.tree.map(jnp.zeros_like, params["fc2"])}
+    calm, _ = block.apply({"params": params}, x, jnp.float32(0.5))
+    noisy, _ = block.clone(deterministic=False).apply(
+        {"params": params}, x, jnp.float32(0.5), rngs={"dropout": jax.random.key(1)}
+    )
+    branch = np.asarray(calm - x)
+    kept = np.abs(noisy - x).max((1, 2)) > 1e-6
+    assert 0 < kept.sum() < 16
+    np.testing.assert_allclose(noisy - x, np.where(kept[:, None, None], 2 * branch, 0), atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", ["dots", pytest.param("dots_no_batch", marks=pytest.mark.slow)])

@@ -81,6 +81,16 @@ def test_chat_gives_each_image_of_a_row_the_row_s_instruction(tiny_chat, picture
         np.testing.assert_allclose(together[row : row + 1, 4:], alone, atol=2e-5)
 
 
+def test_a_match_is_the_mean_over_the_queries(tiny_base, pictures):
+    features = tiny_base("encode_images", pictures[:2])
+    queries = tiny_base("query", features, TEXT, TEXT_MASK)
+    head = tiny_base.variables["params"]["heads"]["itm"]
+    each = queries @ head["kernel"] + head["bias"]
+    assert each.shape == (2, 4, 2) and np.ptp(np.asarray(each), axis=1).min() > 1e-2
+    found = tiny_base("match", features, TEXT, TEXT_MASK)
+    np.testing.assert_allclose(found, each.mean(1), atol=1e-5)
+
+
 def test_remat_gives_the_same_outputs_and_gradients(tiny_chat, arguments):
     def run(model):
         def loss(variables):
