@@ -16,6 +16,13 @@ def test_a_picture_is_stretched_not_cropped():
     assert (small[:, :5] < 30).all() and (small[:, 7:] > 225).all()
 
 
+def test_an_image_is_resized_by_pillows_bicubic_filter():
+    """A step of 16 columns, made 8: the edge rings, as a bicubic filter's does and no other's."""
+    step = np.repeat(np.array([[60] * 8 + [200] * 8], np.uint8), 16, 0)
+    small = images.resize(Image.fromarray(np.repeat(step[..., None], 3, 2)), 8)
+    np.testing.assert_array_equal(small[4, :, 0], [60, 60, 58, 69, 191, 202, 200, 200])
+
+
 def test_exif_orientation_and_modes(tmp_path):
     left = Image.new("RGB", (8, 4), "black")
     left.paste("white", (0, 0, 4, 4))
