@@ -69,6 +69,13 @@ def test_a_spike_of_loss_or_gradient_is_skipped_once_the_window_is_full(spike):
     assert found == [FINE] * 201, "off unless asked for"
 
 
+def test_a_spike_right_after_the_window_is_full_is_skipped():
+    spike = (9.0, 1.0)
+    for count, wanted in ((CALM.spike_window - 1, FINE), (CALM.spike_window, SPIKE)):
+        found, _ = verdicts(CALM, [*noise(count), spike])
+        assert found == [FINE] * count + [wanted]
+
+
 def test_falling_values_are_no_spike_and_a_new_plateau_is_accepted():
     found, _ = verdicts(CALM, [*noise(10), (0.1, 0.01), *noise(10), *[(9.0, 9.0)] * 8])
     assert SPIKE not in found[:21]

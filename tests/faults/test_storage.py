@@ -109,6 +109,37 @@ def test_a_disk_that_stays_full_ends_the_run_with_the_last_good_step(small_disk,
     assert load_params(small_disk)[1]["step"] == 5
 
 
+class Flaky:
+    """Checkpoints whose saves fail and succeed by turns."""
+
+    def __init__(self):
+        self.saves, self.good, self.new = 0, None, None
+
+    def is_due(self, step):
+        return True
+
+    def latest_step(self):
+        return self.good
+
+    def save(self, step, *_, **__):
+        self.saves += 1
+        if self.saves % 2:
+            raise CheckpointError("no answer", where="storage")
+        self.good = self.new = step
+
+    def finished(self, wait):
+        done, self.new = self.new, None
+        return done
+
+
+def test_failures_with_good_saves_between_them_do_not_add_up(tmp_path):
+    training = Training(tmp_path, Flaky())
+    for step in range(1, 2 * saving.ATTEMPTS + 4):
+        training.saver.step(step, {}, {}, dict)
+    failed = [event["attempt"] for event in training.events("save_failed")]
+    assert failed == [1] * (saving.ATTEMPTS + 2)
+
+
 @pytest.mark.slow
 def test_a_training_whose_disk_is_full_for_a_while_ends_with_the_same_bits(
     compiled, corpus, small_disk, tmp_path

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config import CheckpointConfig, OptimizerConfig
 from zv_jax.errors import CheckpointError
 from zv_jax.training.checkpoint import Checkpointer, describe, load_params
-from zv_jax.training.frozen import content_hash
+from zv_jax.training.frozen import content_hash, unscaled
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stored import located
 
@@ -124,6 +124,14 @@ def test_content_hash_sees_names_dtypes_shapes_and_bytes():
     assert content_hash({"a": leaf, "b": leaf}) == content_hash({"b": jnp.array(leaf), "a": leaf})
     transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
     assert content_hash({"a": transposed}) == content_hash({"a": transposed.copy()})
+
+
+def test_int8_kernels_are_scaled_by_column():
+    kernel, scale = np.arange(4, dtype=np.int8).reshape(2, 2), np.array([10, 100], np.float32)
+    name = "params/llm/lm_head/kernel"
+    wanted = {name: jax.ShapeDtypeStruct((2, 2), np.float32)}
+    found = unscaled({name: kernel, f"{name}_scale": scale}, wanted)
+    np.testing.assert_array_equal(found[name], [[0, 100], [20, 300]])
 
 
 def test_a_run_without_frozen_leaves(tmp_path):

@@ -1,12 +1,15 @@
 """One optimiser step in every stage and variant, on tiny models and made-up batches."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from synthetic import batch, on_devices, start, tiny
 
 from zv_jax.config import MeshConfig
 from zv_jax.sharding import make_mesh, on_mesh
+from zv_jax.training import step as step_lib
+from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.stages import stage_of
 
 CASES = [
@@ -67,3 +70,39 @@ def test_eight_steps(name, variant, more):
         if path.endswith(("kernel", "embedding", "query_tokens", "lora_a", "lora_b")):
             assert (leaf != first["trainable"][path]).any(), path
     jax.tree.map(np.testing.assert_array_equal, host(again), second)
+
+
+@pytest.fixture
+def bare_step(monkeypatch):
+    """`bare_step(step, skipped=0)`: metrics of that step, whose loss is what its key draws."""
+
+    def gradient(trainable, frozen, batch, key):
+        del frozen, batch
+        return trainable, {"lm": (jax.random.uniform(key), jnp.float32(1))}
+
+    monkeypatch.setattr(step_lib, "make_gradient", lambda *_: gradient)
+    config = tiny("stage1", "base", schedule="cosine", warmup_steps=4)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    tx, schedule = make_optimizer(config.optimizer, config.train.steps)
+
+    def run(at, skipped=0):
+        with on_mesh(mesh):
+            whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+            kernel = jax.device_put(np.ones((2, 2), np.float32), whole)
+            state = step_lib.init_state({"params/projector/kernel": kernel}, tx)
+            step = step_lib.make_step(config, stage_of(config), tx, schedule, mesh, state)
+            state["step"] = jnp.int32(at)
+            state["guards"]["skipped"] = jnp.int32(skipped)
+            return host(step(state, {}, {})[1])
+
+    return run
+
+
+def test_every_step_draws_anew_and_a_step_draws_the_same_again(bare_step):
+    losses = [float(bare_step(at)["loss"]) for at in (0, 1, 2, 1)]
+    assert len(set(losses)) == 3 and losses[1] == losses[3]
+
+
+def test_the_logged_rate_waits_for_skipped_updates(bare_step):
+    """As the schedule does, which counts updates."""
+    assert bare_step(5, skipped=2)["lr"] == bare_step(3)["lr"] != bare_step(5)["lr"]
