@@ -92,3 +92,24 @@ def test_moments_lie_as_their_parameters_and_counters_everywhere():
     state = optax.adam(1e-3).init(leaf)
     found = like_parameters(state, {"params/a/kernel": split}, whole)
     assert found[0].mu == found[0].nu == {"params/a/kernel": split} and found[0].count == whole
+
+
+TAKE = """
+import jax, numpy as np
+from zv_jax.config import MeshConfig
+from zv_jax.sharding import batch_sharding, make_mesh, on_mesh, take_rows
+mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=1))
+rows = np.arange(8.0)[:, None] + np.zeros(3)
+with on_mesh(mesh):
+    for group, index in ((0, [7, 0, 3, 3, 6, 1, 5, 4]), (4, [1, 0, 3, 3, 6, 7, 5, 4]),
+                         (2, [1, 0, 3, 2, 5, 4, 7, 7])):
+        placed = [jax.device_put(x, batch_sharding(mesh)) for x in (rows, np.array(index))]
+        found = jax.jit(take_rows, static_argnums=2)(*placed, group)
+        np.testing.assert_array_equal(found, rows[index])
+"""
+
+
+def test_rows_are_taken_within_their_group(fresh_python):
+    """Groups of all devices, of two devices and of one, on four."""
+    done = fresh_python("-c", TAKE, devices=4)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -5,13 +5,16 @@ import json
 import jax
 import ml_dtypes
 import numpy as np
+import PIL.Image
 import pytest
 
 import zv_jax
+from zv_jax.config import recipe, validate
 from zv_jax.convert import export, hf, ours
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConversionError
 from zv_jax.inference import api
+from zv_jax.models import vit
 from zv_jax.models.vit import resize_positions
 from zv_jax.training import checkpoint
 
@@ -131,6 +134,19 @@ def test_an_export_holds_all_a_user_needs(exported):
     card = (exported / "README.md").read_text("utf-8")
     assert card.startswith("---\nlanguage:\n- en\n- zh\nlicense: other\n")
     assert "How it was trained" in card and "训练方式" in card and "stage2" in card
+
+
+def test_an_export_says_how_images_are_prepared_and_texts_end(exported, tokenizer):
+    generation = json.loads((exported / "generation_config.json").read_text())
+    ids = {name: generation[f"{name}_token_id"] for name in ("bos", "eos")}
+    assert ids == {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
+    for file in ("preprocessor_config.json", "processor_config.json"):
+        about = json.loads((exported / file).read_text())
+        about = about.get("image_processor", about)
+        assert about["resample"] == PIL.Image.Resampling.BICUBIC
+        assert about["size"] == {"height": 28, "width": 28} and about["do_convert_rgb"]
+        np.testing.assert_allclose(about["image_mean"], vit.MEAN, atol=1e-7)
+        np.testing.assert_allclose(about["image_std"], vit.STD, atol=1e-7)
 
 
 def test_the_card_shows_licence_base_and_scores(tmp_path, workdir):
@@ -332,6 +348,20 @@ def test_positions_are_resized_on_the_way_in(tmp_path, tensors, directory, size)
     np.testing.assert_array_equal(got, resize_positions(jax.numpy.asarray(table), (side, side)))
     assert opened.config.model.vision.image_size == size
     assert opened.coverage.reshaped == (("vision", "params/vision/pos_embed"),)
+
+
+@pytest.mark.parametrize(
+    "preset, corners", [("ziya_visual_base_13b", False), ("ziya_visual_base_13b_clip_l", True)]
+)
+def test_positions_of_clip_are_resized_with_aligned_corners(preset, corners):
+    """As LAVIS does, which resizes those of EVA without."""
+    config = validate(recipe(preset, stage={"name": "stage1", "variant": "base"}))
+    table = np.random.default_rng(0).standard_normal((1, 257, 2)).astype("f4")
+    config, change = hf.resized(config, hf.Options(image_size=336))
+    (resize,) = change.values()
+    wanted, other = (resize_positions(table, (24, 24), way) for way in (corners, not corners))
+    np.testing.assert_array_equal(resize(table), wanted)
+    assert np.abs(wanted - other).max() > 0.1 and config.model.vision.image_size == 336
 
 
 def test_positions_are_resized_on_the_way_out(tmp_path, workdir):

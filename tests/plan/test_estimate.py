@@ -55,6 +55,19 @@ def test_a_frozen_vit_has_no_backward_pass():
     assert kinds["projector"] == estimate.TRAINED and kinds["llm"] == estimate.PASSED
 
 
+def test_pairs_in_both_directions_cost_one_joint_pass_more():
+    both, single = (
+        estimate.pretraining_passes(
+            dataclasses.replace(config, stage=dataclasses.replace(config.stage, itm_pairs=pairs))
+        )
+        for config in [full("stage0", "base")]
+        for pairs in ("both", "single")
+    )
+    q, v = full("stage0", "base").model.qformer, full("stage0", "base").model.vision
+    joint = estimate.qformer_pass(q, v, q.num_queries, full("stage0", "base").data.max_text)
+    assert [a - b for a, b in zip(both, single, strict=True)] == pytest.approx(joint)
+
+
 def test_three_passes_are_cheaper_than_five():
     assert 0.9 < estimate.five_pass_ratio(full("stage0", "base")) < 1
 
