@@ -39,11 +39,12 @@ def record(name, task, turns, lang="en", **more):
 def test_the_qformer_reads_the_question_that_is_answered(rows, toy, tokenizer):
     asked = ["What colour is this?", "Where is it?"]
     write(toy, record("talk", "conversation", [asked[0], "red", asked[1], "left"]))
-    batch = rows("stage2")
+    batch = rows("stage2", max_qformer_text=32)
     read = [tokenizer.decode(ids) for ids in batch["qformer_input_ids"]]
     learned = [tokenizer.decode(ids[ids >= 0]) for ids in batch["labels"]]
     assert set(learned) == {"red", "left"}
-    assert read == [asked[answer == "left"] for answer in learned]
+    for text, answer in zip(read, learned, strict=True):
+        assert [question in text for question in asked] == [answer == "red", answer == "left"]
 
 
 def test_companions_of_a_record_speak_its_language(rows, toy, tokenizer):
@@ -64,12 +65,18 @@ def test_companions_of_a_record_speak_its_language(rows, toy, tokenizer):
 
 
 def test_images_of_equal_names_in_two_folders_are_two(rows, toy, tmp_path):
+    """And equal images are one, wherever they lie; a cache changes nothing."""
     write(toy, record("caption", "caption", [], answers=["a red square"]))
-    shutil.copytree(toy.parent / "images", tmp_path / "other/images")
+    for folder in ("copy", "other"):
+        shutil.copytree(toy.parent / "images", tmp_path / folder / "images")
+    shutil.copy(toy.parent / "images/7.png", tmp_path / "other/images/0.png")
 
-    def numbers(*roots):
-        sources = tuple({"image_root": str(root)} for root in roots)
-        return set(rows("stage0", sources=sources)["image_ids"].tolist())
+    def shown(folder):
+        sources = ({"image_root": str(toy.parent)}, {"image_root": str(tmp_path / folder)})
+        batch = rows("stage0", sources=sources, cache_images=True)
+        levels = batch["images"][:, 0, 0, 0].tolist()
+        return set(zip(batch["image_ids"].tolist(), levels, strict=True))
 
-    assert len(numbers(toy.parent, toy.parent)) == 1
-    assert len(numbers(toy.parent, tmp_path / "other")) == 2
+    assert len(shown("copy")) == 1
+    (one, dark), (two, light) = sorted(shown("other"), key=lambda image: image[1])
+    assert one != two and (dark, light) == (0, 210)

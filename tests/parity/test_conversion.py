@@ -9,6 +9,7 @@ from random_runs import TEXTS, random_run
 from zv_jax.convert import export, ours
 from zv_jax.data import tokenizers
 from zv_jax.data.dialogue import pad_left
+from zv_jax.data.images import preprocess
 from zv_jax.inference import api, decode
 from zv_jax.models import vit
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -34,6 +35,7 @@ def batch(image_token: int, queries: int, vocabulary: int, q_vocabulary: int, si
     ]
     ids, mask = pad_left(rows, 0)
     images = RNG.standard_normal((3, 2, size, size, 3)).astype(np.float32)
+    images *= (np.arange(2) < np.array(COUNTS)[:, None])[..., None, None, None]
     text = RNG.integers(1, q_vocabulary, (3, 6))
     seen = np.arange(6) < np.array([[6], [4], [5]])
     return dict(ids=ids, mask=mask, images=images, text=np.where(seen, text, 0), seen=seen)
@@ -122,9 +124,12 @@ def test_our_models_there(tmp_path, tokenizer, stage, variant):
     same(model, loaded.variables, cfg, given, chat)
 
     processor = hf.AutoProcessor.from_pretrained(tmp_path / "out")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    seen = np.asarray(vit.normalise(preprocess(noise, 28)[None])).transpose(0, 3, 1, 2)
     for question in ("What is in the picture?", "图里有什么？"):
         text = cfg.prompt.ask(question)
-        made = processor(images=np.zeros((40, 30, 3), np.uint8), text=text, return_tensors="np")
+        made = processor(images=noise, text=text, return_tensors="np")
+        np.testing.assert_allclose(made["pixel_values"], seen, atol=0.02)  # one level of grey
         block = [cfg.image_token_id] * cfg.qformer.num_queries
         expected = [*block, tokenizer.bos_id, *tokenizer.encode(text)]
         assert made["input_ids"][0].tolist() == expected
