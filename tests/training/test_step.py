@@ -84,17 +84,20 @@ def bare_step(monkeypatch):
     config = tiny("stage1", "base", schedule="cosine", warmup_steps=4)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     tx, schedule = make_optimizer(config.optimizer, config.train.steps)
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def state():
+        kernel = jax.device_put(np.ones((2, 2), np.float32), whole)
+        return step_lib.init_state({"params/projector/kernel": kernel}, tx)
 
     def run(at, skipped=0):
         with on_mesh(mesh):
-            whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-            kernel = jax.device_put(np.ones((2, 2), np.float32), whole)
-            state = step_lib.init_state({"params/projector/kernel": kernel}, tx)
-            step = step_lib.make_step(config, stage_of(config), tx, schedule, mesh, state)
-            state["step"] = jnp.int32(at)
-            state["guards"]["skipped"] = jnp.int32(skipped)
-            return host(step(state, {}, {})[1])
+            start = state()
+            start["step"], start["guards"]["skipped"] = jnp.int32(at), jnp.int32(skipped)
+            return host(compiled(start, {}, {})[1])
 
+    with on_mesh(mesh):
+        compiled = step_lib.make_step(config, stage_of(config), tx, schedule, mesh, state())
     return run
 
 
