@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 
@@ -88,3 +89,23 @@ def test_links_lead_to_one_address(toy, tmp_path):
     source = open_source("jsonl", str(toy))
     direct, linked = (records.ImageRef(path=f"{d}/0.png") for d in ("images", "linked"))
     assert source.address(direct) == source.address(linked)
+
+
+@pytest.mark.parametrize("change", ["cut", "replaced in place"])
+def test_a_record_file_that_changes_while_it_is_read_is_one_error(toy, change):
+    """Read through a map of memory, a file cut short ends the process with a bus error."""
+    source = open_source("jsonl", str(toy))
+    before = toy.read_bytes()
+    toy.write_bytes(b"" if change == "cut" else before.replace(b"toy", b"Toy"))
+    os.utime(toy, (1, 1))
+    with pytest.raises(DataError, match="changed while it was read") as caught:
+        source.record(len(source) - 1)
+    assert f"{toy}:" in caught.value.where
+
+
+def test_a_record_file_that_is_renamed_over_stays_what_it_was(toy, tmp_path):
+    source = open_source("jsonl", str(toy))
+    before = source.line(0)
+    (tmp_path / "new.jsonl").write_text("{}\n")
+    (tmp_path / "new.jsonl").rename(toy)
+    assert source.line(0) == before

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -170,24 +169,16 @@ class JsonlSource(Source):
                 fix="set the source's path",
             )
         self._file = file
-        with file.open("rb") as handle:
-            size = file.stat().st_size
-            self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        self._open = file.open("rb", buffering=0)  # a file that is renamed over stays readable
+        self._stat = _identity(self._open.fileno())
         self._spans: list[tuple[int, int, int]] = []
         found: set[str] = set()
-        start = number = 0
-        while start < size:
-            number += 1
-            end = self._bytes.find(b"\n", start)
-            end = size if end < 0 else end
-            lines_lib.check_length(end - start, f"{file}:{number}")
-            if self._bytes[start:end].strip():
-                # A line whose split cannot be read may be of this one: it counts as broken below.
-                native = self._split_of(start, end)
-                found |= {native} - {None}
-                if split in ("", native) or native is None:
-                    self._spans.append((start, end, number))
-            start = end + 1
+        for number, start, line in lines_lib.at(file):
+            # A line whose split cannot be read may be of this one: it counts as broken below.
+            native = _split_of(line)
+            found |= {native} - {None}
+            if split in ("", native) or native is None:
+                self._spans.append((start, len(line.rstrip(b"\n")), number))
         # Broken lines alone are no split, but where every line is broken the first says why.
         if not self._spans or (split and found and split not in found):
             raise no_split(split, sorted(found), str(file))
@@ -201,24 +192,39 @@ class JsonlSource(Source):
             (self.line(i) for i in range(len(self._spans))),
         )
 
-    def _split_of(self, start: int, end: int) -> str | None:
-        try:
-            return str(json.loads(self._bytes[start:end])["split"])
-        except (ValueError, KeyError, TypeError):
-            return None
-
     def _keep(self, whole: list[int]) -> None:
         self._spans = [self._spans[number] for number in whole]
 
     def line(self, index: int) -> bytes:
-        start, end, _ = self._spans[index]
-        return self._bytes[start:end]
+        start, size, _ = self._spans[index]
+        # Not mapped into memory: a file that is cut short meanwhile would end the process.
+        if _identity(self._open.fileno()) != self._stat:
+            raise DataError(
+                "the record file was changed while it was read",
+                where=self.where(index),
+                expected="the file as it was when the run began",
+                fix="write the new records under another name; start the command again",
+            )
+        return os.pread(self._open.fileno(), size, start)
 
     def where(self, index: int) -> str:
         return f"{self._file}:{self._spans[index][2]}"
 
     def picture(self, ref: ImageRef) -> Image.Image:
         return pictures.load(self.root, ref, images_lib.KEPT)
+
+
+def _split_of(line: bytes) -> str | None:
+    try:
+        return str(json.loads(line)["split"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _identity(file: int) -> tuple[int, int]:
+    """Size and time of the last change of an open file."""
+    stat = os.fstat(file)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
