@@ -88,7 +88,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "max_bad",
         0.01,
-        "convert: share of rows of a table that may be bad, where more than ten are",
+        "convert: share of bad rows, above ten of them",
         0,
         1,
         flag_values=values,
@@ -105,7 +105,7 @@ def define(values: flags.FlagValues) -> None:
         "transparency",
         "white",
         ["white", "black"],
-        "prepare: of resized pictures, as data.transparency of the recipe",
+        "prepare: as data.transparency of the recipe",
         flag_values=values,
     )
     whole("quality", 95, "prepare: of JPEG pictures", 1)
