@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from zv_jax.errors import ConfigError
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from zv_jax.models.presets import ModelConfig
     from zv_jax.models.prompt import PromptConfig
 
+MAX_SIZE = 2**31 - 1  # of a width, a table, a number of layers: ids and indices have 32 bits
+_SIZED = ("vision", "qformer", "llm")
+_MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
+
 
 def check(config: Config) -> None:
     """Checks a configuration whose fields are valid one by one.
@@ -20,6 +25,7 @@ def check(config: Config) -> None:
         ConfigError: two of them contradict each other.
     """
     _check_sources(config.data)
+    _check_sizes(config.model)
     _check_model(config.model)
     _check_prompt(config.model.prompt)
     _check_texts(config)
@@ -71,6 +77,20 @@ def _check_prompt(prompt: PromptConfig) -> None:
                 expected=f"nothing, since model.prompt.format is {prompt.format!r}",
                 fix=f"set --config.model.prompt.format={OWN}, and all words of the format",
             )
+
+
+def _check_sizes(model: ModelConfig) -> None:
+    for name in _SIZED:
+        tower = getattr(model, name)
+        for field in dataclasses.fields(tower):
+            value = getattr(tower, field.name)
+            if type(value) is int and not (field.name not in _MAY_BE_ZERO) <= value <= MAX_SIZE:
+                raise ConfigError(
+                    f"{value!r} is not valid",
+                    where=f"model.{name}.{field.name}",
+                    expected=f"a whole number above 0, at most {MAX_SIZE}",
+                    fix=f"set --config.model.{name}.{field.name}=...",
+                )
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -6,6 +6,7 @@ project's package; what we add is the way to our model.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import asking, config_json, gguf_tokenizer, hf, names, stream
+from zv_jax.convert import asking, config_json, gguf_header, gguf_tokenizer, hf, names, stream
 from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.names import Entry, Family, Transform, entry
 from zv_jax.convert.sources import Spec
@@ -48,18 +49,22 @@ class GgufFile:
         self.where = str(path)
         self._dequantize = library.quants.dequantize
         try:
+            gguf_header.check(path)
             reader = library.GGUFReader(path)
             self.fields = {name: field.contents() for name, field in reader.fields.items()}
-        except (ValueError, IndexError, KeyError, OSError) as error:
+            if sum(tensor.n_bytes for tensor in reader.tensors) > path.stat().st_size:
+                raise ValueError("its tensors lie on one another")
+        except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
             raise ConversionError(
                 f"the file is damaged, cut off or no GGUF: {error}",
                 where=self.where,
                 expected="a whole GGUF file of version 2 or 3",
                 fix="download or copy it again",
             ) from None
-        if self.fields.get("split.count", 1) > 1:
+        parts = self.fields.get("split.count", 1)
+        if parts not in (0, 1):
             raise ConversionError(
-                f"this is one of {self.fields['split.count']} parts",
+                f"this is one of {parts} parts",
                 where=self.where,
                 expected="one file with the whole model",
                 fix="join them: gguf-split --merge FIRST OUT",
@@ -188,16 +193,20 @@ def read_config(source: GgufFile) -> Config:
             fix="take a model of the LLaMA family",
         )
 
-    def number(name: str, default: Any = None) -> Any:
+    def number(name: str, default: Any = None, kind: type = int) -> Any:
+        """A field above 0; what is missing is `default`, which may be 0."""
         value = fields.get(f"llama.{name}", default)
-        if value is None:
-            raise ConversionError(
-                f"the metadata has no llama.{name}",
-                where=where,
-                expected="the fields that llama.cpp writes for a LLaMA",
-                fix="convert the model to GGUF again with a current llama.cpp",
-            )
-        return value
+        right = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if right and (0 < value < math.inf or value == default):
+            return value
+        raise ConversionError(
+            f"the metadata has no llama.{name}"
+            if value is None
+            else f"llama.{name} is {str(value)[:100]!r}",
+            where=where,
+            expected=f"a {'whole ' if kind is int else ''}number above 0, as llama.cpp writes it",
+            fix="convert the model to GGUF again with a current llama.cpp",
+        )
 
     heads, width = number("attention.head_count"), number("embedding_length")
     head_dim = number("attention.key_length", width // heads)
@@ -213,7 +222,7 @@ def read_config(source: GgufFile) -> Config:
                 expected=f"{allowed}",
                 fix="this variant has no counterpart here; take a model without it",
             )
-    theta = float(number("rope.freq_base", 10000.0))
+    theta = float(number("rope.freq_base", 10000.0, float))
     llm = LlamaConfig(
         vocab_size=source.specs["token_embd.weight"].shape[0]
         if "token_embd.weight" in source.specs
@@ -224,7 +233,7 @@ def read_config(source: GgufFile) -> Config:
         kv_heads=number("attention.head_count_kv", heads),
         mlp_width=number("feed_forward_length"),
         max_positions=number("context_length"),
-        norm_eps=_rounded(number("attention.layer_norm_rms_epsilon")),
+        norm_eps=_rounded(number("attention.layer_norm_rms_epsilon", kind=float)),
         head_dim=0 if head_dim * heads == width else head_dim,
         rope_theta=theta,
         rope_scaling=_scaling(source, head_dim, theta),
@@ -258,7 +267,7 @@ def _scaling(source: GgufFile, head_dim: int, theta: float) -> RopeScaling:
     kind = source.fields.get("llama.rope.scaling.type", "none")
     if kind == "linear":
         factor = source.fields.get("llama.rope.scaling.factor")
-        if isinstance(factor, int | float) and factor > 0:
+        if isinstance(factor, int | float) and 0 < factor < math.inf:
             return RopeScaling("linear", float(factor))
         kind = f"linear with the factor {factor}"
     if kind == "none" and _FACTORS not in source.specs:
@@ -266,11 +275,13 @@ def _scaling(source: GgufFile, head_dim: int, theta: float) -> RopeScaling:
     if kind == "none":
         factors = source.read(_FACTORS).reshape(-1)
         scaling = RopeScaling("llama3", float(factors.max()))  # 1, 4 and 8192, as in all releases
-        plain, scaled = (
-            np.asarray(rope_frequencies(head_dim, theta, how)) for how in (RopeScaling(), scaling)
-        )
-        if factors.shape == plain.shape and np.allclose(plain / scaled, factors, rtol=1e-3):
-            return scaling
+        if len(factors) == head_dim // 2 and 0 < scaling.factor < math.inf:
+            plain, scaled = (
+                np.asarray(rope_frequencies(head_dim, theta, how))
+                for how in (RopeScaling(), scaling)
+            )
+            if np.allclose(plain / scaled, factors, rtol=1e-3):
+                return scaling
         kind = "given by factors other than those of Llama 3"
     raise ConversionError(
         f"rotary scaling is {kind}",

@@ -8,7 +8,7 @@ first; the rules are those of the models' own tokenizer.json.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zv_jax.data.tokenizers import Tokenizer
@@ -45,12 +45,25 @@ def read_tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
         where: the file, for messages.
 
     Raises:
-        ConversionError: it has none, or one of a kind that is not known here.
+        ConversionError: it has none, one of a kind that is not known here, or one whose fields do
+            not fit each other.
     """
+    try:
+        return _read(fields, where)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ConversionError(
+            f"its tokenizer is damaged: {error!s:.200}",
+            where=where,
+            expected="pieces, scores, types and merges as llama.cpp writes them",
+            fix="give the model's own tokenizer: --tokenizer=FILE",
+        ) from None
+
+
+def _read(fields: Mapping[str, Any], where: str) -> Tokenizer:
     kind = fields.get("tokenizer.ggml.model")
     if kind == "llama":
         return Tokenizer("sentencepiece", _sentence_piece(fields), where)
-    splitter = fields.get("tokenizer.ggml.pre", "gpt-2")
+    splitter = str(fields.get("tokenizer.ggml.pre", "gpt-2"))
     if kind != "gpt2" or splitter not in _SPLITTERS:
         found = f"{splitter!r}" if kind == "gpt2" else f"of the kind {kind!r}"
         raise ConversionError(
@@ -59,9 +72,9 @@ def read_tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
             expected="llama (SentencePiece), or BPE with one of " + ", ".join(_SPLITTERS),
             fix="give the model's own tokenizer: --tokenizer=FILE",
         )
-    pieces = fields["tokenizer.ggml.tokens"]
+    pieces = _pieces(fields)
     special = {
-        key: pieces[fields[f"tokenizer.ggml.{name}_token_id"]]
+        key: pieces[_id(fields, name, pieces)]
         for key, name in _NAMES.items()
         if f"tokenizer.ggml.{name}_token_id" in fields
     }
@@ -69,12 +82,27 @@ def read_tokenizer(fields: Mapping[str, Any], where: str) -> Tokenizer:
     return Tokenizer("hf", body.encode(), where, special=special)
 
 
+def _pieces(fields: Mapping[str, Any]) -> list[str]:
+    pieces = fields["tokenizer.ggml.tokens"]
+    if not (isinstance(pieces, list) and pieces and all(isinstance(p, str) for p in pieces)):
+        raise ValueError("tokenizer.ggml.tokens is no list of texts")
+    return pieces
+
+
+def _id(fields: Mapping[str, Any], name: str, of: Sequence[Any], default: int = 0) -> int:
+    """The id of a special token, which is one of the vocabulary's."""
+    found = fields.get(f"tokenizer.ggml.{name}_token_id", default)
+    if not (isinstance(found, int) and 0 <= found < len(of)):
+        raise ValueError(f"tokenizer.ggml.{name}_token_id is {found!r}, of {len(of)} pieces")
+    return found
+
+
 def _sentence_piece(fields: Mapping[str, Any]) -> bytes:
     from sentencepiece import sentencepiece_model_pb2 as messages
 
     proto = messages.ModelProto()
     for piece, score, kind in zip(
-        fields["tokenizer.ggml.tokens"],
+        _pieces(fields),
         fields["tokenizer.ggml.scores"],
         fields["tokenizer.ggml.token_type"],
         strict=True,
@@ -84,20 +112,22 @@ def _sentence_piece(fields: Mapping[str, Any]) -> bytes:
     spec.model_type = messages.TrainerSpec.BPE
     spec.byte_fallback = True
     spec.vocab_size = len(proto.pieces)
-    spec.unk_id = fields.get("tokenizer.ggml.unknown_token_id", 0)
+    spec.unk_id = _id(fields, "unknown", proto.pieces)
     for name in ("bos", "eos"):
-        i = fields.get(f"tokenizer.ggml.{name}_token_id", 1 if name == "bos" else 2)
+        i = _id(fields, name, proto.pieces, 1 if name == "bos" else 2)
         setattr(spec, f"{name}_id", i)
         setattr(spec, f"{name}_piece", proto.pieces[i].piece)
     spec.pad_id = -1
     proto.normalizer_spec.name = "identity"
     proto.normalizer_spec.remove_extra_whitespaces = False
-    proto.normalizer_spec.add_dummy_prefix = fields.get("tokenizer.ggml.add_space_prefix", True)
+    proto.normalizer_spec.add_dummy_prefix = bool(
+        fields.get("tokenizer.ggml.add_space_prefix", True)
+    )
     return proto.SerializeToString(deterministic=True)
 
 
 def _byte_level(fields: Mapping[str, Any], splitter: str) -> dict[str, Any]:
-    pieces, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    pieces, kinds = _pieces(fields), fields["tokenizer.ggml.token_type"]
     flags = dict(single_word=False, lstrip=False, rstrip=False, normalized=False)
     added = [
         {"id": i, "content": piece, "special": kind == _CONTROL, **flags}

@@ -121,6 +121,14 @@ def plan(
     missing: dict[str, str] = {}
     for row in rows:
         count = wanted[f"params/{row.ours[0]}"].shape[0] if row.stacked else 1
+        if count > len(source.specs):  # names are made for each layer: 10^9 of them take minutes
+            raise ConversionError(
+                f"the configuration has {count} layers, the weights have {len(source.specs)} "
+                "tensors",
+                where=source.where,
+                expected="a tensor for each layer",
+                fix="give configuration and weights of one model",
+            )
         lacking = [n for i in range(count) for n in row.names(i) if n not in source.specs]
         tower = row.ours[0].split("/")[0]
         if lacking:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from zv_jax.data import tokenizer_checks as checks
 from zv_jax.errors import DataError, EnvironmentProblem
 
 
@@ -25,8 +26,8 @@ class SentencePiece:
 
         try:
             model = sentencepiece.SentencePieceProcessor(model_proto=data)
-            first = range(min(64, model.vocab_size()))
-            names = {model.id_to_piece(i): i for i in first}
+            # All of them: one that is not UTF-8 would end a run when a text is decoded.
+            every = [model.id_to_piece(i) for i in range(model.vocab_size())]
         except (RuntimeError, UnicodeDecodeError) as error:
             raise DataError(
                 f"not a SentencePiece model: {error}",
@@ -34,7 +35,8 @@ class SentencePiece:
                 expected="a file trained by SentencePiece",
                 fix="check the path, or set kind to bert for a vocab.txt",
             ) from None
-        self.vocab_size = model.vocab_size()
+        self.vocab_size = len(every)
+        names = {piece: i for i, piece in enumerate(every[:64])}
         own = dict(unk=model.unk_id(), bos=model.bos_id(), eos=model.eos_id(), pad=model.pad_id())
         own |= {k: names[_name(k)] for k in ("pad", "cls", "sep", "dec") if _name(k) in names}
         self.special = {key: i for key, i in own.items() if i >= 0}  # -1: made without it
@@ -128,22 +130,18 @@ class Json:
 
     def __init__(self, data: bytes, where: str, names: Mapping[str, str]):
         library = _library(where)
-        try:
+        checks.check(data, where)
+        self._where = where
+        with checks.library(where, "not a tokenizer.json"):
             model = library.Tokenizer.from_buffer(data)
-        except ValueError as error:
-            raise DataError(
-                f"not a tokenizer.json: {error}",
-                where=where,
-                expected="a file written by the library `tokenizers`",
-                fix="check the path and the kind",
-            ) from None
+            vocab = model.get_vocab(with_added_tokens=True)
+        checks.check_ids(vocab, where)
         model.encode_special_tokens = True  # text that spells a special token is text
         # Rows are cut and filled here; a file may ask for both, and would do so without a word.
         model.no_truncation()
         model.no_padding()
         self._model = model
-        vocab = model.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(vocab.values(), default=-1) + 1
+        self.vocab_size = max(vocab.values()) + 1
         missing = [name for name in names.values() if name not in vocab]
         if missing:
             raise _lacks(missing, where, "every special token that tokenizer_config.json names")
@@ -159,6 +157,10 @@ class Json:
         self.special.setdefault("unk", self.special["pad"])
 
     def encode(self, text: str) -> Sequence[int]:
+        with checks.library(self._where, "the tokenizer cannot encode a text"):
+            return self._ids(text)
+
+    def _ids(self, text: str) -> Sequence[int]:
         found = self._model.encode(text, add_special_tokens=False)
         if self._never.isdisjoint(found.ids):
             return found.ids
@@ -173,14 +175,15 @@ class Json:
             return found.ids
         ends = [*((start + end) // 2 for start, end in spans), len(text)]
         starts = [0, *((start + end) // 2 if end - start > 1 else end for start, end in spans)]
-        return [i for a, b in zip(starts, ends, strict=True) for i in self.encode(text[a:b])]
+        return [i for a, b in zip(starts, ends, strict=True) for i in self._ids(text[a:b])]
 
     def _spells(self, part: str, token: int) -> bool:
         normalizer = self._model.normalizer
         return self.name(token) in (normalizer.normalize_str(part) if normalizer else part)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._model.decode(ids)
+        with checks.library(self._where, "the tokenizer cannot decode its own ids"):
+            return self._model.decode(ids)
 
     def name(self, token: int) -> str:
         return self._model.id_to_token(token)

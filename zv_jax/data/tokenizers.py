@@ -207,7 +207,7 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
     if path.is_dir():
         kind = about.get("kind", kind)
         path = path / KINDS.get(kind, kind)
-    lowercase = about.get("lowercase", about.get("do_lower_case", True))
+    lowercase = bool(about.get("lowercase", about.get("do_lower_case", True)))
     if not path.is_file():
         raise DataError(
             "tokenizer file not found",
@@ -222,14 +222,21 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
 def _read_about(path: Path) -> dict:
     try:
         about = json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        about = about if isinstance(about, dict) else {}
+        if about.get("kind", "hf") not in KINDS:  # an unhashable one is a TypeError
+            raise ValueError(f"there is no kind {about['kind']!r} of tokenizers")
+        special = about.get("special") or {}
+        names = [*special.values(), *_special_names(about).values()]
+        if not all(isinstance(name, str) for name in (*special, *names)):
+            raise ValueError("a special token is no text")
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"the file cannot be read: {error}",
+            f"the file cannot be read: {error!s:.300}",
             where=str(path),
-            expected="JSON in UTF-8",
+            expected="JSON in UTF-8, with special tokens as texts",
             fix="copy the whole folder of the tokenizer again",
         ) from None
-    return about if isinstance(about, dict) else {}
+    return about
 
 
 def _special_names(config: Mapping[str, object]) -> dict[str, str]:

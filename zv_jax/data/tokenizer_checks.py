@@ -1,0 +1,105 @@
+"""What a `tokenizer.json` is checked for before the library `tokenizers` sees it.
+
+That library is written in Rust and trusts some fields: it cuts merges at the length of a prefix
+that they need not have, and takes the size of a table from the table itself. The first ends the
+whole process, without a message; the second may.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from zv_jax.errors import DataError
+
+MAX_IDS = 1 << 24  # the largest vocabularies have a sixtieth of that
+
+
+def check(data: bytes, where: str) -> None:
+    """Raises:
+    DataError: `data` is no JSON object, or would make the library end the process.
+    """
+    try:
+        raw = json.loads(data)
+        if not isinstance(raw, dict):
+            raise ValueError(f"it holds a {type(raw).__name__}, not an object")
+        _check_merges(raw.get("model"))
+        _check_tables(raw.get("normalizer"))
+    except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
+        raise wrong(error, where) from None
+
+
+def _check_merges(model: Any) -> None:
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    if not isinstance(prefix, str) or not prefix or not isinstance(model.get("merges"), list):
+        return
+    for merge in model["merges"]:
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        right = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str)
+        if not right or not pair[1].startswith(prefix):
+            raise ValueError(
+                f"continuing_subword_prefix is {prefix!r}, and the merge {merge!r} has no second "
+                "part that begins so"
+            )
+
+
+def _check_tables(normalizer: Any) -> None:
+    """Each `precompiled_charsmap`: the size of its first table in four bytes, then the table."""
+    if isinstance(normalizer, list):
+        for item in normalizer:
+            _check_tables(item)
+    if not isinstance(normalizer, dict):
+        return
+    _check_tables(normalizer.get("normalizers"))
+    if normalizer.get("type") != "Precompiled":
+        return
+    try:
+        table = base64.b64decode(normalizer.get("precompiled_charsmap"), validate=True)
+    except (TypeError, binascii.Error):
+        raise ValueError("precompiled_charsmap is no base64") from None
+    size = int.from_bytes(table[:4], "little")
+    if len(table) < 4 or size % 4 or not 0 < size <= len(table) - 4:
+        raise ValueError(
+            f"precompiled_charsmap has {len(table)} bytes, and claims a table of {size}"
+        )
+
+
+def check_ids(vocab: Mapping[str, int], where: str) -> None:
+    """Raises:
+    DataError: there is no token, or an id that no vocabulary has.
+    """
+    largest = max(vocab.values(), default=-1)
+    if not 0 <= largest < MAX_IDS:
+        what = f"an id of {largest}" if vocab else "no token"
+        raise wrong(ValueError(f"its vocabulary has {what}"), where)
+
+
+@contextmanager
+def library(where: str, what: str) -> Iterator[None]:
+    """Turns whatever the library raises into one DataError.
+
+    A panic of Rust arrives as a BaseException of a module that cannot be imported.
+    """
+    try:
+        yield
+    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise wrong(error, where, what) from None
+
+
+def wrong(error: BaseException, where: str, what: str = "not a tokenizer.json") -> DataError:
+    """The error of a file that the library cannot use."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return DataError(
+        f"{what}: {lines[0][:300]}",
+        where=where,
+        expected="a file written by the library `tokenizers`",
+        fix="check the path and the kind, or copy the file again",
+    )
