@@ -220,6 +220,7 @@ POSITIVE = (
     "eval.max_new_tokens",
     "optimizer.lr",
     "model.lora.rank",
+    "model.llm.rope_theta",
     "model.llm.rope_scaling.factor",
 )
 
@@ -274,7 +275,7 @@ def to_dict(config: Config) -> dict:
 
 def of_checkpoint(stored: dict[str, Any]) -> dict[str, Any]:
     """The configuration in a checkpoint, with what runs did that do not know a field."""
-    return stored | {"data": {"transparency": "black"} | stored["data"]}
+    return stored | {"data": {"transparency": "black"} | stored.get("data", {})}
 
 
 def validate(config: ml_collections.ConfigDict | dict) -> Config:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from typing import TYPE_CHECKING
 
 from zv_jax.errors import ConfigError
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     from zv_jax.models.presets import ModelConfig
     from zv_jax.models.prompt import PromptConfig
 
-MAX_SIZE = 2**31 - 1  # of a width, a table, a number of layers: ids and indices have 32 bits
-_SIZED = ("vision", "qformer", "llm")
+MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
+MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
 _MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
 
 
@@ -80,15 +82,25 @@ def _check_prompt(prompt: PromptConfig) -> None:
 
 
 def _check_sizes(model: ModelConfig) -> None:
-    for name in _SIZED:
+    """Numbers of the towers that no model can have: a table without rows, 10^9 layers, an infinite
+    epsilon. Foreign configurations come through here."""
+    for name in ("vision", "qformer", "llm"):
         tower = getattr(model, name)
         for field in dataclasses.fields(tower):
             value = getattr(tower, field.name)
-            if type(value) is int and not (field.name not in _MAY_BE_ZERO) <= value <= MAX_SIZE:
+            if type(value) is int:
+                least = 0 if field.name in _MAY_BE_ZERO else 1
+                most = MAX_LAYERS if field.name == "layers" else MAX_SIZE
+                right, expected = least <= value <= most, f"a whole number, {least} to {most}"
+            elif type(value) is float:
+                right, expected = 0 <= value < math.inf, "a number, 0 or above"
+            else:
+                continue
+            if not right:
                 raise ConfigError(
                     f"{value!r} is not valid",
                     where=f"model.{name}.{field.name}",
-                    expected=f"a whole number above 0, at most {MAX_SIZE}",
+                    expected=expected,
                     fix=f"set --config.model.{name}.{field.name}=...",
                 )
 
@@ -126,6 +138,15 @@ def _check_model(model: ModelConfig) -> None:
             expected="0 < low_freq_factor < high_freq_factor",
             fix="take both from the checkpoint's config.json",
         )
+    try:
+        re.compile(model.lora.targets)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(
+            f"{model.lora.targets[:200]!r} is no regular expression: {error}",
+            where="model.lora.targets",
+            expected="a pattern of paths of layers, as llm/layers/attn/(q|v)",
+            fix="set --config.model.lora.targets=...",
+        ) from None
     if model.qformer.layers % 2:
         raise ConfigError(
             f"{model.qformer.layers} layers",

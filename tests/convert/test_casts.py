@@ -7,8 +7,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from zv_jax import casts
 from zv_jax.cli import main as cli
-from zv_jax.convert import casts, export, formats, hf, ours, stream
+from zv_jax.convert import export, formats, hf, ours, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models.presets import LoraConfig
 from zv_jax.training import checkpoint

@@ -77,9 +77,9 @@ def is_theirs(path: str | Path) -> bool:
     """Whether `path` is a directory with a `config.json` of transformers (ours has sections)."""
     try:
         raw = json.loads((Path(path) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return "model_type" in raw or "architectures" in raw
+    return isinstance(raw, dict) and not raw.keys().isdisjoint(("model_type", "architectures"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -115,13 +115,13 @@ def read_architecture(raw: Json, where: str) -> Architecture:
     Raises:
         ConversionError: it is none of `ARCHITECTURES`.
     """
-    named = list(raw.get("architectures") or ())
-    if not named:
+    named = raw.get("architectures")
+    if not named or not isinstance(named, list):
         named = [a.name for a in ARCHITECTURES.values() if a.model_type == raw.get("model_type")]
     name = str(named[0]) if named else str(raw.get("model_type"))
     if name not in ARCHITECTURES:
         raise ConversionError(
-            f"the architecture {name!r} is not supported{nearest(name, ARCHITECTURES)}",
+            f"the architecture {name[:200]!r} is not supported{nearest(name, ARCHITECTURES)}",
             where=where,
             expected="one of " + ", ".join(ARCHITECTURES),
             fix="take a checkpoint of one of these classes",

@@ -75,13 +75,13 @@ def as_lavis(config: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 def of_language_model(
-    config: Config, names: tuple[str | None, ...], template: str
+    config: Config, names: tuple[object, ...], template: str
 ) -> tuple[Config, tuple[str, ...]]:
     """`config` asked as the chat template of a LLaMA says, else its name; and a line on that."""
     for known, words in _TEMPLATES.items():
         if all(word in template for word in words):
             return asked(config, PromptConfig(known, "turn"), "as its chat template says")
-    for name in filter(None, names):
+    for name in (name for name in names if isinstance(name, str)):
         for known, words in _NAMES.items():
             if all(word in name.lower() for word in words):
                 return asked(config, PromptConfig(known, "turn"), f"as the name {name!r} says")
@@ -129,6 +129,6 @@ def _chat_template(folder: Path) -> str:
         if (folder / "chat_template.jinja").is_file():
             return (folder / "chat_template.jinja").read_text("utf-8")
         about = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-        return str(about.get("chat_template") or "")
-    except (OSError, ValueError):
+        return str(about.get("chat_template") or "") if isinstance(about, dict) else ""
+    except (OSError, ValueError, RecursionError):
         return ""

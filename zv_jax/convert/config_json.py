@@ -5,7 +5,8 @@ Defaults are those of transformers 5, which leaves out what has its default valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -44,16 +45,44 @@ def read_config(raw: Json, architecture: Architecture, where: str) -> Config:
     Raises:
         ConversionError: a part of it has no counterpart here, or a value is of the wrong kind.
     """
-    try:
+    with kinds(where):
         model = _model(raw, architecture, where)
         return run_of(model, architecture.stage, architecture.variant, where)
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+
+
+@contextmanager
+def kinds(where: str) -> Iterator[None]:
+    """Turns what a `config.json` with values of the wrong kind leads to into one error.
+
+    Raises:
+        ConversionError: in place of it.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError) as error:
         raise ConversionError(
-            f"a value is of the wrong kind: {error}",
+            f"a value is of the wrong kind: {error!s:.300}",
             where=where,
             expected="numbers, words and parts as transformers writes them",
             fix="copy config.json again from where the weights came from",
         ) from None
+
+
+def whole(raw: Json, field: str, default: int, where: str) -> int:
+    """The whole number in `field`.
+
+    Raises:
+        ConversionError: it is something else.
+    """
+    value = raw.get(field, default)
+    if type(value) is not int:
+        raise ConversionError(
+            f"{value!r:.200} is a {type(value).__name__}",
+            where=f"{where} ({field})",
+            expected="a whole number",
+            fix="copy config.json again from where the weights came from",
+        )
+    return value
 
 
 def _model(raw: Json, architecture: Architecture, where: str) -> ModelConfig:
@@ -71,8 +100,8 @@ def _model(raw: Json, architecture: Architecture, where: str) -> ModelConfig:
             vision=_vision(vision, where),
             qformer=replace(
                 _qformer(former, where),
-                num_queries=raw.get("num_query_tokens", 32),
-                embed_dim=raw.get("image_text_hidden_size", 256),
+                num_queries=whole(raw, "num_query_tokens", 32, where),
+                embed_dim=whole(raw, "image_text_hidden_size", 256, where),
             ),
         )
     if architecture in (INSTRUCT_BLIP, BLIP2):
@@ -128,16 +157,19 @@ def checked(config: Config, where: str) -> Config:
 
 def with_language_model(model: ModelConfig, raw: Json, where: str) -> ModelConfig:
     """`model` with the language model that `raw`, a LLaMA's configuration, describes."""
-    llm = _llama(raw, where)
+    with kinds(where):
+        llm = _llama(raw, where)
     spare = min(model.image_token_id, llm.vocab_size - 1)
     return replace(model, llm=llm, image_token_id=spare)
 
 
 def _image_token(raw: Json, model: ModelConfig, where: str) -> int:
     token = raw.get("image_token_index", raw.get("image_token_id"))
-    if not isinstance(token, int):
+    if type(token) is not int or token < 0:
         raise ConversionError(
-            "the image placeholder has no id",
+            "the image placeholder has no id"
+            if token is None
+            else f"the image placeholder has the id {token!r:.100}",
             where=f"{where} (image_token_index)",
             expected=f"an id below {model.llm.vocab_size} that no text produces",
             fix='add it: "image_token_index": the id of <image> in the tokenizer',
@@ -161,12 +193,12 @@ def _vision(raw: Json, where: str) -> VisionConfig:
     _require(raw, "qkv_bias", True, True, where, "vision_config")
     eps = float(raw.get("layer_norm_eps", 1e-6))
     return VisionConfig(
-        image_size=raw.get("image_size", 224),
-        patch_size=raw.get("patch_size", 14),
-        width=raw.get("hidden_size", 1408),
-        layers=raw.get("num_hidden_layers", 39),
-        heads=raw.get("num_attention_heads", 16),
-        mlp_width=raw.get("intermediate_size", 6144),
+        image_size=whole(raw, "image_size", 224, where),
+        patch_size=whole(raw, "patch_size", 14, where),
+        width=whole(raw, "hidden_size", 1408, where),
+        layers=whole(raw, "num_hidden_layers", 39, where),
+        heads=whole(raw, "num_attention_heads", 16, where),
+        mlp_width=whole(raw, "intermediate_size", 6144, where),
         norm_eps=eps,
         ln_vision_eps=eps,
     )
@@ -178,12 +210,12 @@ def _qformer(raw: Json, where: str) -> QFormerConfig:
     position = "position_embedding_type"
     _require(raw, position, "absolute", "absolute", where, "qformer_config")
     return QFormerConfig(
-        width=raw.get("hidden_size", 768),
-        layers=raw.get("num_hidden_layers", 12),
-        heads=raw.get("num_attention_heads", 12),
-        mlp_width=raw.get("intermediate_size", 3072),
-        vocab_size=raw.get("vocab_size", 30522),
-        max_positions=raw.get("max_position_embeddings", 512),
+        width=whole(raw, "hidden_size", 768, where),
+        layers=whole(raw, "num_hidden_layers", 12, where),
+        heads=whole(raw, "num_attention_heads", 12, where),
+        mlp_width=whole(raw, "intermediate_size", 3072, where),
+        vocab_size=whole(raw, "vocab_size", 30522, where),
+        max_positions=whole(raw, "max_position_embeddings", 512, where),
         norm_eps=float(raw.get("layer_norm_eps", 1e-12)),
         dropout=float(raw.get("hidden_dropout_prob", 0.1)),
     )
@@ -194,18 +226,20 @@ def _llama(raw: Json, where: str) -> LlamaConfig:
     # transformers takes OPT where a language model has no type.
     _require(raw, "model_type", "opt", "llama", where, part)
     _require(raw, "hidden_act", "silu", "silu", where, part)
-    heads = raw.get("num_attention_heads", 32)
-    width = raw.get("hidden_size", 4096)
-    head_dim = raw.get("head_dim") or 0
+    heads = whole(raw, "num_attention_heads", 32, where)
+    width = whole(raw, "hidden_size", 4096, where)
+    head_dim = whole(raw, "head_dim", 0, where) if raw.get("head_dim") else 0
     theta, scaling = _rope(raw, where)
     return LlamaConfig(
-        vocab_size=raw.get("vocab_size", 32000),
+        vocab_size=whole(raw, "vocab_size", 32000, where),
         width=width,
-        layers=raw.get("num_hidden_layers", 32),
+        layers=whole(raw, "num_hidden_layers", 32, where),
         heads=heads,
-        kv_heads=raw.get("num_key_value_heads") or heads,
-        mlp_width=raw.get("intermediate_size", 11008),
-        max_positions=raw.get("max_position_embeddings", 2048),
+        kv_heads=whole(raw, "num_key_value_heads", heads, where)
+        if raw.get("num_key_value_heads") is not None
+        else heads,
+        mlp_width=whole(raw, "intermediate_size", 11008, where),
+        max_positions=whole(raw, "max_position_embeddings", 2048, where),
         norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
         head_dim=0 if head_dim * heads == width else head_dim,
         rope_theta=theta,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zv_jax.convert import casts
+from zv_jax import casts
 from zv_jax.convert.sources import Source
 from zv_jax.errors import ConfigError, ConversionError
 

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from zv_jax import casts
 from zv_jax.config import Config
-from zv_jax.convert import architectures, casts, gguf, hf, lavis, ours
+from zv_jax.convert import architectures, gguf, hf, lavis, ours
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.data.tokenizers import Tokenizer

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from zv_jax import casts
 from zv_jax.config import Config
-from zv_jax.convert import architectures, asking, casts, config_json, delta, names, stream, workdir
+from zv_jax.convert import architectures, asking, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
@@ -200,13 +201,17 @@ def _with_language_model(
     config: Config, raw: Mapping, source: Source, where: str, options: Options, notes: list[str]
 ) -> tuple[Config, Source]:
     """The released Ziya-Visual Base: the visual part, and a LLaMA in a directory of its own."""
-    text = dict(raw.get("text_config") or {})
+    text = raw.get("text_config")
+    text = text if isinstance(text, dict) else {}
     if options.llm is None:
         if options.base:
             raise _no_place("base", options.base, "it has none, and --llm gives none")
         # Its width is that of the projection; nothing else of it is used.
-        llm = replace(config.model.llm, width=text.get("hidden_size", 5120), heads=1, kv_heads=1)
-        return replace(config, model=replace(config.model, llm=llm)), source
+        width = config_json.whole(text, "hidden_size", 5120, where)
+        llm = replace(config.model.llm, width=width, heads=1, kv_heads=1)
+        return config_json.checked(
+            replace(config, model=replace(config.model, llm=llm)), where
+        ), source
     place = Path(options.llm) / "config.json"
     llm = architectures.read_json(place)
     model = config_json.with_language_model(config.model, llm, str(place))

@@ -18,8 +18,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from zv_jax import casts
 from zv_jax.config import Config
-from zv_jax.convert import asking, casts, config_json, hf, lavis_names, lavis_vision, stream
+from zv_jax.convert import asking, config_json, hf, lavis_names, lavis_vision, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
 from zv_jax.convert.ours import Ours
@@ -144,11 +145,21 @@ def read_config(source: Source, template: ModelConfig) -> Config:
         )
     stage = "stage0" if "temp" in specs else "stage1"
     chat = _WORDS in specs
+    try:
+        vision, former = _vision(specs, template.vision), _qformer(specs, template.qformer)
+        language = _language(specs, template)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise ConversionError(
+            f"the sizes of the model cannot be read off its tensors: {error}",
+            where=where,
+            expected="the tensors of BLIP-2, with the axes that they have there",
+            fix="give the .pth file itself, with all it holds",
+        ) from None
     model = replace(
         template,
-        vision=_vision(specs, template.vision),
-        qformer=_qformer(specs, template.qformer),
-        llm=_language(specs, template),
+        vision=vision,
+        qformer=former,
+        llm=language,
         qformer_sees_instruction=chat,
         lora=LoraConfig(),
         dtype="float32",

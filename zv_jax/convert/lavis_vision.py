@@ -44,11 +44,12 @@ def join(source: Source, place: str) -> Source:
             expected="tensor pos_embed (EVA) or positional_embedding (CLIP)",
             fix="give eva_vit_g.pth or clip_vit_L.pth, or a file of LAVIS that holds its ViT",
         )
-    width = tables[0].shape[-1]
-    if _NORM in source.specs and source.specs[_NORM].shape != (width,):
+    width = tables[0].shape[-1:]
+    norm = source.specs.get(_NORM)
+    if norm is not None and norm.shape != width:
+        wide, read = (", ".join(map(str, shape)) for shape in (width, norm.shape))
         raise ConversionError(
-            f"this ViT is {width} wide, and the checkpoint reads features of "
-            f"{source.specs[_NORM].shape[0]}",
+            f"this ViT is {wide} wide, and the checkpoint reads features of {read}",
             where=f"--vision={place}",
             expected="the ViT that the checkpoint was trained with",
             fix="EVA ViT-g (eva_vit_g.pth) is 1408 wide, CLIP ViT-L (clip_vit_L.pth) 1024",

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from zv_jax import casts
 from zv_jax.config import Config, of_checkpoint, validate
-from zv_jax.convert import casts
 from zv_jax.convert.sources import Spec
 from zv_jax.data import tokenizers
 from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.errors import CheckpointError
+from zv_jax.errors import CheckpointError, ConfigError
 from zv_jax.models.presets import LoraConfig
 from zv_jax.training import checkpoint
 from zv_jax.training.stages import stage_model
@@ -68,14 +68,23 @@ def open_checkpoint(path: str | Path) -> Ours:
         CheckpointError: there is none, or its tokenizers are missing or others.
     """
     specs, meta = checkpoint.describe(path)
-    trained = validate(of_checkpoint(meta["config"]))
+    meta = checkpoint.of_run(meta, path)
+    try:
+        config = built(validate(of_checkpoint(meta.get("config", {}))))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the checkpoint's configuration: {error.what}",
+            where=f"{path} ({error.where})",
+            expected=error.expected,
+            fix="update zv_jax, or copy the checkpoint again from where it came from",
+        ) from None
 
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         # Naming the step keeps to the checkpoint just described.
         return checkpoint.load_params(path, meta["step"], wanted)[0]
 
     return Ours(
-        config=built(trained),
+        config=config,
         specs=specs,
         read=read,
         tokenizers=find_tokenizers(path, meta),
@@ -98,6 +107,13 @@ def find_tokenizers(
         CheckpointError: they are missing, or are not those the model was trained with.
     """
     (step,) = checkpoint.find_steps(path, meta["step"])
+    if len(meta.get("tokenizers", ())) != len(TOKENIZERS):
+        raise CheckpointError(
+            "the checkpoint does not say which tokenizers it was trained with",
+            where=str(step),
+            expected="two fingerprints in its meta",
+            fix="copy the checkpoint again from where it came from",
+        )
     found: list[Tokenizer | None] = []
     for name, fingerprint in zip(TOKENIZERS, meta["tokenizers"], strict=True):
         if fingerprint is None:

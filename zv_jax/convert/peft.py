@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from zv_jax import casts
 from zv_jax.config import to_dict, validate
-from zv_jax.convert import casts, shards, stream, workdir
+from zv_jax.config_checks import MAX_SIZE
+from zv_jax.convert import shards, stream, workdir
 from zv_jax.convert.architectures import INSTRUCT_BLIP, read_json
 from zv_jax.convert.names import LINEAR, Entry
 from zv_jax.convert.ours import Ours
@@ -204,17 +206,24 @@ def _lora(raw: Mapping[str, Any], where: str) -> LoraConfig:
     for field, value, plain in refused:
         if value != plain and (value or plain):
             raise ConversionError(
-                f"{field} is {value!r}", where=where, expected=repr(plain), fix=_MERGE
+                f"{field} is {value!r:.200}", where=where, expected=repr(plain), fix=_MERGE
             )
-    try:
-        rank, alpha = int(raw["r"]), float(raw["lora_alpha"])
-    except (KeyError, TypeError, ValueError):
-        raise ConversionError(
-            "r or lora_alpha is missing", where=where, expected="an adapter of the type LORA"
-        ) from None
+    rank, alpha, dropout = raw.get("r"), raw.get("lora_alpha"), raw.get("lora_dropout", 0.0)
+    for field, value, right in (
+        ("r", rank, type(rank) is int and 0 < rank <= MAX_SIZE),
+        ("lora_alpha", alpha, type(alpha) in (int, float) and abs(alpha) <= MAX_SIZE),
+        ("lora_dropout", dropout, type(dropout) in (int, float) and 0 <= dropout < 1),
+    ):
+        if not right:
+            raise ConversionError(
+                f"{field} is {value!r:.100}",
+                where=where,
+                expected="an adapter of the type LORA, with its numbers",
+                fix="copy it again from where the weights came from",
+            )
     # Rank-stabilised adapters are scaled by alpha / sqrt(r), ours by alpha / r.
     alpha *= rank**0.5 if raw.get("use_rslora") else 1.0
-    return LoraConfig(rank=rank, alpha=alpha, dropout=float(raw.get("lora_dropout", 0.0)))
+    return LoraConfig(rank=rank, alpha=float(alpha), dropout=float(dropout))
 
 
 def _leaves(source: Source, base: Ours, lora: LoraConfig) -> tuple[dict[str, Leaf], list[str]]:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from zv_jax.convert import casts
+from zv_jax import casts
 from zv_jax.convert.sources import SAFE_DTYPES, Spec
 from zv_jax.errors import ConfigError
 

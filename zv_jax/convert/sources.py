@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,7 +128,13 @@ class TorchFile:
             for key in ("model", "state_dict"):
                 if isinstance(tensors.get(key), Mapping):
                     tensors = tensors[key]
-            self._tensors = {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+            self._tensors = {
+                name: value
+                for name, value in tensors.items()
+                if isinstance(name, str) and isinstance(value, torch.Tensor)
+            }
+            for name, value in self._tensors.items():
+                _check_storage(name, value)
             self.specs = {name: _torch_spec(value) for name, value in self._tensors.items()}
         except Exception as error:  # torch raises many kinds for broken files
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -145,10 +152,20 @@ class TorchFile:
 def _load_torch(path: Path) -> Any:
     import torch
 
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # files from before torch 1.6 cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True)
+    # Files from before torch 1.6 are no archives and cannot be mapped. An archive that cannot be
+    # is compressed, which torch never writes: a few bytes could become gigabytes.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def _check_storage(name: str, tensor: Any) -> None:
+    """A tensor may be stretched over one number; written out it is as large as it says.
+
+    Raises:
+        ValueError: it has more values than the file holds for it.
+    """
+    stored, claimed = tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size()
+    if claimed > stored:
+        raise ValueError(f"tensor {name!r} has {claimed} bytes, of which {stored} are stored")
 
 
 def _torch_spec(tensor: Any) -> Spec:
@@ -284,13 +301,13 @@ def _weight_map(index: Path) -> dict[str, str]:
         ConversionError: the index is damaged, or names a file outside its own folder.
     """
     try:
-        weight_map = dict(json.loads(index.read_text("utf-8"))["weight_map"])
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
         outside = [
             name
             for name in weight_map.values()
             if name in ("", ".", "..") or Path(name).name != name
         ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConversionError(
             f"the index cannot be read: {error!r}",
             where=str(index),

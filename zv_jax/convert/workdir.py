@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from zv_jax import casts
 from zv_jax.config import Config, to_dict
-from zv_jax.convert import casts, stream
+from zv_jax.convert import stream
 from zv_jax.convert.ours import TOKENIZERS, Ours
 from zv_jax.convert.stream import Leaf
 from zv_jax.data.tokenizers import Tokenizer

@@ -35,11 +35,20 @@ from zv_jax.training.stored import (
     first_readable,
     load_params,
     located,
+    of_run,
     read_meta,
     versions,
 )
 
-__all__ = ["Checkpointer", "describe", "find_steps", "load_params", "read_meta", "versions"]
+__all__ = [
+    "Checkpointer",
+    "describe",
+    "find_steps",
+    "load_params",
+    "of_run",
+    "read_meta",
+    "versions",
+]
 
 _ASIDE = "unreadable"
 

@@ -59,13 +59,17 @@ def with_scales(wanted: Shapes, stored: Shapes) -> dict[str, jax.ShapeDtypeStruc
     return {k: v for k, v in wanted.items() if k in stored} | scales
 
 
-def unscaled(found: dict[str, Any], wanted: Shapes) -> dict[str, Any]:
-    """int8 leaves times their scales, in the dtype wanted; the others as they are."""
+def unscaled(found: dict[str, Any], wanted: Shapes, where: epath.Path) -> dict[str, Any]:
+    """int8 leaves times their scales, in the dtype wanted; the others as they are.
+
+    Raises:
+        CheckpointError: a product is infinite in the dtype wanted.
+    """
     scales = {name: found[name] for name in found if _is_scale(name, found)}
     plain = {name: leaf for name, leaf in found.items() if name not in scales}
     for name, scale in scales.items():
         kernel = plain[_of(name)] * scale[..., None, :]
-        plain[_of(name)] = kernel.astype(wanted[_of(name)].dtype)
+        plain[_of(name)] = leaves.cast(kernel, wanted[_of(name)].dtype, _of(name), where)
     return plain
 
 

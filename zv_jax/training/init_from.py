@@ -60,6 +60,7 @@ def initialise(
     metas = []
     for number, source in enumerate(sources):
         stored, meta = checkpoint.describe(source)
+        meta = checkpoint.of_run(meta, source)
         metas.append(meta)
         shared = [name for name in stored if name in wanted]
         if not shared:
@@ -106,15 +107,16 @@ def initialise(
 def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
     config = meta.get("config", {})
     train, stage = config.get("train", {}), config.get("stage", {})
+    steps, prompt = train.get("steps"), config.get("model", {}).get("prompt")
     return {
         "path": str(path),
         "step": meta["step"],
-        "steps": train.get("steps", meta["step"]),
+        "steps": steps if isinstance(steps, int) else meta["step"],
         "frozen": meta["frozen"],
         "provenance": meta.get("provenance"),
         "stage": [stage.get("name"), stage.get("variant")],
         # A configuration without the field was written before it existed.
-        "prompt": config.get("model", {}).get("prompt", asdict(PromptConfig())),
+        "prompt": prompt if isinstance(prompt, dict) else asdict(PromptConfig()),
     }
 
 
@@ -128,9 +130,9 @@ def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
         # The Q-Former reads a text in these stages of Chat alone.
         reads = (variant, config.stage.variant) == ("chat", "chat") and name != "language"
         other = [
-            f"model.prompt.{field}={value!r} there, {now[field]!r} here"
+            f"model.prompt.{field}={value!r} there, {now.get(field)!r} here"
             for field, value in source["prompt"].items()
-            if asks and value != now[field] and (reads or field != "qformer_text")
+            if asks and value != now.get(field) and (reads or field != "qformer_text")
         ]
         if other:
             lines.append(f"prompts of {source['path']} were of another form: {'; '.join(other)}")
@@ -186,7 +188,8 @@ def _check_words(
             raise CheckpointError(
                 f"the words of {table!r} are numbered by another tokenizer",
                 where=str(source),
-                expected=f"the tokenizer of this run, {own[:16]}; it was trained with {other[:16]}",
+                expected=f"the tokenizer of this run, {own[:16]}; it was trained with "
+                f"{str(other)[:16]}",
                 fix=f"set --config.data.{field}.path={source}/{field}",
             )
 

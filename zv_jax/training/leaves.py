@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
 
+from zv_jax import casts
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.training.stacked import StackedHandler
 
@@ -98,6 +100,9 @@ def describe(directory: epath.Path) -> dict[str, jax.ShapeDtypeStruct]:
             raise FileNotFoundError("it was never finished")
         tree = ocp.PyTreeCheckpointHandler().metadata(directory).tree
         named = traverse_util.flatten_dict(tree, sep="/")
+        outside = [name for name in named if not {"", ".", ".."}.isdisjoint(name.split("/"))]
+        if outside:
+            raise ValueError(f"the name {outside[0]!r} leads out of it")
         return {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in named.items()}
 
 
@@ -150,11 +155,47 @@ def read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> d
 
     Raises:
         UnreadableError: files are missing or damaged.
-        CheckpointError: a wanted leaf is missing or has another shape.
+        CheckpointError: a wanted leaf is missing, has another shape, or a value that would be
+            infinite in the dtype wanted.
     """
-    check(wanted, describe(directory), directory, whole=False)
+    stored = describe(directory)
+    check(wanted, stored, directory, whole=False)
     if not wanted:
         return {}
+    found = _read(directory, wanted)
+    for name, leaf in wanted.items():
+        narrower = not np.can_cast(stored[name].dtype, leaf.dtype)
+        if narrower and not _all_finite(found[name]):
+            # Which value it was, or that it was infinite before.
+            whole = jax.ShapeDtypeStruct(leaf.shape, stored[name].dtype)
+            cast(_read(directory, {name: whole})[name], leaf.dtype, name, directory)
+    return found
+
+
+def cast(value: Any, dtype: Any, name: str, where: epath.Path) -> Any:
+    """`value`, of numpy or jax, in `dtype`.
+
+    Raises:
+        CheckpointError: a value becomes infinite.
+    """
+    if isinstance(value, jax.Array):
+        out = value.astype(dtype)
+        if np.can_cast(value.dtype, dtype) or _all_finite(out):
+            return out
+        for part in value.addressable_shards:
+            cast(np.asarray(part.data), dtype, name, where)
+        return out
+    return casts.cast(value, dtype, name, str(where), error=CheckpointError)
+
+
+def _all_finite(value: Any) -> bool:
+    """Of a jax array, of the part that this process holds."""
+    if isinstance(value, jax.Array):
+        return all(bool(jnp.isfinite(part.data).all()) for part in value.addressable_shards)
+    return casts.all_finite(value)
+
+
+def _read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
     how = {
         name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype)
         if leaf.sharding is not None
@@ -199,7 +240,10 @@ def reading(where: epath.Path) -> Iterator[None]:
             expected="files this user can read",
             fix="change their owner or mode",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError,
+        NotImplementedError, RecursionError,
+    ) as error:  # fmt: skip
         text = str(error).strip().splitlines()
         raise UnreadableError(
             f"the checkpoint cannot be read: {text[0][:300] if text else type(error).__name__}",

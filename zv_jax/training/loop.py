@@ -41,7 +41,7 @@ from zv_jax.sharding import (
     whole_leaves,
 )
 from zv_jax.training import resume
-from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.training.checkpoint import Checkpointer, of_run
 from zv_jax.training.files import write_json
 from zv_jax.training.guards import carried_over
 from zv_jax.training.heartbeat import heartbeat
@@ -294,7 +294,7 @@ class Run:
         return variables, self._first_state(variables)
 
     def _resume(self) -> tuple[Variables, State]:
-        meta = self.checkpoints.meta()
+        meta = of_run(self.checkpoints.meta(), self.workdir)
         self.changes = resume.check(
             meta,
             resume.fields_of(to_dict(self.config), self.fingerprint),
@@ -308,8 +308,10 @@ class Run:
         state["guards"] = carried_over(state["guards"], like["guards"])
         step = int(state["step"])
         frozen = self.checkpoints.restore_frozen(variables.frozen, step)
-        self.provenance = meta["provenance"]
-        self.history = meta["changes"] + [{"step": step, **c._asdict()} for c in self.changes]
+        self.provenance = meta.get("provenance")
+        self.history = meta.get("changes", []) + [
+            {"step": step, **c._asdict()} for c in self.changes
+        ]
         self.log.say(f"resumed {self.workdir} at step {step}")
         for change in self.changes:
             self.log.say(f"  allowed: {change}")

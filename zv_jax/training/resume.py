@@ -94,7 +94,7 @@ def check(
             expected=f"format {FORMAT}",
             fix="start a new --workdir from its weights: --config.init_from=" + where,
         )
-    before = fields_of(of_checkpoint(meta["config"]), meta["fingerprint"])
+    before = fields_of(of_checkpoint(meta.get("config", {})), meta.get("fingerprint", {}))
     known = dict.fromkeys((*now, *before))
     for name in allowed:
         if not any(within(field, name) for field in known):

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,34 @@ FORMAT = 2  # 1: without guards and without names in the fingerprint
 FOLDER = "checkpoints"
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
+# What this program writes into the meta itself; a hash is the name of a folder.
+_META: dict[str, Callable[[Any], bool]] = {
+    "format": lambda value: type(value) is int,
+    "step": lambda value: type(value) is int and value >= 0,
+    "frozen": lambda value: (
+        value is None
+        or (isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None)
+    ),
+}
+_SECTIONS = ("model", "stage", "data", "train")
+_OF_RUN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "config": (
+        "sections of fields",
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(value.get(section, {}), dict) for section in _SECTIONS)
+        ),
+    ),
+    "tokenizers": (
+        "two fingerprints",
+        lambda value: (
+            isinstance(value, list) and all(isinstance(word, str | None) for word in value)
+        ),
+    ),
+    "provenance": ("a table, or nothing", lambda value: isinstance(value, dict | None)),
+    "changes": ("a list", lambda value: isinstance(value, list)),
+    "fingerprint": ("names and values", lambda value: isinstance(value, dict)),
+}
 _PACKAGES = ("zv_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 _log = logging.getLogger(__name__)
@@ -52,14 +81,33 @@ def read_meta(step_directory: epath.Path) -> dict[str, Any]:
     path = step_directory / "meta" / "metadata"
     with leaves.reading(step_directory):
         meta = json.loads(path.read_text("utf-8"))
-        newer = meta["format"] > FORMAT
-    if newer:
+        for name, right in _META.items():
+            if not right(meta[name]):
+                raise ValueError(f"its {name} is {meta[name]!r:.200}")
+    if meta["format"] > FORMAT:
         raise CheckpointError(
             f"the checkpoint has format {meta['format']}",
             where=str(step_directory),
             expected=f"format {FORMAT} or older",
             fix="update zv_jax",
         )
+    return meta
+
+
+def of_run(meta: dict[str, Any], where: PathLike) -> dict[str, Any]:
+    """`meta` itself, if what a run adds to it is of the right kinds as far as it is there.
+
+    Raises:
+        CheckpointError: a field is of another kind.
+    """
+    for name, (kind, right) in _OF_RUN.items():
+        if name in meta and not right(meta[name]):
+            raise CheckpointError(
+                f"the checkpoint's {name} is {meta[name]!r:.200}",
+                where=str(where),
+                expected=kind,
+                fix="copy the checkpoint again from where it came from",
+            )
     return meta
 
 
@@ -150,7 +198,7 @@ def load_params(
             found = leaves.read(source, chosen)
             if only is None:
                 frozen.verify(found, meta["frozen"], source)
-            found = frozen.unscaled(found, wanted)
+            found = frozen.unscaled(found, wanted, source)
         prefix = "trainable/"
         rest = {prefix + k: v for k, v in wanted.items() if k not in found}
         values = leaves.read(directory / "state", rest)

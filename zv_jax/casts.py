@@ -13,7 +13,7 @@ import ml_dtypes  # noqa: F401  makes bfloat16 a dtype that numpy knows
 import numpy as np
 from numpy.typing import DTypeLike
 
-from zv_jax.errors import ConversionError
+from zv_jax.errors import ConversionError, ZvError
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,13 @@ def cast(
     name: str,
     where: str,
     zeroed: Counter[str] | None = None,
+    error: type[ZvError] = ConversionError,
 ) -> np.ndarray:
     """`value` in `dtype`; `zeroed[name]` grows by the number of values that become 0.
 
     Raises:
-        ConversionError: a value becomes infinite. Infinite ones of `value` itself stay: see
-            `finite`.
+        ConversionError: a value becomes infinite; or what `error` says. Infinite ones of `value`
+            itself stay: see `finite`.
     """
     dtype = np.dtype(dtype)
     if np.can_cast(value.dtype, dtype):
@@ -39,7 +40,7 @@ def cast(
     if not all_finite(out):
         lost = np.isfinite(value) & ~np.isfinite(out)
         if lost.any():
-            raise ConversionError(
+            raise error(
                 f"the value {float(value[lost][0]):g} of {name!r} becomes infinite in {dtype.name} "
                 f"({int(lost.sum())} of {value.size} do)",
                 where=where,
