@@ -347,6 +347,15 @@ def _build(cls: type, values: Any, path: str) -> Any:
     for key in values:
         if key not in hints:
             raise _unknown(dotted + key, [dotted + name for name in hints])
+    for field in dataclasses.fields(cls):
+        defaults = (field.default, field.default_factory)
+        if field.name not in values and defaults == (dataclasses.MISSING, dataclasses.MISSING):
+            raise ConfigError(
+                "this part of the configuration is missing",
+                where=dotted + field.name,
+                expected=f"the fields of {cls.__name__}",
+                fix="begin with recipe(PRESET) of zv_jax.config, which has every field",
+            )
     return cls(**{k: _convert(hints[k], v, dotted + k) for k, v in values.items()})
 
 
