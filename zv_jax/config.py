@@ -347,12 +347,12 @@ def _build(cls: type, values: Any, path: str) -> Any:
     for key in values:
         if key not in hints:
             raise _unknown(dotted + key, [dotted + name for name in hints])
-    for field in dataclasses.fields(cls):
-        defaults = (field.default, field.default_factory)
-        if field.name not in values and defaults == (dataclasses.MISSING, dataclasses.MISSING):
+    for part in dataclasses.fields(cls):
+        needed = part.default is part.default_factory is dataclasses.MISSING
+        if needed and part.name not in values:
             raise ConfigError(
                 "this part of the configuration is missing",
-                where=dotted + field.name,
+                where=dotted + part.name,
                 expected=f"the fields of {cls.__name__}",
                 fix="begin with recipe(PRESET) of zv_jax.config, which has every field",
             )
