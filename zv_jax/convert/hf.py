@@ -209,9 +209,8 @@ def _with_language_model(
         # Its width is that of the projection; nothing else of it is used.
         width = config_json.whole(text, "hidden_size", 5120, where)
         llm = replace(config.model.llm, width=width, heads=1, kv_heads=1)
-        return config_json.checked(
-            replace(config, model=replace(config.model, llm=llm)), where
-        ), source
+        config = replace(config, model=replace(config.model, llm=llm))
+        return config_json.checked(config, where), source
     place = Path(options.llm) / "config.json"
     llm = architectures.read_json(place)
     model = config_json.with_language_model(config.model, llm, str(place))

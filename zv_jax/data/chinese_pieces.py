@@ -81,15 +81,15 @@ def extend(model: bytes, pieces: Sequence[str], where: str = "tokenizer.model") 
     kind = messages.ModelProto.SentencePiece
     try:
         proto = messages.ModelProto.FromString(model)
-    except DecodeError as error:
+        have = {piece.piece for piece in proto.pieces}
+        lowest = min(piece.score for piece in proto.pieces if piece.type == kind.NORMAL)
+    except (DecodeError, ValueError) as error:
         raise DataError(
             f"not a SentencePiece model: {error}",
             where=where,
             expected="a file trained by SentencePiece",
             fix="check the path",
         ) from None
-    have = {piece.piece for piece in proto.pieces}
-    lowest = min(piece.score for piece in proto.pieces if piece.type == kind.NORMAL)
     step = 1.0 if proto.trainer_spec.model_type == messages.TrainerSpec.BPE else 0.0
     for piece in pieces:
         if not piece or not piece.isprintable() or " " in piece:

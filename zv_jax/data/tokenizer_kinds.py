@@ -23,12 +23,17 @@ class SentencePiece:
 
     def __init__(self, data: bytes, where: str):
         import sentencepiece
+        from google.protobuf.message import DecodeError
+        from sentencepiece import sentencepiece_model_pb2 as messages
 
         try:
             model = sentencepiece.SentencePieceProcessor(model_proto=data)
+            proto = messages.ModelProto.FromString(data)  # what exports read
+            if not any(p.type == messages.ModelProto.SentencePiece.NORMAL for p in proto.pieces):
+                raise RuntimeError("it has no piece of text")
             # All of them: one that is not UTF-8 would end a run when a text is decoded.
             every = [model.id_to_piece(i) for i in range(model.vocab_size())]
-        except (RuntimeError, UnicodeDecodeError) as error:
+        except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
             raise DataError(
                 f"not a SentencePiece model: {error}",
                 where=where,
