@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
 MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
+MAX_SIDE = 4096  # pixels of the images that a model reads; and its queries, for one bound
+_MOST = {"layers": MAX_LAYERS, "image_size": MAX_SIDE, "num_queries": MAX_SIDE}
 _MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
 
 
@@ -90,7 +92,7 @@ def _check_sizes(model: ModelConfig) -> None:
             value = getattr(tower, field.name)
             if type(value) is int:
                 least = 0 if field.name in _MAY_BE_ZERO else 1
-                most = MAX_LAYERS if field.name == "layers" else MAX_SIZE
+                most = _MOST.get(field.name, MAX_SIZE)
                 right, expected = least <= value <= most, f"a whole number, {least} to {most}"
             elif type(value) is float:
                 right, expected = 0 <= value < math.inf, "a number, 0 or above"

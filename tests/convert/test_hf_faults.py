@@ -114,6 +114,7 @@ def large_vocabulary(src, tokenizer):
         (part("text_config", head_dim="a", num_attention_heads=10**12), "'a' is a str"),
         (part("text_config", rms_norm_eps=float("inf")), "inf is not valid"),
         (part("vision_config", patch_size=0), "0 is not valid"),
+        (part("vision_config", image_size=14 * 10**8), "1400000000 is not valid"),
         (part("qformer_config", num_attention_heads=-3), "-3 is not valid"),
         (fields(num_query_tokens=None), "None is a NoneType"),
         (fields(image_token_index=[299]), "has the id"),

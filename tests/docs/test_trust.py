@@ -15,6 +15,7 @@ BOUNDS = [
     f"{remote.LARGEST_REPLY >> 20} MiB",
     f"{gguf_header.MAX_VALUES:,}",
     f"{config_checks.MAX_LAYERS:,}",
+    f"{config_checks.MAX_SIDE:,}",
     f"{config_checks.MAX_SIZE:,}",
     f"{tokenizer_checks.MAX_IDS:,}",
 ]
