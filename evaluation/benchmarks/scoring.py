@@ -110,7 +110,8 @@ def _vqa(benchmark: Benchmark, records: Sequence[Record], said: Said) -> Scored:
         ]
         main = protocol == benchmark.protocol
         name = "vqa_accuracy" if main else f"vqa_accuracy_{protocol}"
-        return per_item(name, values, f"{vqa.VERSION}|{protocol}")
+        form = f"|{exact_match.PROTOCOL}" if protocol.startswith("zh") else ""
+        return per_item(name, values, f"{vqa.VERSION}|{protocol}{form}")
 
     measures = [measure(protocol) for protocol in dict.fromkeys(protocols)]
     if benchmark.dataset == "vizwiz":

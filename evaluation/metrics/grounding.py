@@ -8,13 +8,14 @@ is a miss.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
+
+from evaluation.metrics.reply import plain
 
 Box = tuple[float, float, float, float]
 
 THRESHOLD = 0.5
-PROTOCOL = "first-box|xyxy-0..1|iou>=0.5|unreadable=miss"
+PROTOCOL = "first-box-2|xyxy-0..1|iou>=0.5|unreadable=miss"
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)")
 
@@ -24,10 +25,10 @@ def parse_box(text: str, repair: bool = False) -> Box | None:
 
     Spaces and full-width forms do not matter: ``［０.1，0.2， 0.5，0.6］`` is read like
     ``[0.1,0.2,0.5,0.6]``. The first bracket must hold four numbers in 0..1 with x1 < x2 and
-    y1 < y2; ``repair`` puts swapped corners in order first.
+    y1 < y2; ``repair`` puts swapped corners in order first. A reasoning block is left out.
     """
     # NFKC leaves the ideographic comma and full stop as they are.
-    text = unicodedata.normalize("NFKC", text).translate(str.maketrans("、。", ",."))
+    text = plain(text).translate(str.maketrans("、。", ",."))
     match = _BRACKETED.search(text)
     if match is None:
         return None

@@ -5,29 +5,35 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from evaluation.metrics.traditional import simplified
+
 HAN = re.compile("[\u4e00-\u9fff]")
 
 _REASONING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 # Some chat formats open the block in the prompt: the reply then only ends it.
 _UNOPENED = re.compile(r"\A.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _SENTENCE_END = re.compile(r"([.!?。\n吗])")
-# The traditional characters of the words that readers know; others are left as they are.
-_SIMPLIFIED = str.maketrans(
-    "對沒無選項應該確錯為圖這會個們還於總過論說難隻張條輛無關係問題實際來僅斷準擁僅雙兩測評價"
-    "別獲給滿據寫點時後並從嗎",
-    "对没无选项应该确错为图这会个们还于总过论说难只张条辆无关系问题实际来仅断准拥仅双两测评价"
-    "别获给满据写点时后并从吗",
-)
+# A number written in parts: 1,000 (one number), 7 – 8 and 1 / 2 (one mark between two).
+_THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?:,\d{3})+)(?![\d]|,\d)")
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−", "-") | {"〜": "~", "∕": "/", "⁄": "/"})
+_PARTS = re.compile(r"(?<=\d)(?:\s*([-/:~])\s*(?=\d)|\s+([%‰]))")
 
 
 def plain(text: str) -> str:
-    """A reply without its reasoning block, NFKC, in simplified characters where readers know them.
+    """A reply without its reasoning block, NFKC, in simplified characters.
 
     Case is kept. A reasoning block that never ends leaves nothing: there is no answer yet.
     """
     text = _UNOPENED.sub("", _REASONING.sub(" ", text))
-    text = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED)
+    text = simplified(unicodedata.normalize("NFKC", text))
     return text.replace("\u2019", "'").replace("\u2018", "'").strip()
+
+
+def numbers(text: str) -> str:
+    """An NFKC text with its numbers in one form: 1,000 is 1000, and 1 / 2, 7 – 8 or 50 % are
+    1/2, 7-8 and 50%."""
+    text = _THOUSANDS.sub(lambda m: m[1].replace(",", ""), text.translate(_DASHES))
+    return _PARTS.sub(r"\1\2", text)
 
 
 def without_questions(text: str) -> str:

@@ -20,6 +20,9 @@ from evaluation.metrics import grounding, retrieval
         ("[0.1,0.2,0.5,nan]", None),
         ("0.1,0.2,0.5,0.6", None),
         ("", None),
+        ("<think>[0,0,1,1]</think>[0.1,0.2,0.5,0.6]", (0.1, 0.2, 0.5, 0.6)),
+        ("[0,0,1,1]</think>\n[0.1,0.2,0.5,0.6]", (0.1, 0.2, 0.5, 0.6)),
+        ("<thinking>[0,0,1,1]", None),
     ],
 )
 def test_reading_a_box(text, box):

@@ -137,11 +137,66 @@ def test_the_chinese_metric_never_is_a_bare_cider():
         ("在左上角", "左上角", "zh", False, True),
         ("一只 狗，", "一只狗", "zh", True, True),
         ("有", "没有", "zh", False, False),
+        # The letter of an option is no article.
+        ("A", "A", "en", True, True),
+        ("The group", "Group A", "en", False, False),
+        # Either script.
+        ("紅色", "红色", "zh", True, True),
+        ("紅色的", "红色", "zh", False, True),
+        ("在左邊", "左边", "zh", False, True),
+        ("三塊", "3", "zh", False, True),
+        ("為什麼", "为什么", "zh", True, True),
+        # One number in several spellings.
+        ("1,000", "1000", "en", True, True),
+        ("1,000", "1000", "zh", True, True),
+        ("50 %", "50%", "en", True, True),
+        (".5", "0.5", "zh", True, True),
+        ("3：30", "3:30", "zh", True, True),
+        ("1–2", "1-2", "en", True, True),
+        ("−2", "-2", "zh", True, True),
+        ("2, 3", "2,3", "en", True, True),
+        ("it’s red", "it's red", "en", True, True),
     ],
 )
 def test_exact_match(prediction, answer, lang, strict, lenient):
     assert exact_match.matches(prediction, [answer], lang) is strict
     assert exact_match.matches(prediction, [answer], lang, lenient=True) is lenient
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize(
+    "one,other",
+    [
+        ("-2", "2"),
+        ("−2", "2"),
+        ("是-2", "是2"),
+        (".5", "5"),
+        ("1/2", "12"),
+        ("1/2", "1-2"),
+        ("3:30", "330"),
+        ("3：30", "330"),
+        ("1-2", "12"),
+        ("1–2", "12"),
+        ("1~2", "12"),
+        ("1、2", "12"),
+        ("1, 2", "12"),
+        ("1 2", "12"),
+        ("5'10", "510"),
+        ("50%", "50"),
+        ("2.5", "25"),
+    ],
+)
+def test_what_belongs_to_a_number_keeps_numbers_apart(one, other, lang, lenient):
+    assert not exact_match.matches(one, [other], lang, lenient)
+    assert not exact_match.matches(other, [one], lang, lenient)
+    assert exact_match.matches(one, [one], lang, lenient)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("reply", ["", " ", "...", "。"])
+def test_an_empty_reply_equals_nothing(reply, lang):
+    assert not exact_match.matches(reply, ["A", "the", "...", ""], lang)
 
 
 @pytest.mark.parametrize(
