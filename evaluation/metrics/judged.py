@@ -14,62 +14,113 @@ from typing import Any
 
 from evaluation.metrics.reply import plain
 
-PROTOCOL = "llava-bench-2|two-numbers-alone-in-a-line,or-by-name|failed-excluded"
+PROTOCOL = "llava-bench-2|two-numbers-first,or-alone-in-a-line,or-by-name|failed-excluded"
 LOWEST, HIGHEST = 1.0, 10.0
 LONGEST = 100  # characters of a line that holds two scores and nothing else
 
-# "8/10" and "8分（满分10分）" are one score each; the scale is taken out first.
+# LLaVA asks for two numbers in the first line, parted by a space, and reads nothing else.
+_FIRST_LINE = re.compile(r"(\d+(?:\.\d+)?)(?:\s*,\s*|\s+)(\d+(?:\.\d+)?)")
+# "8/10" and "8分(满分10分)" are one score each: this scale is taken out; any other is not ours.
 _SCALE = re.compile(
-    r"\s*/\s*10(?:\.0+)?\b|\bout of (?:10|ten)\b|[(（]?\s*满分(?:为|是|:)?\s*10\s*分?\s*[)）]?"
+    r"\s*/\s*10(?:\.0+)?\b|\bout of (?:10|ten)\b"
+    r"|[(（]?\s*满分(?:为|是|:)?\s*(?:10|十)\s*分?\s*[)）]?"
+    r"|(?:\bon )?\ba scale (?:of|from) [01] ?(?:to|-) ?10\b"
+    r"|[01]\s*[-~到至]\s*10\s*分|(?:10|十)\s*分制"
+)
+_OTHER_SCALE = re.compile(
+    r"满分(?:为|是|:)?\s*[\d一二三四五六七八九十百]|\bscale (?:of|from) \d|[\d五百]\s*分制"
 )
 _NUMBER = r"(?<![\d./-])(\d+(?:\.\d+)?)(?![\d%]|\.\d|/\d)(?:\s*(?:分|points?\b|marks?\b))?"
+_LEAD = (
+    r"(?:(?:(?:the|my|final|overall|two) )*(?:scores?|ratings?|order)(?: are| is)?"
+    r"|(?:最终|两者的?|总)?(?:评分|得分|分数|打分|顺序)(?:分别)?(?:为|是)?)?"
+)
 _PAIR = re.compile(
-    r"\W*(?:(?:(?:the|my|final|overall|two) )*(?:scores?|ratings?)(?: are| is)?"
-    r"|(?:最终|两者的?|总)?(?:评分|得分|分数|打分)(?:分别)?(?:为|是)?)?[\s:(\[{]*"
-    rf"{_NUMBER}(?:\s*[,;、|&]\s*|\s+|\s*(?:and|和|与)\s*){_NUMBER}[\s)\]}}.,;。]*"
+    rf"\W*{_LEAD}[\s:(\[{{|]*"
+    rf"{_NUMBER}(?:\s*[,;、|&]\s*|\s+|\s*(?:and|和|与)\s*){_NUMBER}[\s)\]}}.,;。|]*"
 )
 _FIRST_OR_SECOND = re.compile(
-    r"(?:assistant|ai|model|answer|response|回答|助手|助理|模型|答案)\s*[#_]?\s*"
+    r"(?<![a-z])(?:assistant|ai|model|answer|response|回答|助手|助理|模型|答案)\s*[#_]?\s*"
     r"(?:(?P<one>[1一])|(?P<two>[2二]))(?![\d.])"
     r"|(?P<former>\bthe (?:first|former)\b|前者|第一个?(?:助手|助理|模型|回答|答案)?)"
     r"|(?P<latter>\bthe (?:second|latter)\b|后者|第二个?(?:助手|助理|模型|回答|答案)?)"
 )
-# Nothing else may stand between a name and its score.
+# The names as `_marked` writes them; a line that holds both and nothing else heads the scores.
+_ONE, _TWO = "\ue001", "\ue002"
+_NAME = f"[{_ONE}{_TWO}]"
+_HEADER = re.compile(
+    rf"[^\w{_ONE}{_TWO}]*{_LEAD}[^\w{_ONE}{_TWO}]*({_NAME})"
+    rf"[^\w{_ONE}{_TWO}]*(?:and|vs|then|和|与|及)?[^\w{_ONE}{_TWO}]*({_NAME})[^\w{_ONE}{_TWO}]*"
+)
+# Nothing else may stand between a name and its score, and nothing behind it that it could count.
 _GIVEN = re.compile(
-    r"(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got|receives?|is"
-    r"|has|of|an?|the|with)\b|的|得到?|获得?|总分|评分|得分|分数|打分|分|应|打|给|为|是)*" + _NUMBER
+    rf"({_NAME})(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got"
+    r"|receives?|is|of|an?|the|with|has(?= an? | the |\s+[\d.]+ (?:points?|marks?)\b))\b"
+    rf"|的|得到?|获得?|总分|评分|得分|分数|打分|分|应|打|给|为|是)*{_NUMBER}"
+    rf"(?=[\s*_\"')\]}}]*(?:$|[\n|;。!{{{_ONE}{_TWO}]|[,、.](?!\s*\d)|[(（](?!\s*\d)|[-–—]+\s+(?!\d)\S"
+    r"|\b(?:and|but|while|whereas|because|since|for|overall)\b|而|但|和|与|给|因为))"
 )
 
 
 def parse_judge_scores(text: str) -> tuple[float, float] | None:
     """The two scores in a judge's reply, in the order (first answer, second answer), or None.
 
-    They are two numbers alone in a line (``8 9``, ``(8，9)``, ``**8** **9**``, ``8/10 9/10``,
-    ``Scores: 8 and 9``), or a number after each name, in any order (``Assistant 2: 9, Assistant 1:
-    8``, ``助手1：8分；助手2：9分``, ``前者8分，后者9分``). Lines and names that disagree, and
-    scores that are not from 1 to 10, are refused, so that a failure is asked again and never
-    averaged. A reasoning block before the reply is left out.
+    Two numbers alone in the first line, parted by a space or a comma, are LLaVA's own form and
+    decide. Else the scores are two numbers alone in a line (``(8，9)``, ``**8** **9**``, ``8/10
+    9/10``, ``Scores: 8 and 9``), in the order of the names where those head it (a table), or a
+    number after each name, in any order (``Assistant 2: 9, Assistant 1: 8``, ``助手1：8分；助手2：
+    9分``, ``前者8分，后者9分``). A number that counts something else ("3 errors", "2 of the 5"), a
+    range and another scale are no scores. Lines and names that disagree, and scores that are not
+    from 1 to 10, are refused, so that a failure is asked again and never averaged. A reasoning
+    block before the reply is left out.
     """
-    text = _SCALE.sub(" ", plain(text).lower())
-    lines = (re.sub(r"[*_`]", "", line).strip() for line in text.splitlines())
-    short = (line for line in lines if len(line) <= LONGEST)
-    found = {(float(m[1]), float(m[2])) for m in map(_PAIR.fullmatch, short) if m}
-    named = _by_name(text)
-    if all(named):
-        found |= {(one, two) for one in named[0] for two in named[1]}
-    if len(found) != 1:
+    text = plain(text).lower()
+    own = _FIRST_LINE.fullmatch(text.partition("\n")[0].strip())
+    if own:
+        return _within(float(own[1]), float(own[2]))
+    text = _SCALE.sub(" ", text)
+    if _OTHER_SCALE.search(text):
         return None
-    (scores,) = found
-    return scores if all(LOWEST <= score <= HIGHEST for score in scores) else None
+    lines = [_marked(line) for line in text.splitlines()]
+    found = _alone(lines)
+    headers = [bool(_HEADER.fullmatch(line)) for line in lines]
+    one, two = _by_name("\n".join("" if h else l for h, l in zip(headers, lines, strict=True)))
+    if one and two:
+        found |= {(first, second) for first in one for second in two}
+    return _within(*found.pop()) if len(found) == 1 else None
+
+
+def _within(first: float, second: float) -> tuple[float, float] | None:
+    return (first, second) if all(LOWEST <= s <= HIGHEST for s in (first, second)) else None
+
+
+def _marked(line: str) -> str:
+    """A line with either name as one character, so that no digit of a name is a score."""
+    return _FIRST_OR_SECOND.sub(lambda m: _ONE if m["one"] or m["former"] else _TWO, line)
+
+
+def _alone(lines: Sequence[str]) -> set[tuple[float, float]]:
+    """Pairs alone in a line, in the order of the names right above, where only names stand."""
+    found = set()
+    swapped = False
+    for line in lines:
+        line = re.sub(r"[*_`]", "", line).strip()
+        if not line.strip("|:- "):  # blank, or the rule of a table
+            continue
+        pair = _PAIR.fullmatch(line) if len(line) <= LONGEST else None
+        if pair:
+            scores = (float(pair[1]), float(pair[2]))
+            found.add(scores[::-1] if swapped else scores)
+        header = _HEADER.fullmatch(line) if len(line) <= LONGEST else None
+        swapped = bool(header and header[1] == _TWO and header[2] == _ONE)
+    return found
 
 
 def _by_name(text: str) -> tuple[set[float], set[float]]:
     """The scores given behind the name of either answer."""
     scores: tuple[set[float], set[float]] = (set(), set())
-    for match in _FIRST_OR_SECOND.finditer(text):
-        given = _GIVEN.match(text, match.end())
-        if given:
-            scores[bool(match["two"] or match["latter"])].add(float(given[1]))
+    for match in _GIVEN.finditer(text):
+        scores[match[1] == _TWO].add(float(match[2]))
     return scores
 
 
