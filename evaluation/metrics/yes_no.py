@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from evaluation.metrics.reply import plain, without_questions
 
@@ -37,37 +38,61 @@ _BETWEEN = re.compile(r"([,.;:!/、。…\n]+|\b(?:but|however)\b|但是|但|可
 _BOTH = re.compile(
     r"\b(yes|no)[\s|-]+(?:(?:and|or) )?(?=(?:yes|no)\b)|([是有对])[或和与也](?=[否不没])"
 )
+# "Yes there is no dog", 是的没有狗: a yes before a sentence is a clause of its own.
+_AGREEING = re.compile(
+    r"(?<!\w)(yes|yeah|yep|yup)(?=\s+[a-z])|(?<!\w)(是的|对的|没错|确实|当然)(?=[^\W的])"
+)
 
 _ALONE = {
     "en": re.compile(
         r"(?:(?:oh|well|um|so|and|the|my|answer|reply|is|it|that|would|be|ok|okay) )*(?:"
-        r"(?P<yes>yes|yeah|yep|yup|true|correct|right|sure|certainly|indeed|absolutely|definitely"
-        r"|of course|it is|there is|there are)|(?P<no>no|nope|nah|not|never|none|false|incorrect"
-        r"|wrong))(?: (?:it is|it does|it isn't|sir|indeed|at all|really))?"
+        r"(?P<polite>sure|certainly|indeed|absolutely|definitely|of course)"
+        r"|(?P<yes>yes|yeah|yep|yup|true|correct|right|it is|there is|there are)"
+        r"|(?P<no>no|nope|nah|not|never|none|false|incorrect|wrong))"
+        r"(?: (?:it is|it does|it isn't|sir|indeed|at all|really|thing))?"
     ),
     "zh": re.compile(
         r"(?:(?:我的)?(?:答案|回答|结论|答)(?:应该)?(?:是|为)?|[嗯哦啊好]|所以|因此)?(?:"
         r"(?P<no>不是|不对|不正确|不存在|没有|不会|不能|不可以|不行|并不|否定|错误|[错否不没无])"
-        r"|(?P<yes>没错|正确|确实|当然|肯定|可以|存在|[是对有会能]))"
+        r"|(?P<polite>确实|当然|肯定)"
+        r"|(?P<yes>没错|正确|可以|存在|[是对有会能]))"
         r"(?:的|了|啊|呀|呢|哦|吧|噢|如此|这样)*"
     ),
 }
-_LEADING_YES = {
-    "en": re.compile(r"\b(?:yes|yeah|yep|yup)\b"),
-    "zh": re.compile("^(?:是的|对的|没错|确实)"),
-}
+_SAYS_YES = re.compile(r"\b(?:yes|yeah|yep|yup)\b")  # "I would say yes"
+# What is denied: that it is there, that it is so, either ("not a cat"), or something else.
 _DENIED = {
     "en": re.compile(
-        r"\b(?:no|not|nope|nah|never|false|none|nothing|nowhere|neither|nor|nobody|incorrect|cannot)\b|n't\b"
+        r"(?P<either>\b(?:not|neither|nor)\b(?: an?\b| the\b|$)|^not\b)"
+        r"|(?P<there>\b(?:no|none|nothing|nowhere|nobody)\b|\bthere (?:is|are)(?:n't| not)\b)"
+        r"|(?P<so>\b(?:is|are|was|were)(?:n't| not)\b|\b(?:false|incorrect)\b)"
+        r"|(?:\b(?:not|nope|nah|never|neither|nor|cannot)\b|n't\b)"
     ),
-    "zh": re.compile("[不没无未]|[并绝而]非"),
+    "zh": re.compile(
+        r"(?P<so>不是|(?<![除是])非(?![常洲凡]))|(?P<there>[没无未]|不存在|不含|不包)|不"
+    ),
 }
 _ASSERTED = {
-    "en": re.compile(r"\b(?:think|believe|guess|suppose|say) so\b|(?:\bis|'s) (?:true|correct)\b"),
-    "zh": re.compile("[是有](?![不没无])|存在"),
+    "en": re.compile(
+        r"(?P<there>(?<!if )(?<!whether )\b(?:there (?:is|are)|there's)\b(?! (?:only|just)\b))"
+        r"|(?P<so>(?<!if )(?<!whether )\b(?:it|this|that)(?: is|'s) (?:an?|the) "
+        r"|\b(?:think|believe|guess|suppose|say) so\b|(?:\bis|'s) (?:true|correct)\b)"
+    ),
+    "zh": re.compile(
+        r"(?P<there>有(?![不没无])|存在)|(?P<so>(?<!的)是(?![不没无])|(?<=的)是(?=\w))"
+    ),
 }
 # "there is a dog with no collar" denies nothing that was asked
 _SHOWN = re.compile(r"\b(?:there (?:is|are)|i (?:can )?see) (?:an?|the|some|one|two|\d+)\b")
+
+
+@dataclass(frozen=True)
+class _Hint:
+    """What a clause asserts or denies: that something is ``there``, that it is ``so``."""
+
+    meaning: bool
+    about: frozenset[str]
+    sentence: int
 
 
 def parse_yes_no(text: str, protocol: str = "clauses", lang: str | None = None) -> bool | None:
@@ -75,9 +100,12 @@ def parse_yes_no(text: str, protocol: str = "clauses", lang: str | None = None) 
 
     ``"clauses"``: questions that the reply repeats are left out, and so is what only looks like an
     answer (no doubt; 但是, 对不起, 所有). An answer that is a clause of its own decides ("No, ...",
-    "没有。"); two that disagree say nothing. Without one, a denial in any clause is a no: what is
-    denied was asked, what is asserted beside it is context ("图中有猫，没有狗"). Without either,
-    "I think so", 有 and 是 are a yes. A reply that only doubts says nothing.
+    "没有。"); two that disagree say nothing, and so does a yes right before a denial ("Yes, there
+    is no dog"), but "Certainly!" and 当然 are only polite there. Without one, a denial in any
+    clause is a no ("这是一张照片，没有狗"); without either, "there is", "it is a", "I think so",
+    有 and 是 are a yes. A reply that says of one thing that it is and of another that it is not
+    ("有猫。没有狗。", "a dog, not a cat") says nothing, unless it begins with what is not and names
+    the other in the same sentence ("没有狗，有一只猫"). A reply that only doubts says nothing.
 
     ``"pope"``: as POPE's script reads English, where everything up to the first period without
     "no" or "not" is a yes, an empty or Chinese reply too.
@@ -99,58 +127,75 @@ def parse_yes_no(text: str, protocol: str = "clauses", lang: str | None = None) 
     text = without_questions(plain(text)).lower()
     doubtful = bool(_UNSURE.search(text))
     text = _BOTH.sub(r"\1\2. ", _IDIOMS.sub("_", _UNSURE.sub("_", text)))
-    said, hints = _clauses(text, langs)
+    said, polite, hints = _clauses(_AGREEING.sub(r"\1\2, ", text), langs)
     if said:
         return said.pop() if len(said) == 1 else None
-    if doubtful or not hints:
+    meant = _hinted(hints)
+    if doubtful or (hints and meant is None):
         return None
-    return False not in hints
+    return True if polite and not hints else meant
 
 
-def _clauses(text: str, langs: Sequence[str]) -> tuple[set[bool], set[bool]]:
-    """Answers that are clauses of their own, and what the other clauses assert or deny."""
+def _clauses(text: str, langs: Sequence[str]) -> tuple[set[bool], bool, list[_Hint]]:
+    """Answers that are clauses of their own, whether one is only polite, and what the other
+    clauses assert or deny."""
     pieces = _BETWEEN.split(text)
     said: set[bool] = set()
-    hints: set[bool] = set()
-    agreed = False  # 是的，没有狗: a yes to a denial
+    hints: list[_Hint] = []
+    polite = agreed = False  # agreed: 是的，没有狗 is a yes to a denial
+    sentence = 0
     for clause, mark in zip(pieces[::2], ["", *pieces[1::2]], strict=True):
+        sentence += bool(set(mark) & set(".!。;\n"))
         clause = clause.strip(" '\"“”*_()")
         if not clause:
-            agreed &= mark in ",、"
+            agreed &= not mark.isalpha()
             continue
         alone = _alone(clause, langs)
-        hint = _hint(clause, langs) if alone is None else None
-        if alone is not None:
-            said.add(alone)
+        hint = _hint(clause, langs, sentence) if alone is None else None
+        if alone == "polite":
+            polite = True
+        elif alone:
+            said.add(alone == "yes")
         if hint is not None:
-            hints.add(hint)
-        if agreed and hint is False and mark in ",、":
-            said.add(False)
-        agreed = alone is True and not clause.isascii()
-    return said, hints
+            hints.append(hint)
+            if agreed and not hint.meaning and not mark.isalpha():
+                said.add(False)
+        agreed = alone == "yes"
+    return said, polite, hints
 
 
-def _alone(clause: str, langs: Sequence[str]) -> bool | None:
+def _alone(clause: str, langs: Sequence[str]) -> str | None:
+    """``"yes"``, ``"no"`` or ``"polite"`` for a clause that says only that."""
     for lang in langs:
         match = _ALONE[lang].fullmatch(clause)
         if match:
-            return match["yes"] is not None
-        if _LEADING_YES[lang].search(clause):
-            return True
-    return None
+            return match.lastgroup
+    return "yes" if "en" in langs and _SAYS_YES.search(clause) else None
 
 
-def _hint(clause: str, langs: Sequence[str]) -> bool | None:
+def _hint(clause: str, langs: Sequence[str], sentence: int) -> _Hint | None:
     """What a clause asserts or denies; in Chinese, where both may be there, what comes first."""
-    if _SHOWN.search(clause):
-        return None
     for lang in langs:
         denied, asserted = _DENIED[lang].search(clause), _ASSERTED[lang].search(clause)
-        if denied and (lang == "en" or not asserted or denied.start() < asserted.start()):
-            return False
+        if denied and _SHOWN.search(clause):
+            return None
+        if denied and (lang == "en" or not asserted or denied.start() <= asserted.start()):
+            kind = denied.lastgroup or ""
+            about = ("there", "so") if kind == "either" else (kind,)
+            return _Hint(False, frozenset(about), sentence)
         if asserted:
-            return True
+            return _Hint(True, frozenset((asserted.lastgroup or "",)), sentence)
     return None
+
+
+def _hinted(hints: Sequence[_Hint]) -> bool | None:
+    """What the clauses mean together; None where they say one thing of this, another of that."""
+    denied = [hint for hint in hints if not hint.meaning]
+    if not denied:
+        return True if hints else None
+    against = [h for h in hints if h.meaning and any(h.about & d.about for d in denied)]
+    contrast = not hints[0].meaning and all(h.sentence == hints[0].sentence for h in against)
+    return False if contrast or not against else None
 
 
 def yes_no_scores(predicted: Sequence[bool | None], true: Sequence[bool]) -> dict[str, float]:
