@@ -15,7 +15,7 @@ from typing import Any
 from evaluation.benchmarks.data import Data
 from evaluation.benchmarks.predictions import Log, Prediction
 from evaluation.benchmarks.spec import Benchmark
-from evaluation.metrics.choices import LETTERS
+from evaluation.metrics.choices import LETTERS, letter_of
 from evaluation.model import Model
 from zv_jax.data.dialogue import IMAGE, render_boxes
 from zv_jax.data.records import Record
@@ -84,7 +84,8 @@ def context(record: Record) -> str:
 
 def prompt(benchmark: Benchmark, record: Record, options: Sequence[str] = ()) -> str:
     """The prompt of a record, its options lettered as in training."""
-    lettered = " ".join(f"({LETTERS[i]}) {text}" for i, text in enumerate(options))
+    where = f"record {record.id}"
+    lettered = " ".join(f"({letter_of(i, where)}) {text}" for i, text in enumerate(options))
     parts = {"context": context(record), "question": question(record), "options": lettered}
     return benchmark.prompt.format(**parts).strip()
 

@@ -7,26 +7,30 @@ mentions.
 
 from __future__ import annotations
 
+import functools
 import re
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics import exact_match
-from evaluation.metrics.reply import HAN, plain, without_questions
+from evaluation.metrics.reply import HAN, numbers, plain, without_questions
 from evaluation.metrics.yes_no import parse_yes_no
+from zv_jax.errors import DataError
 
 PROTOCOL = "letter-or-words-3|unreadable=wrong"
-LETTERS = "abcdefghij"
+LETTERS = string.ascii_lowercase
 
 # LLaVA's own evaluation of ScienceQA.
 _LLAVA = re.compile(r"The answer is ([A-Z]).")
 
+# LETTERS stands for the class of the letters in use: `_lettered`.
 _LETTER = (
-    r"(?<![A-Za-z0-9'.-])(?:[B-HJb-hj]"
-    r"|[AIai](?=\s+(?:is|are|and|or|[b-j])\b|\s*(?![\sA-Za-z\d'-])))"
+    r"(?<![A-Za-z0-9'.-])(?:(?![AIai])LETTERS"
+    r"|(?=LETTERS)[AIai](?=\s+(?:is|are|and|or|(?!a)LETTERS)\b|\s*(?![\sA-Za-z\d'-])))"
 )
 _TOKEN = (
-    r"(?P<label>[(\[{【]\s*[A-Ja-j]\s*[)\]}】]|(?<![A-Za-z0-9'.-])[A-Ja-j]\))"
+    r"(?P<label>[(\[{【]\s*LETTERS\s*[)\]}】]|(?<![A-Za-z0-9'.-])LETTERS\))"
     # "a dog" and "I see" hold words, "e.g." and "T-shirt" no letter of an option
     rf"|(?P<letter>{_LETTER}(?![A-Za-z0-9'-]|\.[A-Za-z]\.))"
     r"|(?P<stated>\b(?:answer|choice|option|solution)\s*(?:\b(?:is|would be|should be|must be)\b|:)"
@@ -37,13 +41,13 @@ _TOKEN = (
     r"|正确|符合|对(?=$|[的。,.;!\n]))"
     r"|(?P<denied>\b(?:not|no|never|neither|nor|none|without|wrong|incorrect|false|unlike|except"
     r"|cannot|rather than|instead of|\w+n't)\b|不(?!错)|没(?!错)|无"
-    r"|[并绝而]非|(?<![不没])错|除了|排除)"
+    r"|(?<![除是])非(?![常洲凡])|(?<![不没])错|除了|排除)"
     r"|(?P<why>\b(?:because|since)\b|因为|由于)"
     r"|(?P<stop>[.;:!。\n]+|\b(?:but|while|whereas|however)\b|但是?|而是?)"
     r"|(?P<comma>[,、/&|+()]|\b(?:and|or)\b|[和或与及]者?|还是)"
     r"|(?P<word>选项|[A-Za-z\d]+|[^\W_])"
 )
-_LABELLED = re.compile(r"[(\[{【]?\s*[A-Ja-j]\s*(?:[)\]}】.:、]|$)")
+_LABELLED = r"[(\[{【]?\s*LETTERS\s*(?:[)\]}】.:、]|$)"
 _ARTICLES = frozenset(("a", "an", "the"))
 # Beside a letter these say that it is an option's, not a part of "vitamin C".
 _INTRODUCED = frozenset(
@@ -55,6 +59,8 @@ _COMMON = frozenset("是有对不没否大小多少上下中里前后好高长�
 _MEASURES = "[个只条张本辆朵棵颗块片把件头匹座架艘台支根双串碗杯瓶盘种位幅面枚粒束]"
 _EN_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 _ZH_NUMBERS = "零一两三四五六七八九十"
+# What an option is found by: its numbers, whole (1/2, 3:30, 50%), its words and its characters.
+_WORDS = re.compile(r"-?\d+(?:[.,:/~-]\d+)*[%‰]?(?![A-Za-z\d])|[A-Za-z\d']+|[^\W_]")
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,14 @@ def parse_choice(
 
     Args:
       text: the reply; reasoning blocks and questions in it are left out.
-      choices: the options in order, at most ten.
+      choices: the options in order, at most 26.
       protocol: ``"tolerant"``, or ``"llava"`` for what LLaVA's script reads: a bare capital
         letter, a leading ``B. `` or one single "The answer is B.".
       lang: ``"en"`` or ``"zh"``, how a reply is compared with an option; by default Chinese where
         either has a Chinese character.
 
     Raises:
-      ValueError: unknown protocol, no choice, or more than ten.
+      ValueError: unknown protocol, no choice, or more than there are letters.
     """
     if protocol not in ("tolerant", "llava"):
         raise ValueError(f"protocol {protocol!r} is neither tolerant nor llava")
@@ -106,7 +112,7 @@ def parse_choice(
         raise ValueError(f"{len(choices)} choices; from 1 to {len(LETTERS)} have a letter")
     if protocol == "llava":
         return _llava(text, len(choices))
-    text, options = plain(text), [plain(choice) for choice in choices]
+    text, *options = (numbers(plain(said)) for said in (text, *choices))
     alone = _alone(text, options, lang or ("zh" if HAN.search(text + "".join(options)) else "en"))
     if alone is not None:
         return alone
@@ -126,6 +132,22 @@ def parse_choice(
     return index if index < len(options) and index not in denied else None
 
 
+def letter_of(index: int, where: str) -> str:
+    """The letter of an option; `where` names the record.
+
+    Raises:
+      DataError: the alphabet is too short.
+    """
+    if index >= len(LETTERS):
+        raise DataError(
+            f"option {index + 1} has no letter",
+            where,
+            f"at most {len(LETTERS)} options in a question",
+            "leave the record out, or ask it with fewer options",
+        )
+    return LETTERS[index]
+
+
 def _named(clauses: Iterable[_Clause]) -> set[int]:
     return set().union(*(clause.named for clause in clauses))
 
@@ -138,7 +160,7 @@ def _yes_and_no(options: Sequence[str]) -> list[bool | None] | None:
 
 def _alone(text: str, options: Sequence[str], lang: str) -> int | None:
     """The option whose words are all that the reply says, without a letter before them."""
-    if _LABELLED.match(text):
+    if _lettered(_LABELLED, len(options)).match(text):
         return None
     said = exact_match.normalise(text.strip("*\"'“”` "), lang)
     same = [i for i, o in enumerate(options) if said and exact_match.normalise(o, lang) == said]
@@ -185,16 +207,25 @@ def _cut(tokens: Sequence[_Token]) -> list[list[_Token]]:
     return [clause for clause in clauses if clause]
 
 
+@functools.cache
+def _lettered(pattern: str, count: int) -> re.Pattern[str]:
+    """The pattern for so many options; up to ten letters are read as letters in any case, so that
+    an E of four options names none."""
+    last = LETTERS[max(count, 10) - 1]
+    return re.compile(pattern.replace("LETTERS", f"[A-{last.upper()}a-{last}]"))
+
+
 def _tokens(text: str, options: Sequence[str]) -> list[_Token]:
     """The pieces of a reply. Where one option holds another, the longer one is found."""
     named: dict[str, set[int]] = {}
     for index, option in enumerate(options):
-        named.setdefault(_pattern(option), set()).add(index)
+        named.setdefault(_pattern(option, len(options)), set()).add(index)
     named.pop("", None)
     patterns = sorted(named, key=len, reverse=True)
     words = "".join(f"(?P<option{n}>{pattern})|" for n, pattern in enumerate(patterns))
     found = []
-    for match in re.finditer(words + _TOKEN, text, re.IGNORECASE):
+    tokens = _lettered(_TOKEN, len(options)).pattern
+    for match in re.finditer(words + tokens, text, re.IGNORECASE):
         kind, said = match.lastgroup or "", match.group().strip("()[]{}【】 ")
         if kind.startswith("option"):
             found.append(_Token("option", said, frozenset(named[patterns[int(kind[6:])]])))
@@ -207,22 +238,46 @@ def _tokens(text: str, options: Sequence[str]) -> list[_Token]:
     return found
 
 
-def _pattern(option: str) -> str:
-    """A pattern of the option's words in a reply; empty where it has none, or is a bare letter."""
-    words = re.findall(r"-?\d+(?:\.\d+)?|[a-z\d']+|[^\W_]", option.lower())
-    words = [w for w in words if w not in _ARTICLES] or words
-    if not words or (len(words) == 1 and words[0] in LETTERS):
+def _pattern(option: str, count: int) -> str:
+    """A pattern of the option's words in a reply; empty where it has none, or is a bare letter of
+    the `count` options."""
+    found = _WORDS.findall(option)
+    words = [w.lower() for i, w in enumerate(found) if not _is_article(found, i)]
+    if not words or (len(words) == 1 and words[0] in set(LETTERS[: max(count, 10)])):
         return ""
     if len(words) == 1 and words[0] in _COMMON:
         return rf"{words[0]}(?=[的了吧呢啊边面侧色]|[^\w]|$)"
-    body = r"(?:[\W_]+(?:(?:an?|the)[\W_]+)?|[\W_]*)".join(map(_word, words))
-    left = r"(?<![a-z\d])(?<!\d\.)" if re.match(r"[a-z\d]", words[0]) else ""
-    right = r"(?![a-z\d])(?!\.\d)" if re.search(r"[a-z\d]$", words[-1]) else ""
-    return f"{left}(?:{body}){right}"
+    body = _word(words[0])
+    for before, word in zip(words, words[1:], strict=False):
+        apart = "+" if before[-1].isdigit() and word[0].isdigit() else "*"
+        body += rf"(?:[\W_]+(?:(?:an?|the)[\W_]+)?|[\W_]{apart})" + _word(word)
+    return f"{_left(words[0])}(?:{body}){_right(words[-1])}"
+
+
+def _is_article(words: Sequence[str], at: int) -> bool:
+    """Whether a word of an option is an article: not the A of "Group A", "A组", "Type A blood"."""
+    if words[at].lower() not in _ARTICLES or not re.match(r"[A-Za-z\d]", "".join(words[at + 1 :])):
+        return False
+    return words[at] != "A" or at == 0 or all(word == word.upper() for word in words)
+
+
+def _left(word: str) -> str:
+    """What must not stand before: the rest of a word, or of another number (1,000, 1/2, -2)."""
+    if word[0] == "-":
+        return r"(?<!\w)"
+    whole = r"(?<![a-z\d])" if re.match(r"[a-z\d]", word) else ""
+    return whole + (r"(?<!\d[.,:/~-])(?<![^a-z\d]-)(?<!^-)" if word[0].isdigit() else "")
+
+
+def _right(word: str) -> str:
+    whole = r"(?![a-z\d])" if re.search(r"[a-z\d]$", word) else ""
+    return whole + (r"(?![.,:/~-]\d|[%‰])" if word[-1].isdigit() else "")
 
 
 def _word(word: str) -> str:
     """A number also in words: 2 is two, and 两 before a measure word or at the end."""
+    if word == "a":  # the letter, where no noun makes it an article
+        return r"(?:(?-i:A)|a(?!\s+[a-z]))"
     if not word.isdigit() or int(word) > 12:
         return re.escape(word)
     zh = rf"|(?<!第){_ZH_NUMBERS[int(word)]}(?={_MEASURES}|\W|$)" if int(word) <= 10 else ""

@@ -16,7 +16,7 @@ _SENTENCE_END = re.compile(r"([.!?。\n吗])")
 # A number written in parts: 1,000 (one number), 7 – 8 and 1 / 2 (one mark between two).
 _THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?:,\d{3})+)(?![\d]|,\d)")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−", "-") | {"〜": "~", "∕": "/", "⁄": "/"})
-_PARTS = re.compile(r"(?<=\d)(?:\s*([-/:~])\s*(?=\d)|\s+([%‰]))")
+_PARTS = re.compile(r"(?<=\d)(?:\s*([-/~])\s*(?=\d)|\s+([%‰]))")
 
 
 def plain(text: str) -> str:

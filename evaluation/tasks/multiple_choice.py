@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.metrics import choices as choices_lib
-from evaluation.metrics.choices import LETTERS, parse_choice
+from evaluation.metrics.choices import letter_of, parse_choice
 from evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers, per_item
+from zv_jax.data.records import Record
 
 PROTOCOL = f"generated|{choices_lib.PROTOCOL}"
 
@@ -18,6 +19,10 @@ class MultipleChoice(Task):
     record_task = "mc_vqa"
     stages = ("stage2",)
     max_new_tokens = 16
+
+    def item(self, record: Record, box_decimals: int) -> Item:
+        letter_of(len(record.choices or ("",)) - 1, f"record {record.id}")
+        return super().item(record, box_decimals)
 
     def judge(
         self, items: Sequence[Item], predictions: Predictions, lang: str, corpus: Sequence[Item]
@@ -34,7 +39,7 @@ class MultipleChoice(Task):
 
     def frequent_key(self, item: Item, turn: int) -> str:
         # The words of options differ from question to question; their position can be counted.
-        return f"({LETTERS[item.record.answer_index or 0]})"
+        return f"({letter_of(item.record.answer_index or 0, f'record {item.id}')})"
 
     def chance(self, items: Sequence[Item]) -> dict[str, float]:
         return {"accuracy": sum(100.0 / len(i.record.choices or (1,)) for i in items) / len(items)}

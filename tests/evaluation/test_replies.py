@@ -1,11 +1,17 @@
 """What a reply says: the option it names, yes or no, a judge's scores; or that it is unclear."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from evaluation.benchmarks.answering import prompt
 from evaluation.metrics import parse_choice, parse_judge_scores, parse_yes_no
 from evaluation.metrics.reply import plain
+from evaluation.metrics.traditional import SIMPLIFIED, simplified
+from evaluation.tasks.multiple_choice import MultipleChoice
+from zv_jax.data.records import Record, Turn
+from zv_jax.errors import DataError
 
 CAT_DOG, CAT_DOG_ZH = ("cat", "dog"), ("猫", "狗")
 THREE, THREE_ZH = ("a dog", "two cats", "a bird"), ("一只狗", "两只猫", "鸟")
@@ -441,12 +447,78 @@ OPTIONS = [
     ("vitamin C", ("vitamin A", "vitamin C"), 1),
     ("Vitamin A", ("vitamin A", "vitamin C"), 0),
     ("bicycle", ("a bicycle", "a car"), 0),
+    # The A of an option is a letter where no noun follows it.
+    ("The group on the left.", ("Group A", "Group B"), None),
+    ("The group", ("Group A", "Group B"), None),
+    ("In the group a man stands out", ("Group A", "Group B"), None),
+    ("It is group a.", ("Group A", "Group B"), 0),
+    ("It is Group B, on the left", ("Group A", "Group B"), 1),
+    ("红色的组人更多", ("A组", "B组"), None),
+    ("A组人更多", ("A组", "B组"), 0),
+    ("The team that won is Team B.", ("Team A", "Team B"), 1),
+    ("Blood of type B", ("Type A blood", "Type B blood"), None),
+    ("It is type A blood.", ("Type A blood", "Type B blood"), 0),
+    ("Say hi", ("hi", "bye"), 0),
+    # A number is found whole.
+    ("2,500", ("500", "2500"), 1),
+    ("2,500", ("2", "500"), None),
+    ("The price is 1,000 dollars", ("1", "1000"), 1),
+    ("About 2,500 people", ("2", "2500"), 1),
+    ("大约2，500人", ("2", "2500"), 1),
+    ("It is 1,234,567.", ("1", "1234567"), 1),
+    ("about 1/2 of it", ("1", "2"), None),
+    ("about 1/2 of it", ("1/2", "1/4"), 0),
+    ("It is 12.", ("1/2", "1/4"), None),
+    ("At 3:30.", ("3", "30"), None),
+    ("At 330.", ("3:30", "4:30"), None),
+    ("现在是3：30。", ("3:30", "4:30"), 0),
+    ("1-2 dogs", ("1", "2"), None),
+    ("1 – 2 dogs", ("1-2", "3-4"), 0),
+    ("It is -2 degrees.", ("2", "3"), None),
+    ("It is 50%.", ("50", "60"), None),
+    ("It is 50%.", ("50%", "60%"), 0),
+    ("非狗", CAT_DOG_ZH, None),
+    ("它非猫，是狗", CAT_DOG_ZH, 1),
+    ("非常像狗", CAT_DOG_ZH, 1),
+    # Options and replies in different scripts.
+    ("貓", CAT_DOG_ZH, 0),
+    ("猫", ("貓", "狗"), 0),
+    ("紅色", ("红色", "蓝色"), 0),
+    ("答案是左邊", ("左边", "右边"), 0),
+    ("三顆", NUMBERS, 2),
+    ("三塊", NUMBERS, 2),
+    ("三頭", NUMBERS, 2),
+    # More than ten options.
+    ("(l)", tuple(f"number {i}" for i in range(26)), 11),
+    ("The answer is Z.", tuple(f"number {i}" for i in range(26)), 25),
+    ("Number 7", tuple(f"number {i}" for i in range(26)), 7),
+    ("I see it", tuple(f"number {i}" for i in range(26)), None),
+    ("The answer is x.", ("x", "y"), 0),
 ]
 
 
 @pytest.mark.parametrize("reply,options,index", OPTIONS)
 def test_the_option_a_reply_names(reply, options, index):
     assert parse_choice(reply, options) == index
+
+
+def test_a_question_with_more_options_than_letters_is_refused_by_name():
+    record = Record(
+        id="many",
+        task="mc_vqa",
+        lang="en",
+        source="own",
+        split="val",
+        images=(),
+        turns=(Turn("user", "Which?"),),
+        choices=tuple(f"number {i}" for i in range(27)),
+        answer_index=0,
+    )
+    with pytest.raises(DataError, match="option 27 has no letter") as refused:
+        MultipleChoice().item(record, 2)
+    assert "record many" in str(refused.value)
+    with pytest.raises(DataError, match="record many"):
+        prompt(SimpleNamespace(prompt="{question} {options}"), record, record.choices)
 
 
 SCORES = [
@@ -569,6 +641,36 @@ SCORES = [
 @pytest.mark.parametrize("reply,scores", SCORES)
 def test_the_scores_of_a_judge(reply, scores):
     assert parse_judge_scores(reply) == scores
+
+
+def traditional(text, turn=0):
+    """The text in traditional characters: of several forms the first (0), or the last (-1)."""
+    forms = {}
+    for form, simple in SIMPLIFIED.items():
+        forms.setdefault(simple, []).append(form)
+    return "".join(forms.get(c, [c])[turn] for c in text)
+
+
+@pytest.mark.parametrize("turn", [0, -1])
+def test_every_reply_says_the_same_in_traditional_characters(turn):
+    for reply in [*YES, *NO, *UNCLEAR]:
+        assert parse_yes_no(traditional(reply, turn)) is parse_yes_no(reply), reply
+    for reply, options, index in OPTIONS:
+        other = tuple(traditional(option, turn) for option in options)
+        assert parse_choice(traditional(reply, turn), options) == index, reply
+        assert parse_choice(reply, other) == index, reply
+    for reply, scores in SCORES:
+        assert parse_judge_scores(traditional(reply, turn)) == scores, reply
+
+
+def test_the_table_of_characters_is_complete_for_the_common_ones():
+    """Every form becomes one that GB 2312 has and that no pair changes again."""
+    assert all(form not in SIMPLIFIED for form in SIMPLIFIED.values())
+    assert len("".join(SIMPLIFIED.values()).encode("gb2312")) == 2 * len(SIMPLIFIED)
+    said = "圖中無人機與貓狗、雞鴨、紅綠燈、線條、遠處當誤佔鏽鋼規則數著裡面為什麼臺灣乾淨頭髮發現"
+    assert simplified(said) == (
+        "图中无人机与猫狗、鸡鸭、红绿灯、线条、远处当误占锈钢规则数着里面为什么台湾干净头发发现"
+    )
 
 
 def test_a_reasoning_block_is_no_part_of_a_reply():
