@@ -29,6 +29,7 @@ _SCALE = re.compile(
 )
 _OTHER_SCALE = re.compile(
     r"满分(?:为|是|:)?\s*[\d一二三四五六七八九十百]|\bscale (?:of|from) \d|[\d五百]\s*分制"
+    r"|[(（]\s*(?:out of|/)\s*\d"
 )
 _NUMBER = r"(?<![\d./-])(\d+(?:\.\d+)?)(?![\d%]|\.\d|/\d)(?:\s*(?:分|points?\b|marks?\b))?"
 _LEAD = (
@@ -45,6 +46,11 @@ _FIRST_OR_SECOND = re.compile(
     r"|(?P<former>\bthe (?:first|former)\b|前者|第一个?(?:助手|助理|模型|回答|答案)?)"
     r"|(?P<latter>\bthe (?:second|latter)\b|后者|第二个?(?:助手|助理|模型|回答|答案)?)"
 )
+# "Assistants 2 and 1"
+_TOGETHER = re.compile(
+    r"(?<![a-z])(?:assistant|model|answer|response|回答|助手|助理|模型|答案)s?\s*"
+    r"(?:(?P<one>1)|2)\s*(?:,|、|&|/|and|和|与)\s*(?(one)2|1)(?![\d.])"
+)
 # The names as `_marked` writes them; a line that holds both and nothing else heads the scores.
 _ONE, _TWO = "\ue001", "\ue002"
 _NAME = f"[{_ONE}{_TWO}]"
@@ -54,10 +60,11 @@ _HEADER = re.compile(
 )
 # Nothing else may stand between a name and its score, and nothing behind it that it could count.
 _GIVEN = re.compile(
-    rf"({_NAME})(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|scores?|rating|points?|gets?|got"
-    r"|receives?|is|of|an?|the|with|has(?= an? | the |\s+[\d.]+ (?:points?|marks?)\b))\b"
+    rf"({_NAME})(?:'s\b|[\s:=*_|\"'(\[-]|\b(?:assistant|answer|one|score[sd]?|rating|points?|gets?|got"
+    r"|receive[sd]?|earn(?:s|ed)|deserves?|is|of|an?|the|with"
+    r"|has(?= an? | the |\s+[\d.]+ (?:points?|marks?)\b))\b"
     rf"|的|得到?|获得?|总分|评分|得分|分数|打分|分|应|打|给|为|是)*{_NUMBER}"
-    rf"(?=[\s*_\"')\]}}]*(?:$|[\n|;。!{{{_ONE}{_TWO}]|[,、.](?!\s*\d)|[(（](?!\s*\d)|[-–—]+\s+(?!\d)\S"
+    rf"(?=[\s*_\"')\]}}]*(?:$|[\n|;。!{{{_ONE}{_TWO}]|[,、.:](?!\s*\d)|[(（](?!\s*\d)|[-–—]+\s+(?!\d)\S"
     r"|\b(?:and|but|while|whereas|because|since|for|overall)\b|而|但|和|与|给|因为))"
 )
 
@@ -96,6 +103,7 @@ def _within(first: float, second: float) -> tuple[float, float] | None:
 
 def _marked(line: str) -> str:
     """A line with either name as one character, so that no digit of a name is a score."""
+    line = _TOGETHER.sub(lambda m: f"{_ONE} {_TWO}" if m["one"] else f"{_TWO} {_ONE}", line)
     return _FIRST_OR_SECOND.sub(lambda m: _ONE if m["one"] or m["former"] else _TWO, line)
 
 

@@ -75,15 +75,18 @@ _DENIED = {
 _ASSERTED = {
     "en": re.compile(
         r"(?P<there>(?<!if )(?<!whether )\b(?:there (?:is|are)|there's)\b(?! (?:only|just)\b))"
-        r"|(?P<so>(?<!if )(?<!whether )\b(?:it|this|that)(?: is|'s) (?:an?|the) "
+        r"|(?P<so>(?<!if )(?<!whether )\b(?:it|this)(?: is|'s) (?:an?|the) "
+        r"(?!.*\b(?:photo(?:graph)?|picture|image|scene|view) (?:of|with|without|that)\b)"
         r"|\b(?:think|believe|guess|suppose|say) so\b|(?:\bis|'s) (?:true|correct)\b)"
     ),
     "zh": re.compile(
-        r"(?P<there>有(?![不没无])|存在)|(?P<so>(?<!的)是(?![不没无])|(?<=的)是(?=\w))"
+        r"(?P<there>有(?![不没无])|存在)"
+        r"|(?P<so>(?:(?<!的)是(?![不没无])|(?<=的)是(?=\w))(?!.*(?:照片|图片|图像|画面|场景)))"
     ),
 }
 # "there is a dog with no collar" denies nothing that was asked
 _SHOWN = re.compile(r"\b(?:there (?:is|are)|i (?:can )?see) (?:an?|the|some|one|two|\d+)\b")
+_WITHOUT = re.compile(r"\b(?:without|lacks?|lacking|free of)\b")
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,10 @@ def _hint(clause: str, langs: Sequence[str], sentence: int) -> _Hint | None:
             about = ("there", "so") if kind == "either" else (kind,)
             return _Hint(False, frozenset(about), sentence)
         if asserted:
-            return _Hint(True, frozenset((asserted.lastgroup or "",)), sentence)
+            kind = asserted.lastgroup or ""
+            # 这是一个没有狗的公园, "a park without dogs": what was asked may be either.
+            unsure = denied and kind == "so" or _WITHOUT.search(clause)
+            return None if unsure else _Hint(True, frozenset((kind,)), sentence)
     return None
 
 

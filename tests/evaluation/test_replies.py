@@ -185,6 +185,11 @@ UNCLEAR = [
     "没有猫。有狗。",
     "有狗，但没有猫",
     "I do not know if there is a dog.",
+    "There is a park without dogs.",
+    "It is a photo without dogs.",
+    "This is a photo of a park.",
+    "这是一张公园的照片",
+    "这是一个没有狗的公园",
     "不锈钢的杯子",
     "不规则的形状",
     "佔有",
@@ -634,6 +639,11 @@ SCORES = [
     ("8 9\n\nAssistant 1 has 3 mistakes, Assistant 2 has 1.", (8, 9)),
     ("8,9\nAssistant 1: 3 errors, on a scale of 1 to 5", (8, 9)),
     ("Scores: 8 and 9\nAssistant 1 has 3 mistakes, Assistant 2 has 1.", (8, 9)),
+    ("Assistants 2 and 1:\n9 8", (8, 9)),
+    ("助手2和1\n9 8", (8, 9)),
+    ("Answer 1: 3, Answer 2: 5 (out of 5)", None),
+    ("Assistant 1 (8/10): good\nAssistant 2 (9/10): better", (8, 9)),
+    ("Assistant 1 scored 8 and Assistant 2 scored 9.", (8, 9)),
     ("Assistant 1: 8 - clear. Assistant 2: 9 - clearer.", (8, 9)),
 ]
 
