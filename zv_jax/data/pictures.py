@@ -26,6 +26,7 @@ from PIL import Image
 
 from zv_jax.data import images as images_lib
 from zv_jax.data import lines as lines_lib
+from zv_jax.data import tfds_folders
 from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
@@ -244,8 +245,8 @@ def tfds_rows(folder: str, split: str, encoded: tuple[str, ...]) -> Any:
         def decode_batch_example_np(self, examples: Any) -> Any:
             return list(examples)
 
-    builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split=split, decoders={name: Encoded() for name in encoded})
+    decoders = {name: Encoded() for name in encoded}
+    return tfds_folders.builder(folder).as_data_source(split=split, decoders=decoders)
 
 
 def _array_record(file: Path, address: str) -> bytes:

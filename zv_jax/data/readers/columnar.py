@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zv_jax.data import records as records_lib
+from zv_jax.data import tfds_folders
 from zv_jax.data.pictures import arrow_table, tfds_rows
 from zv_jax.data.readers import files, rows, tables
 from zv_jax.data.readers.base import Request, reader
@@ -140,10 +141,8 @@ def tfds_source(request: Request) -> Iterator[Record]:
     Features are found by name like columns; `objects` with `bbox` become objects. Pictures are
     addressed by row; TensorFlow is not needed.
     """
-    import tensorflow_datasets as tfds
-
     files.find(request.root, "dataset_info.json")
-    builder = tfds.builder_from_directory(request.root)
+    builder = tfds_folders.builder(request.root)
     split = request.one_of(builder.info.splits)
     features = builder.info.features
     if "record" in features:

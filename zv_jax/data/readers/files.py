@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
+import numpy as np
 
 from zv_jax.data import lines as lines_lib
 from zv_jax.errors import DataError
@@ -69,12 +70,24 @@ def find(root: Path, *names: str) -> Path:
         found = sorted(root.glob(name)) if "*" in name else [root / name]
         for path in found:
             if path.exists():
-                return path
+                return _no_pipe(path)
     raise MissingFile(
         f"annotation file not found: {names[0]}",
         where=str(root),
         expected="one of " + ", ".join(names),
         fix="set --root to the folder that holds it; zv data list NAME says how to obtain it",
+    )
+
+
+def _no_pipe(path: Path) -> Path:
+    """`path`, if it is a file or a folder: to open a pipe would wait for ever."""
+    if path.is_file() or path.is_dir():
+        return path
+    raise DataError(
+        "a pipe, socket or device where a file should be",
+        where=str(path),
+        expected="a file, or a folder",
+        fix="save what it gives as a file",
     )
 
 
@@ -116,7 +129,7 @@ def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any
     try:
         with path.open("rb") as file:
             skip_mark(file, str(path))
-            for value in events(file, prefix, use_float=True, **options):
+            for value in events(Shallow(file, str(path)), prefix, use_float=True, **options):
                 found = True
                 yield value
     except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -128,6 +141,46 @@ def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any
         ) from None
     if not found:
         raise not_as_published(str(path), f"nothing at {prefix or 'the top level'!r}")
+
+
+class Shallow:
+    """A JSON file for ijson, which keeps the path of every level: memory grows with its square.
+
+    Raises:
+      DataError: lists and objects are nested deeper than `lines.MAX_DEPTH`.
+    """
+
+    def __init__(self, file: BinaryIO, where: str):
+        self._file, self._where = file, where
+        self._depth, self._in_text, self._rest = 0, 0, b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if data:
+            self._follow(data)
+        return data
+
+    def _follow(self, data: bytes) -> None:
+        """Counts brackets outside texts, with operations on whole blocks only."""
+        if self._rest or b"\\" in data:
+            data = (self._rest + data).replace(b"\\\\", b"")
+            # A backslash at the end belongs to what follows.
+            self._rest = data[-1:] if data.endswith(b"\\") else b""
+            data = data.replace(b'\\"', b"")
+        folded = np.frombuffer(data, np.uint8) | 32  # which makes "[" and "{" one, "]" and "}" too
+        quotes = folded == 34  # and takes the byte 2 for a quote, which no text may hold
+        at = np.flatnonzero((folded == 123) | (folded == 125) | quotes)
+        marks = folded[at]
+        outside = (np.cumsum(marks == 34) + self._in_text) % 2 == 0
+        depths = self._depth + np.cumsum(np.where(outside, _STEPS[marks], 0))
+        if len(depths):
+            if depths.max() > lines_lib.MAX_DEPTH:
+                raise lines_lib.too_deep(self._where)
+            self._depth, self._in_text = int(depths[-1]), int(not outside[-1])
+
+
+_STEPS = np.zeros(256, np.int64)
+_STEPS[123], _STEPS[125] = 1, -1
 
 
 def skip_mark(file: BinaryIO, where: str) -> None:
@@ -323,5 +376,7 @@ def pickled_list(path: Path) -> Iterator[Row]:
         raise not_as_published(str(path), f"no pickle of plain values ({error})") from None
     if not isinstance(values, list):
         raise not_as_published(str(path), "the pickle holds no list")
+    # Every value takes a byte at least, unless lists hold each other many times over.
+    lines_lib.check_nesting(values, str(path), most=path.stat().st_size)
     for number, value in enumerate(values):
         yield rows_of(value, f"{path} item {number}", number)
