@@ -6,12 +6,13 @@ the page says so.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evaluation.report.markup import finite
+from zv_jax.data import lines as lines_lib
+from zv_jax.errors import DataError
 
 STAGES = (
     "language",
@@ -120,7 +121,7 @@ class Evaluation:
     @property
     def scores(self) -> list[dict]:
         found = self.results.get("scores")
-        return [s for s in found if isinstance(s, dict)] if isinstance(found, list) else []
+        return [_named(s) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
     def picture(self, name: object) -> Path | None:
         """The file of a picture inside this folder; `None` if there is none or it lies outside."""
@@ -213,6 +214,15 @@ def read(folder: Path) -> Run:
     return run
 
 
+def _named(row: dict) -> dict:
+    """`row` with what it is grouped by as text, whatever the file says."""
+    odd = {key: str(row[key]) for key in _NAMES if isinstance(row.get(key), list | dict)}
+    return row | odd if odd else row
+
+
+_NAMES = ("task", "lang", "metric", "id", "source", "record")
+
+
 def _dig(values: Any, *path: str) -> Any:
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
@@ -241,8 +251,8 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
     if text is None:
         return kind()
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = lines_lib.parse(text, str(path), strict=False)
+    except DataError:
         value = None
     if isinstance(value, kind):
         return value
@@ -253,16 +263,16 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
 def _lines(run: Run, path: Path, required: bool = True) -> list[dict]:
     """One JSON object per line. A cut-off last line is what an interrupted run leaves."""
     rows, bad = [], 0
-    lines = (_text(run, path, required) or "").splitlines()
+    lines = (_text(run, path, required) or "").rstrip("\n").split("\n")
     for at, line in enumerate(lines):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError:
+            value = lines_lib.parse(line, str(path), strict=False)
+        except DataError:
             value = None
         if isinstance(value, dict):
-            rows.append(value)
+            rows.append(_named(value))
         elif at < len(lines) - 1:
             bad += 1
     if bad:

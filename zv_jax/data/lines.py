@@ -83,7 +83,7 @@ def parse(data: str | bytes, where: str, once: bool = False, strict: bool = True
     if text.count("[") + text.count("{") > MAX_DEPTH:
         check_nesting(value, where)
     if strict and _ESCAPED_HALF.search(text):
-        _check_whole(value, where)
+        check_whole(value, where)
     return value
 
 
@@ -133,7 +133,8 @@ def too_deep(where: str) -> DataError:
     )
 
 
-def _check_whole(value: Any, where: str) -> None:
+def check_whole(value: Any, where: str) -> None:
+    """`DataError` for half a surrogate pair anywhere in a value of JSON."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -10,9 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from zv_jax.data import images
+from zv_jax.data import images, tfds_folders
 from zv_jax.data import records as records_lib
-from zv_jax.data import tfds_folders
 from zv_jax.data.openmoji import scenes
 from zv_jax.errors import DataError, nearest
 
