@@ -116,6 +116,7 @@ def import_batch(file: str | Path, transcript: Transcript) -> tuple[int, list[st
             key, response = entry["custom_id"], entry.get("response") or {}
             if not isinstance(key, str) or not isinstance(response, dict):
                 raise ValueError("another kind of value")
+            key.encode()  # as below
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"not an entry of a batch: {error}",
@@ -127,10 +128,11 @@ def import_batch(file: str | Path, transcript: Transcript) -> tuple[int, list[st
             text = body["choices"][0]["message"]["content"]
             if response.get("status_code", 200) != 200 or not isinstance(text, str):
                 raise ValueError("no completion")
-            text.encode()  # half a surrogate pair could not be written down
-        except (KeyError, IndexError, TypeError, ValueError):
+            model = str(body.get("model", ""))
+            (text + model).encode()  # half a surrogate pair could not be written down
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             failed.append(f"line {number}: {entry.get('error') or response.get('status_code')}")
             continue
-        transcript.add(key, text, model=str(body.get("model", "")), source=Path(file).name)
+        transcript.add(key, text, model=model, source=Path(file).name)
         taken += 1
     return taken, failed

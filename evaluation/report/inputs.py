@@ -127,9 +127,12 @@ class Evaluation:
         """The file of a picture inside this folder; `None` if there is none or it lies outside."""
         if not isinstance(name, str) or not name:
             return None
-        root = self.folder.resolve()
-        path = (root / name).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        try:
+            root = self.folder.resolve()
+            path = (root / name).resolve()
+            return path if path.is_relative_to(root) and path.is_file() else None
+        except (OSError, ValueError, RuntimeError):  # no file can have such a name
+            return None
 
 
 @dataclass
@@ -251,13 +254,21 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
     if text is None:
         return kind()
     try:
-        value = lines_lib.parse(text, str(path), strict=False)
+        value = _parsed(text, str(path))
     except DataError:
         value = None
     if isinstance(value, kind):
         return value
     run.broken.append(f"{path.relative_to(run.folder).as_posix()}: not a JSON {kind.__name__}")
     return kind()
+
+
+def _parsed(text: str, where: str) -> Any:
+    """A value of JSON; old logs hold NaN."""
+    value = lines_lib.parse(text, where, strict=False)
+    if "\\u" in text:
+        lines_lib.check_whole(value, where)
+    return value
 
 
 def _lines(run: Run, path: Path, required: bool = True) -> list[dict]:
@@ -268,7 +279,7 @@ def _lines(run: Run, path: Path, required: bool = True) -> list[dict]:
         if not line.strip():
             continue
         try:
-            value = lines_lib.parse(line, str(path), strict=False)
+            value = _parsed(line, str(path))
         except DataError:
             value = None
         if isinstance(value, dict):
