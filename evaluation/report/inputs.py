@@ -155,8 +155,8 @@ class Run:
         """Names of checkpoints from outside this run that any stage was started from."""
         outside = []
         for stage in self.stages.values():
-            sources = stage.config.get("init_from") or ()
-            for source in [sources] if isinstance(sources, str) else sources:
+            sources = stage.config.get("init_from")
+            for source in sources if isinstance(sources, list) else [sources or ""]:
                 parts = [part for part in Path(str(source)).parts if part != "/"]
                 if parts and not set(parts) & set(STAGES) and parts[-1] not in outside:
                     outside.append(parts[-1])
@@ -166,7 +166,8 @@ class Run:
         """Names of the data sources of all configurations, in order of appearance."""
         names: dict[str, None] = {}
         for stage in self.stages.values():
-            for source in _dig(stage.config, "data", "sources") or ():
+            given = _dig(stage.config, "data", "sources")
+            for source in given if isinstance(given, list) else ():
                 if isinstance(source, dict) and source.get("name"):
                     names[str(source["name"])] = None
         return list(names)

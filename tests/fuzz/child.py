@@ -2,9 +2,9 @@
 
     python tests/fuzz/child.py GROUP SECONDS FOLDER
 
-Ends with 1 and says what was damaged how, as small as hypothesis could make it, when reading raises
-anything but an error of this program, takes too long, or takes too much memory. What was tried last
-lies in FOLDER/last.txt, should the process be killed.
+Ends with 1 and says what was damaged how when reading raises anything but an error of this program,
+takes too long, or takes too much memory. What was tried last lies in FOLDER/last.txt, should the
+process be killed.
 """
 
 from __future__ import annotations
@@ -157,6 +157,8 @@ def read_damaged(name: str, target: targets.Target, root: Path, sound: dict, see
         max_examples=EACH,
         deadline=None,
         database=None,
+        phases=[hypothesis.Phase.generate],  # three edits at most are small already
+        report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     @hypothesis.given(DAMAGE)
@@ -179,7 +181,6 @@ def main(group: str, seconds: float, folder: Path, seed: int) -> None:
     end, round_, tries = time.monotonic() + seconds, 0, 0
     while time.monotonic() < end:
         for name, target in all_targets.items():
-
             print(name, flush=True)
             tries += 1
             read_damaged(name, target, folder / name, sounds[name], seed + round_)

@@ -1,8 +1,9 @@
-"""What is fuzzed: sound files of every kind, and how each is read. `child` damages and reads them."""
+"""What is fuzzed: sound files of every kind, and how each is read. `child` damages them."""
 
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -197,10 +198,12 @@ def _tfds(root: Path) -> None:
 
         def _generate_examples(self):
             box = tfds.features.BBox(0.1, 0.1, 0.5, 0.5)
-            pixels = np.zeros((4, 4, 3), np.uint8)
             for number in range(2):
                 thing = {"bbox": box, "label": "dog"}
-                yield number, {"image": pixels, "text": "a dog", "objects": [thing]}
+                yield (
+                    number,
+                    {"image": io.BytesIO(layouts.jpeg()), "text": "a dog", "objects": [thing]},
+                )
 
     builder = Small(data_dir=root / "made", file_format="array_record")
     builder.download_and_prepare()
@@ -503,4 +506,3 @@ def _read_run(root: Path) -> None:
 
 def runs() -> dict[str, Target]:
     return {"report": Target(_run, _read_run)}
-

@@ -62,8 +62,8 @@ def parse(data: str | bytes, where: str, once: bool = False, strict: bool = True
 
     Args:
       once: a name that is in an object twice is an error; JSON takes the last one.
-      strict: so are NaN and Infinity, which are no JSON, and halves of surrogate pairs (`"\\ud800"`),
-        which no file can hold. False where the caller checks every field and can name it.
+      strict: so are NaN and Infinity, which are no JSON, and halves of surrogate pairs, which no
+        file can hold (`"\\ud800"`). False where the caller checks every field and can name it.
 
     Raises:
       DataError: naming `where`: it is not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`.

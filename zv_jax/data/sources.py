@@ -218,7 +218,7 @@ class JsonlSource(Source):
 def _split_of(line: bytes) -> str | None:
     try:
         return str(json.loads(line)["split"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
