@@ -274,7 +274,7 @@ def test_files_beside_a_data_set_are_not_reached_through_it(tmp_path):
     (path,) = (tmp_path / "vcr").rglob("train.jsonl")
     row = json.loads(path.read_text("utf-8").splitlines()[0])
     layouts.dump(tmp_path / "vcr" / "facts.json", {})
-    for name in ("", "../facts.json", ".", 5, None):
+    for name in ("", "../facts.json", ".", "x" * 5000, "\0", 5, None):
         layouts.lines(path, [row | {"metadata_fn": name}])
         refused("vcr", tmp_path / "vcr")
 

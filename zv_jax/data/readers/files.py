@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,7 @@ def find(root: Path, *names: str, folder: bool = False) -> Path:
     for name in names:
         found = sorted(root.glob(name)) if "*" in name else [root / name]
         for path in found:
-            if path.exists():
+            if os.path.exists(path):  # False too for a name that no file can have
                 return path if folder and path.is_dir() else _regular(path)
     raise MissingFile(
         f"annotation file not found: {names[0]}",
