@@ -371,8 +371,8 @@ BPE = {
 }  # fmt: skip
 
 
-def _read_tokenizer(path: Path) -> None:
-    tokenizer = tokenizers.load(path)
+def _read_tokenizer(path: Path, kind: str = "sentencepiece") -> None:
+    tokenizer = tokenizers.load(path, kind)
     tokenizer.decode(tokenizer.encode("a dog 一只狗 ab"))
 
 
@@ -383,7 +383,7 @@ def tokenizer_files() -> dict[str, Target]:
         ),
         "tokenizer.json": Target(
             lambda root: layouts.dump(root / "tokenizer.json", BPE),
-            lambda root: _read_tokenizer(root / "tokenizer.json"),
+            lambda root: _read_tokenizer(root / "tokenizer.json", "hf"),
         ),
     }
 
