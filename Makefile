@@ -5,11 +5,12 @@
 PYTHON ?=
 ONLY ?=
 RUNS ?= runs/quickstart
+MINUTES ?= 10
 VENV := .venv
 PARITY := .venv-parity
 
-.PHONY: help quickstart test lint format test-slow test-gpu soak test-parity test-weights mutants \
-	bench plans bench-convert clean
+.PHONY: help quickstart test lint format test-slow test-gpu soak fuzz test-parity test-weights \
+	mutants bench plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -17,6 +18,7 @@ help:
 	@echo "make test-slow    tests that take more than a few seconds each"
 	@echo "make test-gpu    tests that need an NVIDIA GPU (pip install 'jax[cuda13]' first)"
 	@echo "make soak         long runs: random kills, other meshes, steady memory"
+	@echo "make fuzz         read files damaged at random, for MINUTES (second environment)"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
@@ -26,7 +28,8 @@ help:
 	@echo "make lint         check style;  make format: mend it"
 	@echo "make clean        remove environments and caches; runs/ stays"
 	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
-	@echo "3.11 or newer), RUNS=DIR (default: runs/quickstart)"
+	@echo "3.11 or newer), RUNS=DIR (default: runs/quickstart),"
+	@echo "MINUTES=30 (default: 10)"
 
 quickstart:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
@@ -57,6 +60,10 @@ format:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+fuzz:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
+	ZV_FUZZ_MINUTES=$(MINUTES) $(PARITY)/bin/python -m pytest -q -m fuzz
 
 test-parity:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity

@@ -111,7 +111,14 @@ def _scores(folder: Path) -> dict[Key, Mapping]:
         return {(s["task"], s["lang"], s["metric"]): s for s in scores}
     except OSError as error:
         raise _unreadable(file, "is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise _unreadable(file, "is broken") from error
 
 
@@ -133,7 +140,14 @@ def _items(folder: Path) -> dict[Key, dict[str, list[float]]]:
             found[row["task"], row["lang"], row["metric"]][row["id"]] = row["values"]
     except OSError as error:
         raise _unreadable(file, "is missing") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise _unreadable(file, "is broken") from error
     return found
 

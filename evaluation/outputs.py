@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from zv_jax.data.records import ImageRef
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
+_LONGEST_NAME = 150  # file systems take 255 bytes
 LONGEST = 512  # pixels of a picture kept for looking at
 
 
@@ -92,10 +94,11 @@ class Writer:
         key = self.scope, ref
         if key not in self._names:
             address = "/".join(filter(None, (self.scope, ref.shard_key or ref.path or ref.url)))
-            name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(address).with_suffix("").as_posix())
-            name = name.strip("-")
-            if f"images/{name}.png" in self._names.values():  # another address, the same name
-                name += "-" + hashlib.sha256(address.encode()).hexdigest()[:8]
+            name = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.splitext(address)[0]).strip("-")
+            # Another address of the same name, one in Chinese alone, or longer than a name can be.
+            if f"images/{name}.png" in self._names.values() or not 0 < len(name) <= _LONGEST_NAME:
+                digest = hashlib.sha256(address.encode(errors="backslashreplace")).hexdigest()[:8]
+                name = f"{name[:_LONGEST_NAME]}-{digest}".strip("-")
             small = self._picture(ref).copy()
             small.thumbnail((LONGEST, LONGEST))
             small.save(self.workdir / "images" / f"{name}.png")

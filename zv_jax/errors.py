@@ -30,9 +30,9 @@ class ZvError(Exception):
         expected: str | None = None,
         fix: str | None = None,
     ):
-        super().__init__(what)
-        self.what = what
-        self.where = where
+        super().__init__(_whole(what))
+        self.what = _whole(what)
+        self.where = where and _whole(where)
         self.expected = expected
         self.fix = fix
 
@@ -49,6 +49,12 @@ class ZvError(Exception):
     def __reduce__(self):
         # Exception pickles only its args; worker processes must hand back all four fields.
         return type(self), (self.what, self.where, self.expected, self.fix)
+
+
+def _whole(text: str) -> str:
+    """`text` with halves of surrogate pairs as `\\ud800`: errors quote files, and are written."""
+    text = str(text)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(ZvError):

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from zv_jax.training.files import plain
+
 FIELDS = (
     "id", "task", "lang", "image", "question", "options", "references", "prediction", "compared",
     "correct", "score", "boxes",
@@ -23,7 +25,9 @@ def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any
     """The whole page."""
     rows = [{name: row.get(name) for name in FIELDS} for row in samples]
     numbers = [{name: entry.get(name) for name in SCORE_FIELDS} for entry in scores]
-    text = json.dumps({"samples": rows, "scores": numbers}, ensure_ascii=False)
+    # The page reads strict JSON, which has no NaN.
+    shown = plain({"samples": rows, "scores": numbers})
+    text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
     # Nothing in the data may end the script element or begin a comment.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     html = resources.files("evaluation.benchmarks").joinpath("browser.html").read_text("utf-8")

@@ -66,7 +66,17 @@ def load(folder: str | Path, lang: str) -> Bench:
     Raises:
       DataError: a file is missing or broken, or a question has no reference, context or rule.
     """
-    folder = Path(folder)
+    try:
+        return _load(Path(folder), lang)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"another layout: {type(error).__name__}: {error}",
+            where=str(folder),
+            expected="the files of one release of the benchmark",
+        ) from error
+
+
+def _load(folder: Path, lang: str) -> Bench:
     suffix = "_zh" if lang == "zh" else ""
     tables = {name: _lines(folder / f"{stem}{suffix}.jsonl") for name, stem in _FILES.items()}
     rules, rules_name = _rules(folder / f"rule{suffix}.json", lang)
@@ -119,7 +129,7 @@ def answers(file: str | Path, bench: Bench) -> dict[str, str]:
                 where=f"{file} line {number}",
                 expected="each question of the benchmark once",
             )
-        found[key] = row["text"]
+        found[key] = str(row["text"])
     return found
 
 
@@ -135,7 +145,7 @@ def _rules(file: Path, lang: str) -> tuple[dict[str, Any], str]:
         data = file.read_bytes()
         try:
             rules = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"not JSON: {error}", where=str(file)) from error
         return rules, f"{file.name}:{hashlib.sha256(data).hexdigest()[:8]}"
     data = resources.files("evaluation.judge").joinpath("rules.yaml").read_bytes()
@@ -146,9 +156,11 @@ def _rules(file: Path, lang: str) -> tuple[dict[str, Any], str]:
 def _lines(file: Path, fields: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     try:
         text = file.read_text("utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{file.name} is missing", where=str(file), expected="a file of LLaVA-bench (COCO)"
+            f"{file.name} is missing, or not in UTF-8",
+            where=str(file),
+            expected="a file of LLaVA-bench (COCO)",
         ) from error
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -159,7 +171,7 @@ def _lines(file: Path, fields: tuple[str, ...] = ()) -> list[dict[str, Any]]:
             missing = [name for name in fields if not isinstance(row[name], str | int)]
             if missing:
                 raise ValueError(f"{missing[0]} is {row[missing[0]]!r:.40}")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"no object with {', '.join(fields) or 'fields'}: {error}",
                 where=f"{file} line {number}",

@@ -44,7 +44,9 @@ class Transcript:
             try:
                 entry = json.loads(line)
                 self._replies[entry["key"]] = entry
-            except (ValueError, KeyError, TypeError) as error:
+                if not isinstance(entry["reply"], str):
+                    raise ValueError("its reply is no text")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"not a reply of a judge: {error}",
                     where=f"{self.file} line {number}",
@@ -103,7 +105,7 @@ def import_batch(file: str | Path, transcript: Transcript) -> tuple[int, list[st
     """
     try:
         lines = Path(file).read_text("utf-8").split("\n")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read: {error}", where=str(file)) from error
     taken, failed = 0, []
     for number, line in enumerate(lines, 1):
@@ -112,7 +114,10 @@ def import_batch(file: str | Path, transcript: Transcript) -> tuple[int, list[st
         try:
             entry = json.loads(line)
             key, response = entry["custom_id"], entry.get("response") or {}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if not isinstance(key, str) or not isinstance(response, dict):
+                raise ValueError("another kind of value")
+            key.encode()  # as below
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"not an entry of a batch: {error}",
                 where=f"{file} line {number}",
@@ -123,9 +128,11 @@ def import_batch(file: str | Path, transcript: Transcript) -> tuple[int, list[st
             text = body["choices"][0]["message"]["content"]
             if response.get("status_code", 200) != 200 or not isinstance(text, str):
                 raise ValueError("no completion")
-        except (KeyError, IndexError, TypeError, ValueError):
+            model = str(body.get("model", ""))
+            (text + model).encode()  # half a surrogate pair could not be written down
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             failed.append(f"line {number}: {entry.get('error') or response.get('status_code')}")
             continue
-        transcript.add(key, text, model=str(body.get("model", "")), source=Path(file).name)
+        transcript.add(key, text, model=model, source=Path(file).name)
         taken += 1
     return taken, failed

@@ -79,7 +79,9 @@ _APOSTROPHED = "|".join(
     ]
 )  # fmt: skip
 # The range from the comma to the underscore holds digits and capitals; the original has it so.
-_HOST = r"""(?:[^\s"`'<>|!?(){},-_$]+\.)+(?i:com|net|org|edu)"""
+# A name of the internet has at most 253 characters. Without that bound every sign in a row of them
+# would be looked for to the end of the text.
+_HOST = r"""(?:[^\s"`'<>|!?(){},-_$]{1,253}\.){1,127}(?i:com|net|org|edu)"""
 _PATH = r"""(?:/[^\s"<>|()]+[^\s"<>|.!?(){},-])?"""
 
 
@@ -107,7 +109,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ),
     ("plain", rf"""(?:www\.(?:[^\s"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}){_PATH}""", ""),
     ("plain", _HOST + _PATH, ""),
-    ("plain", r"<?[a-zA-Z0-9._%+-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])>?", ""),
+    ("plain", r"<?[a-zA-Z0-9._%+-]{1,253}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])>?", ""),
     ("plain", rf"@[a-zA-Z_][a-zA-Z_0-9]*|\#{_L}\w*{_AN}", ""),
     ("plain", rf"{_REDUCED}|{_NOT}", rf"(?!{_L})[\s\S]"),
     ("plain", rf"{_D}{{1,2}}[-/]{_D}{{1,2}}[-/]{_D}{{2,4}}", ""),

@@ -6,12 +6,13 @@ the page says so.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evaluation.report.markup import finite
+from zv_jax.data import lines as lines_lib
+from zv_jax.errors import DataError
 
 STAGES = (
     "language",
@@ -120,15 +121,18 @@ class Evaluation:
     @property
     def scores(self) -> list[dict]:
         found = self.results.get("scores")
-        return [s for s in found if isinstance(s, dict)] if isinstance(found, list) else []
+        return [_named(s) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
     def picture(self, name: object) -> Path | None:
         """The file of a picture inside this folder; `None` if there is none or it lies outside."""
         if not isinstance(name, str) or not name:
             return None
-        root = self.folder.resolve()
-        path = (root / name).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
+        try:
+            root = self.folder.resolve()
+            path = (root / name).resolve()
+            return path if path.is_relative_to(root) and path.is_file() else None
+        except (OSError, ValueError, RuntimeError):  # no file can have such a name
+            return None
 
 
 @dataclass
@@ -151,8 +155,8 @@ class Run:
         """Names of checkpoints from outside this run that any stage was started from."""
         outside = []
         for stage in self.stages.values():
-            sources = stage.config.get("init_from") or ()
-            for source in [sources] if isinstance(sources, str) else sources:
+            sources = stage.config.get("init_from")
+            for source in sources if isinstance(sources, list) else [sources or ""]:
                 parts = [part for part in Path(str(source)).parts if part != "/"]
                 if parts and not set(parts) & set(STAGES) and parts[-1] not in outside:
                     outside.append(parts[-1])
@@ -162,7 +166,8 @@ class Run:
         """Names of the data sources of all configurations, in order of appearance."""
         names: dict[str, None] = {}
         for stage in self.stages.values():
-            for source in _dig(stage.config, "data", "sources") or ():
+            given = _dig(stage.config, "data", "sources")
+            for source in given if isinstance(given, list) else ():
                 if isinstance(source, dict) and source.get("name"):
                     names[str(source["name"])] = None
         return list(names)
@@ -213,6 +218,15 @@ def read(folder: Path) -> Run:
     return run
 
 
+def _named(row: dict) -> dict:
+    """`row` with what it is grouped by as text, whatever the file says."""
+    odd = {key: str(row[key]) for key in _NAMES if isinstance(row.get(key), list | dict)}
+    return row | odd if odd else row
+
+
+_NAMES = ("task", "lang", "metric", "id", "source", "record")
+
+
 def _dig(values: Any, *path: str) -> Any:
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
@@ -241,8 +255,8 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
     if text is None:
         return kind()
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = _parsed(text, str(path))
+    except DataError:
         value = None
     if isinstance(value, kind):
         return value
@@ -250,19 +264,27 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
     return kind()
 
 
+def _parsed(text: str, where: str) -> Any:
+    """A value of JSON; old logs hold NaN."""
+    value = lines_lib.parse(text, where, strict=False)
+    if "\\u" in text:
+        lines_lib.check_whole(value, where)
+    return value
+
+
 def _lines(run: Run, path: Path, required: bool = True) -> list[dict]:
     """One JSON object per line. A cut-off last line is what an interrupted run leaves."""
     rows, bad = [], 0
-    lines = (_text(run, path, required) or "").splitlines()
+    lines = (_text(run, path, required) or "").rstrip("\n").split("\n")
     for at, line in enumerate(lines):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError:
+            value = _parsed(line, str(path))
+        except DataError:
             value = None
         if isinstance(value, dict):
-            rows.append(value)
+            rows.append(_named(value))
         elif at < len(lines) - 1:
             bad += 1
     if bad:

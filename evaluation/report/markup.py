@@ -119,7 +119,10 @@ def finite(value: object) -> float | None:
     """`value` as a finite float, or `None` (also for text, booleans and NaN)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def number(value: object, digits: int = 1) -> str:

@@ -6,6 +6,7 @@ the cursor, rename the window or type into the shell.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any, TextIO
 
@@ -19,7 +20,12 @@ def visible(text: str) -> str:
 
 
 def guarded(stream: TextIO) -> TextIO:
-    """`stream`, whose output is made visible where it is a terminal; files get every byte."""
+    """`stream`, whose output is made visible where it is a terminal; files get every byte.
+
+    Half a surrogate pair, which can be written nowhere, is shown as `\\ud800` in both.
+    """
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
     return _Visible(stream) if stream.isatty() else stream
 
 

@@ -1,9 +1,10 @@
-"""Lines of JSON in files: numbered, in UTF-8, of bounded length, with errors that name the line."""
+"""JSON that others wrote: in UTF-8, of bounded length and depth, with errors that name the line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from zv_jax.errors import DataError
 
 MAX_LINE = 64 * 2**20
 """Bytes of the longest line that is read: a longer one is no record but a damaged file."""
+MAX_DEPTH = 100
+"""Levels of lists and objects within each other; no annotation has a tenth of it."""
 
 
 def numbered(path: str | Path) -> Iterator[tuple[int, bytes]]:
@@ -54,25 +57,93 @@ def check_length(size: int, where: str) -> None:
         )
 
 
-def parse(line: str | bytes, where: str, once: bool = False) -> Any:
-    """The JSON value of a line.
+def parse(data: str | bytes, where: str, once: bool = False, strict: bool = True) -> Any:
+    """The JSON value of a line, or of a small file.
 
     Args:
       once: a name that is in an object twice is an error; JSON takes the last one.
+      strict: so are NaN and Infinity, which are no JSON, and halves of surrogate pairs, which no
+        file can hold (`"\\ud800"`). False where the caller checks every field and can name it.
 
     Raises:
-      DataError: naming `where`: the line is not UTF-8 or not JSON.
+      DataError: naming `where`: it is not UTF-8, not JSON, or nested deeper than `MAX_DEPTH`.
     """
     try:
-        return json.loads(line, object_pairs_hook=_once(where) if once else None)
+        text = data if isinstance(data, str) else data.decode().removeprefix("\ufeff")
+        value = _decoder(where, once, strict)(text)
     except UnicodeDecodeError:
-        raise not_utf8(line, where) from None
+        raise not_utf8(data, where) from None
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"Not JSON: {error}",
+            f"Not JSON: {_reason(error)}",
             where=where,
             expected="one JSON object per line",
             fix="mend or remove the line",
+        ) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        check_nesting(value, where)
+    if strict and _ESCAPED_HALF.search(text):
+        check_whole(value, where)
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _decoder(where: str, once: bool, strict: bool) -> Callable[[str], Any]:
+    if once:
+        constant = _no_number if strict else None
+        return json.JSONDecoder(object_pairs_hook=_once(where), parse_constant=constant).decode
+    return _STRICT if strict else _LENIENT
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_LENIENT = json.JSONDecoder().decode
+_STRICT = json.JSONDecoder(parse_constant=_no_number).decode
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair too: a fast look before a careful one
+
+
+def check_nesting(value: Any, where: str, most: int | None = None) -> None:
+    """`DataError` for lists and objects nested deeper than `MAX_DEPTH`, or of more than `most`
+    values, those that are there several times counted each time."""
+    waiting, seen = [(value, 1)], 0
+    while waiting:
+        held, depth = waiting.pop()
+        if isinstance(held, dict):
+            held = held.values()
+        elif not isinstance(held, list | tuple):
+            continue
+        seen += len(held)
+        if depth > MAX_DEPTH or (most is not None and seen > most):
+            raise too_deep(where)
+        waiting += [(item, depth + 1) for item in held if isinstance(item, list | tuple | dict)]
+
+
+def too_deep(where: str) -> DataError:
+    """The error for lists and objects within each other without end."""
+    return DataError(
+        f"Lists and objects are nested more than {MAX_DEPTH} deep, or share themselves",
+        where=where,
+        expected="annotations, which are a few levels deep",
+        fix="write the file again, or remove what is nested so",
+    )
+
+
+def check_whole(value: Any, where: str) -> None:
+    """`DataError` for half a surrogate pair anywhere in a value of JSON."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[max(0, error.start - 20) : error.end])
+        raise DataError(
+            f"Half a character: one half of a surrogate pair stands alone in ...{half}",
+            where=where,
+            expected="characters, not halves of a surrogate pair",
+            fix="remove it; a text was cut in the middle of a character",
         ) from None
 
 

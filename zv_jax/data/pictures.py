@@ -26,6 +26,7 @@ from PIL import Image
 
 from zv_jax.data import images as images_lib
 from zv_jax.data import lines as lines_lib
+from zv_jax.data import tfds_folders
 from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
@@ -70,9 +71,11 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
         return reader(file, address)
     except FileNotFoundError:
         raise ImageError("shard not found", where=str(file), expected="a shard file") from None
-    except (LookupError, TypeError, ValueError, OverflowError, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # the libraries that read tables raise nearly anything
         raise ImageError(
-            f"no picture at this address ({type(error).__name__}: {error})",
+            f"no picture at this address ({type(error).__name__}: {error})"[:300],
             where=ref.shard_key,
             expected="the shard that the records were made from",
             fix="make the records again with `zv data convert`",
@@ -96,8 +99,9 @@ def _file(root: str | Path, path: str) -> Path:
 def locate(root: str | Path, path: str) -> Path:
     """The file `path` names below `root`.
 
-    Symbolic links are followed, since image folders often are such; `..` and absolute paths must
-    not lead out of `root`, so that a record file can never name other files of the machine.
+    Symbolic links are followed, since image folders often are such, so a copied data set may bring
+    links to any file; what is no image is refused when it is decoded. `..` and absolute paths must
+    not lead out of `root`: a record file alone can never name other files of the machine.
 
     Raises:
       DataError: it leads out of `root`.
@@ -117,7 +121,13 @@ def locate(root: str | Path, path: str) -> Path:
 @functools.lru_cache(1024)
 def _shard(root: str | Path, name: str) -> Path:
     """`locate` for files that hold many pictures each."""
-    return locate(root, name)
+    file = locate(root, name)
+    if trouble(file) == _NO_FILE:
+        raise ImageError(_NO_FILE, where=str(file), expected="a shard file")
+    return file
+
+
+_NO_FILE = "the picture is no file"
 
 
 def trouble(path: Path) -> str | None:
@@ -132,7 +142,7 @@ def trouble(path: Path) -> str | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return "the picture is not there (file not found)"
         return f"the picture cannot be opened ({error.strerror})"
-    return None if path.is_file() else "the picture is no file"
+    return None if path.is_file() else _NO_FILE
 
 
 def _tar(file: Path, address: str) -> bytes:
@@ -244,8 +254,8 @@ def tfds_rows(folder: str, split: str, encoded: tuple[str, ...]) -> Any:
         def decode_batch_example_np(self, examples: Any) -> Any:
             return list(examples)
 
-    builder = tfds.builder_from_directory(folder)
-    return builder.as_data_source(split=split, decoders={name: Encoded() for name in encoded})
+    decoders = {name: Encoded() for name in encoded}
+    return tfds_folders.builder(folder).as_data_source(split=split, decoders=decoders)
 
 
 def _array_record(file: Path, address: str) -> bytes:

@@ -153,11 +153,12 @@ def chunk(records: Iterable[Record], size: int) -> Iterator[list[bytes]]:
     """Lists of `size` records as JSON lines.
 
     Raises:
-      DataError: an id repeats.
+      DataError: an id repeats, or a record cannot be written.
     """
     seen: set[bytes] = set()
     lines = []
     for record in records:
+        line = records_lib.dumps(record).encode()
         key = hashlib.blake2b(record.id.encode(), digest_size=12).digest()
         if key in seen:
             raise DataError(
@@ -167,7 +168,7 @@ def chunk(records: Iterable[Record], size: int) -> Iterator[list[bytes]]:
                 fix="zv data validate FILE",
             )
         seen.add(key)
-        lines.append(records_lib.dumps(record).encode())
+        lines.append(line)
         if len(lines) == size:
             yield lines
             lines = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -197,6 +198,43 @@ class _Reader:
     def whole(self, key: str) -> int | None:
         return self.get(key, int, "a whole number")
 
+    def real(self, key: str) -> float | None:
+        value = self.get(key, (int, float), "a number")
+        if value is not None and not _is_finite(value):
+            raise _bad(self.where, self.name(key), value, "a finite number")
+        return value
+
+    def reals(self, key: str) -> tuple[float, ...] | None:
+        """A list of numbers; whether they are finite is for `rules` to say."""
+        values = self.items(key, (int, float), "number")
+        try:
+            return None if values is None else tuple(float(value) for value in values)
+        except OverflowError:
+            raise _bad(self.where, self.name(key), values, "numbers of usual size") from None
+
+    def facts(self, key: str) -> dict[str, Any]:
+        """An object of anything that JSON can hold, which is made sure of."""
+        values = dict(self.get(key, Mapping, "a JSON object") or {})
+        if values:
+            self._writable(key, values)
+        return values
+
+    def _writable(self, key: str, values: dict[str, Any]) -> None:
+        try:
+            text = _WRITTEN(values)
+            text.encode()
+        except UnicodeEncodeError:
+            found, wanted = "half a character", "characters, not halves of a surrogate pair"
+        except RecursionError:
+            found, wanted = "nested too deeply", "a few levels of lists and objects"
+        except (TypeError, ValueError) as error:
+            found, wanted = str(error), "values that JSON has: texts, finite numbers, lists..."
+        else:
+            if text.count("[") + text.count("{") > lines_lib.MAX_DEPTH:
+                lines_lib.check_nesting(values, f"{self.where}, field {self.name(key)}")
+            return
+        raise _bad(self.where, self.name(key), found, wanted)
+
     def enum(self, key: str, valid: Sequence[str]) -> str:
         value = self.get(key, str, "one of " + ", ".join(valid), required=True)
         if value not in valid:
@@ -235,8 +273,18 @@ def _bad(where: str, name: str, value: Any, expected: str, hint: str = "") -> Da
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def check_box(box: Any, where: str = "box", name: str = "box") -> Box:
@@ -251,7 +299,10 @@ def check_box(box: Any, where: str = "box", name: str = "box") -> Box:
     )
     if not numbers or len(box) != 4:
         raise _bad(where, name, box, wanted)
-    x1, y1, x2, y2 = (float(v) for v in box)
+    try:
+        x1, y1, x2, y2 = (float(v) for v in box)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise _bad(where, name, box, wanted) from None
     if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
         hint = "; pixels must be divided by the image's width and height" if max(box) > 1 else ""
         raise _bad(where, name, box, wanted, hint)
@@ -307,8 +358,7 @@ def _object(data: Any, where: str, path: str, images: int) -> Object:
     image = r.whole("image") or 0
     if images and not 0 <= image < images:
         raise _bad(where, f"{path}.image", image, f"an index into the record's {images} images")
-    score = r.get("score", (int, float), "a number")
-    return Object(box, r.words("label"), score, r.text("tag_zh"), image)
+    return Object(box, r.words("label"), r.real("score"), r.text("tag_zh"), image)
 
 
 def from_json(data: Any, where: str = "record") -> Record:
@@ -343,7 +393,7 @@ def from_json(data: Any, where: str = "record") -> Record:
             f"at most {len(images)} <image> placeholders, one per image",
         )
     answers = r.items("answers", str, "string")
-    weights = r.items("weights", (int, float), "number")
+    weights = r.reals("weights")
     if weights is not None and len(weights) != len(answers or ()):
         raise _bad(where, "weights", weights, "one weight per answer")
     choices = r.items("choices", str, "string")
@@ -360,22 +410,40 @@ def from_json(data: Any, where: str = "record") -> Record:
         turns=turns,
         objects=objects,
         answers=None if answers is None else tuple(answers),
-        weights=None if weights is None else tuple(float(w) for w in weights),
+        weights=weights,
         choices=None if choices is None else tuple(choices),
         answer_index=index,
         translated_from=r.text("translated_from"),
-        meta=dict(r.get("meta", Mapping, "a JSON object") or {}),
+        meta=r.facts("meta"),
     )
 
 
+_WRITTEN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def dumps(record: Record) -> str:
-    """Returns the record as one line of JSON, Chinese readable."""
-    return json.dumps(to_json(record), ensure_ascii=False, separators=(",", ":"))
+    """Returns the record as one line of JSON, Chinese readable.
+
+    Raises:
+      DataError: it holds what no file of JSON can, such as NaN or half a surrogate pair.
+    """
+    try:
+        text = _WRITTEN(to_json(record))
+        text.encode()
+        return text
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"A record that cannot be written: {type(error).__name__}: {str(error)[:200]}",
+            where=ascii(record.id),
+            expected="texts of whole characters, finite numbers, values that JSON has",
+            fix="correct the annotation it was read from",
+        ) from None
 
 
 def loads(line: str | bytes, where: str = "record") -> Record:
     """Reads one line of JSON; `DataError` for text that is not JSON or not a record."""
-    return from_json(lines_lib.parse(line, where), where)
+    # Every field is checked by its name: what is not strict JSON is found there.
+    return from_json(lines_lib.parse(line, where, strict=False), where)
 
 
 def read_jsonl(path: str | Path) -> Iterator[Record]:

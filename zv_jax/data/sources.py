@@ -27,6 +27,7 @@ from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import ConfigError, DataError, nearest
 
+_MANY = 2**15 - 1  # the most that `Facts` can count
 SPLIT = 6  # column of `facts.npy` with the number of a record's split in the manifest
 
 
@@ -139,10 +140,10 @@ def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
         return (
             records_lib.TASKS.index(data["task"]),
             records_lib.LANGS.index(data["lang"]),
-            parts,
-            len(data["images"]),
+            min(parts, _MANY),
+            min(len(data["images"]), _MANY),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         records_lib.loads(line, where)  # says which field is wrong
         raise
 
@@ -217,7 +218,7 @@ class JsonlSource(Source):
 def _split_of(line: bytes) -> str | None:
     try:
         return str(json.loads(line)["split"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

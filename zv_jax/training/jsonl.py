@@ -27,14 +27,15 @@ def read_jsonl(path: Path) -> list[Row]:
         CheckpointError: a line before the last is no JSON object.
     """
     try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
+        text = path.read_text("utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    lines = text.rstrip("\n").split("\n") if text.strip() else []
     rows = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             rows.append(row)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from zv_jax.data import images
+from zv_jax.data import images, tfds_folders
 from zv_jax.data import records as records_lib
 from zv_jax.data.openmoji import scenes
 from zv_jax.errors import DataError, nearest
@@ -39,7 +39,7 @@ class SceneSource:
         if self._rows is None:
             import tensorflow_datasets as tfds
 
-            builder = tfds.builder_from_directory(self._path)
+            builder = tfds_folders.builder(self._path)
             # The PNG is decoded here, by Pillow, so that a broken picture is reported with its
             # address.
             decoders = {"image": tfds.decode.SkipDecoding()}

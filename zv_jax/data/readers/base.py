@@ -50,7 +50,7 @@ class Request:
         `meta` entries that are None are left out.
         """
         meta = {k: v for k, v in other.pop("meta", {}).items() if v is not None}
-        return Record(
+        record = Record(
             id=f"{self.name}/{self.split}/{native}",
             source=self.name,
             split=self.split,
@@ -61,6 +61,8 @@ class Request:
             meta=meta,
             **other,
         )
+        _check_kinds(record)
+        return record
 
     def one_of(self, splits: Iterable[str]) -> str:
         """The split, if it is one of `splits`; else `DataError`."""
@@ -93,6 +95,23 @@ class Request:
                 )
 
 
+def _check_kinds(record: Record) -> None:
+    """`DataError` for a text or number of another kind; it would be written as it is."""
+    wrong = [turn.text for turn in record.turns if not isinstance(turn.text, str)]
+    for ref in record.images:
+        places = (ref.path, ref.shard_key, ref.url)
+        wrong += [place for place in places if place is not None and not isinstance(place, str)]
+        sides = (ref.width, ref.height)
+        wrong += [side for side in sides if side is not None and not isinstance(side, int)]
+    index = record.answer_index
+    if index is not None and (
+        not isinstance(index, int) or not 0 <= index < len(record.choices or ())
+    ):
+        wrong.append(index)
+    if wrong:
+        raise not_as_published(record.id, f"{ascii(wrong[0]):.60} is of another kind than that")
+
+
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
 
 Reader = Callable[[Request], Iterator[Record]]
@@ -118,8 +137,41 @@ def each(rows: Iterable[Row], make: Callable[[Row], Iterable[Record]]) -> Iterat
     for row in rows:
         try:
             yield from make(row)
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
-            raise not_as_published(row.where, f"{type(error).__name__}: {error}") from error
+        except _FAULTS as error:
+            raise _misread(row, error) from error
+
+
+_FAULTS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What code that trusts the published layout raises where an annotation has another."""
+
+
+def _misread(row: Row, error: Exception) -> DataError:
+    return not_as_published(row.where, f"{type(error).__name__}: {error}"[:300])
+
+
+def by_key(rows: Iterable[Row], make: Callable[[Row], tuple[Any, Any]]) -> dict[Any, Any]:
+    """{key: value} of the pairs `make` gives, the last one of a key; errors as of `each`."""
+    return dict(_pairs(rows, make))
+
+
+def grouped(rows: Iterable[Row], make: Callable[[Row], tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    """{key: values} of the pairs `make` gives, in order; errors as of `each`."""
+    found: dict[Any, list[Any]] = {}
+    for key, value in _pairs(rows, make):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _pairs(
+    rows: Iterable[Row], make: Callable[[Row], tuple[Any, Any]]
+) -> Iterator[tuple[Any, Any]]:
+    for row in rows:
+        try:
+            pair = make(row)
+            hash(pair[0])
+        except _FAULTS as error:
+            raise _misread(row, error) from error
+        yield pair
 
 
 def user(text: str) -> tuple[str, str]:

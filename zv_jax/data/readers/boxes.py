@@ -11,7 +11,12 @@ def from_xyxy(box: Sequence[float], width: float, height: float) -> Box | None:
     """Pixels [x1, y1, x2, y2] of a picture of `width` x `height`; None if no area is left of it.
 
     Corners beyond the picture are moved to its edge. NaN gives None.
+
+    Raises:
+      ValueError: the picture has no area.
     """
+    if not (width > 0 and height > 0):
+        raise ValueError(f"a picture of {width} x {height} pixels")
     x1, y1, x2, y2 = (float(v) for v in box[:4])
     x1, x2 = (min(max(v / width, 0.0), 1.0) for v in (x1, x2))
     y1, y2 = (min(max(v / height, 0.0), 1.0) for v in (y1, y2))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zv_jax.data.readers import files, wording
-from zv_jax.data.readers.base import Request, each, reader, texts
+from zv_jax.data.readers.base import Request, each, grouped, reader, texts
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import DataError
@@ -76,6 +76,8 @@ def coco_cn(request: Request) -> Iterator[Record]:
         name = name.strip()
         if name not in captions:
             raise files.not_as_published(where, f"no {kind} caption of {name!r}")
+        if "_" not in name:
+            raise files.not_as_published(where, f"{name!r} is no picture of COCO")
         yield request.record(
             name,
             "caption",
@@ -147,11 +149,10 @@ def textcaps(request: Request) -> Iterator[Record]:
     path = files.find(request.root, f"TextCaps_0.1_{split}.json")
     # Pictures of val come from the training part of Open Images.
     folder = "test_images" if split == "test" else "train_images"
-    found: dict[str, list[str]] = {}
-    for row in files.json_items(path, "data.item"):
-        said = found.setdefault(row["image_id"], [])
-        if row.get("caption_str"):
-            said.append(row["caption_str"])
+    found = grouped(
+        files.json_items(path, "data.item"),
+        lambda row: (row.of("image_id", str), row.get("caption_str") or ""),
+    )
     for name, said in found.items():
         image = ImageRef(path=f"{folder}/{name}.jpg")
         yield request.record(name, "caption", "en", [image], answers=texts(said))
@@ -164,9 +165,9 @@ def nocaps(request: Request) -> Iterator[Record]:
     path = files.find(
         request.root, "nocaps_val_4500_captions.json", "annotations/nocaps_val_4500_captions.json"
     )
-    said: dict[int, list[str]] = {}
-    for row in files.json_items(path, "annotations.item"):
-        said.setdefault(row["image_id"], []).append(row["caption"])
+    said = grouped(
+        files.json_items(path, "annotations.item"), lambda row: (row["image_id"], row["caption"])
+    )
 
     def make(row: Row) -> Iterator[Record]:
         if row["id"] not in said:

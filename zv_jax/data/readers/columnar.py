@@ -5,15 +5,17 @@ Images inside the tables stay there: a record holds their row and column.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from zv_jax.data import lines, tfds_folders
 from zv_jax.data import records as records_lib
-from zv_jax.data.pictures import arrow_table, tfds_rows
+from zv_jax.data.pictures import arrow_table, locate, tfds_rows
 from zv_jax.data.readers import files, rows, tables
 from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.boxes import from_yxyx
@@ -21,6 +23,7 @@ from zv_jax.data.readers.cells import Entry
 from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import DataError
 
+PARQUET = "Parquet file"
 _BATCH = 256  # rows in memory, images and all
 
 
@@ -31,21 +34,41 @@ def parquet(request: Request) -> Iterator[Record]:
 
 
 def _parquet(request: Request) -> Iterator[Entry]:
-    import pyarrow
     import pyarrow.parquet
 
     for path in tables.files_of(request, ".parquet"):
-        try:
+        with whole(path, PARQUET):
             table = pyarrow.parquet.ParquetFile(path)
             batches = table.iter_batches(_BATCH)
-            yield from _entries(path, tables.base(request), table.schema_arrow, batches)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(
-                f"no Parquet file, or a damaged one ({error})",
-                where=str(path),
-                expected="a complete Parquet file",
-                fix="write or download it again",
-            ) from None
+        yield from _entries(path, tables.base(request), table.schema_arrow, batches)
+
+
+@contextlib.contextmanager
+def whole(path: Path, kind: str) -> Iterator[None]:
+    """Errors of the libraries that read tables as a `DataError`: they raise nearly anything."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"no {kind}, or a damaged one ({type(error).__name__}: {error})"[:300],
+            where=str(path),
+            expected=f"a complete {kind}",
+            fix="write or download it again",
+        ) from None
+
+
+def table_rows(path: Path, batches: Iterable[Any], kind: str = PARQUET) -> Iterator[dict[str, Any]]:
+    """The rows of batches of a table."""
+    batches = iter(batches)
+    while True:
+        with whole(path, kind):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            rows = _readable(batch).to_pylist()
+        yield from rows
 
 
 def _entries(path: Path, base: Path, schema: Any, batches: Iterable[Any]) -> Iterator[Entry]:
@@ -55,17 +78,15 @@ def _entries(path: Path, base: Path, schema: Any, batches: Iterable[Any]) -> Ite
         if name in names[:number]:
             first = names.index(name) + 1
             raise files.twice(name, str(path), f"columns {first} and {number + 1}")
-    labels, name, number = _labels(schema), path.relative_to(base).as_posix(), 0
-    for batch in batches:
-        for row in _readable(batch).to_pylist():
-            yield Entry(
-                {column: _value(value, labels.get(column)) for column, value in row.items()},
-                path.name,
-                f"{path} row {number}",
-                f"{path.stem}/{number}",
-                inside=functools.partial(_cell, f"{name}#{number}"),
-            )
-            number += 1
+    labels, name = _labels(schema, str(path)), path.relative_to(base).as_posix()
+    for number, row in enumerate(table_rows(path, batches)):
+        yield Entry(
+            {column: _value(value, labels.get(column)) for column, value in row.items()},
+            path.name,
+            f"{path} row {number}",
+            f"{path.stem}/{number}",
+            inside=functools.partial(_cell, f"{name}#{number}"),
+        )
 
 
 def _value(value: Any, classes: list[str] | None) -> Any:
@@ -83,15 +104,21 @@ def _cell(place: str, path: tuple[str | int, ...]) -> str:
     return f"{place}:{'/'.join([column, *inner])}"
 
 
-def _labels(schema: Any) -> dict[str, list[str]]:
+def _labels(schema: Any, where: str) -> dict[str, list[str]]:
     """Names of the classes of columns that Hugging Face stores as numbers."""
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
-    return {
-        column: feature["names"]
-        for column, feature in features.items()
+    where = f"{where}, metadata of Hugging Face"
+    found: Any = lines.parse((schema.metadata or {}).get(b"huggingface", b"{}"), where)
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    classes = {
+        column: feature.get("names")
+        for column, feature in (found if isinstance(found, dict) else {}).items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     }
+    for column, names in classes.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise files.not_as_published(where, f"classes of {column!r} without their names")
+    return classes
 
 
 def _readable(batch: Any) -> Any:
@@ -115,8 +142,8 @@ def hf_disk(request: Request) -> Iterator[Record]:
 def _hf_disk(request: Request) -> Iterator[Entry]:
     root = request.root
     if (root / "dataset_dict.json").is_file():
-        splits = files.json_file(root / "dataset_dict.json")["splits"]
-        root = root / request.one_of(splits)
+        splits = files.json_file(root / "dataset_dict.json").of("splits", list)
+        root = root / request.one_of(map(str, splits))
     state = files.json_file(files.find(root, "state.json"))
     if root == request.root and state.get("_split"):
         request.one_of([str(state["_split"]).partition("[")[0]])
@@ -127,10 +154,18 @@ def _hf_disk(request: Request) -> Iterator[Entry]:
             expected="a data set without an index",
             fix="dataset.flatten_indices().save_to_disk(...)",
         )
-    for part in state["_data_files"]:
-        path = root / part["filename"]
-        table = arrow_table(str(path))
-        yield from _entries(path, request.root, table.schema, table.to_batches(_BATCH))
+    parts = [part for part in state.of("_data_files", list) if isinstance(part, files.Row)]
+    for part in parts:
+        path = files.find(root, _inside(root, part.of("filename", str)))
+        with whole(path, "Arrow file"):
+            table = arrow_table(str(path))
+            batches = table.to_batches(_BATCH)
+        yield from _entries(path, request.root, table.schema, batches)
+
+
+def _inside(root: Path, name: str) -> str:
+    """`name`, which does not lead out of the folder."""
+    return locate(root, name).relative_to(os.path.normpath(root)).as_posix()
 
 
 @reader("tfds")
@@ -140,10 +175,8 @@ def tfds_source(request: Request) -> Iterator[Record]:
     Features are found by name like columns; `objects` with `bbox` become objects. Pictures are
     addressed by row; TensorFlow is not needed.
     """
-    import tensorflow_datasets as tfds
-
     files.find(request.root, "dataset_info.json")
-    builder = tfds.builder_from_directory(request.root)
+    builder = tfds_folders.builder(request.root)
     split = request.one_of(builder.info.splits)
     features = builder.info.features
     if "record" in features:
@@ -157,22 +190,34 @@ def _features(request: Request, builder: Any, split: str) -> Iterator[Entry]:
 
     features, root = builder.info.features, request.root
     encoded = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-    found = tfds_rows(str(root), split, tuple(encoded))
-    for number in range(len(found)):
-        row = {k: _plain(v, features[k]) for k, v in found[number].items() if k not in encoded}
-        if isinstance(row.get("objects"), dict) and "bbox" in row["objects"]:
-            row["objects"] = _objects(row["objects"])
+    for number, found in enumerate(_stored(root, split, tuple(encoded))):
+        with whole(root, "data set of TensorFlow Datasets"):
+            row = {k: _plain(v, features[k]) for k, v in found.items() if k not in encoded}
+            if isinstance(row.get("objects"), dict) and "bbox" in row["objects"]:
+                row["objects"] = _objects(row["objects"])
         key = f"dataset_info.json#{split}:{number}"
         images = tuple(ImageRef(shard_key=f"{key}:{name}") for name in encoded)
         where = f"{root} {split} row {number}"
         yield Entry(row, f"{root.name} {split}", where, number, images, identity="place")
 
 
+def _stored(root: Path, split: str, encoded: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """`tfds_rows` in order."""
+    with whole(root, "data set of TensorFlow Datasets"):
+        found = tfds_rows(str(root), split, encoded)
+        count = len(found)
+    for number in range(count):
+        with whole(root, "data set of TensorFlow Datasets"):
+            row = found[number]
+        yield row
+
+
 def _exported(split: str, root: Path) -> Iterator[Record]:
     """Records that `tfds_export` wrote."""
-    found = tfds_rows(str(root), split, ("images",))
-    for number in range(len(found)):
-        record = records_lib.loads(bytes(found[number]["record"]), f"{root} {split} row {number}")
+    for number, found in enumerate(_stored(root, split, ("images",))):
+        with whole(root, "data set of TensorFlow Datasets"):
+            line = bytes(found["record"])
+        record = records_lib.loads(line, f"{root} {split} row {number}")
         images = tuple(
             dataclasses.replace(
                 ref, shard_key=f"dataset_info.json#{split}:{number}:images:{ref.shard_key}"

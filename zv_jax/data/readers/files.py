@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
+import numpy as np
 
 from zv_jax.data import lines as lines_lib
 from zv_jax.errors import DataError
 
 csv.field_size_limit(min(sys.maxsize, lines_lib.MAX_LINE))
+
+
+_KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
 
 
 class Row(dict):
@@ -30,6 +35,14 @@ class Row(dict):
     def __init__(self, values: Any, where: str, number: int = 0):
         super().__init__(values)
         self.where, self.number = where, number
+
+    def of(self, key: str, *kinds: type) -> Any:
+        """Field `key`, which is of one of `kinds`; a `DataError` with its place otherwise."""
+        value = self[key]
+        if isinstance(value, kinds) and not isinstance(value, bool):
+            return value
+        wanted = " or ".join(_KINDS[kind] for kind in kinds)
+        raise not_as_published(self.where, f"field {key!r} is not {wanted}")
 
     def __missing__(self, key: str) -> Any:
         have = ", ".join(map(str, list(self)[:20]))
@@ -59,22 +72,37 @@ class MissingFile(DataError):
     """An annotation file is not where it should be."""
 
 
-def find(root: Path, *names: str) -> Path:
+def find(root: Path, *names: str, folder: bool = False) -> Path:
     """The first of `names` that exists below `root`; `*` may stand for a part of a name.
 
+    Args:
+      folder: it may be a folder too.
+
     Raises:
-      MissingFile: none exists.
+      MissingFile: none exists. DataError: it is no file.
     """
     for name in names:
         found = sorted(root.glob(name)) if "*" in name else [root / name]
         for path in found:
-            if path.exists():
-                return path
+            if os.path.exists(path):  # False too for a name that no file can have
+                return path if folder and path.is_dir() else _regular(path)
     raise MissingFile(
         f"annotation file not found: {names[0]}",
         where=str(root),
         expected="one of " + ", ".join(names),
         fix="set --root to the folder that holds it; zv data list NAME says how to obtain it",
+    )
+
+
+def _regular(path: Path) -> Path:
+    """`path`, if it is a regular file: to open a pipe would wait for ever."""
+    if path.is_file():
+        return path
+    raise DataError(
+        "no regular file but a folder, a pipe or a device",
+        where=str(path),
+        expected="a file",
+        fix="save the contents as a file of this name",
     )
 
 
@@ -116,7 +144,7 @@ def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any
     try:
         with path.open("rb") as file:
             skip_mark(file, str(path))
-            for value in events(file, prefix, use_float=True, **options):
+            for value in events(Shallow(file, str(path)), prefix, use_float=True, **options):
                 found = True
                 yield value
     except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -128,6 +156,48 @@ def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any
         ) from None
     if not found:
         raise not_as_published(str(path), f"nothing at {prefix or 'the top level'!r}")
+
+
+class Shallow:
+    """A JSON file for ijson, which keeps the path of every level: memory grows with its square.
+
+    `depth` is that of lists and objects after what was read so far.
+
+    Raises:
+      DataError: lists and objects are nested deeper than `lines.MAX_DEPTH`.
+    """
+
+    def __init__(self, file: BinaryIO, where: str):
+        self._file, self._where = file, where
+        self.depth, self._in_text, self._rest = 0, 0, b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if data:
+            self._follow(data)
+        return data
+
+    def _follow(self, data: bytes) -> None:
+        """Counts brackets outside texts, with operations on whole blocks only."""
+        if self._rest or b"\\" in data:
+            data = (self._rest + data).replace(b"\\\\", b"")
+            # A backslash at the end belongs to what follows.
+            self._rest = data[-1:] if data.endswith(b"\\") else b""
+            data = data.replace(b'\\"', b"")
+        folded = np.frombuffer(data, np.uint8) | 32  # which makes "[" and "{" one, "]" and "}" too
+        quotes = folded == 34  # and takes the byte 2 for a quote, which no text may hold
+        at = np.flatnonzero((folded == 123) | (folded == 125) | quotes)
+        marks = folded[at]
+        outside = (np.cumsum(marks == 34) + self._in_text) % 2 == 0
+        depths = self.depth + np.cumsum(np.where(outside, _STEPS[marks], 0))
+        if len(depths):
+            if depths.max() > lines_lib.MAX_DEPTH:
+                raise lines_lib.too_deep(self._where)
+            self.depth, self._in_text = int(depths[-1]), int(not outside[-1])
+
+
+_STEPS = np.zeros(256, np.int64)
+_STEPS[123], _STEPS[125] = 1, -1
 
 
 def skip_mark(file: BinaryIO, where: str) -> None:
@@ -238,6 +308,13 @@ def _fields(
                     f"pandas.read_csv(FILE, sep={delimiter!r}, quoting=3).to_csv(NEW, "
                     f"sep={delimiter!r}, index=False)",
                 ) from None
+            except UnicodeError as error:
+                raise DataError(
+                    f"Not UTF-16, though its mark says so: {error}",
+                    where=f"{path}:{start}",
+                    expected="text in UTF-8 or UTF-16",
+                    fix="write or download the file again",
+                ) from None
             if values is None:
                 return
             if not any(values):
@@ -279,9 +356,16 @@ def _delimiter(path: Path) -> str:
             if line.lower().startswith("sep=") and len(line.strip("\r\n")) == 5:
                 return line[4]
             if line.strip():
-                counts = {d: len(next(csv.reader([line], delimiter=d))) for d in (usual, *"\t;|,")}
+                counts = {d: _columns(line, d) for d in (usual, *"\t;|,")}
                 return usual if counts[usual] > 1 else max(counts, key=counts.__getitem__)
     return usual
+
+
+def _columns(line: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter)))
+    except csv.Error:  # reading the rows says what is wrong
+        return 0
 
 
 def _names(values: list[str], where: str) -> list[str]:
@@ -323,5 +407,7 @@ def pickled_list(path: Path) -> Iterator[Row]:
         raise not_as_published(str(path), f"no pickle of plain values ({error})") from None
     if not isinstance(values, list):
         raise not_as_published(str(path), "the pickle holds no list")
+    # Every value takes a byte at least, unless lists hold each other many times over.
+    lines_lib.check_nesting(values, str(path), most=path.stat().st_size)
     for number, value in enumerate(values):
         yield rows_of(value, f"{path} item {number}", number)

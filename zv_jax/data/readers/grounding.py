@@ -6,11 +6,14 @@ records of one annotation, as the paper counts them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from zv_jax.data.pictures import locate
 from zv_jax.data.readers import files
-from zv_jax.data.readers.base import Request, assistant, each, reader, user
+from zv_jax.data.readers.base import Request, assistant, by_key, each, reader, user
 from zv_jax.data.readers.boxes import from_xywh, from_xyxy
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records import Box, ImageRef, Object, Record
@@ -48,11 +51,13 @@ def visual_genome(request: Request) -> Iterator[Record]:
     regions call their sides width and height, objects w and h.
     """
     objects = request.one_of(["train", "objects"]) == "objects"
-    sizes = {}
-    for row in files.json_items(files.find(request.root, "image_data.json")):
+
+    def size(row: Row) -> tuple[int, tuple[ImageRef, int | None]]:
         path = "/".join(row["url"].split("/")[-2:])  # VG_100K/1.jpg or VG_100K_2/1.jpg
-        image = ImageRef(path=path, width=row["width"], height=row["height"])
-        sizes[row["image_id"]] = image, row.get("coco_id")
+        image = ImageRef(path=path, width=row.of("width", int), height=row.of("height", int))
+        return row["image_id"], (image, row.get("coco_id"))
+
+    sizes = by_key(files.json_items(files.find(request.root, "image_data.json")), size)
 
     def make(row: Row) -> Iterator[Record]:
         for thing in row["objects" if objects else "regions"]:
@@ -84,17 +89,19 @@ def refcoco(request: Request) -> Iterator[Record]:
         "instances_train2014.json",
     )
     chosen = [row for row in files.pickled_list(refs) if row["split"] == split]
-    pictures, wanted = {row["image_id"] for row in chosen}, {row["ann_id"] for row in chosen}
-    images = {}
-    for row in files.json_items(instances, "images.item"):
-        if row["id"] in pictures:
-            path = f"train2014/COCO_train2014_{row['id']:012d}.jpg"
-            images[row["id"]] = ImageRef(path=path, width=row["width"], height=row["height"])
-    boxes = {
-        row["id"]: row["bbox"]
-        for row in files.json_items(instances, "annotations.item")
-        if row["id"] in wanted
-    }
+    pictures = {row.of("image_id", int) for row in chosen}
+    wanted = {row.of("ann_id", int) for row in chosen}
+
+    def image(row: Row) -> tuple[int, ImageRef]:
+        path = f"train2014/COCO_train2014_{row['id']:012d}.jpg"
+        return row["id"], ImageRef(path=path, width=row["width"], height=row["height"])
+
+    rows = files.json_items(instances, "images.item")
+    images = by_key((row for row in rows if row.of("id", int) in pictures), image)
+    rows = files.json_items(instances, "annotations.item")
+    boxes = by_key(
+        (row for row in rows if row.of("id", int) in wanted), lambda row: (row["id"], row["bbox"])
+    )
 
     def make(row: Row) -> Iterator[Record]:
         image = images[row["image_id"]]
@@ -126,7 +133,7 @@ def vcr(request: Request) -> Iterator[Record]:
     path = files.find(request.root, f"{split}.jsonl", f"vcr1annots/{split}.jsonl")
 
     def make(row: Row) -> Iterator[Record]:
-        facts = files.json_file(files.find(request.root, f"vcr1images/{row['metadata_fn']}"))
+        facts = files.json_file(_below(request.root / "vcr1images", row.of("metadata_fn", str)))
         scene = _Scene(facts)
         image = ImageRef(
             path=f"vcr1images/{row['img_fn']}", width=facts["width"], height=facts["height"]
@@ -169,6 +176,12 @@ def vcr(request: Request) -> Iterator[Record]:
             )
 
     return each(files.json_lines(path), make)
+
+
+def _below(folder: Path, name: str) -> Path:
+    """The file `name` below a folder, out of which no name leads."""
+    path = locate(folder, name).relative_to(os.path.normpath(folder))
+    return files.find(folder, path.as_posix())
 
 
 class _Scene:

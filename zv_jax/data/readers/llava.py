@@ -8,7 +8,7 @@ from typing import Any
 
 from zv_jax.data import language
 from zv_jax.data.readers import files
-from zv_jax.data.readers.base import Request, assistant, each, reader, user
+from zv_jax.data.readers.base import Request, assistant, by_key, each, reader, user
 from zv_jax.data.readers.boxes import from_xyxy
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records import ImageRef, Object, Record
@@ -158,14 +158,17 @@ def genome_folders(request: Request) -> Any:
     """
     data = request.root / "image_data.json"
     if data.is_file():
-        urls = {row["image_id"]: row["url"] for row in files.json_items(data)}
-        paths = {key: "/".join(url.split("/")[-2:]) for key, url in urls.items()}
+        paths = by_key(
+            files.json_items(data),
+            lambda row: (row.of("image_id", int), "/".join(row["url"].split("/")[-2:])),
+        )
     else:
         folders = [request.root / name for name in ("VG_100K", "VG_100K_2")]
         if not any(folder.is_dir() for folder in folders):
-            files.find(request.root, "image_data.json", "VG_100K")
+            files.find(request.root, "image_data.json", "VG_100K", folder=True)
         names = (f"{d.name}/{p.name}" for d in folders if d.is_dir() for p in d.iterdir())
-        paths = {int(name.split("/")[1].split(".")[0]): name for name in names}
+        numbered = ((name.split("/")[1].split(".")[0], name) for name in names)
+        paths = {int(number): name for number, name in numbered if number.isdecimal()}
 
     def path(image_id: Any) -> str:
         try:
@@ -189,14 +192,14 @@ def llava_bench(request: Request) -> Iterator[Record]:
     tail = "_zh" if zh else ""
     root = request.root
     questions = files.find(root, f"qa90_questions{tail}.jsonl")
-    answers = {
-        row["question_id"]: row["text"]
-        for row in files.json_lines(files.find(root, f"qa90_gpt4_answer{tail}.jsonl"))
-    }
-    shown = {
-        row["image"]: row
-        for row in files.json_lines(files.find(root, f"caps_boxes_coco2014_val_80{tail}.jsonl"))
-    }
+    answers = by_key(
+        files.json_lines(files.find(root, f"qa90_gpt4_answer{tail}.jsonl")),
+        lambda row: (row["question_id"], row["text"]),
+    )
+    shown = by_key(
+        files.json_lines(files.find(root, f"caps_boxes_coco2014_val_80{tail}.jsonl")),
+        lambda row: (row["image"], row),
+    )
 
     def make(row: Row) -> Iterator[Record]:
         number = int(row["image"].split(".")[0].split("_")[-1])

@@ -66,7 +66,7 @@ def folder(request: Request) -> Iterator[Record]:
 def _folder(request: Request) -> Iterator[Entry]:
     root = request.root / request.split if (request.root / request.split).is_dir() else request.root
     if not root.is_dir():
-        files.find(root, ".")
+        files.find(root, ".", folder=True)
     found = sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES)
     request.refuse_others(sorted({path.parent for path in found} - {request.root}))
     for path in found:
@@ -84,7 +84,7 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
     for suffix in (".json", ".txt"):
         text = path.with_suffix(suffix)
         if text.is_file() and suffix == ".json":
-            return text, lines.parse(text.read_bytes(), str(text), once=True)
+            return text, _json(text.read_bytes(), str(text))
         if text.is_file():
             return text, {"caption": lines.text(text.read_bytes(), str(text))}
     raise DataError(
@@ -93,6 +93,11 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
         expected=f"{path.stem}.txt or {path.stem}.json beside it",
         fix="write its text, or move the image elsewhere",
     )
+
+
+def _json(data: bytes | str, where: str) -> Any:
+    """A value of JSON; halves of characters and NaN are for the columns to judge."""
+    return lines.parse(data, where, once=True, strict=False)
 
 
 @reader("webdataset")
@@ -144,7 +149,7 @@ def _fields(sample: tars.Sample) -> dict[str, Any]:
     for extension, text in sample.texts.items():
         name, _, kind = extension.rpartition(".")
         where = f"{sample.where}.{extension}"
-        found = lines.parse(text, where, once=True) if kind == "json" else text
+        found = _json(text, where) if kind == "json" else text
         if kind == "json" and not name:
             if not isinstance(found, dict):
                 raise DataError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zv_jax.data import lines
 from zv_jax.data.readers import files, tars, wording
 from zv_jax.data.readers.base import Request, each, reader, texts
+from zv_jax.data.readers.columnar import PARQUET, table_rows, whole
 from zv_jax.data.readers.files import Row
 from zv_jax.data.readers.own import addresses
 from zv_jax.data.records import ImageRef, Record
@@ -47,15 +48,24 @@ def _downloaded(request: Request) -> Iterator[Record] | None:
 
 def _shard(request: Request, shard: Path) -> Iterator[Record]:
     for sample in tars.samples(shard):
-        facts = json.loads(sample.texts["json"]) if "json" in sample.texts else {}
+        facts = _facts(sample)
         # LAION-High is several languages in one release.
         other = request.name == "laion_zh" and facts.get("LANGUAGE", "zh") != "zh"
-        text = sample.texts.get("txt") or facts.get("caption") or ""
+        text = str(sample.texts.get("txt") or facts.get("caption") or "")
         if other or not sample.images or not wording.without_masks(text):
             continue
         (image, *_) = addresses(request, shard, sample)
         meta = {k: facts.get(k) for k in ("url", *_FACTS)}
         yield _pair(request, f"{shard.stem}/{sample.key}", text, image, **meta)
+
+
+def _facts(sample: tars.Sample) -> dict[str, Any]:
+    """What img2dataset writes about a pair."""
+    where = f"{sample.where}.json"
+    facts = lines.parse(sample.texts["json"], where) if "json" in sample.texts else {}
+    if not isinstance(facts, dict):
+        raise files.not_as_published(where, "it is no JSON object")
+    return facts
 
 
 @reader("cc3m", "cc12m", "wukong")
@@ -107,7 +117,10 @@ def sbu(request: Request) -> Iterator[Record]:
     else:
         path = files.find(request.root, name.format("urls"), "sbu-captions-all.json")
         both = files.json_file(path)
-        urls, said, where = both["image_urls"], both["captions"], str(path)
+        urls, said = both.of("image_urls", list), both.of("captions", list)
+        where = str(path)
+        if not all(isinstance(text, str) for text in (*urls, *said)):
+            raise files.not_as_published(where, "a url or a caption is no text")
     if len(urls) != len(said):
         raise files.not_as_published(where, f"{len(said)} texts for {len(urls)} urls")
     for number, (url, text) in enumerate(zip(urls, said, strict=True)):
@@ -126,17 +139,16 @@ def laion_zh(request: Request) -> Iterator[Record]:
     import pyarrow.parquet
 
     for path in files.find_all(request.root, "*.parquet", "**/*.parquet"):
-        table = pyarrow.parquet.ParquetFile(path)
-        have = set(table.schema_arrow.names)
-        columns = [c for c in ("URL", "TEXT", "WIDTH", "HEIGHT", "LANGUAGE", *_FACTS) if c in have]
-        number = 0
-        for batch in table.iter_batches(columns=columns):
-            rows = (
-                Row(r, f"{path} row {number + i}", number + i)
-                for i, r in enumerate(batch.to_pylist())
-            )
-            yield from each(rows, lambda row, stem=path.stem: _laion(request, stem, row))
-            number += batch.num_rows
+        with whole(path, PARQUET):
+            table = pyarrow.parquet.ParquetFile(path)
+            have = set(table.schema_arrow.names)
+            wanted = ("URL", "TEXT", "WIDTH", "HEIGHT", "LANGUAGE", *_FACTS)
+            batches = table.iter_batches(columns=[name for name in wanted if name in have])
+        rows = (
+            Row(row, f"{path} row {number}", number)
+            for number, row in enumerate(table_rows(path, batches))
+        )
+        yield from each(rows, lambda row, stem=path.stem: _laion(request, stem, row))
 
 
 def _laion(request: Request, stem: str, row: Row) -> Iterator[Record]:

@@ -146,7 +146,7 @@ def _rows(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, int 
     else:
         for number, offset, line in lines_lib.at(path):
             where = f"{path}:{number}"
-            yield where, offset, lines_lib.parse(line, where, once=True)
+            yield where, offset, lines_lib.parse(line, where, once=True, strict=False)
 
 
 def _goes_on(line: bytes, rest: bytes) -> bool:
@@ -195,14 +195,16 @@ def _objects(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, N
     with path.open("rb") as file:
         files.skip_mark(file, str(path))
         try:
-            for prefix, event, value in ijson.parse(file, multiple_values=True):
+            for prefix, event, value in ijson.parse(
+                files.Shallow(file, str(path)), multiple_values=True
+            ):
                 if prefix == "" and event == "map_key":
                     names.add(value)
                 elif event == "start_map" and prefix.endswith(".item") and prefix[:-5] in names:
                     lists.add(prefix[:-5])
                 elif prefix == "" and event == "end_map":
                     break
-        except ijson.JSONError:
+        except (ijson.JSONError, UnicodeDecodeError):
             lists = set()  # reading the rows says what is wrong
     if _holds_rows(names, lists):
         if len(lists) > 1:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from zv_jax.data import lines
 from zv_jax.errors import DataError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
@@ -41,7 +42,7 @@ def samples(path: Path) -> Iterator[Sample]:
     end = path.stat().st_size
     found = _Members(path, "")
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", tarinfo=_bounded(end)) as tar:
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 if not member.isfile() or name.startswith("._"):  # macOS packs such beside files
@@ -55,15 +56,36 @@ def samples(path: Path) -> Iterator[Sample]:
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError(f"{member.name} is cut off")
                 found.add(extension.lower(), tar, member)
-    except (tarfile.TarError, UnicodeDecodeError) as error:
+            _check_end(tar)
+    except (tarfile.TarError, ValueError, LookupError, OSError) as error:
         raise DataError(
-            f"tar cannot be read: {error}",
+            f"tar cannot be read: {error}"[:300],
             where=f"{path}: after {found.key or 'its start'}",
             expected="a complete tar, not compressed, with texts in UTF-8",
             fix="download it again, or gunzip it",
         ) from None
     if found.names:
         yield found.sample()
+
+
+def _bounded(end: int) -> type[tarfile.TarInfo]:
+    """Members whose sizes fit into a file of `end` bytes. A negative one would lead back to what
+    was read, for ever (CVE-2025-8194); a huge one would be allocated before it is read."""
+
+    class Bounded(tarfile.TarInfo):
+        def _block(self, count: int) -> int:
+            if not 0 <= count <= end:
+                raise tarfile.ReadError(f"a member of {count} bytes in a file of {end}")
+            return super()._block(count)
+
+    return Bounded
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Where reading stopped there are zeros or nothing: a broken header looks like the end too."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
 
 
 class _Members:
@@ -88,6 +110,7 @@ class _Members:
         if kind in IMAGES:
             self._images[extension] = f"{member.offset_data}:{member.size}"
         elif kind in _TEXTS:
+            lines.check_length(member.size, f"{self.where}.{extension}")
             self._texts[extension] = tar.extractfile(member).read().decode("utf-8-sig")
 
     def sample(self) -> Sample:

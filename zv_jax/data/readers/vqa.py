@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from zv_jax.data.readers import files
-from zv_jax.data.readers.base import Request, each, reader, texts, user
+from zv_jax.data.readers.base import Request, by_key, each, reader, texts, user
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records import ImageRef, Record
 
@@ -54,8 +54,8 @@ def vqa(request: Request) -> Iterator[Record]:
     given: dict[int, Row] = {}
     if answered:
         path = files.find(request.root, f"{prefix}mscoco_{answered}_annotations.json")
-        for row in files.json_items(path, "annotations.item"):
-            given[row["question_id"]] = _short(request, row)
+        rows = files.json_items(path, "annotations.item")
+        given = by_key(rows, lambda row: (row["question_id"], _short(request, row)))
 
     def make(row: Row) -> Iterator[Record]:
         number = row["question_id"]
@@ -108,6 +108,7 @@ def gqa(request: Request) -> Iterator[Record]:
         f"{split}_questions.json",
         f"questions/{split}_questions.json",
         f"{split}_questions",
+        folder=True,
     )
     for part in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         yield from each(_with_key(part), lambda row: [_gqa(request, row)])
@@ -166,7 +167,8 @@ def textvqa(request: Request) -> Iterator[Record]:
     tokens = {}
     ocr = request.root / f"TextVQA_Rosetta_OCR_v0.2_{split}.json"
     if ocr.is_file():
-        tokens = {r["image_id"]: r["ocr_tokens"] for r in files.json_items(ocr, "data.item")}
+        rows = files.json_items(ocr, "data.item")
+        tokens = by_key(rows, lambda row: (row["image_id"], row["ocr_tokens"]))
 
     def make(row: Row) -> Iterator[Record]:
         yield _question(
