@@ -51,6 +51,11 @@ RIGHT = {
     "no image": row(turns=[user("Hello."), says("Hi!")], images=0),
 }
 WRONG = {
+    "more options than letters": (
+        row(task="mc_vqa", turns=[user("Which?")], choices=[str(i) for i in range(27)],
+            answer_index=26),
+        "'choices'", "27 options",
+    ),
     "fewer placeholders than images": (
         row(turns=[user("<image>\nCompare the two."), says("One is red.")], images=2),
         "'turns'", "1 <image> placeholders for 2 images",

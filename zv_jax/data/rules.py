@@ -8,6 +8,7 @@ depends on the recipe (lengths, `max_images`, tasks, languages) is no fault of a
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,8 +80,8 @@ def words_of(record: Record, question: str) -> dict[str, str]:
     if record.objects:
         words |= {"expr": label(record), "box": "<obj_0>"}
     if record.choices:
-        lettered = (f"({chr(97 + i)}) {choice}" for i, choice in enumerate(record.choices))
-        words["choices"] = " ".join(lettered)
+        lettered = zip(string.ascii_lowercase, record.choices, strict=False)
+        words["choices"] = " ".join(f"({letter}) {choice}" for letter, choice in lettered)
     return words
 
 
@@ -97,6 +98,13 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
             "a question without an answer",
             "an assistant turn, answers, or choices with answer_index",
             "give the answer, or remove the record",
+        )
+    if len(record.choices or ()) > len(string.ascii_lowercase):
+        yield (
+            "choices",
+            f"{len(record.choices)} options",
+            f"at most {len(string.ascii_lowercase)}: each has a letter",
+            "leave some out, or ask an open question",
         )
     yield from _images(record)
     yield from _objects(record)
