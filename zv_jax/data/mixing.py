@@ -168,7 +168,9 @@ def excluded(
     if stage in ("vision", "stage0"):
         fits["images"] = facts.images == 1
     elif stage != "language":
-        fits["images"] = facts.images <= max_images
+        # A caption of no image would teach to describe what is not there.
+        captions = facts.task == records_lib.TASKS.index("caption")
+        fits["images"] = (facts.images <= max_images) & ~(captions & (facts.images == 0))
     found, left = {}, np.ones(len(facts.task), bool)
     for reason, right in fits.items():
         found[reason] = left & ~right

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import string
+import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,16 @@ from zv_jax.data.templates import fields, templates
 from zv_jax.errors import DataError
 
 IMAGE = "<image>"
+_AFTER = r"(?:[ _-]?(?:s|here|start|end|pad|patch|placeholder|context|soft|token|newline|\d+))"
+_MARK = re.compile(
+    rf"""[<＜‹〈]\s*[/|]?\s*(?:(?:start|end|begin)_of_)?
+     (?:(?:image|img|picture|photo|video|audio|vision|bbox|图片|图像|圖片|圖像|影像|视频|視頻){_AFTER}*
+     |im{_AFTER}+)\s*[/|]?\s*[>＞›〉]
+    |[\[{{【［｛]\s*[/|]?\s*(?:image|img|图片|图像|圖片|圖像){_AFTER}*\s*[/|]?\s*[\]}}】］｝](?!\()
+    |<img\s[^<>]*>|!\[[^\[\]]*\]\([^()]*\)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""How other programs mark the place of an image, a video or a box, in brackets of any kind."""
 
 
 def check(record: Record, where: str = "", answered: bool = True) -> Iterator[DataError]:
@@ -60,6 +72,17 @@ def hint(record: Record) -> str:
     """What `meta` says before the first question; empty where it says nothing."""
     said = record.meta.get("hint")
     return said if isinstance(said, str) else ""
+
+
+def blank(text: str) -> bool:
+    """Whether there is nothing to see: white space, marks of width zero, control characters."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
+
+
+def foreign(text: str) -> str | None:
+    """The first mark of another program for an image, as `<|image_pad|>`; None where there is
+    none. A text with one would teach to read or write the mark."""
+    return next((m[0] for m in _MARK.finditer(text) if m[0] != IMAGE), None)
 
 
 def needs_template(record: Record, question: str) -> bool:
@@ -106,6 +129,7 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
             f"at most {len(string.ascii_lowercase)}: each has a letter",
             "leave some out, or ask an open question",
         )
+    yield from _marks(record)
     yield from _images(record)
     yield from _objects(record)
     yield from _questions(record)
@@ -134,13 +158,36 @@ def _blanks(record: Record) -> Iterator[_Complaint]:
     ]  # fmt: skip
     texts += [("answers" if record.answers else "objects[0]", text) for text in answers(record)]
     for name, text in texts:
-        if not text.replace(IMAGE, "").strip():
+        if blank(text.replace(IMAGE, "")):
             yield (
                 name,
                 "the text to learn is empty",
                 "at least one character",
                 "complete the record or remove it",
             )
+
+
+def _marks(record: Record) -> Iterator[_Complaint]:
+    """No mark of another program; beside no image, HTML and Markdown are texts like others."""
+    for name, text in _texts(record):
+        mark = foreign(text)
+        if mark and (record.images or (mark[0] in "<＜‹〈" and "=" not in mark)):
+            yield (
+                name,
+                f"{mark} is not understood",
+                f"{IMAGE} where an image belongs, once for each, and no mark for other media",
+                f"write {IMAGE} in its place, one for what marks one image, or remove it",
+            )
+        if "\0" in text:
+            yield name, "it holds the character U+0000", "a text", "remove it"
+
+
+def _texts(record: Record) -> Iterator[tuple[str, str]]:
+    """(field, text) of all that is read or learned but the objects."""
+    yield from ((f"turns[{i}].text", turn.text) for i, turn in enumerate(record.turns))
+    yield from ((f"answers[{i}]", text) for i, text in enumerate(record.answers or ()))
+    yield from ((f"choices[{i}]", text) for i, text in enumerate(record.choices or ()))
+    yield "meta.hint", hint(record)
 
 
 def _images(record: Record) -> Iterator[_Complaint]:
@@ -172,10 +219,7 @@ def _images(record: Record) -> Iterator[_Complaint]:
 
 def _objects(record: Record) -> Iterator[_Complaint]:
     """Every `<obj_k>` is one of the objects."""
-    texts = [(f"turns[{i}].text", turn.text) for i, turn in enumerate(record.turns)]
-    texts += [(f"answers[{i}]", text) for i, text in enumerate(record.answers or ())]
-    texts += [(f"choices[{i}]", text) for i, text in enumerate(record.choices or ())]
-    texts += [("meta.hint", hint(record))]
+    texts = list(_texts(record))
     texts += [(f"objects[{i}].label", thing.label) for i, thing in enumerate(record.objects)]
     texts += [
         (f"objects[{i}].tag_zh", thing.tag_zh or "") for i, thing in enumerate(record.objects)

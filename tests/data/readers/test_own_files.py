@@ -134,8 +134,9 @@ def test_json_in_any_form(tmp_path, form, mark, name):
 def test_a_single_row_with_lists_is_no_list_of_rows(tmp_path, indent):
     row = {"image": "1.png", "qa": [{"question": "什么？", "answer": "猫"}], "caption": "一"}
     layouts.text(tmp_path / "mine.json", json.dumps(row, indent=indent))
-    (record,), intake = read("pairs_jsonl", tmp_path / "mine.json")
-    assert record.images[0].path == "1.png" and intake.unused == {"qa": 1}
+    assert "'qa' is used for nothing" in refused("pairs_jsonl", tmp_path / "mine.json")
+    (record,), _ = read("pairs_jsonl", tmp_path / "mine.json", ignore=["qa"])
+    assert record.images[0].path == "1.png" and record.answers == ("一",)
     del row["caption"]
     layouts.text(tmp_path / "mine.json", json.dumps(row, indent=indent))
     assert "it has the columns image, qa" in refused("pairs_jsonl", tmp_path / "mine.json")
@@ -345,3 +346,94 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
         pyarrow.parquet.write_table(table, file)
         (tmp_path / "t.parquet").write_bytes(file.getvalue())
     assert "'caption' is there twice: columns 1 and 2" in refused("parquet", tmp_path / "t.parquet")
+
+
+# Folders of several files
+
+
+def test_every_file_of_a_folder_is_read_or_named(tmp_path):
+    names = ("part1.jsonl", "part2.json", "PART3.JSONL", "part4.ndjson", "sub/part5.jsonl")
+    for name in (*names, ".hidden.jsonl"):
+        layouts.lines(tmp_path / name, [{"caption": name}])
+    for reader in ("pairs_jsonl", "llava_json"):
+        records, intake = read(reader, tmp_path)
+        assert {record.answers[0] for record in records} == set(names[:4])
+        assert intake.left_out["file sub/part5.jsonl, not of split train"] == 1
+        assert not any("hidden" in line for line in intake.lines())
+    for name in ("a.csv", "b.tsv", "C.CSV"):
+        layouts.text(tmp_path / name, f"caption\n{name}\n")
+    assert {record.answers[0] for record in read("csv", tmp_path)[0]} == {"a.csv", "b.tsv", "C.CSV"}
+
+
+def test_two_files_of_one_name_are_not_read_twice(tmp_path):
+    layouts.lines(tmp_path / "mine.jsonl", ROWS)
+    layouts.dump(tmp_path / "mine.json", ROWS)
+    assert "mine.json and mine.jsonl" in refused("pairs_jsonl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("训练", "验证", "测试"),
+        ("訓練集", "驗證集", "測試集"),
+        ("mine_train", "mine_val", "mine_test"),
+        ("v1.training", "v1.dev", "v1.testing"),
+    ],
+)
+def test_files_are_of_the_split_that_any_word_of_their_name_says(tmp_path, names):
+    for name in names:
+        layouts.lines(tmp_path / f"{name}.jsonl", [{"caption": name}])
+    for split, name in zip(("train", "val", "test"), names, strict=True):
+        (record,) = read("pairs_jsonl", tmp_path, split)[0]
+        assert record.answers == (name,)
+
+
+def test_a_folder_is_of_the_split_that_its_name_says(tmp_path):
+    for name in ("val", "train"):
+        layouts.picture(tmp_path / name / "1.png")
+        (tmp_path / name / "1.txt").write_text(name)
+        layouts.text(tmp_path / name / "a.csv", f"caption\n{name}\n")
+    for reader in ("folder", "csv"):
+        (record,), _ = read(reader, tmp_path, "validation")
+        assert record.answers == ("val",)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_row_with_an_image_and_a_list_is_no_table(tmp_path, end):
+    row = {"pic": "red.png", "qas": [{"question": "什么？", "answer": "猫"}]}
+    layouts.text(tmp_path / "mine.jsonl", json.dumps(row) + end)
+    assert "the columns pic, qas" in refused("pairs_jsonl", tmp_path)
+    for indent in (None, 1):
+        layouts.text(tmp_path / "mine.jsonl", json.dumps(row, indent=indent) + end)
+        (record,), _ = read(
+            "pairs_jsonl", tmp_path, columns={"image": "pic", "conversations": "qas"}
+        )
+        assert record.images[0].path == "red.png" and record.turns[1].text == "猫"
+
+
+def test_images_of_one_name_do_not_share_a_text(tmp_path):
+    for name in ("1.png", "1.jpg"):
+        layouts.picture(tmp_path / name)
+    (tmp_path / "1.txt").write_text("一")
+    assert "Id '1' is there twice" in refused("folder", tmp_path)
+
+
+def test_an_id_may_not_be_the_number_of_another_row(tmp_path):
+    layouts.lines(tmp_path / "mine.jsonl", [{"caption": "一", "id": 1}, {"caption": "b"}])
+    error = refused("pairs_jsonl", tmp_path)
+    assert "mine.jsonl:1 and" in error and "mine.jsonl:2\n" in error
+
+
+# Cells of CSV
+
+
+@pytest.mark.parametrize("cell", ["NULL", "null", "NA", "N/A", "\\N", "#N/A", "nan", "None"])
+def test_what_programs_write_for_nothing_is_no_answer(tmp_path, cell):
+    layouts.text(tmp_path / "mine.csv", f"image,question,answer\n1.png,A?,b\n1.png,什么？,{cell}\n")
+    records, intake = read("csv", tmp_path)
+    assert len(records) == 1 and "No answer" in intake.bad[0].what
+
+
+def test_a_blank_before_a_quote_is_no_text(tmp_path):
+    text = 'image, caption\n1.png, "a red square"\n2.png, "红, 大"\n'
+    assert captions(tmp_path, text) == ["a red square", "红, 大"]

@@ -129,10 +129,8 @@ def test_what_is_used_for_nothing_is_counted(tmp_path):
     assert intake.unused == {"licence": 1, "源": 1}
     asked = {"question": "什么？", "answer": "猫", "caption": "一只猫"}
     assert convert(tmp_path, asked)[1].unused == {"caption": 1}
-    talk = {"messages": turns("什么？", "猫"), "question": "a", "answer": "b", "text": "c"}
-    assert convert(tmp_path, talk)[1].unused == {"question": 1, "answer": 1, "text": 1}
-    both = {"caption": "一", "answer": "b", "id": 1, "weights": [1]}
-    assert convert(tmp_path, both)[1].unused == {"answer": 1, "weights": 1}
+    talk = {"messages": turns("什么？", "猫"), "text": "c", "weights": [1]}
+    assert convert(tmp_path, talk)[1].unused == {"text": 1, "weights": 1}
     _, intake = convert(tmp_path, *rows)
     assert "used for nothing: column 'licence', 1 rows have it" in intake.lines()
 
@@ -223,9 +221,6 @@ def test_turns_of_any_usual_shape(tmp_path, talk, column):
         ),
         ([{"role": "user", "content": {"a": 1}}], "messages[0].content"),
         ([*turns("a"), {"role": "assistant", "tool_calls": [{"id": 1}]}], "tool_calls"),
-        (turns("<ImageHere>What?", "A cat."), "<ImageHere>"),
-        (turns("<image_1>What?", "A cat."), "<image_1>"),
-        (turns("<video>什么？", "猫。"), "<video>"),
         ("什么？", "messages"),
         ([7], "messages[0]"),
     ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zv_jax.data.readers.columns import SPLITS, usual_split
 from zv_jax.data.readers.files import Row, not_as_published
 from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records import ImageRef, Record, Turn
@@ -76,6 +77,20 @@ class Request:
             )
         return self.split
 
+    def is_mine(self, path: Path) -> bool:
+        """Whether a file or folder below the root is called after the split."""
+        return usual_split(self.split) in self._splits_in(path)
+
+    def is_anothers(self, path: Path) -> bool:
+        """Whether it is called after other splits only."""
+        return bool(self._splits_in(path)) and not self.is_mine(path)
+
+    def _splits_in(self, path: Path) -> set[str]:
+        """The splits that it is called after: train.json, val_2.csv, mine-dev.json, data/测试."""
+        place = path.relative_to(self.root).with_suffix("").as_posix()
+        words = re.split(r"[^a-z一-鿿]+", place.lower())
+        return {usual_split(word) for word in words} & SPLITS.keys()
+
     def refuse_others(self, paths: Iterable[Path]) -> None:
         """Refuses files or folders below the root that are called after another split, as
         `train/` where `val` is asked for: their records would pass for those of this one.
@@ -83,15 +98,14 @@ class Request:
         Raises:
           DataError: it names one.
         """
-        for path in paths:
-            place = path.relative_to(self.root).with_suffix("").as_posix().lower()
-            named = _SPLITS & set(re.split(r"[^a-z]+", place))
-            if self.split and named and self.split.lower() not in named:
+        for path in paths if self.split else ():
+            if self.is_anothers(path):
+                named = min(self._splits_in(path))
                 raise DataError(
                     f"{self.name} has no split {self.split!r} here",
                     where=str(path),
-                    expected=f"files called after it; this one is called after {min(named)!r}",
-                    fix=f"set --split={min(named)}, or give the file itself as --root",
+                    expected=f"files called after it; this one is called after {named!r}",
+                    fix=f"set --split={named}, or give the file itself as --root",
                 )
 
 
@@ -111,8 +125,6 @@ def _check_kinds(record: Record) -> None:
     if wrong:
         raise not_as_published(record.id, f"{ascii(wrong[0]):.60} is of another kind than that")
 
-
-_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}
 
 Reader = Callable[[Request], Iterator[Record]]
 READERS: dict[str, Reader] = {}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zv_jax.data import rules
 from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
@@ -23,10 +24,13 @@ from zv_jax.errors import DataError
 Place = tuple[str | int, ...]
 """Where a value stands in a row: ("messages", 0, "content")."""
 
-_NULLS = ("nan", "NaN", "NaT", "<NA>", "None")  # as pandas and Python write a missing value
+# As pandas, Python, R, databases and spreadsheets write a missing value.
+_NULLS = ("nan", "NaN", "NaT", "<NA>", "None", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "\\N")
 _TEXT_KEYS = ("answer", "text", "caption", "value", "raw", "sentence", "content", "raw_answer")
 _IMAGE_KEYS = ("bytes", "image", "path", "url", "image_url", "image_path", "file_name", "source")
 _BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk0", "SUkq", "TU0A")  # of image files
+# ['a' 'b'] and array(['a'], dtype=object): Python would join the neighbours.
+_PRINTED = re.compile(r"""\[?array\(\[|\[\s*(?:'[^']*'|"[^"]*")\s+['"]""")
 _SUFFIXES = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 _SEVERAL = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)\s*[,;|\s]\s*\S", re.IGNORECASE)
 
@@ -59,7 +63,7 @@ def missing(value: Any, typed: bool = True) -> bool:
     if value is None or value is True or value is False:
         return value is None
     if isinstance(value, str):
-        return not value.strip() or (not typed and value.strip() in _NULLS)
+        return rules.blank(value) or (not typed and value.strip() in _NULLS)
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, decimal.Decimal):
@@ -106,6 +110,7 @@ def text(entry: Entry, path: Place, value: Any) -> str | None:
     if missing(value, entry.typed):
         return None
     if isinstance(value, str):
+        _check_print(entry, path, value)
         return value.replace("\r\n", "\n").replace("\r", "\n").strip()
     if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return json.dumps(value)
@@ -116,6 +121,17 @@ def text(entry: Entry, path: Place, value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         return text(entry, (*path, 0), value[0])
     raise unknown(entry, path, value, "one text or number")
+
+
+def _check_print(entry: Entry, path: Place, value: Any) -> None:
+    if isinstance(value, str) and _PRINTED.match(value.strip()):
+        raise DataError(
+            f"Column {path[0]!r} holds what NumPy printed: {described(value)}",
+            where=entry.where,
+            expected='a list with commas, such as ["red", "dark red"]',
+            fix="write the table again, with lists of Python in its cells: "
+            "df[column].map(list).map(json.dumps)",
+        )
 
 
 @dataclass(frozen=True)
@@ -193,6 +209,7 @@ def listed(value: Any, entry: Entry, always: bool = False) -> Any:
         (entry.typed and not always)
         or not isinstance(value, str)
         or value.strip()[:1] not in ("[", "{")
+        or _PRINTED.match(value.strip())
     ):
         return value
     for parse in (json.loads, ast.literal_eval):
@@ -210,6 +227,7 @@ def images(entry: Entry, path: Place, value: Any) -> list[ImageRef]:
     value = listed(value, entry, always=True)
     if missing(value, entry.typed):
         return []
+    _check_print(entry, path, value)
     if isinstance(value, list):
         return [r for i, item in enumerate(value) for r in images(entry, (*path, i), item)]
     if isinstance(value, Mapping):

@@ -294,7 +294,13 @@ def _fields(
     """(line the row starts on, its fields) of every row that is not blank."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     with path.open(encoding=_encoding(path), errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=strict)
+        reader = csv.reader(
+            file,
+            delimiter=delimiter,
+            quoting=quoting,
+            strict=strict,
+            skipinitialspace=quoted,  # a quote after a blank opens a field all the same
+        )
         while True:
             start = reader.line_num + 1
             try:

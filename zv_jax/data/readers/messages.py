@@ -8,6 +8,7 @@ from typing import Any
 
 from zv_jax.data.readers import cells
 from zv_jax.data.readers.cells import Entry, Place
+from zv_jax.data.readers.columns import USUAL, says_something
 from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.records import ImageRef
 from zv_jax.data.rules import IMAGE
@@ -23,14 +24,14 @@ ROLES = {
     "model": "assistant",
     "助手": "assistant",
 }
-_ROLE, _TEXT, _IMAGES = ("from", "role"), ("value", "content", "text"), ("image", "images")
+_ROLE, _TEXT = ("from", "role"), ("value", "content", "text")
+_IMAGES = (*USUAL["image"][0], "image_url", "image_file", "url")
 _PART_IMAGE = ("image", "image_url", "url", "path", "source", "base64", "data", "file")
 _TOOLS = ("tool_calls", "function_call", "tools", "audio", "video", "videos", "audios")
+_WEIGHTS = ("weight", "loss", "train", "trainable")  # 0: a turn that is not to be learned
+_FACTS = ("type", "id", "name", "lang", "model", "detail", "format", "media_type", "created_at")
+_FACTS += ("time", "timestamp", "date")  # texts that say nothing to learn
 _NAMED = re.compile(r"<img>\s*(.*?)\s*</img>")
-_FOREIGN = re.compile(
-    r"<\|?(?:image(?:here)?|img|video|audio|vision_start|picture)[ _-]?\d*(?:_?pad)?\|?>",
-    re.IGNORECASE,
-)
 
 
 class Dialogue:
@@ -40,12 +41,16 @@ class Dialogue:
     no turn places belong to the first question.
     """
 
-    def __init__(self, entry: Entry, images: Sequence[ImageRef]):
-        """`images`: those of the row's own column or file."""
+    def __init__(
+        self, entry: Entry, images: Sequence[ImageRef], rest: Callable[[Place, Mapping], None]
+    ):
+        """`images`: those of the row's own column or file; `rest` takes what a turn or part of
+        one has beside what was read of it."""
         self.entry = entry
+        self.rest = rest
         self._turns: list[tuple[str, str]] = []
         self._row = list(images)
-        self._asked = 0  # how many of the row's images the texts ask for
+        self._asked: list[int] = []  # which of the row's images the texts ask for
         self._named = 0
         self._shown: list[ImageRef | None] = []
 
@@ -79,25 +84,39 @@ class Dialogue:
                 part = {"type": "text", "text": part}
             if not isinstance(part, Mapping):
                 raise cells.unknown(self.entry, place, part, "a part: an object with its type")
-            part = {key: v for key, v in part.items() if v is not None}
-            kind = str(part.get("type", "image" if "image" in part else "text"))
-            if kind.removeprefix("input_").removeprefix("output_") == "text" and "text" in part:
-                text = cells.text(self.entry, (*place, "text"), part["text"]) or ""
+            part = {key: v for key, v in part.items() if not cells.missing(v) or key == "text"}
+            kind = str(part.pop("type", "image" if "image" in part else "text"))
+            kind = kind.removeprefix("input_").removeprefix("output_")
+            if kind == "text" and "text" in part:
+                text = cells.text(self.entry, (*place, "text"), part.pop("text")) or ""
                 text = self._place(text, (*place, "text"))
                 between = "\n" if out and text and not out.endswith((IMAGE, "\n")) else ""
                 out += between + text
-            elif kind.removeprefix("input_") in ("image", "image_url"):
-                key = next((k for k in _PART_IMAGE if not cells.missing(part.get(k))), None)
-                if key is None:
-                    out += self._place(IMAGE, place)
-                else:
-                    found = cells.images(self.entry, (*place, key), part[key])
-                    out += self._place(IMAGE * len(found), place, found)
+            elif kind in ("image", "image_url"):
+                out += self._image(place, part)
             else:
                 raise cells.unknown(
                     self.entry, place, part, 'parts of type "text", "image" or "image_url"'
                 )
+            self.rest(place, part)
         return out.strip()
+
+    def _image(self, place: Place, part: dict[str, Any]) -> str:
+        """The `<image>` of a part, which names an image, or its place in the row's list."""
+        key = next((k for k in _PART_IMAGE if k in part), None)
+        if key is not None:
+            found = cells.images(self.entry, (*place, key), part.pop(key))
+            return self._place(IMAGE * len(found), place, found)
+        index = part.pop("index", len(self._asked))
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise cells.unknown(self.entry, (*place, "index"), index, "a whole number from 0")
+        self._ask(index)
+        return IMAGE
+
+    def _ask(self, index: int) -> None:
+        """Shows an image of the row; `end` refuses one that it does not have."""
+        self._shown.append(self._row[index] if 0 <= index < len(self._row) else None)
+        self._asked.append(index)
 
     def _place(self, text: str, path: Place, images: Sequence[ImageRef] = ()) -> str:
         """Takes an image for every `<image>`: the named ones first, then those of the row."""
@@ -111,20 +130,11 @@ class Dialogue:
             else:
                 image = next(named, None)
             if image is None:
-                self._shown.append(self._row[self._asked] if self._asked < len(self._row) else None)
-                self._asked += 1
+                self._ask(len(self._asked))
             else:
                 self._shown.append(image)
                 self._named += 1
         out += text[end:]
-        foreign = [m[0] for m in _FOREIGN.finditer(out) if m[0] != IMAGE]
-        if foreign:
-            raise DataError(
-                f"Column {path[0]!r}: {foreign[0]} at {cells.name(path)} is not understood",
-                where=self.entry.where,
-                expected="<image> where an image belongs, and nothing for other media",
-                fix=f"replace it: sed 's/{foreign[0]}/<image>/g' FILE > NEW",
-            )
         return out.strip()
 
     def end(self) -> tuple[list[tuple[str, str]], list[ImageRef]]:
@@ -135,11 +145,13 @@ class Dialogue:
         """
         if not self._asked and (not self._named or self._shown == self._row):
             shown = self._row
-        elif self._asked == len(self._row):
+        elif sorted(self._asked) == list(range(len(self._row))):
             shown = self._shown
         else:
+            beside = f" beside {self._named} that turns name" if self._named else ""
             raise BadRow(
-                f"{self._asked} {IMAGE} in the texts for {len(self._row)} images of the row",
+                f"{len(self._asked)} {IMAGE} in the texts for {len(self._row)} images of the row"
+                + beside,
                 where=self.entry.where,
                 expected=f"one {IMAGE} for every image, or none at all",
                 fix=f"put {IMAGE} where each image belongs, or mend the list of images",
@@ -158,7 +170,6 @@ def read(
     *,
     ignore: Collection[str] = (),
     left_out: Callable[[str], None],
-    unused: Callable[[str], None],
 ) -> None:
     """Adds the turns of a conversation: objects with from/value or role/content, pairs of texts,
     or objects with user and assistant.
@@ -175,14 +186,16 @@ def read(
             continue
         if not isinstance(turn, Mapping):
             raise cells.unknown(entry, place, turn, "a turn: an object with its role and text")
-        key = next((key for key in _TEXT if key in turn), "content")
+        blank = next((key for key in _TEXT if key in turn), "content")
         turn = {name: v for name, v in turn.items() if not cells.missing(v)} or {"role": None}
         pair = next((p for p in (("user", "assistant"), ("question", "answer")) if p[0] in turn), 0)
         if pair and not any(key in turn for key in _ROLE):
-            dialogue.say("user", (*place, pair[0]), turn.pop(pair[0]))
+            images = _images(entry, place, turn)
+            dialogue.say("user", (*place, pair[0]), turn.pop(pair[0]), images)
             dialogue.say("assistant", (*place, pair[1]), turn.pop(pair[1], None))
-            _others(entry, place, turn, unused)
+            dialogue.rest(place, turn)
             continue
+        key = next((key for key in _TEXT if key in turn), blank)
         said = next((turn.pop(key) for key in _ROLE if key in turn), None)
         content = turn.pop(key, None)
         if said == "system" and (content is None or "system" in ignore):
@@ -190,18 +203,42 @@ def read(
             continue
         if said not in ROLES:
             raise _role(entry, place, said)
-        images = []
-        for name in _IMAGES:
-            images += cells.images(entry, (*place, name), turn.pop(name, None))
-        _others(entry, place, turn, unused)
+        images = _images(entry, place, turn)
+        dialogue.rest(place, turn)
         dialogue.say(ROLES[said], (*place, key), content, images)
 
 
-def _others(entry: Entry, place: Place, turn: Mapping, unused: Callable[[str], None]) -> None:
-    for key, value in turn.items():
-        if key in _TOOLS:
-            raise cells.unknown(entry, (*place, key), value, "turns of text and images")
-        unused(f"{place[0]}[].{key}")
+def _images(entry: Entry, place: Place, turn: dict[str, Any]) -> list[ImageRef]:
+    """The images that a turn names, taken out of it.
+
+    Raises:
+      DataError: two of its keys name some.
+    """
+    keys = [key for key in turn if key.lower() in _IMAGES]
+    if len(keys) > 1:
+        raise cells.unknown(entry, place, turn, "one list of images in a turn")
+    return [ref for key in keys for ref in cells.images(entry, (*place, key), turn.pop(key))]
+
+
+def check_rest(entry: Entry, place: Place, rest: Mapping[str, Any]) -> None:
+    """Refuses what a turn or a part has beside what was read of it, if it is content.
+
+    Raises:
+      DataError: there is another text or image, a tool, or a turn that is not to be learned.
+    """
+    for key, value in rest.items():
+        silent = key in _WEIGHTS and not value
+        content = key not in _FACTS and says_something(value)
+        shows = key in (*_IMAGES, *_PART_IMAGE) or cells.looks_like_image(value)
+        if silent or content or shows or key in _TOOLS:
+            raise DataError(
+                f"Column {place[0]!r}: {key} at {cells.name((*place, key))} is used for nothing: "
+                f"{cells.described(value)}",
+                where=entry.where,
+                expected="turns of text and images; every answer is learned",
+                fix=f"write it into the text or the images, or leave it out on purpose: "
+                f"--ignore={key}",
+            )
 
 
 def _role(entry: Entry, place: Place, said: Any) -> DataError:

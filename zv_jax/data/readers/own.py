@@ -64,7 +64,8 @@ def folder(request: Request) -> Iterator[Record]:
 
 
 def _folder(request: Request) -> Iterator[Entry]:
-    root = request.root / request.split if (request.root / request.split).is_dir() else request.root
+    folders = (p for p in sorted(request.root.glob("*")) if p.is_dir() and request.is_mine(p))
+    root = next(folders, request.root)
     if not root.is_dir():
         files.find(root, ".", folder=True)
     found = sorted(p for p in root.rglob("*") if p.suffix.lower()[1:] in tars.IMAGES)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from zv_jax.data import language, rules
@@ -23,7 +24,10 @@ _LANGS = {
     **dict.fromkeys(("en", "en-us", "en_us", "en-gb", "english", "英文", "英语", "英語"), "en"),
     "en-zh": "en-zh",
 }
-_LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\].。．:：、]?")
+_LETTERS = string.ascii_uppercase
+_LABELS = ("label", "key", "letter", "id", "option")  # what an object calls its option
+_LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\]]?[.。．:：、]?")
+_MARK = re.compile(r"[(（\[]?([A-Za-z])(?:[)）\]]|[.．:：、](?=\D))[.．:：、]?\s*(?=\S)")
 
 
 def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
@@ -51,8 +55,7 @@ def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
             raise
         if record is None:
             continue
-        if row.named_id:
-            _unique(ids, record, entry)
+        _unique(ids, record, entry)
         row.count(record)
         yield record
     found.check()
@@ -60,13 +63,15 @@ def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
 
 
 def _unique(ids: dict[str, str], record: Record, entry: Entry) -> None:
-    first = ids.setdefault(record.id, entry.where)
-    if first != entry.where:
+    first = ids.pop(record.id, None)
+    ids[record.id] = entry.where
+    if first is not None:
         raise DataError(
             f"Id {record.id.rpartition('/')[2]!r} is there twice",
             where=f"{first} and {entry.where}",
             expected="an id of its own for every row",
-            fix="correct the ids, or leave the column out (--ignore=id): rows are then numbered",
+            fix="correct the ids, or leave the column out (--ignore=id): rows are then "
+            "numbered; two images of one name cannot share a text",
         )
 
 
@@ -75,9 +80,9 @@ class Row:
 
     def __init__(self, request: Request, found: columns.Columns, entry: Entry):
         self.request, self.entry = request, entry
-        self.names = found.of(entry.fields)
+        self.found, self.names = found, found.of(entry.fields)
         self.used = set(request.ignore)
-        self.named_id = False
+        self.shown: list[str] = []  # columns with images
         self._marks: list[tuple[str, str]] = []
 
     def record(self) -> Record | None:
@@ -104,10 +109,9 @@ class Row:
             record = self._conversation(images)
         else:
             record = self._question(images) or self._caption(images)
-        for column, value in self.entry.fields.items():
-            if column not in self.used and not cells.missing(value, self.entry.typed):
-                columns.unread(self.entry, column, bool(images or record.images))
-                self._mark("unused", column)
+        for column in self._rest():
+            columns.unread(self.entry, column, self._role(column), self.shown, record)
+            self._mark("unused", column)
         try:
             record = records_lib.from_json(records_lib.to_json(record), self.entry.where)
             for error in rules.check(record, self.entry.where):
@@ -127,6 +131,19 @@ class Row:
             intake.left_out["no image: rows that are text only"] += 1
         for kind, what in self._marks:
             getattr(intake, kind)[what] += 1
+
+    def _rest(self) -> list[str]:
+        """The columns that hold something and were not used."""
+        return [
+            column
+            for column, value in self.entry.fields.items()
+            if column not in self.used and not cells.missing(value, self.entry.typed)
+        ]
+
+    def _role(self, column: str) -> str | None:
+        """What the name of a column stands for."""
+        roles = (r for r, groups in self.names.items() if any(column in g for g in groups))
+        return next(roles, None)
 
     def _mark(self, kind: str, what: str) -> None:
         if (kind, what) not in self._marks or kind == "left_out":
@@ -205,7 +222,14 @@ class Row:
         return columns
 
     def bad(self, role: str) -> BadRow:
-        """The error for a row whose columns of the role hold nothing."""
+        """The error for a row whose columns of the role hold nothing, or that has none."""
+        if not self.has(role):
+            return BadRow(
+                f"No {role}: no column is called so",
+                where=self.entry.where,
+                expected=f"a column for the {role} among " + ", ".join(map(str, self.entry.fields)),
+                fix=f"say which: --columns={role}=COLUMN",
+            )
         there = ", ".join(repr(c) for group in self.names[role] for c in group)
         return BadRow(
             f"No {role}: {there or 'its column'} has nothing in it",
@@ -236,6 +260,7 @@ class Row:
             column = self.column("image") or self.column("url")
             found = [column] if column else []
         self.used.update(found)
+        self.shown = found
         return [
             ref
             for column in found
@@ -273,7 +298,6 @@ class Row:
         given = self.text("id")
         if given is None or self.entry.identity == "both":
             return self.entry.native if given is None else f"{self.entry.native}#{given}"
-        self.named_id = True
         return given
 
     def _objects(self) -> tuple[Object, ...]:
@@ -290,7 +314,7 @@ class Row:
 
     def _talk(self, images: list[ImageRef]) -> Dialogue:
         """A dialogue that begins with the row's history, if it has one."""
-        talk = Dialogue(self.entry, images)
+        talk = Dialogue(self.entry, images, self._within_turns)
         column = self.column("history")
         if column is not None:
             self._read(talk, column)
@@ -303,8 +327,18 @@ class Row:
             self.entry.fields[column],
             ignore=self.request.ignore,
             left_out=self._left_out,
-            unused=self._unused,
         )
+
+    def _within_turns(self, place: cells.Place, rest: Mapping[str, Any]) -> None:
+        """Takes what a turn, or a part of one, has beside its text and images."""
+        rest = {
+            key: value
+            for key, value in rest.items()
+            if not (self.found.leaves_out(key) or cells.missing(value))
+        }
+        messages.check_rest(self.entry, place, rest)
+        for key in rest:
+            self._unused(f"{place[0]}[].{key}")
 
     def _conversation(self, images: list[ImageRef]) -> Record:
         talk = self._talk(images)
@@ -366,98 +400,120 @@ class Row:
             raise cells.unknown(self.entry, (column,), given, "one number per answer")
         return {"weights": tuple(float(w) for w in given)} if numbers else {}
 
-    def _options(self) -> list[str] | None:
+    def _options(self) -> list[Option] | None:
         column = self.column("options")
         if column is None:
-            letters = [c for c in string.ascii_uppercase if c in self.entry.fields]
-            if len(letters) < 2 or letters[0] != "A":
+            letters = [c for c in _LETTERS if c in self.entry.fields]
+            if len(letters) < 2:
                 return None
             self.used.update(letters)
-            found = [cells.text(self.entry, (c,), self.entry.fields[c]) for c in letters]
-            while found and found[-1] is None:
-                found.pop()
+            found = [Option(c, self._option(c, self.entry.fields[c])) for c in letters]
         else:
             value = cells.listed(self.entry.fields[column], self.entry, always=True)
             if isinstance(value, dict) and not any(isinstance(v, list) for v in value.values()):
-                value = [value[key] for key in sorted(value, key=columns.natural)]
-            if not isinstance(value, list | dict):
+                labels = sorted(value, key=lambda label: columns.natural(label.lower()))
+                found = [Option(k, self._option(column, value[k])) for k in labels]
+            elif isinstance(value, list | dict):
+                found = self._listed_options(column, value)
+            else:
                 raise cells.unknown(self.entry, (column,), value, "a list of options")
-            found = [s.text for s in cells.texts(self.entry, (column,), value, self._left_out)]
-        if len(found) < 2 or None in found:
+        while found and found[-1].text is None:
+            found.pop()  # tables have as many columns as the question with the most options
+        if len(found) < 2 or any(option.text is None for option in found):
             raise self.bad("options")
+        return _without_marks(found)
+
+    def _option(self, column: str, value: Any) -> str | None:
+        return cells.text(self.entry, (column,), value)
+
+    def _listed_options(self, column: str, value: Any) -> list[Option]:
+        """Options in a list: texts, or objects with a text and maybe a label."""
+        found = []
+        for number, item in enumerate(cells.objects(self.entry, (column,), value)):
+            label = _letter(number)
+            if isinstance(item, dict):
+                key = next((k for k in _LABELS if not cells.missing(item.get(k))), None)
+                if key is not None:
+                    item = dict(item)
+                    label = cells.text(self.entry, (column, number, key), item.pop(key))
+            said = cells.texts(self.entry, (column,), [item], lambda reason: None, self._unused)
+            found.append(Option(label, said[0].text if said else None))
         return found
 
-    def _choice(self, question: str, options: list[str], images: list[ImageRef]) -> Record:
+    def _choice(self, question: str, options: list[Option], images: list[ImageRef]) -> Record:
         talk = self._talk(images)
         talk.say("user", ("question",), question)
         turns, images = talk.end()
+        texts = [option.text for option in options]
         return self._new(
             "mc_vqa",
-            [question, *options],
+            [question, *texts],
             images,
             turns,
-            choices=tuple(options),
+            choices=tuple(texts),
             answer_index=self._index(options),
         )
 
-    def _index(self, options: list[str]) -> int:
-        """Which option the answer names: by its number in `answer_index`, its text or letter."""
+    def _index(self, options: list[Option]) -> int:
+        """Which option the answer names: by its number in `answer_index`, its text or label."""
+        answers = [answer.text for answer in self.texts("answer")]
         column = self.column("answer_index")
         if column:
-            value = self.entry.fields[column]
-            number = cells.text(self.entry, (column,), value) or ""
-            if not (number.removesuffix(".0").isdecimal() and float(number) < len(options)):
+            index = self._number(column, options)
+            if answers and not any(index in options_named(options, said) for said in answers):
                 raise BadRow(
-                    f"Column {column!r} is {cells.described(value)}",
-                    where=self.entry.where,
-                    expected=f"0 to {len(options) - 1}: the first option is 0",
-                    fix="count the options from 0",
-                )
-            index = int(float(number))
-            said = [answer.text.lower() for answer in self.texts("answer")]
-            if said and options[index].lower() not in said and _letter(index) not in said:
-                raise BadRow(
-                    f"Column {column!r} names option {index}, {options[index]!r}, and column "
-                    f"{self.column('answer')!r} says {said[0]!r}",
+                    f"Column {column!r} names option {index}, {options[index].text!r}, and column "
+                    f"{self.column('answer')!r} says {answers[0]!r}",
                     where=self.entry.where,
                     expected="the same option; the first is 0",
                     fix="correct one of the two, or leave one out with --ignore",
                 )
             return index
-        answers = self.texts("answer")
         if not answers:
             raise self.bad("answer")
-        said = answers[0].text
-        by_text = {i for i, option in enumerate(options) if option.lower() == said.lower()}
-        letter = _LETTER.match(said)
-        by_letter = set()
-        if letter:
-            index = ord(letter[1].upper()) - ord("A")
-            rest = said[letter.end() :].strip()
-            if index < len(options) and (not rest or rest.lower() == options[index].lower()):
-                by_letter = {index}
-        column = self.column("answer")
-        if said.isdecimal() and self._may_be_a_place(int(said), len(options), by_text):
+        said, column = answers[0], self.column("answer")
+        named = options_named(options, said)
+        counts = said.isdecimal() and all(option.label != said for option in options)
+        if counts and self._may_be_a_place(int(said), len(options), named):
             raise DataError(
                 f"Column {column!r}: is {said} an option itself, its number from 0, or from 1?",
                 where=self.entry.where,
                 expected="the text of an option, its letter, or its number from 0",
                 fix=f"--columns=answer_index={column} if the first option is 0; else write letters",
             )
-        if len(answers) == 1 and len(by_text | by_letter) == 1:
-            return (by_text | by_letter).pop()
-        what = "could mean more than one" if by_text | by_letter else "is not one"
+        if len(answers) == 1 and len(named) == 1:
+            return named.pop()
         raise BadRow(
-            f"Column {column!r}: {said!r} {what} of the options",
+            f"Column {column!r}: {said!r} "
+            f"{'could mean more than one' if named else 'is not one'} of the options",
             where=self.entry.where,
-            expected="one of " + ", ".join(options) + ", or its letter",
+            expected="one of " + ", ".join(o.text for o in options) + ", or its letter",
             fix="correct the answer, or remove the row",
         )
 
-    def _may_be_a_place(self, number: int, options: int, by_text: set[int]) -> bool:
+    def _number(self, column: str, options: list[Option]) -> int:
+        """The option that `answer_index` counts to from 0."""
+        value = self.entry.fields[column]
+        number = (cells.text(self.entry, (column,), value) or "").removesuffix(".0")
+        labels = [option.label for option in options]
+        if labels[0].isdecimal() and labels != [str(i) for i in range(len(labels))]:
+            labels = "numbers of their own, from " + labels[0]
+        elif number.isdecimal() and int(number) < len(options):
+            return int(number)
+        else:
+            labels = ""
+        raise BadRow(
+            f"Column {column!r} is {cells.described(value)}"
+            + (f", and the options have {labels}" if labels else ""),
+            where=self.entry.where,
+            expected=f"0 to {len(options) - 1}: the first option is 0",
+            fix="count the options from 0",
+        )
+
+    def _may_be_a_place(self, number: int, options: int, named: set[int]) -> bool:
         """Whether a number among the answers may count the options rather than name one."""
         value = self.entry.fields[self.column("answer")]
-        return number <= options and not (by_text and isinstance(value, str))
+        return number <= options and not (named and isinstance(value, str))
 
     def _caption(self, images: list[ImageRef]) -> Record:
         role = "caption" if self.column("caption") or not self.column("answer") else "answer"
@@ -477,11 +533,59 @@ class Row:
         value = self.entry.fields[column]
         if isinstance(value, bool | int | float):
             raise cells.unknown(self.entry, (column,), value, "a text that describes the image")
+        if role == "answer":
+            others = (c for c in self._rest() if self._role(c) in (None, *columns.CONTENT))
+            columns.a_caption(self.entry, column, others)
+        if len(images) == len(captions) > 1:
+            raise DataError(
+                f"{len(images)} images and {len(captions)} captions in one row: whole columns as "
+                "lists, or several captions of all images?",
+                where=self.entry.where,
+                expected="a row for each image with its caption",
+                fix="write a row for each image; several images take one caption, or a question",
+            )
+        if not images and self.has("image"):
+            there = ", ".join(repr(c) for group in self.names["image"] for c in group)
+            raise BadRow(
+                f"A caption without an image: {there} has nothing in it",
+                where=self.entry.where,
+                expected="the image that it describes",
+                fix="name the image, or remove the row",
+            )
         return self._new("caption", captions, images, (), answers=captions)
 
 
+@dataclass(frozen=True)
+class Option:
+    """One of the options of a question, and what an answer may call it."""
+
+    label: str
+    text: str | None
+
+
+def options_named(options: list[Option], said: str) -> set[int]:
+    """The options that an answer may mean: by text, by label, or by both ("B. red")."""
+    said = said.casefold()
+    found = {i for i, option in enumerate(options) if option.text.casefold() == said}
+    mark = _LETTER.match(said)
+    for index, option in enumerate(options):
+        label, text = option.label.casefold(), option.text.casefold()
+        marked = mark and mark[1] == label and said[mark.end() :].strip() in ("", text)
+        if marked or said == label:
+            found.add(index)
+    return found
+
+
+def _without_marks(options: list[Option]) -> list[Option]:
+    """The options without the letters that they begin with, where all do: prompts add them."""
+    marks = [_MARK.match(option.text) for option in options]
+    if not all(marks) or [m[1].upper() for m in marks] != list(_LETTERS[: len(marks)]):
+        return options
+    return [Option(m[1], o.text[m.end() :]) for m, o in zip(marks, options, strict=True)]
+
+
 def _letter(index: int) -> str:
-    return string.ascii_lowercase[index] if index < 26 else ""
+    return _LETTERS[index] if index < 26 else ""
 
 
 _IMAGE_NAMES = frozenset(name for group in columns.USUAL["image"] for name in group)

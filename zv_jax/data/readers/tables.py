@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import ijson
 from zv_jax.data import lines as lines_lib
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request
-from zv_jax.data.readers.cells import Entry
-from zv_jax.data.readers.columns import USUAL, natural, usual_split
+from zv_jax.data.readers.cells import Entry, looks_like_image
+from zv_jax.data.readers.columns import USUAL, natural
 from zv_jax.data.readers.intake import REJECTED
 from zv_jax.errors import DataError
 
@@ -24,43 +23,59 @@ _ROW_COLUMNS = {name for role in _ROW_ROLES for group in USUAL[role] for name in
 
 def files_of(request: Request, *suffixes: str) -> list[Path]:
     """All files of a table, in natural order of their names: those of the split if any are named
-    after it, else every one.
+    after it, else every one. What stays unread is counted by name.
 
     Raises:
-      DataError: there is none, or some are named after other splits and none after this one.
+      DataError: there is none, some are named after other splits and none after this one, or two
+        files differ in their suffix alone.
     """
-    root, split = request.root, request.split
+    root = request.root
     if root.is_file():
         return [root]
-    for suffix in suffixes:
-        here = _sorted(root, suffix)
-        mine = [p for p in here if _split_of(p) == usual_split(split)]
-        mine = mine or _sorted(root / split, suffix)
-        mine = mine or [
-            p for p in _sorted(root / "data", suffix) if _split_of(p) == usual_split(split)
-        ]
-        if mine:
-            others = [p for p in here if p not in mine and _split_of(p) is None]
-        else:
-            request.refuse_others(here)
-            mine, others = here, []
-        for path in others:
-            request.intake.left_out[f"file {path.name}, not of split {split}"] += 1
-        if mine:
-            return mine
-    return [files.find(root, *(f"*{suffix}" for suffix in suffixes))]
+    every = _below(root, suffixes)
+    here = [path for path in every if path.parent == root]
+    mine = [path for path in here if request.is_mine(path)]
+    if not mine:
+        mine = [p for p in every if p.parent.parent == root and request.is_mine(p.parent)]
+    if not mine:
+        mine = [p for p in every if p.parent == root / "data" and request.is_mine(p)]
+    if not mine:
+        request.refuse_others(here)
+        mine = here
+    if not mine:
+        return [files.find(root, *(f"*{suffix}" for suffix in suffixes))]
+    for path in every:
+        if path not in mine and not request.is_anothers(path):
+            name = path.relative_to(root).as_posix()
+            request.intake.left_out[f"file {name}, not of split {request.split}"] += 1
+    _check_once_each(mine)
+    return mine
 
 
-def _sorted(folder: Path, suffix: str) -> list[Path]:
-    found = (p for p in folder.glob(f"*{suffix}") if p.is_file() and p.name != REJECTED)
-    return sorted(found, key=lambda path: natural(path.stem))
+def _below(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files with these suffixes in any folder, but hidden ones and lists of bad rows."""
+    found = (
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in suffixes and path.is_file() and path.name != REJECTED
+    )
+    shown = (path for path in found if not any(p[0] == "." for p in path.relative_to(root).parts))
+    return sorted(
+        shown, key=lambda path: (natural(path.relative_to(root).with_suffix("")), path.suffix)
+    )
 
 
-def _split_of(path: Path) -> str | None:
-    """The split a file is named after: train.json, train-00000-of-00001.parquet, val_2.csv."""
-    word = re.match(r"[A-Za-z]+(?![A-Za-z])", path.name)
-    split = usual_split(word[0]) if word else None
-    return split if split in ("train", "val", "test") else None
+def _check_once_each(paths: list[Path]) -> None:
+    stems: dict[Path, Path] = {}
+    for path in paths:
+        other = stems.setdefault(path.with_suffix(""), path)
+        if other != path:
+            raise DataError(
+                f"{other.name} and {path.name}: one table twice, or two of one name?",
+                where=str(path.parent),
+                expected="a name of its own for every file",
+                fix="rename one, move it elsewhere, or give the file itself as --root",
+            )
 
 
 def base(request: Request) -> Path:
@@ -91,7 +106,7 @@ def json_entries(request: Request, paths: list[Path], **options: Any) -> Iterato
 
     for path in paths:
         name = path.relative_to(base(request)).as_posix()
-        for number, (where, offset, row) in enumerate(_rows(path, unused)):
+        for number, (where, offset, row) in enumerate(_rows(path, request, unused)):
             if not isinstance(row, dict):
                 raise DataError(
                     f"A row that is no JSON object but {type(row).__name__}",
@@ -134,36 +149,47 @@ class _Object(dict):
         super().__setitem__(key, value)
 
 
-def _rows(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, int | None, Any]]:
+def _rows(
+    path: Path, request: Request, unused: Callable[[str], None]
+) -> Iterator[tuple[str, int | None, Any]]:
     """(where, byte offset of the line or None, value) of each row."""
     with path.open("rb") as file:
         files.skip_mark(file, str(path))
         line, _, rest = file.read(2**20).lstrip().partition(b"\n")
     if line[:1] == b"[":
         yield from _items(path, "item")
-    elif line[:1] == b"{" and _goes_on(line, rest):
-        yield from _objects(path, unused)
+    elif line[:1] == b"{" and _goes_on(line, rest, request):
+        yield from _objects(path, request, unused)
     else:
         for number, offset, line in lines_lib.at(path):
             where = f"{path}:{number}"
             yield where, offset, lines_lib.parse(line, where, once=True, strict=False)
 
 
-def _goes_on(line: bytes, rest: bytes) -> bool:
+def _goes_on(line: bytes, rest: bytes, request: Request) -> bool:
     """Whether the objects of a file are not one per line, by its first line."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return bool(rest) and line.rstrip().endswith((b"{", b"[", b","))
     lists = {k for k, v in value.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
-    return not rest.strip() and _holds_rows(set(value), lists)
+    shows = any(map(looks_like_image, value.values()))
+    return not rest.strip() and not shows and _holds_rows(set(value), lists, request)
 
 
-def _holds_rows(names: set[str], lists: set[str]) -> bool:
+def _holds_rows(names: set[str], lists: set[str], request: Request) -> bool:
     """Whether an object with these names, and lists of objects among them, is a table and no row.
 
-    A row may have such lists too (turns, answers); then it has columns of other kinds beside them.
+    A row may have such lists too (turns, answers); then it has columns of other kinds beside them,
+    or `--columns` names some of it.
     """
+    named = {
+        c
+        for given in request.columns.values()
+        for c in ([given] if isinstance(given, str) else given)
+    }
+    if named & names:
+        return False
     row = {"conversations", "answer", "caption"}
     texts = {n for role in row for group in USUAL[role] for n in group}
     of_a_row = {n for n in names - lists if n.lower() in _ROW_COLUMNS}
@@ -189,9 +215,11 @@ def _check_once(value: Any, where: str) -> None:
             _check_once(item, where)
 
 
-def _objects(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, None, Any]]:
+def _objects(
+    path: Path, request: Request, unused: Callable[[str], None]
+) -> Iterator[tuple[str, None, Any]]:
     """Objects over several lines each, or one that holds the list of rows."""
-    names, lists = set(), set()
+    names, lists, shows = set(), set(), False
     with path.open("rb") as file:
         files.skip_mark(file, str(path))
         try:
@@ -200,13 +228,15 @@ def _objects(path: Path, unused: Callable[[str], None]) -> Iterator[tuple[str, N
             ):
                 if prefix == "" and event == "map_key":
                     names.add(value)
+                elif event == "string" and prefix in names:
+                    shows |= looks_like_image(value)
                 elif event == "start_map" and prefix.endswith(".item") and prefix[:-5] in names:
                     lists.add(prefix[:-5])
                 elif prefix == "" and event == "end_map":
                     break
         except (ijson.JSONError, UnicodeDecodeError):
             lists = set()  # reading the rows says what is wrong
-    if _holds_rows(names, lists):
+    if not shows and _holds_rows(names, lists, request):
         if len(lists) > 1:
             raise DataError(
                 f"Several lists in one file: {', '.join(sorted(lists))}",
