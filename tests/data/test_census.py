@@ -76,9 +76,20 @@ def test_every_record_left_out_has_a_reason(write, counted):
     assert "15 records, 4 samples" in shown and "1 unreadable, 2 task, 2 language" in shown
 
 
+def test_records_of_other_splits_and_captions_of_no_image_are_counted(write, counted):
+    write(
+        [row(n) for n in range(4)]
+        + [row(4, split="val"), row(5, id="s/val/6", split="val")]
+        + [row(7, task="caption", images=[], turns=[], answers=["a red square"])]
+    )
+    found = counted("stage2", sources=({"split": "train", "tasks": ("conversation", "caption")},))
+    assert (found.records, found.samples) == (7, 4)
+    assert found.left_out == {"split": 2, "images": 1}
+
+
 @pytest.mark.parametrize(
     "stage, variant, out",
-    [("stage0", "base", 3), ("stage1", "chat", 2), ("stage2", "base", 2), ("language", "base", 0)],
+    [("stage0", "base", 3), ("stage1", "chat", 3), ("stage2", "base", 3), ("language", "base", 0)],
 )
 def test_a_stage_leaves_out_images_by_its_own_rule(write, counted, stage, variant, out):
     caption = {"task": "caption", "turns": [], "answers": ["red"]}

@@ -129,6 +129,7 @@ BAD = {
     "floats": encoded(Image.fromarray(np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)),
                       "TIFF"),
     "32 bits": encoded(Image.fromarray(np.full((16, 16), 70_000, np.int32)), "TIFF"),
+    "32 bits, range unknown": encoded(Image.fromarray(np.full((16, 16), 200, np.int32)), "TIFF"),
     "PostScript": EPS,
 }  # fmt: skip
 

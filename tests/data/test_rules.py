@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zv_jax.data import census, dialogue, pipeline, records, rules
+from zv_jax.data import census, dialogue, pipeline, records, rules, sources
 from zv_jax.data.templates import fields, templates
 from zv_jax.data.validate import check_file
 from zv_jax.errors import DataError
@@ -55,6 +55,30 @@ WRONG = {
         row(task="mc_vqa", turns=[user("Which?")], choices=[str(i) for i in range(27)],
             answer_index=26),
         "'choices'", "27 options",
+    ),
+    "a turn that answers another option": (
+        row(task="mc_vqa", turns=[user("Which?"), says("Red")], choices=["red", "blue"],
+            answer_index=1),
+        "'answer_index'", "the last turn answers another option",
+    ),
+    "a choice without options": (
+        row(task="mc_vqa", turns=[user("Which?"), says("red")]), "'choices'", "without options",
+    ),
+    "a mark of another program": (
+        row(turns=[user("<|image_pad|>What?"), says("red")]),
+        "'turns[0].text'", "<|image_pad|> is not understood",
+    ),
+    "a mark in capitals": (
+        row(turns=[user("<Image>什么？"), says("红")]), "'turns[0].text'", "<Image> is not",
+    ),
+    "a mark to learn": (
+        row(task="caption", answers=["[IMG] red"]), "'answers[0]'", "[IMG] is not understood",
+    ),
+    "an answer that cannot be seen": (
+        row(turns=[user("What?"), says("\u200b")]), "'turns[1].text'", "learn is empty",
+    ),
+    "a character that is none": (
+        row(turns=[user("What?"), says("red\0")]), "'turns[1].text'", "U+0000",
     ),
     "fewer placeholders than images": (
         row(turns=[user("<image>\nCompare the two."), says("One is red.")], images=2),
@@ -331,3 +355,27 @@ def test_the_rules_name_the_record_where_no_line_is_known():
     record = records.loads(json.dumps(WRONG["two answers"][0]))
     (error,) = rules.check(record)
     assert error.where == "mine/train/0"
+
+
+def test_an_id_that_is_taken_is_left_out_of_training_too(toy):
+    rows = [row(0, [user("A?"), says("b")]), row(1, [user("A?"), says("b")])]
+    rows += [rows[0], rows[0] | {"split": "val"}]
+    told = validated(toy.parent, rows)
+    assert [line for line, errors in told.items() if errors] == [3, 4]
+    source = sources.open_source("jsonl", str(toy.parent / "some.jsonl"), "train", tolerant=True)
+    assert len(source) == 2 and source.other_splits == 1
+    assert [(e.what, e.where.rpartition(":")[2]) for e in source.broken] == [
+        ("Id 'mine/train/0' is taken", "3")
+    ]
+
+
+def test_a_field_that_is_there_twice_is_no_record():
+    line = json.dumps(row(turns=[user("A?"), says("b")]))[:-1] + ', "lang": "zh"}'
+    with pytest.raises(DataError, match="'lang' is there twice"):
+        records.loads(line)
+
+
+def test_an_image_that_is_not_the_named_one_is_told_where_images_are_read(toy):
+    image = {"path": "images/0.png", "sha1": "0" * 40}
+    data = row(turns=[user("A?"), says("b")]) | {"images": [image]}
+    assert "SHA-1" in str(validated(toy.parent, [data], decode=True)[1][0])

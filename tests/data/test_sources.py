@@ -38,7 +38,8 @@ def test_a_changed_file_is_read_again(toy):
 def test_other_splits_stay_out(toy):
     with toy.open("a", encoding="utf-8") as file:
         line = toy.read_text(encoding="utf-8").splitlines()[0]
-        file.write(line.replace('"split": "train"', '"split": "val"') + "\n")
+        line = line.replace('"split": "train"', '"split": "val"')
+        file.write(line.replace("toy/train/", "toy/val/") + "\n")
     total = len(open_source("jsonl", str(toy), ""))
     assert len(open_source("jsonl", str(toy), "train")) == total - 1
     assert len(open_source("jsonl", str(toy), "val")) == 1

@@ -36,7 +36,7 @@ class Census:
     Attributes:
       source: its label (`pipeline.label`).
       records: all that it has; samples: what the stage draws of them.
-      left_out: {reason: records}, each under its first reason: unreadable, task, language,
+      left_out: {reason: records}, each under its first reason: split, unreadable, task, language,
         images, empty.
       looked_at: samples whose texts were looked at; the counts below are of them.
       too_long: samples of which nothing fits; exchanges: those left out of other samples; cut:
@@ -102,7 +102,7 @@ def _count(config: Config, assembler: Assembler, number: int, most: int) -> Cens
         raise _nothing_fits(drawn, len(chosen), last)
     return Census(
         source=drawn.label,
-        records=len(drawn.source) + len(drawn.source.broken),
+        records=len(drawn.source) + len(drawn.source.broken) + drawn.source.other_splits,
         samples=len(drawn.table),
         left_out=_left_out(config, drawn),
         looked_at=len(chosen),
@@ -122,7 +122,7 @@ def _chosen(config: Config, drawn: Drawn, most: int) -> Sequence[int]:
 def _left_out(config: Config, drawn: Drawn) -> dict[str, int]:
     wanted = selection(config, config.data.sources[drawn.place])
     reasons = mixing.excluded(drawn.source.facts, config.stage.name, **wanted)
-    counts = {"unreadable": len(drawn.source.broken)}
+    counts = {"split": drawn.source.other_splits, "unreadable": len(drawn.source.broken)}
     counts |= {reason: int(records.sum()) for reason, records in reasons.items()}
     return {reason: count for reason, count in counts.items() if count}
 

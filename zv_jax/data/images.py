@@ -167,6 +167,8 @@ def opaque(image: Image.Image, transparency: str) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey, scaled, where Pillow's own conversion would clip it to white."""
     values = np.asarray(image)
+    if image.mode == "I" and 0 <= values.min() <= values.max() < 256:
+        raise ValueError("its pixels are 32-bit numbers: of a range of 8 bits or of 16?")
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("its pixels are whole numbers of more than 16 bits")
     grey = Image.fromarray((values // 257).astype(np.uint8))

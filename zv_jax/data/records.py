@@ -443,7 +443,7 @@ def dumps(record: Record) -> str:
 def loads(line: str | bytes, where: str = "record") -> Record:
     """Reads one line of JSON; `DataError` for text that is not JSON or not a record."""
     # Every field is checked by its name: what is not strict JSON is found there.
-    return from_json(lines_lib.parse(line, where, strict=False), where)
+    return from_json(lines_lib.parse(line, where, once=True, strict=False), where)
 
 
 def read_jsonl(path: str | Path) -> Iterator[Record]:

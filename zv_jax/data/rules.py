@@ -8,8 +8,8 @@ depends on the recipe (lengths, `max_images`, tasks, languages) is no fault of a
 from __future__ import annotations
 
 import math
-import string
 import re
+import string
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -133,6 +133,7 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
     yield from _images(record)
     yield from _objects(record)
     yield from _questions(record)
+    yield from _choices(record)
     yield from _weights(record)
     yield from _views(record)
 
@@ -276,6 +277,24 @@ def _question(record: Record, number: int, text: str, first: bool) -> Iterator[_
             "a user turn, or an object the text speaks of",
             "give the record a user turn",
         )
+
+
+def _choices(record: Record) -> Iterator[_Complaint]:
+    """A choice has options, and the answer that is learned is not another than the one scored."""
+    if record.task == "mc_vqa" and not record.choices:
+        yield "choices", "a choice without options", "the texts to choose from", "name them"
+    if not record.choices or record.answer_index is None or not record.turns:
+        return
+    said = record.turns[-1].text.strip().casefold()
+    if record.turns[-1].role == "assistant":
+        names = [{choice.casefold(), chr(97 + i)} for i, choice in enumerate(record.choices)]
+        if said not in names[record.answer_index] and any(said in others for others in names):
+            yield (
+                "answer_index",
+                f"it is {record.answer_index}, and the last turn answers another option",
+                "one answer",
+                "correct one of the two, or leave the turn out",
+            )
 
 
 def _weights(record: Record) -> Iterator[_Complaint]:

@@ -55,11 +55,13 @@ class Source:
       facts: see `Facts`.
       fingerprint: SHA-256 of all records.
       broken: errors of the records left out because they could not be read.
+      other_splits: how many records of other splits are there, which it does not have.
       ground: what its images were laid on when they were prepared (`images.TRANSPARENCY`), or None.
     """
 
     image_root = ""
     ground: str | None = None
+    other_splits = 0
 
     def __init__(self, name: str, path: str, split: str, root: str, lines: Iterator[bytes]):
         self.name, self.path, self.split, self.root = name, path, split, root
@@ -70,7 +72,7 @@ class Source:
             digest.update(line)
             digest.update(b"\n")
             try:
-                rows.append(facts_of(line, self.where(number)))
+                rows.append(self._facts(number, line))
                 whole.append(number)
             except DataError as error:
                 self.broken.append(error)
@@ -81,6 +83,9 @@ class Source:
 
     def __reduce__(self):
         return open_source, (self.name, self.path, self.split, self.image_root, True)
+
+    def _facts(self, number: int, line: bytes) -> tuple[int, int, int, int]:
+        return facts_of(line, self.where(number))
 
     def __len__(self) -> int:
         return len(self.facts.task)
@@ -173,13 +178,20 @@ class JsonlSource(Source):
         self._open = file.open("rb", buffering=0)  # a file that is renamed over stays readable
         self._stat = _identity(self._open.fileno())
         self._spans: list[tuple[int, int, int]] = []
+        self._first: dict[int, int] = {}  # of a line whose id is taken the line that has it
+        ids: dict[bytes, int] = {}
         found: set[str] = set()
         for number, start, line in lines_lib.at(file):
             # A line whose split cannot be read may be of this one: it counts as broken below.
-            native = _split_of(line)
+            native, name = _named(line)
             found |= {native} - {None}
             if split in ("", native) or native is None:
                 self._spans.append((start, len(line.rstrip(b"\n")), number))
+                first = ids.setdefault(name, number) if name else number
+                if first != number:
+                    self._first[number] = first
+            else:
+                self.other_splits += 1
         # Broken lines alone are no split, but where every line is broken the first says why.
         if not self._spans or (split and found and split not in found):
             raise no_split(split, sorted(found), str(file))
@@ -192,6 +204,13 @@ class JsonlSource(Source):
             str(root.resolve()),
             (self.line(i) for i in range(len(self._spans))),
         )
+
+    def _facts(self, number: int, line: bytes) -> tuple[int, int, int, int]:
+        place = self._spans[number][2]
+        if place in self._first:
+            first = f"{self._file}:{self._first[place]}"
+            raise taken(json.loads(line)["id"], self.where(number), first)
+        return super()._facts(number, line)
 
     def _keep(self, whole: list[int]) -> None:
         self._spans = [self._spans[number] for number in whole]
@@ -215,17 +234,34 @@ class JsonlSource(Source):
         return pictures.load(self.root, ref, images_lib.KEPT)
 
 
-def _split_of(line: bytes) -> str | None:
+def _named(line: bytes) -> tuple[str | None, bytes]:
+    """The split of a record and a digest of its id; None and b"" for a line that is none."""
     try:
-        return str(json.loads(line)["split"])
+        data = json.loads(line)
+        return str(data["split"]), digest_of(str(data["id"]))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return None, b""
 
 
 def _identity(file: int) -> tuple[int, int]:
     """Size and time of the last change of an open file."""
     stat = os.fstat(file)
     return stat.st_size, stat.st_mtime_ns
+
+
+def digest_of(name: str) -> bytes:
+    """Twelve bytes that tell ids apart: a million take some 100 MB whatever their length."""
+    return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=12).digest()
+
+
+def taken(name: str, where: str, first: str) -> DataError:
+    """The error for a record whose id another has, at `first`."""
+    return DataError(
+        f"Id {name!r} is taken",
+        where=where,
+        expected=f"another id than that of {first}",
+        fix="give every record an id of its own",
+    )
 
 
 def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
@@ -261,7 +297,9 @@ class PreparedSource(Source):
         if split and split not in splits:
             raise no_split(split, splits, self.root, _where_else(folder, split))
         if split and len(splits) > 1:
+            every = len(self._table)
             self._table = self._table[self._splits(len(splits)) == splits.index(split)]
+            self.other_splits = every - len(self._table)
             digest.update(split.encode())
         self.fingerprint = digest.hexdigest()
         self.facts = Facts(*self._table[:, :4].T)

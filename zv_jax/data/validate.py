@@ -10,7 +10,7 @@ from zv_jax.data import lines as lines_lib
 from zv_jax.data import pictures, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import Record
-from zv_jax.data.sources import no_split
+from zv_jax.data.sources import digest_of, no_split, taken
 from zv_jax.errors import DataError
 
 
@@ -45,30 +45,19 @@ def check_file(
             splits.add(record.split)
             if split not in ("", record.split):
                 continue
-            # A digest keeps the memory of a million ids at some 100 MB whatever their length.
-            digest = hashlib.blake2b(record.id.encode(), digest_size=12).digest()
-            first = seen.setdefault(digest, number)
+            first = seen.setdefault(digest_of(record.id), number)
             errors = [
                 *rules.check(record, where, answered),
                 *_pictures(record, root, where, decode),
             ]
             if first != number:
-                errors.insert(0, _duplicate(record, where, f"{path}:{first}"))
+                errors.insert(0, taken(record.id, where, f"{path}:{first}"))
             yield number, errors
     except DataError as error:
         yield 0, [error]
         return
     if split and split not in splits:
         yield 0, [no_split(split, sorted(splits), str(path), "set --split")]
-
-
-def _duplicate(record: Record, where: str, first: str) -> DataError:
-    return DataError(
-        f"Id {record.id!r} is taken",
-        where=where,
-        expected=f"another id than that of {first}",
-        fix="give every record an id of its own",
-    )
 
 
 def _pictures(record: Record, root: Path, where: str, decode: bool) -> Iterator[DataError]:
@@ -82,7 +71,7 @@ def _pictures(record: Record, root: Path, where: str, decode: bool) -> Iterator[
             else:
                 pictures.read(root, ref)
             if problem is None and decode:
-                problem = _wrong_size(ref, pictures.load(root, ref).size)
+                problem = _wrong_size(ref, pictures.load(root, ref).size) or _changed(root, ref)
         except DataError as error:
             yield DataError(f"Field {field!r}: {error.what}", where, error.expected, error.fix)
             continue
@@ -93,6 +82,11 @@ def _pictures(record: Record, root: Path, where: str, decode: bool) -> Iterator[
                 expected=f"a picture below {root}",
                 fix="correct the path, or give the folder of the pictures with --image_root",
             )
+
+
+def _changed(root: Path, ref: records_lib.ImageRef) -> str | None:
+    found = hashlib.sha1(pictures.read(root, ref), usedforsecurity=False).hexdigest()
+    return None if ref.sha1 in (None, found) else f"its SHA-1 is {found}, not {ref.sha1}"
 
 
 def _wrong_size(ref: records_lib.ImageRef, size: tuple[int, int]) -> str | None:

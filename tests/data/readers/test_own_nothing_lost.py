@@ -216,6 +216,13 @@ def test_a_turn_of_two_merged_schemas_says_what_is_filled_in(tmp_path):
     assert said(one(tmp_path, {"messages": talk})) == [("什么颜色？", "红", (0,))]
 
 
+def test_a_prompt_and_its_completion_may_be_turns(tmp_path):
+    row = {"prompt": turns("什么颜色？"), "completion": [{"role": "assistant", "content": "红"}]}
+    assert said(one(tmp_path, row | {"image": "a.png"})) == [("什么颜色？", "红", (0,))]
+    error = refused(tmp_path, row | {"image": "a.png"}, ignore=["prompt"])
+    assert "completion" in error and "caption" not in error.partition("expected")[0]
+
+
 # Marks of other programs
 
 
@@ -249,6 +256,13 @@ def test_html_is_a_text_where_there_is_no_image(tmp_path):
 
 
 # Texts
+
+
+def test_weights_that_do_not_fit_their_answers_are_a_bad_row(tmp_path):
+    row = {"question": "什么？", "answers": ["red", None, "blue"], "weights": [3, 1, 2]}
+    assert "'weights' is a list of 3 for 2 answers" in bad(tmp_path, row)
+    row |= {"answers": ["red", "blue"], "weights": [3, 1]}
+    assert one(tmp_path, row).weights == one(tmp_path, row | {"weights": "[3, 1]"}).weights
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u200d \u2060", "\u0007", "a\u0000"])

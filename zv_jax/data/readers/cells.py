@@ -165,7 +165,7 @@ def texts(
         confidence = None
         if isinstance(item, Mapping) and not missing(item):
             key = next((k for k in _TEXT_KEYS if k in item), None)
-            if key is None:
+            if key is None or "role" in item:  # a turn is read as one, or not at all
                 raise unknown(entry, place, item, "a text under one of " + ", ".join(_TEXT_KEYS))
             confidence = item.get("answer_confidence", item.get("confidence"))
             for other in item:

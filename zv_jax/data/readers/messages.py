@@ -220,6 +220,12 @@ def _images(entry: Entry, place: Place, turn: dict[str, Any]) -> list[ImageRef]:
     return [ref for key in keys for ref in cells.images(entry, (*place, key), turn.pop(key))]
 
 
+def are_turns(value: Any) -> bool:
+    """Whether it is a list of turns with roles."""
+    turns = value if isinstance(value, list) else []
+    return bool(turns) and all(isinstance(t, Mapping) and set(_ROLE) & t.keys() for t in turns)
+
+
 def check_rest(entry: Entry, place: Place, rest: Mapping[str, Any]) -> None:
     """Refuses what a turn or a part has beside what was read of it, if it is content.
 

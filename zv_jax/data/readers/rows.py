@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,7 +106,7 @@ class Row:
         images = self._images()
         if not images:
             self._no_names_of_images()
-        if self.column("conversations"):
+        if self.column("conversations") or self._asks_in_turns():
             record = self._conversation(images)
         else:
             record = self._question(images) or self._caption(images)
@@ -340,9 +341,24 @@ class Row:
         for key in rest:
             self._unused(f"{place[0]}[].{key}")
 
+    def _asks_in_turns(self) -> bool:
+        """Whether question and answer are lists of turns, as TRL's `prompt` and `completion`."""
+        return all(
+            any(
+                messages.are_turns(self.entry.fields[c])
+                for group in self.names[role]
+                for c in group
+            )
+            for role in ("question", "answer")
+        )
+
     def _conversation(self, images: list[ImageRef]) -> Record:
         talk = self._talk(images)
-        self._read(talk, self.column("conversations"))
+        if self.column("conversations"):
+            self._read(talk, self.column("conversations"))
+        else:
+            self._read(talk, self.column("question"))
+            self._read(talk, self.column("answer"))
         turns, images = talk.end()
         answers = None
         if turns and turns[-1][0] == "user":
@@ -355,7 +371,8 @@ class Row:
         said = [text for role, text in turns if role == "assistant"] + (answers or [])
         if not said:
             raise BadRow(
-                f"Column {self.column('conversations')!r}: no turn of the assistant",
+                f"Column {self.column('conversations') or self.column('answer')!r}: no turn of "
+                "the assistant",
                 where=self.entry.where,
                 expected="at least one question with its answer",
                 fix="give the answer, or remove the row",
@@ -393,11 +410,22 @@ class Row:
     def _weights(self, answers: list[Said]) -> dict[str, Any]:
         column = self.column("weights")
         given = self.entry.fields[column] if column else [answer.confidence for answer in answers]
+        if isinstance(given, str):  # a cell of a CSV
+            try:
+                given = json.loads(given)
+            except ValueError:
+                pass
         numbers = isinstance(given, list) and all(
             isinstance(w, int | float) and not isinstance(w, bool) for w in given
         )
         if column and not (numbers and len(given) == len(answers)):
-            raise cells.unknown(self.entry, (column,), given, "one number per answer")
+            raise BadRow(
+                f"Column {column!r} is {cells.described(given)} for {len(answers)} answers",
+                where=self.entry.where,
+                expected="one number for every answer, as [3, 1]",
+                fix="give each answer its number, or leave the column out on purpose: "
+                f"--ignore={column}",
+            )
         return {"weights": tuple(float(w) for w in given)} if numbers else {}
 
     def _options(self) -> list[Option] | None:

@@ -111,7 +111,9 @@ class _Members:
             self._images[extension] = f"{member.offset_data}:{member.size}"
         elif kind in _TEXTS:
             lines.check_length(member.size, f"{self.where}.{extension}")
-            self._texts[extension] = tar.extractfile(member).read().decode("utf-8-sig")
+            self._texts[extension] = lines.text(
+                tar.extractfile(member).read(), f"{self.where}.{extension}"
+            )
 
     def sample(self) -> Sample:
         """What was read.
