@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -178,15 +179,24 @@ def repeated(name: str, where: str) -> DataError:
 
 def not_utf8(data: bytes, where: str) -> DataError:
     """The error for text that is not UTF-8, with the encoding it seems to be in."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if 5 * data.count(0) > 3 * len(data) or data[:4] == codecs.BOM_UTF32_BE:
+        return in_utf16(where, bits=32)
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return in_utf16(where)
-    if b"\0" in data:
-        return in_utf16(where, "LE" if data[1::2].count(0) >= data[::2].count(0) else "BE")
     reason = ""
     try:
         data.decode()
     except UnicodeDecodeError as error:
         reason = f": {error}"
+    if b"\0" in data:
+        if not reason and 8 * data.count(0) < len(data):
+            return DataError(
+                "A byte 0 in a text",
+                where=where,
+                expected="text in UTF-8",
+                fix="tr -d '\\000' < FILE > NEW",
+            )
+        return in_utf16(where, "LE" if data[1::2].count(0) >= data[::2].count(0) else "BE")
     return DataError(
         f"Not UTF-8{reason}",
         where=where,
@@ -195,20 +205,21 @@ def not_utf8(data: bytes, where: str) -> DataError:
     )
 
 
-def in_utf16(where: str, order: str = "") -> DataError:
-    """The error for text in UTF-16, which Windows calls Unicode; `order` LE or BE if unmarked."""
+def in_utf16(where: str, order: str = "", bits: int = 16) -> DataError:
+    """The error for text in UTF-16, which Windows calls Unicode, or in UTF-32; `order` LE or BE if
+    unmarked."""
     return DataError(
-        "Not UTF-8: the text is in UTF-16",
+        f"Not UTF-8: the text is in UTF-{bits}",
         where=where,
         expected="text in UTF-8",
-        fix=f"iconv -f UTF-16{order} -t UTF-8 FILE > NEW",
+        fix=f"iconv -f UTF-{bits}{order} -t UTF-8 FILE > NEW",
     )
 
 
 def _likely(data: bytes) -> str:
     """The encoding of Chinese text on Windows if it fits, else that of Western text."""
     try:
-        data.decode("gb18030")
+        codecs.getincrementaldecoder("gb18030")().decode(data)  # which may end within a character
         return "GB18030"
     except UnicodeDecodeError:
         return "WINDOWS-1252"

@@ -437,3 +437,27 @@ def test_what_programs_write_for_nothing_is_no_answer(tmp_path, cell):
 def test_a_blank_before_a_quote_is_no_text(tmp_path):
     text = 'image, caption\n1.png, "a red square"\n2.png, "红, 大"\n'
     assert captions(tmp_path, text) == ["a red square", "红, 大"]
+
+
+# Encodings
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "mend"),
+    [
+        ("mine.json", '[{"caption": "红色的方块"}]'.encode("gb18030"), "iconv -f GB18030"),
+        ("mine.jsonl", '{"caption": "红"}'.encode("utf-32"), "iconv -f UTF-32 "),
+        ("mine.csv", "image,caption\n1.png,红\n".encode("utf-32"), "iconv -f UTF-32 "),
+        ("mine.csv", b"image,caption\n1.png,a red\0 square\n", "tr -d"),
+    ],
+)
+def test_the_mend_for_another_encoding_is_the_right_one(tmp_path, name, data, mend):
+    (tmp_path / name).write_bytes(data)
+    error = refused("csv" if name.endswith("csv") else "pairs_jsonl", tmp_path)
+    assert mend in error
+
+
+def test_the_mend_for_a_text_in_a_tar_is_that_of_a_file(tmp_path):
+    layouts.tar(tmp_path / "a.tar", [("a.jpg", JPEG), ("a.txt", "红色".encode("gb18030"))])
+    error = refused("webdataset", tmp_path)
+    assert "iconv -f GB18030" in error and "a.tar: a.txt" in error

@@ -33,7 +33,7 @@ def chosen(folder, options, **row):
     ],
 )
 def test_options_with_a_hole_are_no_question(tmp_path, row):
-    assert "No options" in bad(tmp_path, ASKED | row)
+    assert "from 0, has no text" in bad(tmp_path, ASKED | row)
 
 
 def test_options_of_fewer_letters_than_the_table_has_are_whole(tmp_path):

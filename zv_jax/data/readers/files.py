@@ -148,6 +148,7 @@ def stream(path: Path, events: Any, prefix: str, **options: Any) -> Iterator[Any
                 found = True
                 yield value
     except (ijson.JSONError, UnicodeDecodeError) as error:
+        _check_encoding(path)  # the likelier reason
         raise DataError(
             f"Not JSON, or cut short: {error}".splitlines()[0],
             where=str(path),
@@ -200,16 +201,29 @@ _STEPS = np.zeros(256, np.int64)
 _STEPS[123], _STEPS[125] = 1, -1
 
 
+def _check_encoding(path: Path) -> None:
+    """Refuses a file that is not in UTF-8, whatever its lines."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                raise lines_lib.not_utf8(block, str(path)) from None
+
+
 def skip_mark(file: BinaryIO, where: str) -> None:
     """Moves past the byte order mark that Windows puts before text in UTF-8.
 
     Raises:
       DataError: the mark says that the text is in UTF-16.
     """
-    head = file.read(3)
+    head = file.read(4)
+    if len(head) == 4 and head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        raise lines_lib.in_utf16(where, bits=32)
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise lines_lib.in_utf16(where)
-    file.seek(3 if head == codecs.BOM_UTF8 else 0)
+    file.seek(3 if head[:3] == codecs.BOM_UTF8 else 0)
 
 
 def json_file(path: Path) -> Row:
@@ -339,6 +353,8 @@ def _fields(
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4)
+    if head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        raise lines_lib.in_utf16(str(path), bits=32)
     return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 

@@ -447,8 +447,15 @@ class Row:
                 raise cells.unknown(self.entry, (column,), value, "a list of options")
         while found and found[-1].text is None:
             found.pop()  # tables have as many columns as the question with the most options
-        if len(found) < 2 or any(option.text is None for option in found):
-            raise self.bad("options")
+        blank = [number for number, option in enumerate(found) if option.text is None]
+        if len(found) < 2 or blank:
+            what = f"option {blank[0]}, from 0, has no text" if blank else "fewer than two options"
+            raise BadRow(
+                f"Column {column or letters[0]!r}: {what}",
+                where=self.entry.where,
+                expected="a text for every option: letters and numbers of answers count them all",
+                fix="write the missing ones, or remove the row",
+            )
         return _without_marks(found)
 
     def _option(self, column: str, value: Any) -> str | None:
