@@ -170,6 +170,12 @@ def test_parts_may_count_the_images_of_the_row(tmp_path):
         assert "2 <image> in the texts for 2 images" in bad(tmp_path, row)
 
 
+def test_images_of_the_row_beside_others_of_its_turns_have_no_place(tmp_path):
+    talk = turns([{"type": "image", "image": "b.png"}, "什么？"], "蓝。")
+    error = bad(tmp_path, {"image": "a.png", "messages": talk})
+    assert "1 named in the turns" in error and "name each image once" in error
+
+
 @pytest.mark.parametrize("name", ["image", "photo", "image_path", "img", "image_url", "图片"])
 def test_an_image_of_a_turn_is_found_under_its_usual_names(tmp_path, name):
     talk = turns("a", "b", "什么？", "狗。")

@@ -148,13 +148,15 @@ class Dialogue:
         elif sorted(self._asked) == list(range(len(self._row))):
             shown = self._shown
         else:
-            beside = f" beside {self._named} that turns name" if self._named else ""
+            mend = f"put {IMAGE} where each image belongs, or mend the list of images"
+            if self._named:
+                mend = "name each image once: all in the turns, or all in the column of the row"
             raise BadRow(
                 f"{len(self._asked)} {IMAGE} in the texts for {len(self._row)} images of the row"
-                + beside,
+                + (f", and {self._named} named in the turns" if self._named else ""),
                 where=self.entry.where,
                 expected=f"one {IMAGE} for every image, or none at all",
-                fix=f"put {IMAGE} where each image belongs, or mend the list of images",
+                fix=mend,
             )
         turns = list(self._turns)
         if len(shown) == 1 and turns and turns[0][0] == "user":
