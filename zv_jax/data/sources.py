@@ -257,31 +257,24 @@ class PreparedSource(Source):
         # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
         digest = hashlib.sha256(manifest)
-        splits = json.loads(manifest).get("splits") or self._ends()
-        if split and split not in splits:
-            raise no_split(split, splits, self.root, _where_else(folder, split))
-        if split and len(splits) > 1:
-            self._table = self._table[self._splits(len(splits)) == splits.index(split)]
-            digest.update(split.encode())
+        listed = json.loads(manifest).get("splits")
+        if split:
+            # Folders of format 1 list no splits, and may hold several.
+            splits, own = (listed, self._table[:, SPLIT:].ravel()) if listed else self._read()
+            if split not in splits:
+                raise no_split(split, splits, self.root, _where_else(folder, split))
+            if len(splits) > 1:
+                self._table = self._table[own == splits.index(split)]
+                digest.update(split.encode())
         self.fingerprint = digest.hexdigest()
         self.facts = Facts(*self._table[:, :4].T)
         self.broken = []  # `zv data prepare` has reported them
 
-    def _ends(self) -> list[str]:
-        """The splits of the first and the last record, for folders that do not list theirs."""
-        ends = (self.record(index) for index in {0, len(self._table) - 1})
-        return sorted({record.split for record in ends})
-
-    def _splits(self, count: int) -> np.ndarray:
-        """Of each record the number of its split in the manifest."""
-        if self._table.shape[1] > SPLIT:
-            return self._table[:, SPLIT]
-        raise DataError(
-            f"records of {count} splits, and nothing says which is whose",
-            where=self.root,
-            expected="a folder that this version prepared, or one for each split",
-            fix="remove the folder and run `zv data prepare` again",
-        )
+    def _read(self) -> tuple[list[str], np.ndarray]:
+        """The splits of all records, and the number of each record's own, from the records."""
+        found = (json.loads(self.line(index))["split"] for index in range(len(self._table)))
+        splits, own = np.unique([str(split) for split in found], return_inverse=True)
+        return splits.tolist(), own
 
     def __len__(self) -> int:
         return len(self._table)
