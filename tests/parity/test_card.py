@@ -38,9 +38,10 @@ DIALOGUE = (  # two images, none, another one
     Exchange("图里有什么？", None, (2,)),
 )
 PROMPTS = {
-    "old": PromptConfig(),  # of checkpoints made before the field existed
+    "old": PromptConfig("ziya", "question"),  # of checkpoints made before the field existed
     **{name: PromptConfig(name, "turn") for name in FORMATS},
     "own": PromptConfig("own", "turn", "问：", "\n答：", "请看图。\n", "。", stop="问："),
+    "blanks": PromptConfig("own", "turn", "Question: ", " Short answer: ", " Look. "),
 }
 
 
