@@ -96,7 +96,9 @@ def test_an_export_is_read_back_as_it_was(workdir, tmp_path):
 
 def test_the_card_of_an_older_checkpoint_gives_the_qformer_the_bare_question(workdir, tmp_path):
     model = ours.open_checkpoint(workdir("stage1"))
-    old = replace(model.config, model=replace(model.config.model, prompt=PromptConfig()))
+    old = replace(
+        model.config, model=replace(model.config.model, prompt=PromptConfig("ziya", "question"))
+    )
     export.to_hf(replace(model, config=old), tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card.count('inputs["qformer_input_ids"] = ') == 4  # two blocks in two languages
