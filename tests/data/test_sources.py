@@ -109,3 +109,15 @@ def test_a_record_file_that_is_renamed_over_stays_what_it_was(toy, tmp_path):
     (tmp_path / "new.jsonl").write_text("{}\n")
     (tmp_path / "new.jsonl").rename(toy)
     assert source.line(0) == before
+
+
+def test_a_folder_says_which_splits_it_has_and_what_its_records_say(toy):
+    for split in ("", "val"):
+        with pytest.raises(DataError, match=f"no record of split '{split}'") as caught:
+            open_source("jsonl", str(toy.parent), split)
+        assert caught.value.where == str(toy.parent) and caught.value.expected == "one of train"
+        assert "empty" not in caught.value.fix
+    toy.rename(toy.with_name("val.jsonl"))
+    with pytest.raises(DataError, match="no record of split 'val'") as caught:
+        open_source("jsonl", str(toy.parent), "val")
+    assert "the name of their file says another" in caught.value.fix

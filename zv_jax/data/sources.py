@@ -160,8 +160,9 @@ class JsonlSource(Source):
 
     def __init__(self, path: str, split: str, image_root: str = ""):
         file = Path(path).expanduser()
-        if file.is_dir():
-            file = file / f"{split}.jsonl"
+        fix = ""
+        if path and file.is_dir():
+            file, fix = _file_of(file, split), _OTHER_NAME
         if not path or not file.is_file():
             raise DataError(
                 "record file not found",
@@ -182,7 +183,7 @@ class JsonlSource(Source):
                 self._spans.append((start, len(line.rstrip(b"\n")), number))
         # Broken lines alone are no split, but where every line is broken the first says why.
         if not self._spans or (split and found and split not in found):
-            raise no_split(split, sorted(found), str(file))
+            raise no_split(split, sorted(found), str(file), fix)
         self.image_root = image_root
         root = Path(image_root).expanduser() if image_root else file.parent
         super().__init__(
@@ -228,9 +229,31 @@ def _identity(file: int) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
+_OTHER_NAME = (
+    "correct the split of the records, for the name of their file says another, or set the "
+    "source's path to the file itself and its split to theirs"
+)
+
+
+def _file_of(folder: Path, split: str) -> Path:
+    """The file of a split in a folder that has one for each.
+
+    Raises:
+      NoSplit: it has others.
+    """
+    known = sorted(file.stem for file in folder.glob("*.jsonl"))
+    if known and split not in known:
+        raise no_split(split, known, str(folder), "set the source's split to one of these")
+    return folder / f"{split}.jsonl"
+
+
+class NoSplit(DataError):
+    """A source does not have the split that is asked for."""
+
+
+def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> NoSplit:
     """The error for a split that is not there, `known` are those that are."""
-    return DataError(
+    return NoSplit(
         f"no record of split {split!r}{nearest(split, known)}",
         where=where,
         expected="one of " + (", ".join(known) or "(no record at all)"),
