@@ -77,6 +77,11 @@ def test_new_models_read_the_turn_and_older_ones_the_question():
         ({"qformer_text": "turns"}, "model.prompt.qformer_text"),
         ({"before": "USER: "}, "model.prompt.before"),
         ({"format": "vicuna", "opening": "Hello."}, "model.prompt.opening"),
+        ({"format": "own", "before": "Q:", "closing": "</s>"}, "model.prompt.closing"),
+        ({"format": "own", "before": "<image>"}, "model.prompt.before"),
+        ({"format": "own", "before": "问：", "opening": "<s>请看图。"}, "model.prompt.opening"),
+        ({"format": "own", "before": "Q:", "stop": " "}, "model.prompt.stop"),
+        ({"format": "own"}, "model.prompt"),
     ],
 )
 def test_what_is_no_format_or_would_be_used_for_nothing_is_refused(fields, where):
