@@ -320,7 +320,8 @@ class Assembler:
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
         row, ref = self._caption(record, epoch), record.images[0]
-        return (self._picture(number, ref), row, self._picture_id(number, ref)), row
+        pixels, name = self._identified(number, ref)
+        return (pixels, row, name), row
 
     def _caption(self, record: Record, epoch: int) -> Row:
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
@@ -372,14 +373,19 @@ class Assembler:
         source = self.drawn[number].source
         return self.cache.get(self._key(number, ref), lambda: source.picture(ref))
 
-    def _picture_id(self, number: int, ref: ImageRef) -> int:
-        """31 bits of the image's SHA-1: the id of an image is its content, so that a data set and
-        its translation, each below a root of its own, are no negatives of each other."""
+    def _identified(self, number: int, ref: ImageRef) -> tuple[np.ndarray, int]:
+        """The picture, and 31 bits of its SHA-1: the id of an image is its content, so that a data
+        set and its translation, each below a root of its own, are no negatives of each other."""
         key = self._key(number, ref)
-        sha1 = self.sha1s.get(key) or self.drawn[number].source.sha1(ref)
-        if self.cache.keep:
-            self.sha1s[key] = sha1
-        return zlib.crc32(sha1.encode()) & 0x7FFFFFFF
+        sha1 = ref.sha1 or self.sha1s.get(key)
+        if sha1:
+            pixels = self._picture(number, ref)
+        else:
+            sha1, picture = self.drawn[number].source.identified(ref)
+            pixels = self.cache.get(key, lambda: picture)
+            if self.cache.keep:
+                self.sha1s[key] = sha1
+        return pixels, zlib.crc32(sha1.encode()) & 0x7FFFFFFF
 
     # Batches.
 

@@ -112,10 +112,15 @@ class Source:
         """The stored bytes of that image; `ImageError` if they cannot be read."""
         return pictures.read(self.root, ref)
 
-    def sha1(self, ref: ImageRef) -> str:
-        """What tells an image from all others, whatever root it is read from: the SHA-1 of its
-        file, from the record or else from the bytes."""
-        return ref.sha1 or hashlib.sha1(self.encoded(ref), usedforsecurity=False).hexdigest()
+    def identified(self, ref: ImageRef) -> tuple[str, Image.Image]:
+        """What tells an image from all others, whatever root it is read from, and the image as
+        `picture` gives it: the SHA-1 of its file, from the record or else from the bytes."""
+        if ref.sha1:
+            return ref.sha1, self.picture(ref)
+        data = self.encoded(ref)  # read once for both
+        where = str(pictures.locate(self.root, ref.path)) if ref.path else ref.shard_key
+        image = images_lib.decode(data, where, images_lib.KEPT)
+        return hashlib.sha1(data, usedforsecurity=False).hexdigest(), image
 
     def address(self, ref: ImageRef) -> str:
         """Where the image is stored, links followed; equal addresses are one image."""
