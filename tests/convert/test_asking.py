@@ -102,4 +102,13 @@ def test_the_card_of_an_older_checkpoint_gives_the_qformer_the_bare_question(wor
     export.to_hf(replace(model, config=old), tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card.count('inputs["qformer_input_ids"] = ') == 4  # two blocks in two languages
-    assert "[turns[-1][0]] * len(images)" in card
+    assert card.count("[words(turns[-1][0])] * len(images)") == 2
+    assert card.count("    read = words(question)\n") == 2
+    assert "A text that spells a special token" in card and "文本中写出的特殊词元" in card
+
+
+@pytest.mark.parametrize("command", ["from-peft", "to-hf", "to-lavis", "to-peft", "verify"])
+def test_a_format_is_refused_where_the_checkpoint_says_it(tmp_path, command, capsys):
+    words = [command, str(tmp_path / "a"), str(tmp_path / "b"), "--prompt_format=vicuna"]
+    assert cli.main(["convert", *words]) == 2
+    assert "--prompt_format" in capsys.readouterr().err
