@@ -9,7 +9,7 @@ No file says which it is; the numbers do, or the user.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Sum:
         self.note = f"a difference in which {KINDS[self.kind]}" + (" (as told)" if kind else "")
         self._pairs = layers | (self._matched(_VOCABULARY) if self.kind == "all" else {})
         if wide:
-            sums = {n: replace(self.specs[n], dtype=np.dtype(np.float32)) for n in self._pairs}
+            sums = {n: self.specs[n]._replace(dtype=np.dtype(np.float32)) for n in self._pairs}
             self.specs = {**self.specs, **sums}
 
     def _matched(self, pattern: str, *, checked: bool = True) -> dict[str, str]:
