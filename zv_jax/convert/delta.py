@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.convert.sources import Source
+from zv_jax.convert.sources import Source, Spec
 from zv_jax.errors import ConfigError, ConversionError
 
 KINDS = {
@@ -68,7 +68,7 @@ class Sum:
         self.note = f"a difference in which {KINDS[self.kind]}" + (" (as told)" if kind else "")
         self._pairs = layers | (self._matched(_VOCABULARY) if self.kind == "all" else {})
         if wide:
-            sums = {n: self.specs[n]._replace(dtype=np.dtype(np.float32)) for n in self._pairs}
+            sums = {name: Spec(self.specs[name].shape, np.float32) for name in self._pairs}
             self.specs = {**self.specs, **sums}
 
     def _matched(self, pattern: str, *, checked: bool = True) -> dict[str, str]:
