@@ -19,9 +19,9 @@ from evaluation import config as config_lib
 from evaluation.report.markup import finite
 from evaluation.suites import Suite
 from evaluation.tasks.registry import GENERATION
-from zv_jax.config import Config
+from zv_jax.config import Config, SourceConfig
 from zv_jax.data import overlap
-from zv_jax.data.sources import open_source
+from zv_jax.data.sources import NoSplit, Source, open_source
 from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.inference.api import Model
@@ -68,7 +68,7 @@ class Evaluation:
                 source={"name": source.name, "path": source.path, "split": wanted.split},
             )
         )
-        self._records = open_source(source.name, source.path, wanted.split, source.image_root)
+        self._records = _evaluated(source, wanted.split)
         overlap.refuse(config, self._records)
 
     def __call__(
@@ -88,6 +88,21 @@ class Evaluation:
             if other is not None:
                 found[f"{name}/shuffled_images"] = other
         return found
+
+
+def _evaluated(source: SourceConfig, split: str) -> Source:
+    """The records of the evaluated split; where there is none, the fields that evaluation takes."""
+    try:
+        return open_source(source.name, source.path, split, source.image_root)
+    except NoSplit as error:
+        raise NoSplit(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            fix="evaluation takes eval.split of the first source, whose path is then a folder with "
+            f"{split}.jsonl beside the file of the training split, or prepared data that hold it; "
+            "or set --config.eval.every=0",
+        ) from None
 
 
 def best_checkpoint(workdir: str | Path, metric: str) -> Path:

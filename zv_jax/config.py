@@ -7,6 +7,7 @@ frozen dataclasses below, once. Nothing else in the project reads a ConfigDict.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -202,6 +203,8 @@ RETIRED = {
     "model.attention": "remove it: it had one value, and nothing read it; attention takes cuDNN's "
     "kernel on GPUs in bfloat16 where that fits, and XLA's everywhere else",
 }
+# What runs did that were begun before these fields existed, where the default is another by now.
+BEFORE = {"data.transparency": "black", "model.prompt.qformer_text": "question"}
 POSITIVE = (
     "train.steps",
     "train.batch_size",
@@ -274,8 +277,16 @@ def to_dict(config: Config) -> dict:
 
 
 def of_checkpoint(stored: dict[str, Any]) -> dict[str, Any]:
-    """The configuration in a checkpoint, with what runs did that do not know a field."""
-    return stored | {"data": {"transparency": "black"} | stored.get("data", {})}
+    """The configuration in a checkpoint, with what runs did that do not know a field: `BEFORE`."""
+    whole = copy.deepcopy(stored)
+    for path, value in BEFORE.items():
+        *sections, name = path.split(".")
+        section = whole
+        for part in sections:
+            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):  # else `validate` says what it is
+            section.setdefault(name, value)
+    return whole
 
 
 def validate(config: ml_collections.ConfigDict | dict) -> Config:

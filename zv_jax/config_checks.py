@@ -19,6 +19,7 @@ MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
 MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
 MAX_SIDE = 4096  # pixels of the images that a model reads; and its queries, for one bound
 _MOST = {"layers": MAX_LAYERS, "image_size": MAX_SIDE, "num_queries": MAX_SIDE}
+_MARKS = ("<image>", "<s>", "</s>")  # of rows, no words
 _MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
 
 
@@ -72,6 +73,7 @@ def _check_texts(config: Config) -> None:
 
 def _check_prompt(prompt: PromptConfig) -> None:
     if prompt.format == OWN:
+        _check_own_words(prompt)
         return
     for name in Format._fields:
         if getattr(prompt, name):
@@ -105,6 +107,32 @@ def _check_sizes(model: ModelConfig) -> None:
                     expected=expected,
                     fix=f"set --config.model.{name}.{field.name}=...",
                 )
+
+
+def _check_own_words(prompt: PromptConfig) -> None:
+    for name, value in prompt.words._asdict().items():
+        mark = next((m for m in _MARKS if isinstance(value, str) and m in value), None)
+        if mark:
+            raise ConfigError(
+                f"{value!r} holds {mark}, which the program puts where it belongs",
+                where=f"model.prompt.{name}",
+                expected="words without " + ", ".join(_MARKS),
+                fix=f"leave {mark} out; model.prompt.every_bos begins each turn with <s>",
+            )
+    if prompt.stop and not prompt.stop.strip(" \t"):
+        raise ConfigError(
+            f"{prompt.stop!r} would end an answer at its first blank",
+            where="model.prompt.stop",
+            expected="words that begin another turn, or nothing",
+            fix="set --config.model.prompt.stop to the words before a question, or leave it out",
+        )
+    if prompt.words == Format():
+        raise ConfigError(
+            "no word of the format is given",
+            where="model.prompt",
+            expected="at least one of " + ", ".join(Format._fields),
+            fix="set them, or --config.model.prompt.format=plain for prompts without words",
+        )
 
 
 def _check_model(model: ModelConfig) -> None:

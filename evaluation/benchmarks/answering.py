@@ -17,6 +17,7 @@ from evaluation.benchmarks.predictions import Log, Prediction
 from evaluation.benchmarks.spec import Benchmark
 from evaluation.metrics.choices import LETTERS, letter_of
 from evaluation.model import Model
+from zv_jax.data import rules
 from zv_jax.data.dialogue import IMAGE, render_boxes
 from zv_jax.data.records import Record
 
@@ -78,8 +79,8 @@ def question(record: Record) -> str:
 
 
 def context(record: Record) -> str:
-    """What a record gives to read before its question; empty for most."""
-    return str(record.meta.get("hint", ""))
+    """What a record gives to read before its question, boxes written out; empty for most."""
+    return render_boxes(rules.hint(record), record.objects, BOX_DECIMALS)
 
 
 def prompt(benchmark: Benchmark, record: Record, options: Sequence[str] = ()) -> str:

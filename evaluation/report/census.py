@@ -23,9 +23,12 @@ _HEAD = (
     ("Too long", "过长"),
     ("Exchanges left out", "略去的问答"),
     ("Answers cut", "截断的回答"),
+    ("Instructions cut", "截断的指令"),
     ("[UNK]", "[UNK]"),
     ("In training: too long, left out, cut", "训练中：过长、略去、截断"),
 )
+
+_COUNTS = ("looked_at", "too_long", "exchanges", "cut", "unread")
 
 
 def counts(run: Run) -> dict[str, list[dict]]:
@@ -79,7 +82,10 @@ def _row(source: dict, drawn: dict[str, int]) -> tuple[object, ...]:
         number(source.get("records")),
         number(source.get("samples")),
         join(reasons, ", ") if reasons else "–",
-        *(number(source.get(key)) for key in ("looked_at", "too_long", "exchanges", "cut")),
+        *(
+            number(source.get(key))
+            for key in ("looked_at", "too_long", "exchanges", "cut", "unread")
+        ),
         join((f"{lang} {share:.2%}" for _, lang, share in _unknown(source) if share), ", ") or "–",
         " · ".join(while_training),
     )

@@ -96,8 +96,19 @@ def test_an_export_is_read_back_as_it_was(workdir, tmp_path):
 
 def test_the_card_of_an_older_checkpoint_gives_the_qformer_the_bare_question(workdir, tmp_path):
     model = ours.open_checkpoint(workdir("stage1"))
-    old = replace(model.config, model=replace(model.config.model, prompt=PromptConfig()))
+    old = replace(
+        model.config, model=replace(model.config.model, prompt=PromptConfig("ziya", "question"))
+    )
     export.to_hf(replace(model, config=old), tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card.count('inputs["qformer_input_ids"] = ') == 4  # two blocks in two languages
-    assert "[turns[-1][0]] * len(images)" in card
+    assert card.count("[words(turns[-1][0])] * len(images)") == 2
+    assert card.count("    read = words(question)\n") == 2
+    assert "A text that spells a special token" in card and "文本中写出的特殊词元" in card
+
+
+@pytest.mark.parametrize("command", ["from-peft", "to-hf", "to-lavis", "to-peft", "verify"])
+def test_a_format_is_refused_where_the_checkpoint_says_it(tmp_path, command, capsys):
+    words = [command, str(tmp_path / "a"), str(tmp_path / "b"), "--prompt_format=vicuna"]
+    assert cli.main(["convert", *words]) == 2
+    assert "--prompt_format" in capsys.readouterr().err

@@ -127,3 +127,25 @@ def test_a_base_with_more_rows_than_the_difference_is_refused(tmp_path, publishe
     directory(tmp_path / "published", "llama", cut, vocab_size=290)
     with pytest.raises(ConversionError, match=r"the base has shape \(300, 48\)"):
         read(tmp_path)
+
+
+def test_a_sum_beyond_float16_is_refused_and_the_fix_that_is_named_works(
+    tmp_path, tensors, directory
+):
+    base, given = tensors("llama", 1), tensors("llama", 2, np.float16)
+    base[UP][0, 0], given[UP][0, 0] = 70000, 0
+    given["model.norm.weight"][:] = 0.01
+    directory(tmp_path / "base", "llama", base)
+    directory(tmp_path / "published", "llama", given)
+
+    def read(dtype):
+        options = hf.Options(base=str(tmp_path / "base"), delta_kind="layers", dtype=dtype)
+        leaf = hf.open_hf(tmp_path / "published", options).leaves["params/llm/layers/up/kernel"]
+        return leaf.value()[1].T[0, 0]
+
+    for dtype in (None, "float16"):
+        with pytest.raises(ConversionError, match="70000.* becomes infinite in float16") as caught:
+            read(dtype)
+        assert "--dtype=bfloat16" in caught.value.fix
+    assert float(read("bfloat16")) == 70144  # the nearest it has
+    assert float(read("float32")) == 70000

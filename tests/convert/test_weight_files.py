@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from zv_jax.convert import hf
-from zv_jax.convert.sources import open_source
+from zv_jax.convert.sources import open_source, together
 from zv_jax.errors import ConversionError
 
 INDEX = "model.safetensors.index.json"
@@ -145,3 +145,12 @@ def test_linear_scaling_with_a_factor_is_read(tmp_path, directory):
         config = hf.open_hf(directory(tmp_path / str(number), "llama", **given)).config
         assert config.model.llm.rope_scaling.kind == "linear"
         assert config.model.llm.rope_scaling.factor == 2.0
+
+
+def test_of_two_files_neither_replaces_a_tensor_of_the_other(tmp_path):
+    save_file(OLD, tmp_path / "one.safetensors")
+    save_file({"c": NEW["c"]}, tmp_path / "two.safetensors")
+    one, two = (open_source(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    with pytest.raises(ConversionError, match="tensor 'c' is there twice") as caught:
+        together(one, two)
+    assert "one.safetensors and " in caught.value.where

@@ -7,6 +7,9 @@ import pytest
 import sentencepiece
 
 from zv_jax.data import census, pipeline, tokenizers
+from zv_jax.data.assemble import Assembler
+from zv_jax.data.dialogue import TooLong
+from zv_jax.data.mixing import Pick
 from zv_jax.errors import ConfigError
 
 
@@ -127,6 +130,50 @@ def test_a_source_of_which_nothing_can_be_drawn_is_refused(write, counted):
     with pytest.raises(ConfigError, match=r"nothing of sources\[0\] jsonl .* fits") as error:
         counted("stage2")
     assert error.value.where == "data.sources[0]" and "max_" in error.value.fix
+
+
+def test_a_source_that_is_mostly_too_long_is_a_warning(write, make_config, tokenizer):
+    write([row(n, turns=said("red" if n % 5 else LONG)) for n in range(20)])
+    found = census.take(make_config("stage2"), (tokenizer, tokenizer))
+    (warning,) = census.warnings(found)
+    assert "20% OF THE SAMPLES OF sources[0]" in warning and "data.max_length" in warning
+    write([row(n, turns=said("red" if n else LONG)) for n in range(20)])
+    assert not list(census.warnings(census.take(make_config("stage2"), (tokenizer, tokenizer))))
+
+
+def test_a_run_that_could_not_find_its_samples_does_not_begin(write, make_config, tokenizer):
+    """One in 100 fits: of three draws one finds 100 in a row that do not."""
+    write([row(n, turns=said(LONG if n else "red")) for n in range(100)])
+    with pytest.raises(ConfigError, match="99 of 100 samples of .* are too long") as caught:
+        census.take(make_config("stage2"), (tokenizer, tokenizer))
+    assert caught.value.where == "data.sources[0]" and "max_length" in caught.value.fix
+
+
+@pytest.mark.parametrize("question, cut", [("What?", 0), ("Is it " + "red or blue or " * 20, 3)])
+def test_instructions_of_which_the_qformer_reads_only_the_end_are_counted(
+    write, counted, question, cut
+):
+    turns = [{"role": "user", "text": question}, {"role": "assistant", "text": "red"}]
+    write([row(n, turns=turns) for n in range(3)])
+    found = counted("stage2", max_length=400, max_qformer_text=32)
+    assert found.unread == cut
+    assert ("3 instructions cut" in "\n".join(census.lines([found]))) == bool(cut)
+    assert counted("stage2", "base", max_length=400).unread == 0, "its Q-Former reads none"
+
+
+@pytest.mark.parametrize(
+    "bad, what", [(1, "of 100 samples of .* in a row are too long"), (0, "100 samples of")]
+)
+def test_what_is_too_long_is_not_blamed_on_a_bad_record_among_it(
+    write, make_config, tokenizer, bad, what
+):
+    rows = [row(n, turns=said(LONG)) for n in range(198)]
+    write([*rows, *(row(198, images=[{"path": "no.png"}]) for _ in range(3 * bad))])
+    config = make_config("stage2", max_bad=0.9)
+    assembler = Assembler(pipeline.drawn_from(config), tokenizer, tokenizer, cache_images=False)
+    with pytest.raises(TooLong, match=what) as caught:
+        assembler([Pick(0, n, 0) for n in range(8)])
+    assert "data.max_length" in caught.value.fix
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zv_jax.data import pipeline
+from zv_jax.data import pictures, pipeline
+from zv_jax.data.assemble import Assembler
+from zv_jax.data.mixing import Pick
 from zv_jax.errors import ConfigError, DataError
 
 STAGES = ["language", "stage0", "stage1", "stage2"]  # vision: `test_pipeline_openmoji.py`
@@ -203,6 +205,18 @@ def test_sources_mix_by_weight(make_config, batches):
     assert pipeline.samples_per_epoch(config) == [8, 8]
     index = np.concatenate([b["index"] for b in batches(config, 4)])
     assert (index < 8).sum() == 24
+
+
+def test_stage_0_reads_an_image_once_for_its_pixels_and_its_identity(
+    make_config, tokenizer, monkeypatch
+):
+    read = []
+    located = pictures._file
+    monkeypatch.setattr(pictures, "_file", lambda *place: read.append(place) or located(*place))
+    drawn = pipeline.drawn_from(make_config("stage0"))
+    assembler = Assembler(drawn, tokenizer, tokenizer, cache_images=False)
+    made = assembler([Pick(0, sample, 0) for sample in range(4)])
+    assert len(read) == len(made.batch["image_ids"]) == 4
 
 
 def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batches, toy, caplog):

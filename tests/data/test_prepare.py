@@ -230,16 +230,33 @@ def test_a_prepared_set_of_two_splits_gives_each_its_own_records(toy, tmp_path):
     assert len({source.fingerprint for source in found}) == 3
 
 
-def test_a_set_prepared_before_splits_were_listed_is_known_by_its_records(toy, tmp_path):
-    out = tmp_path / "out"
-    make(toy, out)
-    manifest = json.loads((out / prepare.MANIFEST).read_text())
+def of_format_1(out):
+    """Makes a prepared folder what it was before splits were listed."""
+    manifest = json.loads((out / prepare.MANIFEST).read_text()) | {"format": 1}
     del manifest["splits"]
     (out / prepare.MANIFEST).write_text(json.dumps(manifest))
     np.save(out / prepare.FACTS, np.load(out / prepare.FACTS)[:, :6])
+
+
+def test_a_set_prepared_before_splits_were_listed_is_known_by_its_records(toy, tmp_path):
+    out = tmp_path / "out"
+    make(toy, out)
+    of_format_1(out)
     assert len(open_source("prepared", str(out), "train")) == 64
     with pytest.raises(DataError, match="(?s)no record of split 'val'.*one of train"):
         open_source("prepared", str(out), "val")
+
+
+def test_also_where_its_first_and_last_records_are_of_one_split(toy, tmp_path):
+    out = tmp_path / "out"
+    splits = ("train", "val", "train", "val2", "train")
+    five = list(R.read_jsonl(toy))[:5]
+    make(toy, out, [dataclasses.replace(r, split=s) for r, s in zip(five, splits, strict=True)])
+    of_format_1(out)
+    found = {s: open_source("prepared", str(out), s) for s in ("train", "val", "val2", "")}
+    assert [len(source) for source in found.values()] == [3, 1, 1, 5]
+    assert [found["train"].record(i).id for i in range(3)] == [r.id for r in five[::2]]
+    assert len({source.fingerprint for source in found.values()}) == 4
 
 
 def test_a_prepared_image_keeps_the_identity_of_its_file(toy, tmp_path):
@@ -249,7 +266,7 @@ def test_a_prepared_image_keeps_the_identity_of_its_file(toy, tmp_path):
         shards = open_source("prepared", str(tmp_path / str(size)))
         for index in (0, 20, 63):
             one, two = plain.record(index).images[0], shards.record(index).images[0]
-            assert two.sha1 == plain.sha1(one)
+            assert two.sha1 == plain.identified(one)[0]
 
 
 @pytest.mark.parametrize("command", ["stats", "validate", "prepare", "peek"])

@@ -1,8 +1,13 @@
 """Rows in every format: what stands where, and that inference asks what training showed."""
 
+from dataclasses import replace
+
 import pytest
 
+from zv_jax.data import pipeline
+from zv_jax.data.assemble import Assembler
 from zv_jax.data.dialogue import IGNORE, Exchange, dialogue_row, prompt_row
+from zv_jax.inference import prompts
 from zv_jax.models.prompt import FORMATS, PromptConfig
 
 IMG = 9999
@@ -55,3 +60,24 @@ def test_a_dialogue_whose_beginning_is_left_out_still_begins_as_one(tokenizer, n
     got = row(TURNS, tokenizer, prompt, only_last=True, max_length=room)
     assert got.input_ids == [IMG] * 4 + last.input_ids and got.images == (0, 1)
     assert [i for i in got.labels if i != IGNORE] == [*tokenizer.encode(prompt.answer("no")), 2]
+
+
+def test_the_qformer_reads_the_blanks_of_a_format(tokenizer, make_config):
+    """As LLM, card and processors do; BLIP-2 asks "Question: {} Short answer: "."""
+    prompt = PromptConfig("own", "turn", "Question: ", "\nShort answer: ", " Look. ")
+    config = make_config("stage1", max_qformer_text=60)
+    config = replace(config, model=replace(config.model, prompt=prompt))
+    asked = " Look. Question: What colour is this?\nShort answer: "
+    ids = [tokenizer.cls_id, *tokenizer.encode(asked), tokenizer.sep_id]
+    assert ids[1:-1] != tokenizer.encode(asked.strip())
+    both = (tokenizer, tokenizer)
+    question = (" What colour is this? ", (), config, both)
+    assert prompts.question(*question, max_new_tokens=4).qformer_ids == ids
+    assembler = Assembler(pipeline.drawn_from(config), *both, cache_images=False)
+    records = assembler.drawn[0].source
+    number = next(
+        i for i in range(len(records))
+        if records.record(i).turns[-2:-1] and "What colour" in records.record(i).turns[-2].text
+    )  # fmt: skip
+    words = assembler.words(0, number, 0, epoch=0)
+    assert words.qformer == ids[1:-1] and words.llm[1:][: len(ids) - 2] == ids[1:-1]

@@ -77,12 +77,13 @@ def test_an_image_is_its_content_whatever_root_it_is_read_from(toy, tmp_path):
     shutil.copy(toy, other / "train.jsonl")
     one, two = open_source("jsonl", str(toy)), open_source("jsonl", str(other / "train.jsonl"))
     first, second = records.ImageRef(path="images/0.png"), records.ImageRef(path="images/1.png")
-    assert one.sha1(first) == two.sha1(first) != one.sha1(second)
+    same, another = (one.identified(ref)[0] for ref in (first, second))
+    assert same == two.identified(first)[0] != another
     assert one.address(first) != two.address(first)
-    named = records.ImageRef(path="images/none.png", sha1=one.sha1(first))
-    assert two.sha1(named) == one.sha1(first), "a record that knows it needs no file"
+    named = records.ImageRef(path="images/0.png", sha1="ab")
+    assert two.identified(named)[0] == "ab", "where a record knows it, it is that of the original"
     (other / "images" / "0.png").write_bytes((other / "images" / "1.png").read_bytes())
-    assert two.sha1(first) == one.sha1(second), "the same path below another root is another image"
+    assert two.identified(first)[0] == another, "the same path below another root"
 
 
 def test_links_lead_to_one_address(toy, tmp_path):
@@ -110,3 +111,15 @@ def test_a_record_file_that_is_renamed_over_stays_what_it_was(toy, tmp_path):
     (tmp_path / "new.jsonl").write_text("{}\n")
     (tmp_path / "new.jsonl").rename(toy)
     assert source.line(0) == before
+
+
+def test_a_folder_says_which_splits_it_has_and_what_its_records_say(toy):
+    for split in ("", "val"):
+        with pytest.raises(DataError, match=f"no record of split '{split}'") as caught:
+            open_source("jsonl", str(toy.parent), split)
+        assert caught.value.where == str(toy.parent) and caught.value.expected == "one of train"
+        assert "empty" not in caught.value.fix
+    toy.rename(toy.with_name("val.jsonl"))
+    with pytest.raises(DataError, match="no record of split 'val'") as caught:
+        open_source("jsonl", str(toy.parent), "val")
+    assert "the name of their file says another" in caught.value.fix

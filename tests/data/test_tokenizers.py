@@ -209,10 +209,10 @@ def test_a_vocabulary_in_another_encoding_names_the_line(tmp_path):
     text = "\n".join([*BERT[:6], "红", "色"])
     for codec in ("gbk", "utf-16"):
         (tmp_path / "vocab.txt").write_bytes(text.encode(codec))
-        with pytest.raises(DataError, match="not UTF-8") as caught:
+        with pytest.raises(DataError, match="Not UTF-8") as caught:
             tokenizers.load(tmp_path / "vocab.txt", "bert")
         assert caught.value.where.endswith(f"vocab.txt, line {7 if codec == 'gbk' else 1}")
-        assert "iconv" in caught.value.fix
+        assert f"iconv -f {'GB18030' if codec == 'gbk' else 'UTF-16'} " in caught.value.fix
 
 
 def test_marks_of_windows_in_a_vocabulary_are_no_part_of_it():

@@ -252,6 +252,21 @@ def test_a_question_in_several_turns_is_asked_whole():
     assert answering.question(dataclasses.replace(record, turns=turns[:2])) == "Look."
 
 
+@pytest.mark.parametrize("meta", [{"hint": None}, {"hint": "<obj_0> is a ball."}, {"hint": 3}, {}])
+def test_a_hint_is_read_as_training_reads_it(meta):
+    record = Record(
+        id="x/1", source="x", split="test", task="vqa", lang="en", images=(ImageRef(path="1.jpg"),),
+        turns=(Turn("user", "What?"), Turn("assistant", "It.")), meta=meta,
+        objects=(Object((0.1, 0.2, 0.5, 0.6), "ball", image=0),),
+    )  # fmt: skip
+    parts = (answering.context(record), answering.question(record))
+    if meta.get("hint") == 3:
+        assert parts[0] == ""  # such a record is refused in training
+        return
+    (trained,) = exchanges(record, box_decimals=answering.BOX_DECIMALS)
+    assert "\n".join(filter(None, parts)) == trained.question
+
+
 def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, tmp_path, capsys):
     with pytest.raises(DataError, match=r"NoCaps has 4 records here[\s\S]*4500"):
         run(files, tmp_path, benchmarks=("nocaps",))

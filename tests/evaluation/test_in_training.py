@@ -16,7 +16,7 @@ from evaluation import config as config_lib
 from evaluation import runner
 from evaluation.in_training import Evaluation, best_checkpoint
 from zv_jax.data import prepare, records
-from zv_jax.errors import CheckpointError, ConfigError
+from zv_jax.errors import CheckpointError, ConfigError, DataError
 
 METRIC = "eval/vqa/en/exact_match"
 
@@ -65,6 +65,17 @@ def test_what_is_learned_is_not_evaluated(toy, tmp_path):
     with pytest.raises(ConfigError, match=r"all records .* from sources\[1\] jsonl .* test: "):
         Evaluation(with_source(config, split="test"))
     Evaluation(with_source(config, split="test", weight=0.0))  # nothing of it is drawn
+
+
+def test_a_source_without_the_evaluated_split_names_the_fields_of_evaluation(toy):
+    config = with_split(training_toy.config(toy), "val")
+    (source,) = config.data.sources
+    for path in (toy, toy / "train.jsonl"):
+        one = dataclasses.replace(source, path=str(path))
+        data = dataclasses.replace(config.data, sources=(one,))
+        with pytest.raises(DataError, match="no record of split 'val'") as caught:
+            Evaluation(dataclasses.replace(config, data=data))
+        assert "eval.split" in caught.value.fix and "an empty one" not in caught.value.fix
 
 
 def test_some_records_or_some_images_are_enough(toy, tmp_path):

@@ -208,10 +208,12 @@ def test_each_kind_is_judged_by_its_own_window():
 
 def test_windows_of_other_kinds_or_lengths_begin_anew_and_the_count_of_skipped_ones_stays():
     _, held = verdicts(CALM, [*noise(9), (math.nan, 1.0)])
-    same = carried_over(held, init_guards(CALM))
+    same = carried_over(held, init_guards(CALM), same_data=True)
     assert same is held, "as a run of one kind stored them before there were kinds"
-    for fresh in (init_guards(CALM, kinds=3), init_guards(GuardConfig(spike_window=5))):
-        changed = carried_over(held, fresh)
+    kinds, shorter = init_guards(CALM, kinds=3), init_guards(GuardConfig(spike_window=5))
+    # Of other sources there may be as many kinds as before.
+    for fresh, same_data in ((kinds, True), (shorter, True), (init_guards(CALM), False)):
+        changed = carried_over(held, fresh, same_data)
         assert int(changed["skipped"]) == 1 and not np.any(changed["seen"])
         assert {k: v.shape for k, v in changed.items()} == {k: v.shape for k, v in fresh.items()}
 

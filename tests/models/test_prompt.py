@@ -1,13 +1,16 @@
 """Prompts are written as each language model was trained to read them."""
 
+import copy
+
 import pytest
 
-from zv_jax.config import recipe, to_dict, validate
-from zv_jax.errors import ConfigError
+from zv_jax.config import of_checkpoint, recipe, to_dict, validate
+from zv_jax.errors import CheckpointError, ConfigError
 from zv_jax.fields import leaves
 from zv_jax.models.presets import PRESETS
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
 from zv_jax.training import resume
+from zv_jax.training.stored import FORMAT
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -63,7 +66,8 @@ def test_new_models_read_the_turn_and_older_ones_the_question():
     old = to_dict(validate(recipe("tiny_chat")))
     assert old["model"]["prompt"]["qformer_text"] == "turn"
     del old["model"]["prompt"]
-    assert validate(old).model.prompt == PromptConfig("ziya", "question")
+    assert validate(of_checkpoint(old)).model.prompt == PromptConfig("ziya", "question")
+    assert PromptConfig() == ZIYA, "and `zv config show` marks no default"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,11 @@ def test_new_models_read_the_turn_and_older_ones_the_question():
         ({"qformer_text": "turns"}, "model.prompt.qformer_text"),
         ({"before": "USER: "}, "model.prompt.before"),
         ({"format": "vicuna", "opening": "Hello."}, "model.prompt.opening"),
+        ({"format": "own", "before": "Q:", "closing": "</s>"}, "model.prompt.closing"),
+        ({"format": "own", "before": "<image>"}, "model.prompt.before"),
+        ({"format": "own", "before": "问：", "opening": "<s>请看图。"}, "model.prompt.opening"),
+        ({"format": "own", "before": "Q:", "stop": " "}, "model.prompt.stop"),
+        ({"format": "own"}, "model.prompt"),
     ],
 )
 def test_what_is_no_format_or_would_be_used_for_nothing_is_refused(fields, where):
@@ -82,9 +91,31 @@ def test_what_is_no_format_or_would_be_used_for_nothing_is_refused(fields, where
 
 
 def test_a_run_begun_before_the_field_does_not_change_what_its_qformer_reads():
-    now = leaves(to_dict(validate(recipe("small_chat"))))
-    before = {field: value for field, value in now.items() if "model.prompt" not in field}
-    (change,) = resume.changes(before, now)
-    assert change == ("model.prompt.qformer_text", "question", "turn")
-    asked_as_before = now | {"model.prompt.qformer_text": "question"}
-    assert resume.changes(before, asked_as_before) == []
+    """The refusal names the fields that keep the run what it was before those that change it."""
+    now = to_dict(validate(recipe("small_chat")))
+    before = copy.deepcopy(now)
+    del before["model"]["prompt"], before["data"]["transparency"]
+    meta = {"format": FORMAT, "config": before, "fingerprint": {"data.version": 8}}
+    with pytest.raises(CheckpointError) as caught:
+        resume.check(meta, resume.fields_of(now, {"data.version": 9}), (), "runs/x")
+    assert "- model.prompt.qformer_text: 'question' in the checkpoint" in caught.value.expected
+    kept, others = caught.value.fix.split("; or ")
+    assert others.startswith("undo the change") and kept == (
+        "keep the run what it was: --config.model.prompt.qformer_text=question "
+        "--config.data.transparency=black --allow_change=data.version"
+    )
+    now["model"]["prompt"]["qformer_text"], now["data"]["transparency"] = "question", "black"
+    (left,) = resume.check(
+        meta, resume.fields_of(now, {"data.version": 9}), ("data.version",), "runs/x"
+    )
+    assert left == ("data.version", 8, 9)
+
+
+def test_what_a_checkpoint_holds_is_its_own():
+    now = to_dict(validate(recipe("small_chat", data={"transparency": "black"})))
+    other = to_dict(validate(recipe("small_chat")))
+    with pytest.raises(CheckpointError) as caught:
+        resume.check(
+            {"format": FORMAT, "config": other, "fingerprint": {}}, leaves(now), (), "runs/x"
+        )
+    assert caught.value.fix.startswith("undo the change")

@@ -194,6 +194,7 @@ def test_rank_stabilised_and_partial_adapters(base, tmp_path):
         (dict(a_switch_of_tomorrow=True), "a_switch_of_tomorrow is True"),
         (dict(alpha_pattern={"q_proj": 2}), "alpha_pattern"),
         (dict(trainable_token_indices=[3]), "trainable_token_indices"),
+        (dict(lora_dropout="much"), "lora_dropout is 'much'"),
     ],
 )
 def test_adapters_of_another_kind_are_refused(base, adapter, tmp_path, changes, words):

@@ -131,7 +131,8 @@ def test_prompts_of_another_form_do_not_change_in_silence(before, here, said):
     lines = other_prompts({"sources": [init_from._source("runs/x", meta)]}, config)
     assert len(lines) == len(said)
     for line, words in zip(lines, said, strict=True):
-        assert "prompts of runs/x were of another form" in line and words in line
+        assert line.startswith("WARNING: prompts of runs/x were of another form")
+        assert words in line and "To go on as there: --config.model.prompt." in line
 
 
 def test_another_shape_is_an_error_with_leaf_and_both_shapes(stage0):

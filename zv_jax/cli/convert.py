@@ -46,6 +46,9 @@ SUBCOMMANDS = (
 )
 
 
+_READ_FORMATS = ("from-hf", "from-lavis", "from-gguf")  # that know --prompt_format
+
+
 def define(values: flags.FlagValues) -> None:
     text, number, boolean = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_boolean
     text("dtype", None, "of all tensors: float32, bfloat16 or float16", flag_values=values)
@@ -79,6 +82,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
             fix="zv convert --help",
         )
     _check_dtype(values.dtype)
+    _check_prompt_format(values.prompt_format, command)
     runtime.prepare()
     steps = {
         "from-hf": _from_hf,
@@ -99,6 +103,16 @@ def _check_dtype(dtype: str | None) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(
             f"unknown dtype {dtype!r}", where="--dtype", expected="one of " + ", ".join(DTYPES)
+        )
+
+
+def _check_prompt_format(name: str | None, command: str) -> None:
+    if name is not None and command not in _READ_FORMATS:
+        raise ConfigError(
+            f"zv convert {command} takes no format: the checkpoint says how it is asked",
+            where="--prompt_format",
+            expected="one of " + ", ".join(_READ_FORMATS),
+            fix="leave it out",
         )
 
 

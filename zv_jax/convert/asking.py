@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from zv_jax.config import Config, to_dict, validate
+from zv_jax.config import BEFORE, Config, to_dict, validate
 from zv_jax.convert.architectures import BLIP2, INSTRUCT_BLIP, LLAMA, Architecture
 from zv_jax.errors import ConversionError, ZvError, nearest
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
@@ -18,6 +18,8 @@ FIELD = "zv_jax"  # of `config.json`, in our exports
 # Of the data that it was trained on: lengths of the Q-Former's texts, the ground of images.
 _DATA = ("max_text", "max_qformer_text", "transparency")
 _TAG = "- zv_jax"  # of the model cards we write
+# How the models of our exports were asked that state no format.
+_BEFORE = PromptConfig("ziya", BEFORE["model.prompt.qformer_text"])
 # Words of a chat template, or of a name, that tell a format.
 _TEMPLATES = {"ziya": ("<human>",), "llama2": ("[INST]",), "vicuna": ("USER:", "ASSISTANT:")}
 _NAMES = {"ziya": ("ziya",), "vicuna": ("vicuna",), "llama2": ("llama-2", "chat")}
@@ -60,7 +62,7 @@ def of_directory(
     if FIELD in raw:
         return _stated(config, raw[FIELD], str(src / "config.json"))
     if _ours(src):
-        return asked(config, PromptConfig(), "as zv_jax exported it before prompts had a format")
+        return asked(config, _BEFORE, "as zv_jax exported it before prompts had a format")
     if architecture in (INSTRUCT_BLIP, BLIP2):
         return as_lavis(config)
     if architecture is LLAMA:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.convert.sources import Source
+from zv_jax.convert.sources import Source, Spec
 from zv_jax.errors import ConfigError, ConversionError
 
 KINDS = {
@@ -29,7 +29,8 @@ _ROWS = 4096  # of a matrix that are enough to judge it
 
 
 class Sum:
-    """`difference` + `base`, tensor by tensor, in the dtype of the difference.
+    """`difference` + `base`, tensor by tensor, in the dtype of the difference, or `wide` in float32
+    for another dtype that they are to be rounded to.
 
     float32 holds the sum of two half-precision numbers so exactly that rounding it once gives what
     the half-precision sum itself is.
@@ -38,7 +39,9 @@ class Sum:
         kind: one of `KINDS`; note: says so, and whether it was found out or given.
     """
 
-    def __init__(self, difference: Source, base: Source, kind: str | None = None):
+    def __init__(
+        self, difference: Source, base: Source, kind: str | None = None, wide: bool = False
+    ):
         """`kind`: one of `KINDS`; None finds it out.
 
         Raises:
@@ -64,6 +67,9 @@ class Sum:
         self.kind = kind or self._found(layers)
         self.note = f"a difference in which {KINDS[self.kind]}" + (" (as told)" if kind else "")
         self._pairs = layers | (self._matched(_VOCABULARY) if self.kind == "all" else {})
+        if wide:
+            sums = {name: Spec(self.specs[name].shape, np.float32) for name in self._pairs}
+            self.specs = {**self.specs, **sums}
 
     def _matched(self, pattern: str, *, checked: bool = True) -> dict[str, str]:
         """The tensors of the difference that `pattern` names, with those of the base."""
@@ -145,7 +151,7 @@ class Sum:
         base = self._base.read(self._pairs[name])
         whole = value.astype(np.float32)
         whole[: len(base)] += base.astype(np.float32)
-        return casts.cast(whole, value.dtype, name, self.where)
+        return casts.cast(whole, self.specs[name].dtype, name, self.where)
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,9 @@ def _with_language_model(
 
 
 def _complete(weights: Source, options: Options, notes: list[str]) -> Source:
-    whole = delta.Sum(weights, open_source(options.base), options.delta_kind)
+    whole = delta.Sum(
+        weights, open_source(options.base), options.delta_kind, wide=options.dtype is not None
+    )
     notes.append(whole.note)
     return whole
 

@@ -200,6 +200,8 @@ def _open(adapter: Path) -> Source:
 
 def _lora(raw: Mapping[str, Any], where: str) -> LoraConfig:
     refused = [(field, raw[field], _PLAIN.get(field)) for field in raw if field not in _HARMLESS]
+    if "peft_type" not in raw:
+        refused.append(("peft_type", None, _PLAIN["peft_type"]))
     start = raw.get("init_lora_weights", True)
     if start not in _STARTS:
         refused.append(("init_lora_weights", start, True))
@@ -208,7 +210,7 @@ def _lora(raw: Mapping[str, Any], where: str) -> LoraConfig:
             raise ConversionError(
                 f"{field} is {value!r:.200}", where=where, expected=repr(plain), fix=_MERGE
             )
-    rank, alpha, dropout = raw.get("r"), raw.get("lora_alpha"), raw.get("lora_dropout", 0.0)
+    rank, alpha, dropout = raw.get("r"), raw.get("lora_alpha"), raw.get("lora_dropout") or 0.0
     for field, value, right in (
         ("r", rank, type(rank) is int and 0 < rank <= MAX_SIZE),
         ("lora_alpha", alpha, type(alpha) in (int, float) and abs(alpha) <= MAX_SIZE),

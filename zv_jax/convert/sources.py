@@ -206,10 +206,24 @@ class Renamed:
 
 
 def together(*sources: Source) -> Source:
-    """One source of all tensors of several."""
+    """One source of all tensors of several.
+
+    Raises:
+        ConversionError: two of them have a tensor of one name.
+    """
     if len(sources) == 1:
         return sources[0]
-    parts = {name: source for source in sources for name in source.specs}
+    parts: dict[str, Source] = {}
+    for source in sources:
+        twice = next((name for name in source.specs if name in parts), None)
+        if twice is not None:
+            raise ConversionError(
+                f"tensor {twice!r} is there twice",
+                where=f"{parts[twice].where} and {source.where}",
+                expected="each tensor once",
+                fix="leave out the file that does not belong to the model",
+            )
+        parts |= dict.fromkeys(source.specs, source)
     return Sharded(" and ".join(source.where for source in sources), parts)
 
 

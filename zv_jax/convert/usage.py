@@ -23,6 +23,8 @@ _TITLES = {
         "scores": "How well a text fits an image (larger is better):",
         "float": 'zv generate computes in dtype="float32"',
         "open": "question, answer, images of the turn",
+        "special": "A text that spells a special token, as `</s>`, `<s>` or `[SEP]`, is that token "
+        "in transformers; zv_jax reads it as plain text.",
     },
     "zh": {
         "one": "就一张图像提问：",
@@ -31,6 +33,8 @@ _TITLES = {
         "scores": "文本与图像的匹配程度（越大越好）：",
         "float": 'zv generate 以 dtype="float32" 计算',
         "open": "问题、回答、该轮的图像",
+        "special": "文本中写出的特殊词元（如 `</s>`、`<s>`、`[SEP]`）在 transformers 中即为该词元；"
+        "zv_jax 则按普通文本读入。",
     },
 }
 
@@ -46,7 +50,8 @@ def usage(model: Ours, name: str, lang: str) -> str:
     talk = _prompt(prompt) + _answers(prompt)
     if name == "LlamaForCausalLM":
         load = _LOAD_TEXT.format(float=titles["float"])
-        return _block(titles["text"], load + talk + _TEXT.format(question=question))
+        block = _block(titles["text"], load + talk + _TEXT.format(question=question))
+        return f"{block}\n\n{titles['special']}"
     sees = name == "InstructBlipForConditionalGeneration"
     one = _ONE.format(
         bare=_BARE if sees and prompt.qformer_text == "question" else "",
@@ -63,6 +68,7 @@ def usage(model: Ours, name: str, lang: str) -> str:
         (
             _block(titles["one"], load + talk + one + example),
             _block(titles["turns"], turns + talked),
+            titles["special"],
         )
     )
 
@@ -74,11 +80,11 @@ def _block(title: str, code: str) -> str:
 def _prompt(prompt: PromptConfig) -> str:
     words = prompt.words
     text = " + ".join(
-        filter(None, (_quoted(words.before), "question.strip()", _quoted(words.after)))
+        filter(None, (_quoted(words.before), "words(question)", _quoted(words.after)))
     )
     if words.opening:
         text = f"({_quoted(words.opening)} if first else '') + {text}"
-    return f"\n\ndef prompt(question, first=True):\n    return {text}\n"
+    return f"{_WORDS}\n\ndef prompt(question, first=True):\n    return {text}\n"
 
 
 def _quoted(text: str) -> str:
@@ -91,7 +97,7 @@ def _answers(prompt: PromptConfig) -> str:
 
 
 def _instruction(prompt: PromptConfig, question: str) -> str:
-    return f"prompt({question})" if prompt.qformer_text == "turn" else question
+    return f"{'prompt' if prompt.qformer_text == 'turn' else 'words'}({question})"
 
 
 _LOAD = """from PIL import Image, ImageOps
@@ -120,6 +126,11 @@ image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).con
 }
 _SCORES = """inputs = processor(images=image, text="{text}", truncation=True, return_tensors="pt")
 print(model(**inputs).logits_per_image)"""
+_WORDS = """
+
+def words(question):
+    return question.replace("<image>", "").strip()
+"""
 _ANSWERS = """
 
 def answers(inputs, max_new_tokens=64):
@@ -137,7 +148,8 @@ def ask(question, image):
     inputs = processor(images=image, text=prompt(question), {truncation}return_tensors="pt")
 {bare}    return inputs
 """
-_BARE = """    read = processor.qformer_tokenizer(question, truncation=True, return_tensors="pt")
+_BARE = """    read = words(question)
+    read = processor.qformer_tokenizer(read, truncation=True, return_tensors="pt")
     inputs["qformer_input_ids"] = read["input_ids"]
     inputs["qformer_attention_mask"] = read["attention_mask"]
 """
@@ -153,7 +165,7 @@ def talk(turns):
         row += [tokenizer.bos_token_id]{first}
         row += tokenizer(prompt(question, first), add_special_tokens=False)["input_ids"]
         if answer is not None:
-            row += tokenizer(answer{closing}, add_special_tokens=False)["input_ids"]
+            row += tokenizer(answer.strip(){closing}, add_special_tokens=False)["input_ids"]
             row += [tokenizer.eos_token_id]
     inputs = processor.image_processor(images, return_tensors="pt")
     inputs["input_ids"] = torch.tensor([row])

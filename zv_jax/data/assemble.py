@@ -29,7 +29,7 @@ from zv_jax.models.prompt import PromptConfig
 Batch = dict[str, np.ndarray]
 SYMBOL_TOKENS = 16  # the first of more are left out
 EMPTY = -1  # in `symbols`: no token here
-_MAX_TRIES = 100  # samples in a row, before a place of the stream stays empty
+MAX_TRIES = 100  # samples in a row, before a place of the stream stays empty
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,14 @@ class Made(NamedTuple):
 
 class Words(NamedTuple):
     """The texts of one sample, as ids of the language model and of the Q-Former, without what
-    stands for images or around a text; `left_out` and `cut` as in `Row`."""
+    stands for images or around a text; `left_out` and `cut` as in `Row`; `unread`: how many ids
+    at the beginning of an instruction the Q-Former does not read, since it is too long."""
 
     llm: list[int]
     qformer: list[int]
     left_out: int = 0
     cut: int = 0
+    unread: int = 0
 
 
 class Assembler:
@@ -159,7 +161,7 @@ class Assembler:
         drawn = self.drawn[number]
         table, source, label = drawn.table, drawn.source, drawn.label
         bad: list[Fault] = []
-        for attempt in range(1, _MAX_TRIES + 1):
+        for attempt in range(1, MAX_TRIES + 1):
             index, part = table[sample]
             name = source.where(int(index))
             try:
@@ -168,11 +170,10 @@ class Assembler:
                 made, row = make(number, int(index), record, int(part), epoch)
             except TooLong as error:
                 shortened[label, TOO_LONG] += 1
-                last = Fault(label, name, error.what, error.where or name)
+                long = Fault(label, name, error.what, error.where or name)
             except DataError as error:
                 tried[label] += 1
-                last = Fault(label, name, error.what, error.where or name)
-                bad.append(last)
+                bad.append(Fault(label, name, error.what, error.where or name))
             else:
                 tried[label] += 1
                 if row and row.left_out:
@@ -183,11 +184,12 @@ class Assembler:
                 return int(self.starts[number]) + sample, made
             draw = f"{drawn.place} {self.shape.seed} {epoch} {pick.sample} {attempt}"
             sample = zlib.crc32(draw.encode()) % len(table)
-        if bad:
-            raise too_many(f"{len(bad)} of {_MAX_TRIES}", 0.0, bad[-1])
+        if 2 * len(bad) > MAX_TRIES:
+            raise too_many(f"{len(bad)} of {MAX_TRIES}", 0.0, bad[-1])
+        share = f"{MAX_TRIES - len(bad)} of {MAX_TRIES}" if bad else str(MAX_TRIES)
         raise TooLong(
-            f"{_MAX_TRIES} samples of {label} in a row are too long; the last: {last.what}",
-            where=f"{last.record}: {last.where}",
+            f"{share} samples of {label} in a row are too long; the last: {long.what}",
+            where=f"{long.record}: {long.where}",
             expected="samples that fit",
             fix="raise data.max_length (and data.max_answer), or leave the source out",
         )
@@ -205,12 +207,15 @@ class Assembler:
             row = self._caption(record, epoch)
             return Words([], row.input_ids[1:-1], row.left_out, row.cut)
         if stage == "language":
-            row, asked = self._text(number, index, record, part, epoch)[1], []
+            row, asked = self._text(number, index, record, part, epoch)[1], ""
         else:
             row, asked = self._turns(number, record, part, epoch)
         said = [i for i in row.input_ids if i != self.shape.image_token_id]
-        # The Q-Former of Base reads no instruction.
-        return Words(said, asked[1:-1] if part != WHOLE else [], row.left_out, row.cut)
+        if stage == "language" or part == WHOLE:  # the Q-Former of Base reads no instruction
+            return Words(said, [], row.left_out, row.cut)
+        read = self._instruction(number, asked)[1:-1]
+        unread = len(self.qformer_tokenizer.encode(asked)) - len(read)
+        return Words(said, read, row.left_out, row.cut, unread)
 
     # Rows.
 
@@ -315,7 +320,8 @@ class Assembler:
 
     def _pair(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
         row, ref = self._caption(record, epoch), record.images[0]
-        return (self._picture(number, ref), row, self._picture_id(number, ref)), row
+        pixels, name = self._identified(number, ref)
+        return (pixels, row, name), row
 
     def _caption(self, record: Record, epoch: int) -> Row:
         text = _told(dialogue_lib.caption(record, self.shape.seed, epoch), record)
@@ -325,9 +331,14 @@ class Assembler:
 
     def _dialogue(self, number: int, index: int, record: Record, part: int, epoch: int) -> Any:
         row, asked = self._turns(number, record, part, epoch)
-        return (row, [self._picture(number, record.images[i]) for i in row.images], asked), row
+        pictures = [self._picture(number, record.images[i]) for i in row.images]
+        return (row, pictures, self._instruction(number, asked)), row
 
-    def _turns(self, number: int, record: Record, part: int, epoch: int) -> tuple[Row, list[int]]:
+    def _instruction(self, number: int, text: str) -> list[int]:
+        longest = self.drawn[number].shape.max_qformer_text
+        return dialogue_lib.qformer_ids(text, self.qformer_tokenizer, longest)
+
+    def _turns(self, number: int, record: Record, part: int, epoch: int) -> tuple[Row, str]:
         """A row of the dialogue, and the instruction for the Q-Former."""
         shape = self.drawn[number].shape
         turns = self._exchanges(record, epoch)
@@ -347,9 +358,7 @@ class Assembler:
             max_answer=shape.max_answer,
             long_answers=shape.long_answers,
         )
-        asked = shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
-        ids = dialogue_lib.qformer_ids(asked, self.qformer_tokenizer, shape.max_qformer_text)
-        return row, ids
+        return row, shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
 
     def _exchanges(self, record: Record, epoch: int) -> tuple[dialogue_lib.Exchange, ...]:
         return dialogue_lib.exchanges(
@@ -364,14 +373,19 @@ class Assembler:
         source = self.drawn[number].source
         return self.cache.get(self._key(number, ref), lambda: source.picture(ref))
 
-    def _picture_id(self, number: int, ref: ImageRef) -> int:
-        """31 bits of the image's SHA-1: the id of an image is its content, so that a data set and
-        its translation, each below a root of its own, are no negatives of each other."""
+    def _identified(self, number: int, ref: ImageRef) -> tuple[np.ndarray, int]:
+        """The picture, and 31 bits of its SHA-1: the id of an image is its content, so that a data
+        set and its translation, each below a root of its own, are no negatives of each other."""
         key = self._key(number, ref)
-        sha1 = self.sha1s.get(key) or self.drawn[number].source.sha1(ref)
-        if self.cache.keep:
-            self.sha1s[key] = sha1
-        return zlib.crc32(sha1.encode()) & 0x7FFFFFFF
+        sha1 = ref.sha1 or self.sha1s.get(key)
+        if sha1:
+            pixels = self._picture(number, ref)
+        else:
+            sha1, picture = self.drawn[number].source.identified(ref)
+            pixels = self.cache.get(key, lambda: picture)
+            if self.cache.keep:
+                self.sha1s[key] = sha1
+        return pixels, zlib.crc32(sha1.encode()) & 0x7FFFFFFF
 
     # Batches.
 

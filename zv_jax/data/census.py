@@ -17,7 +17,7 @@ from typing import Any
 from zv_jax.config import Config
 from zv_jax.data import mixing
 from zv_jax.data import records as records_lib
-from zv_jax.data.assemble import Assembler, Drawn
+from zv_jax.data.assemble import MAX_TRIES, Assembler, Drawn
 from zv_jax.data.dialogue import TooLong
 from zv_jax.data.pipeline import drawn_from, selection
 from zv_jax.data.tokenizers import Tokenizer
@@ -26,6 +26,10 @@ from zv_jax.errors import ConfigError, DataError
 MOST = 2000  # samples of a source whose texts are looked at
 TOGETHER = 4000  # of all sources; a second or two
 LOUD = 0.01  # share of [UNK] above which a run warns
+MANY = 0.1  # share of samples that are too long, likewise
+SURE = (
+    5  # expected draws of a run that find no sample short enough: fewer than 1 run in 100 has none
+)
 TOWERS = {"qformer": "Q-Former", "llm": "language model"}
 
 
@@ -40,7 +44,8 @@ class Census:
         images, empty.
       looked_at: samples whose texts were looked at; the counts below are of them.
       too_long: samples of which nothing fits; exchanges: those left out of other samples; cut:
-        answers of which only the beginning is learned; bad: samples that cannot be used.
+        answers of which only the beginning is learned; unread: instructions of which the Q-Former
+        reads only the end; bad: samples that cannot be used.
       unknown: {tower: {language: share of [UNK] among its tokens}}, where the vocabulary has one.
     """
 
@@ -52,6 +57,7 @@ class Census:
     too_long: int
     exchanges: int
     cut: int
+    unread: int
     bad: int
     unknown: Mapping[str, Mapping[str, float]]
 
@@ -69,13 +75,37 @@ def take(config: Config, tokenizers: tuple[Tokenizer, Tokenizer]) -> list[Census
     """One census for each source with a weight.
 
     Raises:
-      ConfigError: a source has no sample for the stage, or nothing of it fits.
+      ConfigError: a source has no sample for the stage, or so few of its samples fit that the run
+        could not come to its end.
       DataError: a source cannot be read.
     """
     sources = drawn_from(config)
     assembler = Assembler(sources, *tokenizers, cache_images=False)
     most = min(MOST, -(-TOGETHER // len(sources)))
-    return [_count(config, assembler, number, most) for number in range(len(sources))]
+    found = [_count(config, assembler, number, most) for number in range(len(sources))]
+    weights = [config.data.sources[drawn.place].weight for drawn in sources]
+    shares = mixing.shares([c.samples for c in found], weights, config.data.mixing)
+    for census, drawn, share in zip(found, sources, shares, strict=True):
+        _check_room(config, census, drawn, share)
+    return found
+
+
+def _check_room(config: Config, census: Census, drawn: Drawn, share: float) -> None:
+    """Refuses a source of which some draw will surely find nothing but samples that are too long.
+
+    A draw takes another sample for one that is too long, `MAX_TRIES` times.
+    """
+    draws = config.train.steps * config.train.batch_size * share
+    failing = draws * (census.too_long / census.looked_at) ** MAX_TRIES
+    if failing > SURE:
+        raise ConfigError(
+            f"{census.too_long:,} of {census.looked_at:,} samples of {census.source} are too long: "
+            f"some draw of this run would find {MAX_TRIES} of them in a row",
+            where=f"data.sources[{drawn.place}]",
+            expected="samples that fit",
+            fix="raise data.max_length (and data.max_answer), set data.long_answers=cut, or leave "
+            "the source out",
+        )
 
 
 def _count(config: Config, assembler: Assembler, number: int, most: int) -> Census:
@@ -97,6 +127,7 @@ def _count(config: Config, assembler: Assembler, number: int, most: int) -> Cens
             continue
         found["exchanges"] += words.left_out
         found["cut"] += words.cut
+        found["unread"] += words.unread > 0
         unknown.add(records_lib.LANGS[drawn.source.facts.lang[index]], words)
     if last and found["too_long"] + found["bad"] == len(chosen):
         raise _nothing_fits(drawn, len(chosen), last)
@@ -106,7 +137,7 @@ def _count(config: Config, assembler: Assembler, number: int, most: int) -> Cens
         samples=len(drawn.table),
         left_out=_left_out(config, drawn),
         looked_at=len(chosen),
-        **{name: found[name] for name in ("too_long", "exchanges", "cut", "bad")},
+        **{name: found[name] for name in ("too_long", "exchanges", "cut", "unread", "bad")},
         unknown=unknown.shares(),
     )
 
@@ -171,6 +202,7 @@ def lines(censuses: Sequence[Census]) -> Iterator[str]:
             "bad": c.bad,
             "exchanges left out": c.exchanges,
             "answers cut": c.cut,
+            "instructions cut": c.unread,
         }
         kept = [f"{count:,} {name}" for name, count in counts.items() if count]
         kept += [
@@ -185,7 +217,14 @@ def lines(censuses: Sequence[Census]) -> Iterator[str]:
 
 
 def warnings(censuses: Sequence[Census]) -> Iterator[str]:
-    """What must not go unnoticed: a vocabulary that does not know the texts."""
+    """What must not go unnoticed: samples without room, vocabularies that do not know the texts."""
+    for c in censuses:
+        if c.too_long > MANY * c.looked_at:
+            yield (
+                f"{c.too_long / c.looked_at:.0%} OF THE SAMPLES OF {c.source} ARE TOO LONG and are "
+                "never learned; others of it take their place. Raise data.max_length (and "
+                "data.max_answer), or set data.long_answers=cut"
+            )
     for tower, command in _GROW.items():
         places = [
             f"{share:.1%} of the {lang} tokens of {c.source}"

@@ -378,9 +378,10 @@ def text_row(text: str, tokenizer: Tokenizer, max_length: int, long_answers: str
 def qformer_ids(text: str, tokenizer: Tokenizer, max_length: int, keep: str = "end") -> list[int]:
     """`[CLS] text [SEP]`; too long a text keeps its `end` (instructions) or `start` (captions).
 
-    `[SEP]` stays either way, as in LAVIS and transformers: nothing here is learned.
+    `[SEP]` stays either way, as in LAVIS and transformers: nothing here is learned. Blanks at the
+    ends stay too, for they may be those of the prompt's format.
     """
-    ids = tokenizer.encode(text.strip())
+    ids = tokenizer.encode(text)
     room = max_length - 2
     if len(ids) > room:
         ids = ids[:room] if keep == "start" else ids[len(ids) - room :]
@@ -394,7 +395,8 @@ def caption_row(text: str, tokenizer: Tokenizer, max_length: int, long_answers: 
       TooLong: the text does not fit, unless `long_answers` is "cut": then its beginning is matched
         and learned, and `[SEP]` behind it is not (LAVIS learns it).
     """
-    length = len(tokenizer.encode(text.strip())) + 2
+    text = text.strip()
+    length = len(tokenizer.encode(text)) + 2
     cut = length > max_length
     if cut and long_answers == "drop":
         raise TooLong(

@@ -117,10 +117,15 @@ class Source:
         """The stored bytes of that image; `ImageError` if they cannot be read."""
         return pictures.read(self.root, ref)
 
-    def sha1(self, ref: ImageRef) -> str:
-        """What tells an image from all others, whatever root it is read from: the SHA-1 of its
-        file, from the record or else from the bytes."""
-        return ref.sha1 or hashlib.sha1(self.encoded(ref), usedforsecurity=False).hexdigest()
+    def identified(self, ref: ImageRef) -> tuple[str, Image.Image]:
+        """What tells an image from all others, whatever root it is read from, and the image as
+        `picture` gives it: the SHA-1 of its file, from the record or else from the bytes."""
+        if ref.sha1:
+            return ref.sha1, self.picture(ref)
+        data = self.encoded(ref)  # read once for both
+        where = str(pictures.locate(self.root, ref.path)) if ref.path else ref.shard_key
+        image = images_lib.decode(data, where, images_lib.KEPT)
+        return hashlib.sha1(data, usedforsecurity=False).hexdigest(), image
 
     def address(self, ref: ImageRef) -> str:
         """Where the image is stored, links followed; equal addresses are one image."""
@@ -165,8 +170,9 @@ class JsonlSource(Source):
 
     def __init__(self, path: str, split: str, image_root: str = ""):
         file = Path(path).expanduser()
-        if file.is_dir():
-            file = file / f"{split}.jsonl"
+        fix = ""
+        if path and file.is_dir():
+            file, fix = _file_of(file, split), _OTHER_NAME
         if not path or not file.is_file():
             raise DataError(
                 "record file not found",
@@ -194,7 +200,7 @@ class JsonlSource(Source):
                 self.other_splits += 1
         # Broken lines alone are no split, but where every line is broken the first says why.
         if not self._spans or (split and found and split not in found):
-            raise no_split(split, sorted(found), str(file))
+            raise no_split(split, sorted(found), str(file), fix)
         self.image_root = image_root
         root = Path(image_root).expanduser() if image_root else file.parent
         super().__init__(
@@ -264,9 +270,31 @@ def taken(name: str, where: str, first: str) -> DataError:
     )
 
 
-def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> DataError:
+_OTHER_NAME = (
+    "correct the split of the records, for the name of their file says another, or set the "
+    "source's path to the file itself and its split to theirs"
+)
+
+
+def _file_of(folder: Path, split: str) -> Path:
+    """The file of a split in a folder that has one for each.
+
+    Raises:
+      NoSplit: it has others.
+    """
+    known = sorted(file.stem for file in folder.glob("*.jsonl"))
+    if known and split not in known:
+        raise no_split(split, known, str(folder), "set the source's split to one of these")
+    return folder / f"{split}.jsonl"
+
+
+class NoSplit(DataError):
+    """A source does not have the split that is asked for."""
+
+
+def no_split(split: str, known: Sequence[str], where: str, fix: str = "") -> NoSplit:
     """The error for a split that is not there, `known` are those that are."""
-    return DataError(
+    return NoSplit(
         f"no record of split {split!r}{nearest(split, known)}",
         where=where,
         expected="one of " + (", ".join(known) or "(no record at all)"),
@@ -293,33 +321,26 @@ class PreparedSource(Source):
         # A plain view of it: to take a row of a memmap makes another memmap.
         self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
         digest = hashlib.sha256(manifest)
-        splits = json.loads(manifest).get("splits") or self._ends()
-        if split and split not in splits:
-            raise no_split(split, splits, self.root, _where_else(folder, split))
-        if split and len(splits) > 1:
-            every = len(self._table)
-            self._table = self._table[self._splits(len(splits)) == splits.index(split)]
-            self.other_splits = every - len(self._table)
-            digest.update(split.encode())
+        listed = json.loads(manifest).get("splits")
+        if split:
+            # Folders of format 1 list no splits, and may hold several.
+            splits, own = (listed, self._table[:, SPLIT:].ravel()) if listed else self._read()
+            if split not in splits:
+                raise no_split(split, splits, self.root, _where_else(folder, split))
+            if len(splits) > 1:
+                every = len(self._table)
+                self._table = self._table[own == splits.index(split)]
+                self.other_splits = every - len(self._table)
+                digest.update(split.encode())
         self.fingerprint = digest.hexdigest()
         self.facts = Facts(*self._table[:, :4].T)
         self.broken = []  # `zv data prepare` has reported them
 
-    def _ends(self) -> list[str]:
-        """The splits of the first and the last record, for folders that do not list theirs."""
-        ends = (self.record(index) for index in {0, len(self._table) - 1})
-        return sorted({record.split for record in ends})
-
-    def _splits(self, count: int) -> np.ndarray:
-        """Of each record the number of its split in the manifest."""
-        if self._table.shape[1] > SPLIT:
-            return self._table[:, SPLIT]
-        raise DataError(
-            f"records of {count} splits, and nothing says which is whose",
-            where=self.root,
-            expected="a folder that this version prepared, or one for each split",
-            fix="remove the folder and run `zv data prepare` again",
-        )
+    def _read(self) -> tuple[list[str], np.ndarray]:
+        """The splits of all records, and the number of each record's own, from the records."""
+        found = (json.loads(self.line(index))["split"] for index in range(len(self._table)))
+        splits, own = np.unique([str(split) for split in found], return_inverse=True)
+        return splits.tolist(), own
 
     def __len__(self) -> int:
         return len(self._table)

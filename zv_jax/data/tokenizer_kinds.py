@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from zv_jax.data import lines as lines_lib
 from zv_jax.data import tokenizer_checks as checks
 from zv_jax.errors import DataError, EnvironmentProblem
 
@@ -206,12 +207,8 @@ def pieces(data: bytes, where: str = "vocab.txt") -> list[str]:
     try:
         lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"the vocabulary is not UTF-8: {error.reason}",
-            where=f"{where}, line {data[: error.start].count(10) + 1}",
-            expected="a vocab.txt in UTF-8",
-            fix=f"write it anew, for a Chinese one: iconv -f GB18030 -t UTF-8 {where} > NEW",
-        ) from None
+        line = f"{where}, line {data[: error.start].count(10) + 1}"
+        raise lines_lib.not_utf8(data, line) from None
     if not lines[-1]:
         lines.pop()
     return [line.rstrip("\r") for line in lines]

@@ -135,7 +135,7 @@ class Model(Words):
         """
         self._need(_RETRIEVAL, "embeddings", self.qformer_tokenizer)
         run = functools.partial(embed.apply, self.config.model, "text_embed")
-        return self._batched(run, *self._texts(texts))
+        return self._batched(run, *self._texts([text.strip() for text in texts]))
 
     def match_scores(self, images: Sequence[Picture], texts: Sequence[str]) -> np.ndarray:
         """float32 [N]: the logit that picture i and text i belong together (ITM).
@@ -152,7 +152,8 @@ class Model(Words):
                 expected="pairs: as many pictures as texts",
             )
         run = functools.partial(embed.match, self.config.model)
-        return self._batched(run, self._pixels(images), *self._texts(texts))
+        words = self._texts([text.strip() for text in texts])
+        return self._batched(run, self._pixels(images), *words)
 
     def query_attention(self, image: Picture, instruction: str | None = None) -> np.ndarray:
         """Where each query looks: float32 [Q, h, w] over the patches, each map summing to 1.

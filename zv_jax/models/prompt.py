@@ -57,12 +57,12 @@ class PromptConfig:
     `format` is one of `FORMATS`, or "own": then the other fields say what the format is, in the
     words of `Format`. `qformer_text` is what the Q-Former of Chat reads: the bare "question", or
     the "turn", that is the prompt that asks this question alone. With "turn" a one-turn prompt is
-    one text for both, which is all that the processors of transformers can express. The defaults
-    are what models were before the field existed; presets and conversions say "turn".
+    one text for both, which is all that the processors of transformers can express. What models
+    read before the field existed says `config.BEFORE`.
     """
 
     format: str = "ziya"
-    qformer_text: str = "question"
+    qformer_text: str = "turn"
     before: str = ""
     after: str = ""
     opening: str = ""
@@ -98,4 +98,4 @@ class PromptConfig:
         return self.ask(question) if self.qformer_text == "turn" else question.strip()
 
 
-ZIYA = PromptConfig("ziya", "turn")
+ZIYA = PromptConfig()

@@ -77,13 +77,14 @@ def judge(
     return verdict, after
 
 
-def carried_over(held: Guards, fresh: Guards) -> Guards:
+def carried_over(held: Guards, fresh: Guards, same_data: bool) -> Guards:
     """The guards of a checkpoint, for a run whose `fresh` ones may have other shapes.
 
-    Windows of other kinds of batches, or of another length, begin anew. The number of skipped
-    updates stays: the schedule counts on it.
+    Windows of other kinds of batches, or of another length, begin anew: kinds are numbered, so
+    that of other data none is known to be the same. The number of skipped updates stays: the
+    schedule counts on it.
     """
-    if all(held[name].shape == leaf.shape for name, leaf in fresh.items()):
+    if same_data and all(held[name].shape == leaf.shape for name, leaf in fresh.items()):
         return held
     return {**fresh, "skipped": held["skipped"]}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from zv_jax.config import Config
+from zv_jax.config import Config, of_checkpoint
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.models.prompt import PromptConfig
 from zv_jax.training import checkpoint, leaves
@@ -107,7 +107,7 @@ def initialise(
 def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
     config = meta.get("config", {})
     train, stage = config.get("train", {}), config.get("stage", {})
-    steps, prompt = train.get("steps"), config.get("model", {}).get("prompt")
+    steps, prompt = train.get("steps"), of_checkpoint(config)["model"]["prompt"]
     return {
         "path": str(path),
         "step": meta["step"],
@@ -115,13 +115,12 @@ def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         "frozen": meta["frozen"],
         "provenance": meta.get("provenance"),
         "stage": [stage.get("name"), stage.get("variant")],
-        # A configuration without the field was written before it existed.
-        "prompt": prompt if isinstance(prompt, dict) else asdict(PromptConfig()),
+        "prompt": asdict(PromptConfig()) | (prompt if isinstance(prompt, dict) else {}),
     }
 
 
 def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
-    """A line for each source that was trained on prompts of another form than this run's."""
+    """A warning for each source that was trained on prompts of another form than this run's."""
     now = asdict(config.model.prompt)
     lines = []
     for source in table["sources"]:
@@ -129,13 +128,18 @@ def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
         asks = name not in ("vision", "stage0") and config.stage.name not in ("vision", "stage0")
         # The Q-Former reads a text in these stages of Chat alone.
         reads = (variant, config.stage.variant) == ("chat", "chat") and name != "language"
-        other = [
-            f"model.prompt.{field}={value!r} there, {now.get(field)!r} here"
+        others = {
+            field: value
             for field, value in source["prompt"].items()
             if asks and value != now.get(field) and (reads or field != "qformer_text")
-        ]
-        if other:
-            lines.append(f"prompts of {source['path']} were of another form: {'; '.join(other)}")
+        }
+        if others:
+            said = (f"model.prompt.{f}={v!r} there, {now.get(f)!r} here" for f, v in others.items())
+            same = (f"--config.model.prompt.{f}={v!r}" for f, v in others.items())
+            lines.append(
+                f"WARNING: prompts of {source['path']} were of another form: {'; '.join(said)}. "
+                f"To go on as there: {' '.join(same)}"
+            )
     return lines
 
 

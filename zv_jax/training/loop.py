@@ -30,6 +30,7 @@ from zv_jax.data.tokenizers import Tokenizer
 from zv_jax.data.vocabulary import load_tokenizers
 from zv_jax.distributed import check_same, journal, log_to_file
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
+from zv_jax.fields import within
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.sharding import (
     batch_sharding,
@@ -305,7 +306,8 @@ class Run:
         variables = divide(flat, self.stage, self.config)
         like = self._first_state(variables)
         state = self.checkpoints.restore(like)
-        state["guards"] = carried_over(state["guards"], like["guards"])
+        same_data = not any(within(change.field, "data") for change in self.changes)
+        state["guards"] = carried_over(state["guards"], like["guards"], same_data)
         step = int(state["step"])
         frozen = self.checkpoints.restore_frozen(variables.frozen, step)
         self.provenance = meta.get("provenance")

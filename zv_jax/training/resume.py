@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zv_jax.config import RETIRED, Config, of_checkpoint, to_dict
+from zv_jax.config import BEFORE, RETIRED, Config, of_checkpoint, to_dict
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.fields import leaves, within
 from zv_jax.models.presets import ModelConfig
@@ -38,6 +38,7 @@ FREE = (
     *RETIRED,
 )
 ABSENT = "(absent)"
+VERSION = "data.version"  # of how batches are made, in the fingerprint
 
 
 class Change(NamedTuple):
@@ -107,16 +108,28 @@ def check(
     found = changes(before, now)
     refused = [c for c in found if not any(within(c.field, name) for name in allowed)]
     if refused:
-        names = ",".join(dict.fromkeys(change.field for change in refused))
         raise CheckpointError(
             f"this run was started differently: {len(refused)} "
             + ("field has changed" if len(refused) == 1 else "fields have changed"),
             where=where,
             expected="\n".join(["what its last checkpoint holds"] + [f"- {c}" for c in refused]),
-            fix="undo the change, use a new --workdir, or say that it is meant: "
-            f"--allow_change={names}",
+            fix=_fix(refused, leaves(meta.get("config", {})), allowed),
         )
     return found
+
+
+def _fix(refused: Sequence[Change], stored: Mapping[str, Any], allowed: Sequence[str]) -> str:
+    """What to do about changes; first what goes on as before where `stored` lacks new fields."""
+    names = dict.fromkeys(change.field for change in refused)
+    fix = "undo the change, use a new --workdir, or say that it is meant: "
+    fix += f"--allow_change={','.join(names)}"
+    lacking = [c for c in refused if c.field in BEFORE and c.field not in stored]
+    if not lacking:
+        return fix
+    same = [f"--config.{change.field}={change.before}" for change in lacking]
+    meant = [*allowed, *(name for name in names if name == VERSION)]
+    same += [f"--allow_change={','.join(meant)}"] if meant else []
+    return f"keep the run what it was: {' '.join(same)}; or {fix}"
 
 
 def _short(value: Any) -> str:
