@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from zv_jax.convert import ours, peft
 from zv_jax.convert.sources import open_file
+from zv_jax.errors import ConversionError
 
 
 def test_what_peft_computes_is_what_we_compute(tmp_path, workdir):
@@ -26,3 +28,36 @@ def test_what_peft_computes_is_what_we_compute(tmp_path, workdir):
         lora.alpha / lora.rank * (ours_a @ ours_b),
         rtol=1e-5,
     )
+
+
+@pytest.fixture
+def changed(tmp_path, workdir):
+    """`changed(lora_dropout=None)`: an adapter of ours whose configuration says so; a base."""
+
+    def make(**changes):
+        base = ours.open_checkpoint(workdir("stage2"))
+        peft.to_peft(base, tmp_path / "adapter")
+        file = tmp_path / "adapter/adapter_config.json"
+        raw = json.loads(file.read_text()) | changes
+        told = {name: value for name, value in raw.items() if value != "left out"}
+        file.write_text(json.dumps(told))
+        return tmp_path / "adapter", ours.open_checkpoint(workdir("stage1"))
+
+    return make
+
+
+def test_an_adapter_without_dropout_has_none(changed, tmp_path):
+    """As PEFT reads it: null is 0."""
+    adapter, base = changed(lora_dropout=None)
+    assert peft.from_peft(adapter, base, tmp_path / "again") > 0
+    assert ours.open_checkpoint(tmp_path / "again").config.model.lora.dropout == 0.0
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [({"peft_type": "left out"}, "peft_type"), ({"lora_dropout": "0.1"}, "lora_dropout")],
+)
+def test_an_adapter_that_does_not_say_what_it_is_is_refused(changed, tmp_path, changes, says):
+    with pytest.raises(ConversionError, match=f"{says} is"):
+        peft.from_peft(*changed(**changes), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
