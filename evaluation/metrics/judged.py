@@ -90,8 +90,7 @@ def parse_judge_scores(text: str) -> tuple[float, float] | None:
         return None
     lines = [_marked(line) for line in text.splitlines()]
     found = _alone(lines)
-    headers = [bool(_HEADER.fullmatch(line)) for line in lines]
-    one, two = _by_name("\n".join("" if h else l for h, l in zip(headers, lines, strict=True)))
+    one, two = _by_name("\n".join("" if _heads(line) else line for line in lines))
     if one and two:
         found |= {(first, second) for first in one for second in two}
     return _within(*found.pop()) if len(found) == 1 else None
@@ -119,9 +118,14 @@ def _alone(lines: Sequence[str]) -> set[tuple[float, float]]:
         if pair:
             scores = (float(pair[1]), float(pair[2]))
             found.add(scores[::-1] if swapped else scores)
-        header = _HEADER.fullmatch(line) if len(line) <= LONGEST else None
+        header = _heads(line)
         swapped = bool(header and header[1] == _TWO and header[2] == _ONE)
     return found
+
+
+def _heads(line: str) -> re.Match[str] | None:
+    """The two names of a line that holds nothing else; no long line is one."""
+    return _HEADER.fullmatch(line) if len(line) <= LONGEST else None
 
 
 def _by_name(text: str) -> tuple[set[float], set[float]]:

@@ -216,7 +216,9 @@ def test_stage_0_reads_an_image_once_for_its_pixels_and_its_identity(
     drawn = pipeline.drawn_from(make_config("stage0"))
     assembler = Assembler(drawn, tokenizer, tokenizer, cache_images=False)
     made = assembler([Pick(0, sample, 0) for sample in range(4)])
-    assert len(read) == len(made.batch["image_ids"]) == 4
+    # Threads of streams that others have closed may still be reading.
+    own = [root for root, *_ in read if root == drawn[0].source.root]
+    assert len(own) == len(made.batch["image_ids"]) == 4
 
 
 def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batches, toy, caplog):

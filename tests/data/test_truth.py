@@ -88,10 +88,10 @@ def config_of(paths):
         recipe(
             "tiny_base",
             stage={"name": "stage1", "variant": "base"},
-            data={"sources": sources, "max_length": 200, "max_qformer_text": 64},
+            data={"sources": sources, "max_length": 200, "max_qformer_text": 200},
             model={
                 "llm": {"vocab_size": 1024},
-                "qformer": {"vocab_size": 1024},
+                "qformer": {"vocab_size": 1024, "max_positions": 200},
                 "image_token_id": 1023,
             },
             train={"batch_size": 4},
