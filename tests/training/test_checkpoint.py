@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from etils import epath
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import CheckpointConfig, OptimizerConfig
@@ -130,7 +131,7 @@ def test_int8_kernels_are_scaled_by_column():
     kernel, scale = np.arange(4, dtype=np.int8).reshape(2, 2), np.array([10, 100], np.float32)
     name = "params/llm/lm_head/kernel"
     wanted = {name: jax.ShapeDtypeStruct((2, 2), np.float32)}
-    found = unscaled({name: kernel, f"{name}_scale": scale}, wanted)
+    found = unscaled({name: kernel, f"{name}_scale": scale}, wanted, epath.Path("frozen"))
     np.testing.assert_array_equal(found[name], [[0, 100], [20, 300]])
 
 
