@@ -33,7 +33,12 @@ CALLED = {"cfg", "config", "item", "source", "s", "wanted", "scaling"}
 def test_every_field_is_read_somewhere():
     files = [p for folder in ("zv_jax", "evaluation") for p in (ROOT / folder).rglob("*.py")]
     read = {
-        ("cfg" if file.name == "presets.py" else ast.unparse(node.value).split(".")[-1], node.attr)
+        (
+            "cfg"
+            if file.name in ("presets.py", "prompt.py")
+            else ast.unparse(node.value).split(".")[-1],
+            node.attr,
+        )
         for file in files
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
