@@ -83,6 +83,7 @@ def test_wrong_commands_are_one_message(words, says, capsys, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_adapters_and_the_export_they_are_merged_into(workdir, tmp_path, capsys):
     run, out = workdir("stage2", "chat"), tmp_path / "out"
     assert cli.main(["convert", "to-hf", str(run), str(out), "--merge-lora"]) == 0
