@@ -6,10 +6,11 @@ other where they mean the same: the same metric and protocol on the same items.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,11 @@ def _same_measure(key: Key, a: Mapping, b: Mapping, first: object, second: objec
             )
 
 
-def _scores(folder: Path) -> dict[Key, Mapping]:
-    file = folder / "results.json"
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """What goes wrong while `file` is read, as one error that names it."""
     try:
-        scores = json.loads(file.read_text("utf-8"))["scores"]
-        return {(s["task"], s["lang"], s["metric"]): s for s in scores}
+        yield
     except OSError as error:
         raise _unreadable(file, "is missing") from error
     except (
@@ -122,10 +123,17 @@ def _scores(folder: Path) -> dict[Key, Mapping]:
         raise _unreadable(file, "is broken") from error
 
 
+def _scores(folder: Path) -> dict[Key, Mapping]:
+    file = folder / "results.json"
+    with _reading(file):
+        scores = json.loads(file.read_text("utf-8"))["scores"]
+        return {(s["task"], s["lang"], s["metric"]): s for s in scores}
+
+
 def _items(folder: Path) -> dict[Key, dict[str, list[float]]]:
     file = folder / "items.jsonl"
     found: dict[Key, dict[str, list[float]]] = defaultdict(dict)
-    try:
+    with _reading(file):
         for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
             if not line:
                 continue
@@ -138,17 +146,6 @@ def _items(folder: Path) -> dict[Key, dict[str, list[float]]]:
                     fix="run `zv eval` again with this --workdir",
                 )
             found[row["task"], row["lang"], row["metric"]][row["id"]] = row["values"]
-    except OSError as error:
-        raise _unreadable(file, "is missing") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        raise _unreadable(file, "is broken") from error
     return found
 
 
