@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
 MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
+MAX_REPETITIONS = 5  # `*`, `+` and `{` in a pattern of layers; each multiplies the time of a search
 MAX_SIDE = 4096  # pixels of the images that a model reads; and its queries, for one bound
 _MOST = {"layers": MAX_LAYERS, "image_size": MAX_SIDE, "num_queries": MAX_SIDE}
 _MARKS = ("<image>", "<s>", "</s>")  # of rows, no words
@@ -135,6 +136,26 @@ def _check_own_words(prompt: PromptConfig) -> None:
         )
 
 
+def _check_targets(targets: str) -> None:
+    """The pattern comes with checkpoints of others and meets every layer: it must end in time."""
+    reason = ""
+    bare = re.sub(r"\\.|\[[^]]*\]", "x", targets, flags=re.DOTALL)
+    if re.search(r"\)[*+{]", bare) or len(re.findall("[*+{]", bare)) > MAX_REPETITIONS:
+        reason = "may take for ever to match: it repeats a group, or repeats too often"
+    else:
+        try:
+            re.compile(targets)
+        except (re.error, RecursionError, OverflowError) as error:
+            reason = f"is no regular expression: {error}"
+    if reason:
+        raise ConfigError(
+            f"{targets[:200]!r} {reason}",
+            where="model.lora.targets",
+            expected="a pattern of paths of layers, as llm/layers/attn/(q|v)",
+            fix="set --config.model.lora.targets=...",
+        )
+
+
 def _check_model(model: ModelConfig) -> None:
     for name, tower in (("vision", model.vision), ("qformer", model.qformer), ("llm", model.llm)):
         # An LLM may name the width of its heads; `key_dim` below then decides.
@@ -168,15 +189,7 @@ def _check_model(model: ModelConfig) -> None:
             expected="0 < low_freq_factor < high_freq_factor",
             fix="take both from the checkpoint's config.json",
         )
-    try:
-        re.compile(model.lora.targets)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(
-            f"{model.lora.targets[:200]!r} is no regular expression: {error}",
-            where="model.lora.targets",
-            expected="a pattern of paths of layers, as llm/layers/attn/(q|v)",
-            fix="set --config.model.lora.targets=...",
-        ) from None
+    _check_targets(model.lora.targets)
     if model.qformer.layers % 2:
         raise ConfigError(
             f"{model.qformer.layers} layers",

@@ -1,7 +1,9 @@
 import pytest
 
+from zv_jax.data import guard
 from zv_jax.data.guard import Guard
 from zv_jax.data.records import ImageRef, Record
+from zv_jax.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,21 @@ def test_an_image_is_known_by_its_name_in_another_set(lists, held):
     image = (ImageRef(path="VG_100K/1.jpg"),)
     record = Record("vg/train/1", "vg", "train", "caption", "en", image, (), meta={"coco_id": 42})
     assert Guard(lists).holds(record, "visual_genome") == held
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 5000,
+        "[]",
+        '{"lists": []}',
+        '{"lists": {"coco": 5}}',
+        '{"lists": {"../coco": {"sha256": ""}}}',
+    ],
+)
+def test_lists_of_others_are_read_from_their_own_folder_and_said_if_damaged(tmp_path, text):
+    guard.write(tmp_path / "lists", {"coco": {"a": ["1"]}})
+    (tmp_path / "coco.txt").write_text("")
+    (tmp_path / "lists" / guard.MANIFEST).write_text(text)
+    with pytest.raises(DataError, match="no guard lists"):
+        Guard.load(tmp_path / "lists")

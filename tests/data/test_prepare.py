@@ -327,3 +327,46 @@ def test_a_folder_prepared_before_transparency_was_known_is_known_as_black(toy, 
     for name in ("transparency", "purpose"):
         del manifest["settings"][name]
     assert prepare.ground(manifest) == "black"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 5000,
+        b"[]",
+        b"{}",
+        b'{"inputs": "", "settings": {"image_size": "a"}}',
+        b'{"inputs": "", "settings": {"image_size": 0}, "splits": [1]}',
+        b'{"inputs": "", "settings": {"image_size": 0}, "files": {"../a": {}}}',
+        b"\xff",
+    ],
+)
+def test_a_damaged_manifest_is_said_by_all_who_read_it(toy, tmp_path, text):
+    make(toy, tmp_path / "out")
+    (tmp_path / "out" / prepare.MANIFEST).write_bytes(text)
+    for read in (
+        lambda: make(toy, tmp_path / "out"),
+        lambda: prepare.check(tmp_path / "out"),
+        lambda: open_source("prepared", str(tmp_path / "out")),
+    ):
+        with pytest.raises(DataError, match="the manifest is damaged") as caught:
+            read()
+        assert caught.value.where == str(tmp_path / "out" / prepare.MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        np.zeros((64, 7), np.float32),
+        np.zeros((64, 2), np.int16),
+        np.zeros(64, np.int16),
+        np.full((64, 7), -1, np.int16),
+        np.full((64, 7), 99, np.int16),
+    ],
+    ids=["floats", "columns", "row", "negative", "large"],
+)
+def test_damaged_facts_are_said(toy, tmp_path, table):
+    make(toy, tmp_path / "out")
+    np.save(tmp_path / "out" / prepare.FACTS, table)
+    with pytest.raises(DataError, match="the facts of the records are damaged"):
+        open_source("prepared", str(tmp_path / "out"))

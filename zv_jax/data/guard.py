@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zv_jax.data import lines
 from zv_jax.data.records import Record
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
@@ -58,16 +59,18 @@ class Guard:
         """
         folder = Path(folder)
         try:
-            lists = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["lists"]
-            found = {}
+            manifest = lines.parse((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
+            lists, found = manifest["lists"], {}
             for space, about in lists.items():
+                if Path(space).name != space:
+                    raise ValueError(f"{space!r} is no file of its own folder")
                 text = (folder / f"{space}.txt").read_text(encoding="utf-8")
                 found[space] = text.split("\n")[:-1]
                 if digest(found[space]) != about["sha256"]:
                     raise ValueError(f"the contents of {space}.txt have changed")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
             raise DataError(
-                f"no guard lists: {error}",
+                f"no guard lists: {error.what if isinstance(error, DataError) else error}",
                 where=str(folder / MANIFEST),
                 expected="a folder that `zv data guard` made",
                 fix="zv data guard okvqa=ROOT coco_caption=ROOT ... --out=DIR",

@@ -7,7 +7,6 @@ sample of each source, drawn with the seed of the run.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from zv_jax.config import Config
+from zv_jax.data import lines
 from zv_jax.data.assemble import Drawn
 from zv_jax.data.pipeline import drawn_from
 from zv_jax.data.records import ImageRef
@@ -66,7 +66,7 @@ def _seen(source: Source, numbers: Iterable[int]) -> Iterator[tuple[str, frozens
     """Id and images of records; broken ones are found when they are drawn."""
     for number in numbers:
         try:
-            data = json.loads(source.line(number))
+            data = lines.parse(source.line(number), source.where(number), strict=False)
             refs = [ImageRef(**image) for image in data["images"]]
         except (DataError, ValueError, KeyError, TypeError):
             continue

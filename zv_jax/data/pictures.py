@@ -26,7 +26,7 @@ from PIL import Image
 
 from zv_jax.data import images as images_lib
 from zv_jax.data import lines as lines_lib
-from zv_jax.data import tfds_folders
+from zv_jax.data import parquet, tfds_folders
 from zv_jax.data.images import ImageError
 from zv_jax.data.records import ImageRef
 from zv_jax.errors import DataError
@@ -209,9 +209,7 @@ def _parquet_group(file: str, row: int, column: str) -> Any:
 
 @functools.lru_cache(16)
 def _parquet_file(file: str) -> tuple[Any, list[int]]:
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.ParquetFile(file)
+    table = parquet.open_file(file)
     starts = [0]
     for i in range(table.num_row_groups - 1):
         starts.append(starts[-1] + table.metadata.row_group(i).num_rows)

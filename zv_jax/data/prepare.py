@@ -16,12 +16,13 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from zv_jax.data import lines as lines_lib
 from zv_jax.data import records as records_lib
 from zv_jax.data import shards
 from zv_jax.data.records import Record
@@ -128,19 +129,50 @@ def finish(
 
 
 def _manifest(out: Path) -> dict[str, Any] | None:
-    if not (out / MANIFEST).exists():
-        return None
+    return read_manifest(out) if (out / MANIFEST).exists() else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `finish` wrote about a folder.
+
+    Raises:
+      DataError: there is no manifest, or it is damaged.
+    """
+    where = str(folder / MANIFEST)
     try:
-        return json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError as error:
+        manifest = lines_lib.parse((folder / MANIFEST).read_bytes(), where)
+        right = (
+            isinstance(manifest, dict)
+            and isinstance(manifest.get("inputs"), str)
+            and isinstance(manifest.get("settings"), dict)
+            and isinstance(manifest["settings"].get("image_size"), int)
+            and isinstance(manifest.get("splits", []), list)
+            and all(isinstance(split, str) for split in manifest.get("splits", []))
+            and isinstance(manifest.get("files", {}), dict)
+            and all(map(_listed, manifest.get("files", {}).items()))
+        )
+        if not right:
+            raise ValueError("a field is missing, of another kind, or names a file elsewhere")
+    except (OSError, ValueError, DataError) as error:
+        what = error.what if isinstance(error, DataError) else str(error)
         raise DataError(
-            f"the manifest is damaged ({error})", where=str(out / MANIFEST), fix="prepare again"
+            f"the manifest is damaged ({what})",
+            where=where,
+            expected="what `zv data prepare` wrote",
+            fix="copy it again, or prepare again",
         ) from None
+    return manifest
 
 
 def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
     """Those of a finished folder; the first ones dropped transparency and took all records."""
     return {"transparency": "black", "purpose": "train"} | manifest["settings"]
+
+
+def _listed(item: tuple[str, Any]) -> bool:
+    name, facts = item
+    own = PurePath(name).name == name and isinstance(facts, dict)
+    return own and isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)
 
 
 def ground(manifest: dict[str, Any]) -> str | None:

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from zv_jax.data import images as images_lib
+from zv_jax.data import lines as lines_lib
 from zv_jax.data import pictures, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.records import ImageRef, Record
@@ -148,9 +149,9 @@ def records_file(folder: str, number: int) -> Path:
 
 def _finished(about: Path, digest: str) -> dict[str, Any] | None:
     try:
-        result = json.loads(about.read_text(encoding="utf-8"))
+        result = lines_lib.parse(about.read_bytes(), str(about))
         sizes = {name: (about.parent / name).stat().st_size for name in result["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
     whole = all(sizes[name] == facts["bytes"] for name, facts in result["files"].items())
     return result if whole and result["inputs"] == digest else None

@@ -140,7 +140,7 @@ class Source:
 def facts_of(line: bytes, where: str) -> tuple[int, int, int, int]:
     """Task, lang, parts and images of a record, as in `Facts`, without reading all of it."""
     try:
-        data = json.loads(line)
+        data = lines_lib.parse(line, where, strict=False)
         roles = [turn["role"] for turn in data["turns"]]
         if not set(roles) <= set(records_lib.ROLES):
             raise ValueError(roles)
@@ -317,11 +317,10 @@ class PreparedSource(Source):
         manifest = (folder / prepare.MANIFEST).read_bytes()
         self.name, self.path, self.split = "prepared", path, split
         self.root = str(folder.resolve())
-        self.ground = prepare.ground(json.loads(manifest))
-        # A plain view of it: to take a row of a memmap makes another memmap.
-        self._table = np.asarray(np.load(folder / prepare.FACTS, mmap_mode="r"))
+        told = prepare.read_manifest(folder)
+        self.ground, listed = prepare.ground(told), told.get("splits")
+        self._table = _facts_table(folder / prepare.FACTS, listed)
         digest = hashlib.sha256(manifest)
-        listed = json.loads(manifest).get("splits")
         if split:
             # Folders of format 1 list no splits, and may hold several.
             splits, own = (listed, self._table[:, SPLIT:].ravel()) if listed else self._read()
@@ -338,7 +337,7 @@ class PreparedSource(Source):
 
     def _read(self) -> tuple[list[str], np.ndarray]:
         """The splits of all records, and the number of each record's own, from the records."""
-        found = (json.loads(self.line(index))["split"] for index in range(len(self._table)))
+        found = (_named(self.line(index))[0] for index in range(len(self._table)))
         splits, own = np.unique([str(split) for split in found], return_inverse=True)
         return splits.tolist(), own
 
@@ -362,6 +361,33 @@ class PreparedSource(Source):
 
     def picture(self, ref: ImageRef) -> Image.Image:
         return pictures.load(self.root, ref, images_lib.KEPT)
+
+
+def _facts_table(file: Path, splits: list[str] | None) -> np.ndarray:
+    """The facts of all records of a prepared folder: integers [N, 6], [N, 7] with its `splits`.
+
+    Raises:
+      DataError: the file is missing or damaged.
+    """
+    columns = SPLIT if splits is None else SPLIT + 1
+    bounds = (len(records_lib.TASKS), len(records_lib.LANGS))
+    try:
+        # A plain view of it: to take a row of a memmap makes another memmap.
+        table = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+        if table.dtype.kind != "i" or table.ndim != 2 or table.shape[1] < columns:
+            raise ValueError(f"it holds {table.dtype} of shape {table.shape}")
+        bounded = (*bounds, None, None, None, None, *([len(splits)] if splits else ()))
+        for column, bound in zip(table.T, bounded, strict=False):
+            if column.size and (column.min() < 0 or (bound is not None and column.max() >= bound)):
+                raise ValueError("its numbers are outside their bounds")
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as error:
+        raise DataError(
+            f"the facts of the records are damaged ({error})",
+            where=str(file),
+            expected=f"integers [N, {columns}], as `zv data prepare` wrote them",
+            fix="copy the file again, or remove the folder and run `zv data prepare` again",
+        ) from None
+    return table
 
 
 def _prepared_folder(path: str, split: str) -> Path:

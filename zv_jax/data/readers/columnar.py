@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zv_jax.data import lines, tfds_folders
+from zv_jax.data import parquet as parquet_lib
 from zv_jax.data import records as records_lib
 from zv_jax.data.pictures import arrow_table, locate, tfds_rows
 from zv_jax.data.readers import files, rows, tables
@@ -24,7 +25,6 @@ from zv_jax.data.records import ImageRef, Record
 from zv_jax.errors import DataError
 
 PARQUET = "Parquet file"
-_BATCH = 256  # rows in memory, images and all
 
 
 @reader("parquet")
@@ -34,12 +34,10 @@ def parquet(request: Request) -> Iterator[Record]:
 
 
 def _parquet(request: Request) -> Iterator[Entry]:
-    import pyarrow.parquet
-
     for path in tables.files_of(request, ".parquet"):
         with whole(path, PARQUET):
-            table = pyarrow.parquet.ParquetFile(path)
-            batches = table.iter_batches(_BATCH)
+            table = parquet_lib.open_file(path)
+            batches = parquet_lib.batches(table)
         yield from _entries(path, tables.base(request), table.schema_arrow, batches)
 
 
@@ -159,7 +157,7 @@ def _hf_disk(request: Request) -> Iterator[Entry]:
         path = files.find(root, _inside(root, part.of("filename", str)))
         with whole(path, "Arrow file"):
             table = arrow_table(str(path))
-            batches = table.to_batches(_BATCH)
+            batches = table.to_batches(parquet_lib.ROWS)
         yield from _entries(path, request.root, table.schema, batches)
 
 

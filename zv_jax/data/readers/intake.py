@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zv_jax.data import lines
 from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import DataError
 
@@ -110,8 +111,8 @@ class Intake:
         path = out.parent / REJECTED
         rows = []
         if path.is_file():
-            rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-        rows = [row for row in rows if row.get("out") != out.name]
+            rows = [lines.parse(line, f"{path}:{number}") for number, line in lines.numbered(path)]
+        rows = [row for row in rows if not isinstance(row, dict) or row.get("out") != out.name]
         for error in self.bad:
             facts = {"where": error.where, "what": error.what, "expected": error.expected}
             rows.append({"out": out.name, **facts, "fix": error.fix})

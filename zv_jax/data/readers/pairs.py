@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines
+from zv_jax.data import lines, parquet
 from zv_jax.data.readers import files, tars, wording
 from zv_jax.data.readers.base import Request, each, reader, texts
 from zv_jax.data.readers.columnar import PARQUET, table_rows, whole
@@ -136,14 +136,12 @@ def laion_zh(request: Request) -> Iterator[Record]:
     if found is not None:
         yield from found
         return
-    import pyarrow.parquet
-
     for path in files.find_all(request.root, "*.parquet", "**/*.parquet"):
         with whole(path, PARQUET):
-            table = pyarrow.parquet.ParquetFile(path)
+            table = parquet.open_file(path)
             have = set(table.schema_arrow.names)
             wanted = ("URL", "TEXT", "WIDTH", "HEIGHT", "LANGUAGE", *_FACTS)
-            batches = table.iter_batches(columns=[name for name in wanted if name in have])
+            batches = parquet.batches(table, [name for name in wanted if name in have])
         rows = (
             Row(row, f"{path} row {number}", number)
             for number, row in enumerate(table_rows(path, batches))

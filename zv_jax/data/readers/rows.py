@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zv_jax.data import language, rules
+from zv_jax.data import language, lines, rules
 from zv_jax.data import records as records_lib
 from zv_jax.data.readers import cells, columns, messages
 from zv_jax.data.readers.base import Request
@@ -412,8 +411,8 @@ class Row:
         given = self.entry.fields[column] if column else [answer.confidence for answer in answers]
         if isinstance(given, str):  # a cell of a CSV
             try:
-                given = json.loads(given)
-            except ValueError:
+                given = lines.parse(given, self.entry.where)
+            except DataError:
                 pass
         numbers = isinstance(given, list) and all(
             isinstance(w, int | float) and not isinstance(w, bool) for w in given
