@@ -114,7 +114,7 @@ def _stage0() -> ml_collections.ConfigDict:
         "stage0",
         data=_data("caption"),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(160, 128),
+        train=_train(240, 128),
         init_from=(f"{RUNS}/vision",),
     )
 
