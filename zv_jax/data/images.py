@@ -39,6 +39,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by the EXIF orientation
+_STRIP = 64  # rows
 KEPT = "kept"  # until a model's own way is known: the image is RGBA where anything is clear
 
 
@@ -78,8 +79,13 @@ def _regular(path: Path) -> Path:
 
 
 def _open(file: io.BytesIO | Path, transparency: str) -> Image.Image:
+    return _rgb(_loaded(file), transparency)
+
+
+def _loaded(file: io.BytesIO | Path) -> Image.Image:
+    # A function of its own: what it leaves behind is gone before the next step takes memory.
     with Image.open(file, formats=FORMATS) as image:
-        return _rgb(image, transparency)
+        return _upright(image)
 
 
 def _guarded(read: Callable[[], Image.Image], where: str) -> Image.Image:
@@ -121,20 +127,25 @@ def _check(image: Image.Image) -> None:
         raise ValueError("its pixels are floating point numbers of an unknown range")
 
 
-def _rgb(image: Image.Image, transparency: str) -> Image.Image:
-    """8-bit RGB, upright; RGBA for what is transparent, if that is kept. `image` is not changed."""
+def _upright(image: Image.Image) -> Image.Image:
+    """The pixels of an image that can be read, turned by its EXIF; `image` is not changed."""
     _check(image)
     image.load()
     turn = _TURNS.get(_orientation(image))
-    if turn is not None:
-        turned = image.transpose(turn)
-        # Not its EXIF: who opens the image again would turn it again.
-        turned.info = {k: v for k, v in image.info.items() if k == "transparency"}
-        image = turned
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    # Not its EXIF: who opens the image again would turn it again.
+    turned.info = {k: v for k, v in image.info.items() if k == "transparency"}
+    return turned
+
+
+def _rgb(image: Image.Image, transparency: str) -> Image.Image:
+    """8-bit RGB of an upright image; RGBA for what is transparent, if that is kept."""
     if image.mode.startswith("I"):
         image = _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         return image if transparency == KEPT else opaque(image, transparency)
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -166,15 +177,23 @@ def opaque(image: Image.Image, transparency: str) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey, scaled, where Pillow's own conversion would clip it to white."""
-    values = np.asarray(image)
-    if image.mode == "I" and 0 <= values.min() <= values.max() < 256:
-        raise ValueError("its pixels are 32-bit numbers: of a range of 8 bits or of 16?")
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("its pixels are whole numbers of more than 16 bits")
-    grey = Image.fromarray((values // 257).astype(np.uint8))
     clear = image.info.get("transparency")  # the one grey that is
-    if clear is not None:
-        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    scaled = np.empty((image.height, image.width), np.uint8)
+    alpha = None if clear is None else np.empty_like(scaled)
+    low, high = 0, 0
+    for top in range(0, image.height, _STRIP):  # numpy has no view of them, only copies
+        values = np.asarray(image.crop((0, top, image.width, min(top + _STRIP, image.height))))
+        low, high = min(low, values.min()), max(high, values.max())
+        scaled[top : top + _STRIP] = values // 257
+        if alpha is not None:
+            alpha[top : top + _STRIP] = np.where(values == clear, 0, 255)
+    if image.mode == "I" and 0 <= low <= high < 256:
+        raise ValueError("its pixels are 32-bit numbers: of a range of 8 bits or of 16?")
+    if low < 0 or high > 65535:
+        raise ValueError("its pixels are whole numbers of more than 16 bits")
+    grey = Image.fromarray(scaled)
+    if alpha is not None:
+        grey.putalpha(Image.fromarray(alpha))
     return grey
 
 
@@ -202,7 +221,7 @@ def preprocess(image: Any, size: int, transparency: str = TRANSPARENCY[0]) -> np
         image = Image.fromarray(image)
     elif isinstance(image, Image.Image):
         given = image
-        image = _guarded(lambda: _rgb(given, transparency), "image")
+        image = _guarded(lambda: _rgb(_upright(given), transparency), "image")
     else:
         image = decode(image, transparency=transparency)
     return resize(image, size)
