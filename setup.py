@@ -79,14 +79,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_namespace_packages(
-        include=["zv_jax", "zv_jax.*", "evaluation", "evaluation.*", "configs", "configs.*"]
-    ),
-    package_data={
-        "zv_jax": ["**/*.yaml", "**/*.html", "**/*.css", "**/*.js"],
-        "evaluation": ["**/*.yaml", "**/*.html", "**/*.css", "**/*.js"],
-        "configs": ["**/*.py"],
-    },
+    # zv_jax/evaluation and zv_jax/configs are links to the folders beside zv_jax.
+    packages=find_namespace_packages(include=["zv_jax", "zv_jax.*"]),
+    package_data={"zv_jax": ["py.typed", "**/*.yaml", "**/*.html", "**/*.css", "**/*.js"]},
     install_requires=RUNTIME,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["zv = zv_jax.cli.main:run"]},

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from configs.quickstart import get_config as quickstart_config
 from zv_jax.config import Config, recipe, validate
+from zv_jax.configs.quickstart import get_config as quickstart_config
 from zv_jax.errors import ConfigError, nearest
 
 Batch = dict[str, np.ndarray]

@@ -26,15 +26,15 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from zv_jax.config import Config, StageConfig
+from zv_jax.config.schema import Config, StageConfig
 from zv_jax.convert import architectures, config_json, hf, shards
 from zv_jax.convert.names import Entry
 from zv_jax.convert.sources import Spec, open_source
 from zv_jax.convert.stream import hollow
 from zv_jax.errors import EnvironmentProblem
+from zv_jax.files import write_json
 from zv_jax.models import presets
 from zv_jax.models.presets import ModelConfig
-from zv_jax.training.loop import write_json
 
 SHARD = 5 * 10**9
 DTYPE = "bfloat16"

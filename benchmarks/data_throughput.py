@@ -24,13 +24,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zv_jax import runtime
 from zv_jax.config import recipe, validate
-from zv_jax.data import images, pictures, pipeline, prepare, tokenizers
-from zv_jax.data import records as records_lib
-from zv_jax.data.records import ImageRef, Record
-from zv_jax.data.shards import Settings
-from zv_jax.data.sources import open_source
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import decode as images
+from zv_jax.data.pipeline import pipeline
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.sources import prepare
+from zv_jax.data.sources.open import open_source
+from zv_jax.data.sources.shards import Settings
+from zv_jax.data.text import tokenizers
+from zv_jax.parallel import runtime
 
 SIZE, BATCH, ROUNDS = 224, 32, 3
 ENCODINGS = ("jpeg", "ppm")

@@ -24,15 +24,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from zv_jax import runtime  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 runtime.prepare()
 
 import jax  # noqa: E402
 
 from benchmarks import data_throughput, full_step  # noqa: E402
-from zv_jax.config import Config, SourceConfig, TokenizerConfig, recipe, validate  # noqa: E402
-from zv_jax.training import loop  # noqa: E402
+from zv_jax.config.build import recipe, validate  # noqa: E402
+from zv_jax.config.schema import Config, SourceConfig, TokenizerConfig  # noqa: E402
+from zv_jax.training import trainer as loop  # noqa: E402
 
 LOG_EVERY = 5
 

@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zv_jax import hardware
 from zv_jax.config import Config, recipe, validate
+from zv_jax.parallel import hardware
+from zv_jax.parallel.sharding import make_mesh, on_mesh
 from zv_jax.plan import compiled, report
-from zv_jax.sharding import make_mesh, on_mesh
+from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.stages import stage_of
 from zv_jax.training.step import init_state, make_step
 
 

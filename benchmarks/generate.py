@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from zv_jax import runtime  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 runtime.prepare()
 
@@ -28,11 +28,12 @@ import numpy as np  # noqa: E402
 from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
 
 from benchmarks.full_step import on_devices  # noqa: E402
-from zv_jax import hardware  # noqa: E402
-from zv_jax.config import Config, recipe, validate  # noqa: E402
-from zv_jax.inference.decode import generate  # noqa: E402
-from zv_jax.sharding import unboxed  # noqa: E402
-from zv_jax.training.stages import stage_of  # noqa: E402
+from zv_jax.config import Config  # noqa: E402
+from zv_jax.config.build import recipe, validate  # noqa: E402
+from zv_jax.inference.sample import generate  # noqa: E402
+from zv_jax.parallel import hardware  # noqa: E402
+from zv_jax.parallel.sharding import unboxed  # noqa: E402
+from zv_jax.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 
 NEVER = -1  # the id that would end a row

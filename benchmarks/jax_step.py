@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases import Batch
-from zv_jax.config import Config, MeshConfig
+from zv_jax.config.schema import Config, MeshConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives import sample_negatives, similarities
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
-from zv_jax.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh
-from zv_jax.training.loop import shown
+from zv_jax.parallel.sharding import batch_sharding, leaf_shardings, make_mesh, on_mesh
+from zv_jax.stages import stage_model, stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.stages import stage_model, stage_of
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join, place
 from zv_jax.training.step import init_state, make_step
+from zv_jax.training.trainer import shown
 
 NOISE = 0.02  # added to every leaf: fresh biases and adapters are zero and would prove nothing
 

@@ -26,16 +26,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from zv_jax import runtime  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 runtime.prepare()
 
 import numpy as np  # noqa: E402
 
 from benchmarks import full_step  # noqa: E402
-from configs import quickstart  # noqa: E402
-from zv_jax.config import Config, validate  # noqa: E402
-from zv_jax.data.pipeline import make_pipeline, samples_per_epoch  # noqa: E402
+from zv_jax.config import Config  # noqa: E402
+from zv_jax.config.build import validate  # noqa: E402
+from zv_jax.configs import quickstart  # noqa: E402
+from zv_jax.data.pipeline.pipeline import make_pipeline, samples_per_epoch  # noqa: E402
 
 STEPS = 8  # of a round, after one that compiles
 

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
-from zv_jax import runtime  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 TOLERANCE = 1e-3
 
@@ -48,8 +48,8 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     from benchmarks.generate import inputs
     from zv_jax.config import recipe, validate
     from zv_jax.inference.ranking import chunk_of, score
-    from zv_jax.sharding import make_mesh, on_mesh
-    from zv_jax.training.stages import stage_model, stage_of
+    from zv_jax.parallel.sharding import make_mesh, on_mesh
+    from zv_jax.stages import stage_model, stage_of
     from zv_jax.training.state import fresh_variables
 
     variant = "chat" if options.preset.endswith("chat") else "base"

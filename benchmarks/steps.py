@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 from benchmarks.cases import CASES, case_config  # noqa: E402
 from benchmarks.report import machine, summarise, table  # noqa: E402
 from benchmarks.worker import ROWS, work  # noqa: E402
-from zv_jax.config import to_dict  # noqa: E402
+from zv_jax.config.build import to_dict  # noqa: E402
 from zv_jax.errors import ConfigError, ZvError, nearest  # noqa: E402
 
 QUIET = 0.5  # a load above this much at the start deserves a warning

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.cases import Batch
 from benchmarks.torch_model import TorchZiyaVisual, caption_mask, joint_mask
 from benchmarks.torch_weights import load
-from zv_jax.config import Config, OptimizerConfig
+from zv_jax.config.schema import Config, OptimizerConfig
 
 IGNORED = -100
 TEMPERATURE_RANGE = (0.01, 0.5)

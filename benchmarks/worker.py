@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Batch, case_config, make_batch, shapes
-from zv_jax import runtime
 from zv_jax.errors import ConfigError, ZvError
+from zv_jax.parallel import runtime
 
 # Rows of the table. All but the first are PyTorch.
 ROWS = {

@@ -25,7 +25,7 @@ import importlib
 
 import ml_collections
 
-from zv_jax.data import catalogue
+from zv_jax.data.public import catalogue
 from zv_jax.errors import ConfigError
 
 TABLES = {"stage0": 1, "stage1": 2, "stage2": 3}

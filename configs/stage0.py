@@ -6,7 +6,7 @@
         --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
 
 `init_from` takes checkpoints of this program. Further words after the colon choose model, image
-size and hardware (`zv_jax/full_size.py`): `base,v5e-256`. The paper gives neither hardware nor
+size and hardware (`configs/common.py`): `base,v5e-256`. The paper gives neither hardware nor
 hours; `zv plan` calculates them, docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3): AdamW, lr 1e-5, beta1 0.9, beta2 0.9, eps 1e-8, weight
@@ -21,7 +21,7 @@ Rows of a chip above 32 are computed in microbatches; up to there nothing is com
 
 import ml_collections
 
-from zv_jax import full_size
+from zv_jax.configs import common as full_size
 
 
 def get_config(arg: str = "base") -> ml_collections.ConfigDict:

@@ -7,7 +7,7 @@
         --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
 
 Base trains the projection alone; Chat also its Q-Former, which reads the instruction. Further
-words after the colon choose model, image size and hardware (`zv_jax/full_size.py`):
+words after the colon choose model, image size and hardware (`configs/common.py`):
 `chat,7b,v5e-256`. The paper gives neither hardware nor hours; `zv plan` calculates them,
 docs/scale.md has its tables.
 
@@ -20,7 +20,7 @@ Hardware of more than 16 chips gets larger batches and fewer steps over the same
 
 import ml_collections
 
-from zv_jax import full_size
+from zv_jax.configs import common as full_size
 
 
 def get_config(arg: str = "chat") -> ml_collections.ConfigDict:

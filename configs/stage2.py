@@ -7,7 +7,7 @@
         --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
 
 Base opens the Q-Former; Chat also trains low-rank adapters in the ViT and the language model.
-Further words after the colon choose model, image size and hardware (`zv_jax/full_size.py`):
+Further words after the colon choose model, image size and hardware (`configs/common.py`):
 `chat,7b,v5e-256`. The paper gives neither hardware nor hours; `zv plan` calculates them,
 docs/scale.md has its tables.
 
@@ -18,13 +18,13 @@ InstructBLIP's answers of 256 tokens do not hold this stage's data: max_answer l
 row's 1024 places to three images and a short question. Of exchanges made up to the published
 lengths of LLaVA and SVIT more than 99 % fit, of SVIT's details (360 words assumed) 98 %, 94 % in
 Chinese. With 256 it was 84 % of LLaVA's conversations, 81 % in Chinese, and 3 % of SVIT's details
-(tests/data/test_stage2_lengths.py). LLaVA-bench allows as many tokens as are taught here.
+(tests/data/pipeline/test_stage2_lengths.py). LLaVA-bench allows as many tokens as are taught here.
 Hardware of more than 16 chips gets larger batches and fewer steps over the same number of rows.
 """
 
 import ml_collections
 
-from zv_jax import full_size
+from zv_jax.configs import common as full_size
 
 
 def get_config(arg: str = "chat") -> ml_collections.ConfigDict:

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation import statistics
 from zv_jax.errors import DataError
+from zv_jax.evaluation import statistics
 
 Key = tuple[str, str, str]  # task, language, metric
 _HEADS = ("task", "", "metric", "A", "B", "B - A", "95 % interval", "p", "items")

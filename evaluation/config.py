@@ -9,8 +9,8 @@ from typing import Any
 
 import ml_collections
 
-from evaluation.tasks.registry import TASKS
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.evaluation.tasks.registry import TASKS
 
 LANGS = ("en", "zh")
 CONTROLS = ("untrained", "shuffled_images", "most_frequent", "chance")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from PIL import Image
 
-from evaluation.tasks.base import Item, Task
-from zv_jax.data.records import ImageRef
+from zv_jax.data.records.record import ImageRef
+from zv_jax.evaluation.tasks.base import Item, Task
 
 Picture = Callable[[ImageRef], Image.Image]
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from evaluation.model import Model, Prompt
-from evaluation.tasks.base import Item
-from zv_jax.data.records import ImageRef
+from zv_jax.data.records.record import ImageRef
+from zv_jax.evaluation.model import Model, Prompt
+from zv_jax.evaluation.tasks.base import Item
 
 T = TypeVar("T")
 Picture = Callable[[ImageRef], Image.Image]

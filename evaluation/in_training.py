@@ -15,19 +15,19 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from evaluation import config as config_lib
-from evaluation.report.markup import finite
-from evaluation.suites import Suite
-from evaluation.tasks.registry import GENERATION
-from zv_jax.config import Config, SourceConfig
-from zv_jax.data import overlap
-from zv_jax.data.sources import NoSplit, Source, open_source
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.checkpoints import manager as checkpoint
+from zv_jax.config.schema import Config, SourceConfig
+from zv_jax.data.pipeline import overlap
+from zv_jax.data.sources.open import NoSplit, Source, open_source
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import CheckpointError, ConfigError, nearest
-from zv_jax.inference.api import Model
-from zv_jax.training import checkpoint
-from zv_jax.training.jsonl import read_jsonl
-from zv_jax.training.stages import stage_model
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation.suites import Suite
+from zv_jax.evaluation.tasks.registry import GENERATION
+from zv_jax.files import read_jsonl
+from zv_jax.html.markup import finite
+from zv_jax.inference.model import Model
+from zv_jax.stages import stage_model
 
 
 class Evaluation:

@@ -1,4 +1,4 @@
-"""What evaluation asks of a model; `zv_jax.inference.api.load` returns one."""
+"""What evaluation asks of a model; `zv_jax.inference.model.load` returns one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from zv_jax.config import Config
-from zv_jax.data.dialogue import Exchange
+from zv_jax.data.text.dialogue import Exchange
 
 Prompt = str | tuple[Exchange, ...]
 """A question about all pictures given, or a dialogue whose last exchange is to be answered."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluation import statistics
-from evaluation.tasks.base import Item, Measure
-from zv_jax.data.records import ImageRef
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
+from zv_jax.evaluation import statistics
+from zv_jax.evaluation.tasks.base import Item, Measure
+from zv_jax.files import write_atomic
 
 _LONGEST_NAME = 150  # file systems take 255 bytes
 LONGEST = 512  # pixels of a picture kept for looking at

@@ -13,15 +13,15 @@ from typing import Any
 import ml_collections
 
 import zv_jax
-from evaluation import config as config_lib
-from evaluation import table
-from evaluation.benchmarks import config as benchmarks_config
-from evaluation.benchmarks import run as benchmarks_run
-from evaluation.model import Model
-from evaluation.outputs import Writer
-from evaluation.suites import Suite
-from zv_jax.data.sources import open_source
+from zv_jax.data.sources.open import open_source
 from zv_jax.errors import CheckpointError
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import table
+from zv_jax.evaluation.benchmarks import config as benchmarks_config
+from zv_jax.evaluation.benchmarks import run as benchmarks_run
+from zv_jax.evaluation.model import Model
+from zv_jax.evaluation.outputs import Writer
+from zv_jax.evaluation.suites import Suite
 from zv_jax.training.metrics import peak_rss_bytes
 
 
@@ -40,7 +40,7 @@ def run(
       suite_config: the suite, e.g. of `configs/eval/quickstart.py` or `configs/eval/ziya.py`.
       workdir: folder for results.json, items.jsonl, samples.jsonl, images/, attention.json.
       progress: whether to show a progress bar and print the table.
-      load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.api.load`.
+      load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.model.load`.
       shard: (number, count) of this process where several share a suite of benchmarks.
 
     Returns:
@@ -121,7 +121,7 @@ def left_out_lines(counts: Mapping[str, Any]) -> Iterator[str]:
 def pinned(path: str | Path) -> str | Path:
     """The latest step of a workdir by its own path, so that a run which is continued later does
     not meet a newer one; anything else as it is."""
-    from zv_jax.training.checkpoint import find_steps
+    from zv_jax.checkpoints.manager import find_steps
 
     try:
         return find_steps(path)[0]
@@ -131,6 +131,6 @@ def pinned(path: str | Path) -> str | Path:
 
 def _loader() -> Callable[..., Model]:
     # It imports jax: only once the suite is known to be right.
-    from zv_jax.inference.api import load
+    from zv_jax.inference.model import load
 
     return load

@@ -11,19 +11,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from evaluation import controls as controls_lib
-from evaluation import generation
-from evaluation.config import SuiteConfig
-from evaluation.metrics import retrieval as retrieval_lib
-from evaluation.model import Model
-from evaluation.outputs import Writer, score
-from evaluation.tasks.base import Item, Measure, Task
-from evaluation.tasks.registry import GENERATION, RETRIEVAL, taught_by
-from evaluation.tasks.retrieval import Gallery, similarities
-from zv_jax.data.records import TASKS as RECORD_TASKS
-from zv_jax.data.records import ImageRef, Record
-from zv_jax.data.sources import Source
+from zv_jax.data.records.record import TASKS as RECORD_TASKS
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.sources.open import Source
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.evaluation import controls as controls_lib
+from zv_jax.evaluation import generation
+from zv_jax.evaluation.config import SuiteConfig
+from zv_jax.evaluation.metrics import retrieval as retrieval_lib
+from zv_jax.evaluation.model import Model
+from zv_jax.evaluation.outputs import Writer, score
+from zv_jax.evaluation.tasks.base import Item, Measure, Task
+from zv_jax.evaluation.tasks.registry import GENERATION, RETRIEVAL, taught_by
+from zv_jax.evaluation.tasks.retrieval import Gallery, similarities
 
 RETRIEVED = 5
 PICTURES_KEPT = 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zv_jax.runtime import device_threads
+from zv_jax.parallel.runtime import device_threads
 
 # Before anything imports jax; a GPU would change rounding and be taken from other work.
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zv_jax.config import CheckpointConfig, recipe, to_dict, validate
-from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.sharding import make_mesh, on_mesh
-from zv_jax.training.checkpoint import Checkpointer
-from zv_jax.training.stages import stage_of
+from zv_jax.checkpoints.manager import Checkpointer
+from zv_jax.config.build import recipe, to_dict, validate
+from zv_jax.config.schema import CheckpointConfig
+from zv_jax.data.text.tokenizers import Tokenizer
+from zv_jax.parallel.sharding import make_mesh, on_mesh
+from zv_jax.stages import stage_of
 from zv_jax.training.state import divide, fresh_variables
 
 TEXTS = [

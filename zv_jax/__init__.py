@@ -5,7 +5,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "from_pretrained": ("zv_jax.inference.api", "load"),
+    "from_pretrained": ("zv_jax.inference.model", "load"),
     "Chat": ("zv_jax.inference.chat", "Chat"),
 }
 

@@ -15,9 +15,9 @@ Fewer records: --suite.limit=50. With image-text matching: --suite.rerank_k=8
 
 import ml_collections
 
-from evaluation.config import suite
-from evaluation.tasks.registry import GENERATION, RETRIEVAL
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.evaluation.config import suite
+from zv_jax.evaluation.tasks.registry import GENERATION, RETRIEVAL
 
 TASKS = {"": (), RETRIEVAL.name: (RETRIEVAL.name,), "language": tuple(GENERATION)}
 

@@ -16,8 +16,8 @@ LLaVA-bench is answered here and judged by `zv eval judge`; run this command aga
 
 import ml_collections
 
-from evaluation.benchmarks.config import suite
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.evaluation.benchmarks.config import suite
 
 TABLES = {
     "5": ("nocaps", "flickr30k", "vqav2", "okvqa", "gqa", "scienceqa_img", "vizwiz"),

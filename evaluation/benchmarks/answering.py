@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.benchmarks.data import Data
-from evaluation.benchmarks.predictions import Log, Prediction
-from evaluation.benchmarks.spec import Benchmark
-from evaluation.metrics.choices import LETTERS, letter_of
-from evaluation.model import Model
-from zv_jax.data import rules
-from zv_jax.data.dialogue import IMAGE, render_boxes
-from zv_jax.data.records import Record
+from zv_jax.data.records import rules
+from zv_jax.data.records.record import Record
+from zv_jax.data.text.dialogue import IMAGE, render_boxes
+from zv_jax.evaluation.benchmarks.data import Data
+from zv_jax.evaluation.benchmarks.predictions import Log, Prediction
+from zv_jax.evaluation.benchmarks.spec import Benchmark
+from zv_jax.evaluation.metrics.choices import LETTERS, letter_of
+from zv_jax.evaluation.model import Model
 
 Tick = Callable[[int], object]
 BOX_DECIMALS = 3

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from zv_jax.training.files import plain
+from zv_jax.files import plain
 
 FIELDS = (
     "id", "task", "lang", "image", "question", "options", "references", "prediction", "compared",
@@ -30,5 +30,7 @@ def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any
     text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
     # Nothing in the data may end the script element or begin a comment.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    html = resources.files("evaluation.benchmarks").joinpath("browser.html").read_text("utf-8")
+    html = (
+        resources.files("zv_jax.evaluation.benchmarks").joinpath("browser.html").read_text("utf-8")
+    )
     return html.replace(_PLACE, text)

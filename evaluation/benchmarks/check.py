@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.benchmarks.spec import Benchmark
-from zv_jax.data import catalogue, pictures
-from zv_jax.data.records import ImageRef
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
+from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
+from zv_jax.evaluation.benchmarks.spec import Benchmark
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import ml_collections
 
-from evaluation import config as config_lib
-from evaluation.benchmarks import spec
-from evaluation.benchmarks.answering import Settings
-from evaluation.benchmarks.data import STAND_IN
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation.benchmarks import spec
+from zv_jax.evaluation.benchmarks.answering import Settings
+from zv_jax.evaluation.benchmarks.data import STAND_IN
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.benchmarks.spec import Benchmark
-from zv_jax.data import catalogue, images, pictures
-from zv_jax.data.records import TASKS, ImageRef, Record
-from zv_jax.data.sources import open_source
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import decode as images
+from zv_jax.data.public import catalogue
+from zv_jax.data.records.record import TASKS, ImageRef, Record
+from zv_jax.data.sources.open import open_source
 from zv_jax.errors import DataError
+from zv_jax.evaluation.benchmarks.spec import Benchmark
 
 STAND_IN = "zv_openmoji"
 PEOPLE = 10  # answers of a VQA question

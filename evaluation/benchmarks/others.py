@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import zv_jax
-from evaluation.benchmarks import predictions as predictions_lib
-from evaluation.benchmarks import scoring, spec, submit
-from evaluation.benchmarks.data import Data, from_files, stand_in
-from evaluation.benchmarks.predictions import Prediction
-from evaluation.benchmarks.run import Sink, entries
-from evaluation.benchmarks.spec import Benchmark
 from zv_jax.errors import DataError
+from zv_jax.evaluation.benchmarks import predictions as predictions_lib
+from zv_jax.evaluation.benchmarks import scoring, spec, submit
+from zv_jax.evaluation.benchmarks.data import Data, from_files, stand_in
+from zv_jax.evaluation.benchmarks.predictions import Prediction
+from zv_jax.evaluation.benchmarks.run import Sink, entries
+from zv_jax.evaluation.benchmarks.spec import Benchmark
 
 
 def score_file(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines as lines_lib
-from zv_jax.data.records import Record
+from zv_jax import json_input
+from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, nearest
 
 Row = dict[str, Any]
@@ -171,7 +171,7 @@ def _parse(line: str, where: str) -> Row:
         raise wrong("", str(error)) from error
     if not isinstance(row, dict):
         raise wrong("", f"{row!r:.40} is no object")
-    lines_lib.check_whole(row, where)
+    json_input.check_whole(row, where)
     for name, value in row.items():
         if name not in SCHEMA["properties"]:
             raise wrong(name, f"the field is unknown{nearest(name, SCHEMA['properties'])}")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation import generation
-from evaluation.benchmarks.data import Data
-from evaluation.metrics import retrieval
-from evaluation.model import Model
-from evaluation.tasks.base import Measure, per_item
-from evaluation.tasks.retrieval import similarities
+from zv_jax.evaluation import generation
+from zv_jax.evaluation.benchmarks.data import Data
+from zv_jax.evaluation.metrics import retrieval
+from zv_jax.evaluation.model import Model
+from zv_jax.evaluation.tasks.base import Measure, per_item
+from zv_jax.evaluation.tasks.retrieval import similarities
 
 KS = (1, 5, 10)
 Tick = Callable[[int], object]

@@ -11,21 +11,28 @@ from typing import Any
 from tqdm import tqdm
 
 import zv_jax
-from evaluation import table
-from evaluation.benchmarks import answering, browser, retrieving, scoring, spec, tables
-from evaluation.benchmarks import config as config_lib
-from evaluation.benchmarks import data as data_lib
-from evaluation.benchmarks.config import BenchmarkSuite
-from evaluation.benchmarks.data import Data
-from evaluation.benchmarks.predictions import Log, Prediction
-from evaluation.benchmarks.spec import Benchmark
-from evaluation.model import Model
-from evaluation.outputs import Writer, score
-from evaluation.tasks.base import Measure
-from zv_jax.data.dialogue import render_boxes
-from zv_jax.data.records import Record
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax.data.records.record import Record
+from zv_jax.data.text.dialogue import render_boxes
 from zv_jax.errors import ConfigError
+from zv_jax.evaluation import table
+from zv_jax.evaluation.benchmarks import (
+    answering,
+    browser,
+    retrieving,
+    scoring,
+    spec,
+    tables,
+)
+from zv_jax.evaluation.benchmarks import config as config_lib
+from zv_jax.evaluation.benchmarks import data as data_lib
+from zv_jax.evaluation.benchmarks.config import BenchmarkSuite
+from zv_jax.evaluation.benchmarks.data import Data
+from zv_jax.evaluation.benchmarks.predictions import Log, Prediction
+from zv_jax.evaluation.benchmarks.spec import Benchmark
+from zv_jax.evaluation.model import Model
+from zv_jax.evaluation.outputs import Writer, score
+from zv_jax.evaluation.tasks.base import Measure
+from zv_jax.files import write_atomic
 
 Load = Callable[[str], Model]
 

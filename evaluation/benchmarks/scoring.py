@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import metrics
-from evaluation.benchmarks import spec
-from evaluation.benchmarks.predictions import Prediction
-from evaluation.benchmarks.spec import Benchmark
-from evaluation.metrics import choices, exact_match, gqa, vizwiz, vqa
-from evaluation.metrics.captions import caption_metric, caption_protocol, caption_scores
-from evaluation.metrics.choices import LETTERS
-from evaluation.statistics import draws, middle
-from evaluation.tasks.base import Measure, per_item
-from zv_jax.data.records import Record
+from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, EnvironmentProblem
+from zv_jax.evaluation import metrics
+from zv_jax.evaluation.benchmarks import spec
+from zv_jax.evaluation.benchmarks.predictions import Prediction
+from zv_jax.evaluation.benchmarks.spec import Benchmark
+from zv_jax.evaluation.metrics import choices, exact_match, gqa, vizwiz, vqa
+from zv_jax.evaluation.metrics.captions import (
+    caption_metric,
+    caption_protocol,
+    caption_scores,
+)
+from zv_jax.evaluation.metrics.choices import LETTERS
+from zv_jax.evaluation.statistics import draws, middle
+from zv_jax.evaluation.tasks.base import Measure, per_item
 
 Said = Sequence[Prediction]
 

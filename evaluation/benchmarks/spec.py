@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from evaluation.benchmarks import files
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.evaluation.benchmarks import files
 
 KINDS = ("caption", "vqa", "gqa", "choice", "retrieval", "judged")
 CLEANING = ("first_line", "final_period", "lower")
@@ -24,8 +24,8 @@ class Benchmark:
 
     Attributes:
       name: of its file in `files/`; version: of that file's recipe.
-      dataset, split, lang: what is read (`zv_jax.data.catalogue`); expected: how many items the
-        published split has.
+      dataset, split, lang: what is read (`zv_jax.data.public.catalogue`); expected: how many items
+        the published split has.
       kind: how answers are asked for and scored, one of `KINDS`.
       prompt: with ``{question}``, ``{context}`` and ``{options}``.
       decoding: arguments of `Words.generate`.

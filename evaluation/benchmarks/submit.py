@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmarks import spec
-from evaluation.benchmarks.predictions import Prediction
-from evaluation.benchmarks.scoring import by_record
-from evaluation.benchmarks.spec import Benchmark
-from zv_jax.data.records import Record
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax.data.records.record import Record
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.evaluation.benchmarks import spec
+from zv_jax.evaluation.benchmarks.predictions import Prediction
+from zv_jax.evaluation.benchmarks.scoring import by_record
+from zv_jax.evaluation.benchmarks.spec import Benchmark
+from zv_jax.files import write_atomic
 
 
 def _own(record: Record) -> str:

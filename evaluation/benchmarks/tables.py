@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from evaluation.benchmarks import spec
+from zv_jax.evaluation.benchmarks import spec
 
 Table = dict[str, Any]
 
@@ -20,7 +20,7 @@ Table = dict[str, Any]
 @functools.cache
 def paper() -> dict[int, dict[str, Any]]:
     """Title, columns and rows of each table, as the paper prints them."""
-    text = resources.files("evaluation.benchmarks").joinpath("paper.yaml").read_text("utf-8")
+    text = resources.files("zv_jax.evaluation.benchmarks").joinpath("paper.yaml").read_text("utf-8")
     return yaml.safe_load(text)
 
 

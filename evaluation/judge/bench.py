@@ -148,7 +148,7 @@ def _rules(file: Path, lang: str) -> tuple[dict[str, Any], str]:
         except (ValueError, RecursionError) as error:
             raise DataError(f"not JSON: {error}", where=str(file)) from error
         return rules, f"{file.name}:{hashlib.sha256(data).hexdigest()[:8]}"
-    data = resources.files("evaluation.judge").joinpath("rules.yaml").read_bytes()
+    data = resources.files("zv_jax.evaluation.judge").joinpath("rules.yaml").read_bytes()
     rule = yaml.safe_load(data)[lang]
     return dict.fromkeys(CATEGORIES, rule), f"zv_jax:{hashlib.sha256(data).hexdigest()[:8]}"
 

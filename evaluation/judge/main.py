@@ -10,16 +10,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.judge import bench as bench_lib
-from evaluation.judge import report as report_lib
-from evaluation.judge import reviews as reviews_lib
-from evaluation.judge import run as run_lib
-from evaluation.judge import transcript as transcript_lib
-from evaluation.judge.reviews import Review
-from evaluation.judge.transcript import Transcript
-from zv_jax.data.tokenizers import write_atomic
 from zv_jax.errors import ConfigError, ServerError
-from zv_jax.remote import endpoint_of
+from zv_jax.evaluation.judge import bench as bench_lib
+from zv_jax.evaluation.judge import report as report_lib
+from zv_jax.evaluation.judge import reviews as reviews_lib
+from zv_jax.evaluation.judge import run as run_lib
+from zv_jax.evaluation.judge import transcript as transcript_lib
+from zv_jax.evaluation.judge.reviews import Review
+from zv_jax.evaluation.judge.transcript import Transcript
+from zv_jax.files import write_atomic
+from zv_jax.llm.client import endpoint_of
 
 
 def main(
@@ -47,7 +47,7 @@ def main(
       replies_in: files with replies of a batch, taken in first.
       prices: dollars for a million tokens in and out; max_dollars: do not begin what may cost more.
       progress: show a bar and print the table.
-      endpoint: fields of `zv_jax.remote.Endpoint`; the rest comes from ``ZV_JUDGE_*``.
+      endpoint: fields of `zv_jax.llm.client.Endpoint`; the rest comes from ``ZV_JUDGE_*``.
 
     Returns:
       The contents of results.json; of an export, its estimate.

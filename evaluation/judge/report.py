@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import statistics
-from evaluation.judge.bench import CATEGORIES, Bench
-from evaluation.judge.reviews import MAX_TOKENS, TEMPERATURE, Review
-from evaluation.metrics import judged as judged_lib
-from evaluation.outputs import ids_hash
+from zv_jax.evaluation import statistics
+from zv_jax.evaluation.judge.bench import CATEGORIES, Bench
+from zv_jax.evaluation.judge.reviews import MAX_TOKENS, TEMPERATURE, Review
+from zv_jax.evaluation.metrics import judged as judged_lib
+from zv_jax.evaluation.outputs import ids_hash
 
 ORDERS = ("given", "swapped", "both")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.judge.bench import Bench, Question
-from evaluation.judge.transcript import Transcript, key_of
-from evaluation.metrics.judged import parse_judge_scores
+from zv_jax.evaluation.judge.bench import Bench, Question
+from zv_jax.evaluation.judge.transcript import Transcript, key_of
+from zv_jax.evaluation.metrics.judged import parse_judge_scores
 
 SYSTEM = {
     "en": "You are a helpful and precise assistant for checking the quality of the answer.",

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evaluation.judge import reviews as reviews_lib
-from evaluation.judge.bench import Bench
-from evaluation.judge.reviews import READINGS, Case, Review
-from evaluation.judge.transcript import Transcript, key_of
-from evaluation.metrics.judged import parse_judge_scores
 from zv_jax.errors import ServerError
-from zv_jax.remote import ChatClient, Endpoint, RequestFailed
+from zv_jax.evaluation.judge import reviews as reviews_lib
+from zv_jax.evaluation.judge.bench import Bench
+from zv_jax.evaluation.judge.reviews import READINGS, Case, Review
+from zv_jax.evaluation.judge.transcript import Transcript, key_of
+from zv_jax.evaluation.metrics.judged import parse_judge_scores
+from zv_jax.llm.client import ChatClient, Endpoint, RequestFailed
 
 Tick = Callable[[int], object]
 

@@ -2,17 +2,17 @@
 
 Nothing here may import jax, read a data set or know a task."""
 
-from evaluation.metrics.captions import caption_scores
-from evaluation.metrics.chair import chair_scores
-from evaluation.metrics.choices import parse_choice
-from evaluation.metrics.gqa import gqa_match, gqa_scores
-from evaluation.metrics.grounding import box_iou, parse_box
-from evaluation.metrics.judged import parse_judge_scores, relative_scores
-from evaluation.metrics.ptb import ptb_tokenize
-from evaluation.metrics.retrieval import retrieval_recall
-from evaluation.metrics.vizwiz import unanswerable_scores
-from evaluation.metrics.vqa import vqa_accuracy, vqa_normalize
-from evaluation.metrics.yes_no import parse_yes_no, yes_no_scores
+from zv_jax.evaluation.metrics.captions import caption_scores
+from zv_jax.evaluation.metrics.chair import chair_scores
+from zv_jax.evaluation.metrics.choices import parse_choice
+from zv_jax.evaluation.metrics.gqa import gqa_match, gqa_scores
+from zv_jax.evaluation.metrics.grounding import box_iou, parse_box
+from zv_jax.evaluation.metrics.judged import parse_judge_scores, relative_scores
+from zv_jax.evaluation.metrics.ptb import ptb_tokenize
+from zv_jax.evaluation.metrics.retrieval import retrieval_recall
+from zv_jax.evaluation.metrics.vizwiz import unanswerable_scores
+from zv_jax.evaluation.metrics.vqa import vqa_accuracy, vqa_normalize
+from zv_jax.evaluation.metrics.yes_no import parse_yes_no, yes_no_scores
 
 __all__ = [
     "box_iou",

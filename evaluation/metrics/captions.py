@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from evaluation.metrics.bleu import bleu
-from evaluation.metrics.cider import MAX_N, SIGMA, cider_d
-from evaluation.metrics.rouge import rouge_l
-from evaluation.metrics.tokens import tokenizer as tokenizer_of
-from evaluation.metrics.tokens import version
 from zv_jax.errors import DataError
+from zv_jax.evaluation.metrics.bleu import bleu
+from zv_jax.evaluation.metrics.cider import MAX_N, SIGMA, cider_d
+from zv_jax.evaluation.metrics.rouge import rouge_l
+from zv_jax.evaluation.metrics.tokens import tokenizer as tokenizer_of
+from zv_jax.evaluation.metrics.tokens import version
 
 METRICS = ("cider", *(f"bleu_{n}" for n in range(1, MAX_N + 1)), "rouge_l")
 LONE_IMAGE = "one image only: no n-gram has any idf, so CIDEr is 0 whatever the caption"

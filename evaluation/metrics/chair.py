@@ -79,7 +79,11 @@ def chair_scores(
 @functools.cache
 def _words(lang: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """A pattern that finds the longest words first, and the category of every word."""
-    text = resources.files("evaluation.metrics").joinpath("coco_objects.yaml").read_text("utf-8")
+    text = (
+        resources.files("zv_jax.evaluation.metrics")
+        .joinpath("coco_objects.yaml")
+        .read_text("utf-8")
+    )
     category: dict[str, str] = {}
     for name, by_lang in yaml.safe_load(text).items():
         for word in by_lang[lang]:

@@ -13,10 +13,10 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics import exact_match
-from evaluation.metrics.reply import HAN, numbers, plain, without_questions
-from evaluation.metrics.yes_no import parse_yes_no
 from zv_jax.errors import DataError
+from zv_jax.evaluation.metrics import exact_match
+from zv_jax.evaluation.metrics.reply import HAN, numbers, plain, without_questions
+from zv_jax.evaluation.metrics.yes_no import parse_yes_no
 
 PROTOCOL = "letter-or-words-3|unreadable=wrong"
 LETTERS = string.ascii_lowercase

@@ -12,8 +12,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from evaluation.metrics.reply import numbers
-from evaluation.metrics.traditional import simplified
+from zv_jax.evaluation.metrics.reply import numbers
+from zv_jax.evaluation.metrics.traditional import simplified
 
 PROTOCOL = "exact-match-2"
 

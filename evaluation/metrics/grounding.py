@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from evaluation.metrics.reply import plain
+from zv_jax.evaluation.metrics.reply import plain
 
 Box = tuple[float, float, float, float]
 

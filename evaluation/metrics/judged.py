@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.metrics.reply import plain
+from zv_jax.evaluation.metrics.reply import plain
 
 PROTOCOL = "llava-bench-2|two-numbers-first,or-alone-in-a-line,or-by-name|failed-excluded"
 LOWEST, HIGHEST = 1.0, 10.0

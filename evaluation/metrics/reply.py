@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from evaluation.metrics.traditional import simplified
+from zv_jax.evaluation.metrics.traditional import simplified
 
 HAN = re.compile("[\u4e00-\u9fff]")
 

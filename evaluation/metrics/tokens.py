@@ -13,8 +13,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from evaluation.metrics import ptb
 from zv_jax.errors import ConfigError, EnvironmentProblem, nearest
+from zv_jax.evaluation.metrics import ptb
 
 Tokenize = Callable[[str], list[str]]
 

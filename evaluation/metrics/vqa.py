@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from evaluation.metrics import exact_match
+from zv_jax.evaluation.metrics import exact_match
 
 PROTOCOLS = ("official", "always", "vizwiz", "zh_strict", "zh_lenient")
 VERSION = "vqa-1"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics.reply import plain, without_questions
+from zv_jax.evaluation.metrics.reply import plain, without_questions
 
 PROTOCOL = "yes-no-2|answer-alone,denial,assertion|unreadable=wrong"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evaluation.report.inputs import STAGE_NAMES, Run, Stage
-from evaluation.report.markup import Html, finite, join, t, table, tag
+from zv_jax.evaluation.report.inputs import STAGE_NAMES, Run, Stage
+from zv_jax.html.markup import Html, finite, join, t, table, tag
 
 REASONS = {
     "unreadable": ("unreadable", "无法读取"),

@@ -6,9 +6,9 @@ import platform
 import statistics
 from importlib import metadata
 
-from evaluation.report import charts
-from evaluation.report.inputs import STAGE_NAMES, STAGES, Run, dig
-from evaluation.report.markup import (
+from zv_jax.evaluation.report.inputs import STAGE_NAMES, STAGES, Run, dig
+from zv_jax.html import charts
+from zv_jax.html.markup import (
     Html,
     absent,
     count,
@@ -22,7 +22,7 @@ from evaluation.report.markup import (
     table,
     tag,
 )
-from zv_jax.runtime import cores
+from zv_jax.parallel.runtime import cores
 
 PACKAGES = (
     "jax",

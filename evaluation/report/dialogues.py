@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from evaluation.report.examples import bare, by_whom, choose, plain, references, verdict
-from evaluation.report.inputs import Evaluation, Run
-from evaluation.report.markup import Html, absent, join, said, section, t, tag
-from evaluation.report.pictures import picture
+from zv_jax.evaluation.report.examples import (
+    bare,
+    by_whom,
+    choose,
+    plain,
+    references,
+    verdict,
+)
+from zv_jax.evaluation.report.inputs import Evaluation, Run
+from zv_jax.evaluation.report.pictures import picture
+from zv_jax.html.markup import Html, absent, join, said, section, t, tag
 
 SHOWN = 2  # of each kind: one per language where both exist
 

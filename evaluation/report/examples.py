@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from evaluation.report import charts
-from evaluation.report.inputs import Evaluation, Run
-from evaluation.report.markup import (
+from zv_jax.evaluation.report.inputs import Evaluation, Run
+from zv_jax.evaluation.report.pictures import heat, picture
+from zv_jax.evaluation.report.scores import lang_badge, task_key
+from zv_jax.html import charts
+from zv_jax.html.markup import (
     Html,
     absent,
     escape,
@@ -19,8 +21,6 @@ from evaluation.report.markup import (
     t,
     tag,
 )
-from evaluation.report.pictures import heat, picture
-from evaluation.report.scores import lang_badge, task_key
 
 SPOKEN = ("caption", "vqa", "mc_vqa", "grounded_caption")
 CARDS, PER_CARD, BOXES, QUERIES, MAPS = 6, 4, 8, 2, 12

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.markup import finite
-from zv_jax.data import lines as lines_lib
+from zv_jax import json_input
 from zv_jax.errors import DataError
+from zv_jax.html.markup import finite
 
 STAGES = (
     "language",
@@ -266,9 +266,9 @@ def _json(run: Run, path: Path, kind: type, required: bool = True) -> Any:
 
 def _parsed(text: str, where: str) -> Any:
     """A value of JSON; old logs hold NaN."""
-    value = lines_lib.parse(text, where, strict=False)
+    value = json_input.parse(text, where, strict=False)
     if "\\u" in text:
-        lines_lib.check_whole(value, where)
+        json_input.check_whole(value, where)
     return value
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from evaluation.report import charts
-from evaluation.report.inputs import OBJECTIVES, STAGE_NAMES, STAGES, Run, Stage, dig
-from evaluation.report.markup import (
+from zv_jax.evaluation.report.inputs import OBJECTIVES, STAGE_NAMES, STAGES, Run, Stage, dig
+from zv_jax.html import charts
+from zv_jax.html.markup import (
     Html,
     absent,
     count,

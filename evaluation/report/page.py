@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import (
+from zv_jax.errors import DataError
+from zv_jax.evaluation.report import (
     census,
     costs,
     dialogues,
@@ -17,9 +18,8 @@ from evaluation.report import (
     substitutes,
     summary,
 )
-from evaluation.report.inputs import Run, read
-from evaluation.report.markup import Html, finite, label, section, t, tag
-from zv_jax.errors import DataError
+from zv_jax.evaluation.report.inputs import Run, read
+from zv_jax.html.markup import Html, finite, label, section, t, tag
 
 HERE = Path(__file__).parent
 NAVIGATION = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.report.markup import Html, finite, label, t, tag
-from zv_jax.data import images
+from zv_jax.data.images import decode as images
+from zv_jax.html.markup import Html, finite, label, t, tag
 
 LONGEST = 288  # pixels; a picture is shown at half of that on a dense screen
 HEAT_SIDE = 64

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evaluation.report import charts
-from evaluation.report.inputs import STAGES, Evaluation, Run
-from evaluation.report.markup import (
+from zv_jax.evaluation.report.inputs import STAGES, Evaluation, Run
+from zv_jax.html import charts
+from zv_jax.html.markup import (
     Html,
     absent,
     finite,

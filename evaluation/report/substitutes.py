@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from evaluation.report import census
-from evaluation.report.inputs import STAGE_NAMES, Run, Stage, dig
-from evaluation.report.markup import Html, absent, join, said, section, t, table, tag
+from zv_jax.evaluation.report import census
+from zv_jax.evaluation.report.inputs import STAGE_NAMES, Run, Stage, dig
+from zv_jax.html.markup import Html, absent, join, said, section, t, table, tag
 
 SHOWN = 5000  # rows of a source; further ones would make the page too heavy to open
 

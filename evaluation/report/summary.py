@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evaluation.report import scores
-from evaluation.report.inputs import STAGES, Run, Stage, dig
-from evaluation.report.markup import Html, count, finite, join, said, seconds, seconds_zh, t, tag
-from evaluation.report.pictures import picture
+from zv_jax.evaluation.report import scores
+from zv_jax.evaluation.report.inputs import STAGES, Run, Stage, dig
+from zv_jax.evaluation.report.pictures import picture
+from zv_jax.html.markup import Html, count, finite, join, said, seconds, seconds_zh, t, tag
 
 WHAT: dict[str, tuple[str, str]] = {
     "language": (

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zv_jax.data.dialogue import Exchange, exchanges, render_boxes
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.text.dialogue import Exchange, exchanges, render_boxes
 
 Predictions = Sequence[Sequence[str]]
 """For every item the model's answer to every turn."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.metrics.captions import caption_metric, caption_protocol, caption_scores
-from evaluation.tasks.base import (
+from zv_jax.evaluation.metrics.captions import (
+    caption_metric,
+    caption_protocol,
+    caption_scores,
+)
+from zv_jax.evaluation.tasks.base import (
     Item,
     Judgement,
     Measure,

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.metrics import exact_match, grounding
-from evaluation.tasks.base import Item, Judgement, Measure, Predictions, Task, per_item
+from zv_jax.evaluation.metrics import exact_match, grounding
+from zv_jax.evaluation.tasks.base import (
+    Item,
+    Judgement,
+    Measure,
+    Predictions,
+    Task,
+    per_item,
+)
 
 PROTOCOL = f"own-history|{exact_match.PROTOCOL}|strict|box-turns:iou>=0.5"
 

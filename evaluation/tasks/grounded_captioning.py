@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers
-from evaluation.tasks.captioning import caption_measure
-from evaluation.tasks.vqa import exact_measures
+from zv_jax.evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers
+from zv_jax.evaluation.tasks.captioning import caption_measure
+from zv_jax.evaluation.tasks.vqa import exact_measures
 
 
 class GroundedCaptioning(Task):

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.metrics import grounding
-from evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers, per_item
-from zv_jax.data.dialogue import box_text
+from zv_jax.data.text.dialogue import box_text
+from zv_jax.evaluation.metrics import grounding
+from zv_jax.evaluation.tasks.base import (
+    Item,
+    Judgement,
+    Predictions,
+    Task,
+    last_answers,
+    per_item,
+)
 
 FREQUENT_DECIMALS = 1  # two boxes count as the same answer where they agree this far
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.metrics import choices as choices_lib
-from evaluation.metrics.choices import letter_of, parse_choice
-from evaluation.tasks.base import Item, Judgement, Predictions, Task, last_answers, per_item
-from zv_jax.data.records import Record
+from zv_jax.data.records.record import Record
+from zv_jax.evaluation.metrics import choices as choices_lib
+from zv_jax.evaluation.metrics.choices import letter_of, parse_choice
+from zv_jax.evaluation.tasks.base import (
+    Item,
+    Judgement,
+    Predictions,
+    Task,
+    last_answers,
+    per_item,
+)
 
 PROTOCOL = f"generated|{choices_lib.PROTOCOL}"
 

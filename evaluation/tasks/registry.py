@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from evaluation.tasks.base import Task
-from evaluation.tasks.captioning import Captioning
-from evaluation.tasks.dialogue import Dialogue
-from evaluation.tasks.grounded_captioning import GroundedCaptioning
-from evaluation.tasks.grounding import Grounding
-from evaluation.tasks.multiple_choice import MultipleChoice
-from evaluation.tasks.retrieval import Retrieval
-from evaluation.tasks.vqa import Vqa
+from zv_jax.evaluation.tasks.base import Task
+from zv_jax.evaluation.tasks.captioning import Captioning
+from zv_jax.evaluation.tasks.dialogue import Dialogue
+from zv_jax.evaluation.tasks.grounded_captioning import GroundedCaptioning
+from zv_jax.evaluation.tasks.grounding import Grounding
+from zv_jax.evaluation.tasks.multiple_choice import MultipleChoice
+from zv_jax.evaluation.tasks.retrieval import Retrieval
+from zv_jax.evaluation.tasks.vqa import Vqa
 
 GENERATION: dict[str, Task] = {
     task.name: task

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics import retrieval
-from evaluation.tasks.base import Measure, per_item
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.evaluation.metrics import retrieval
+from zv_jax.evaluation.tasks.base import Measure, per_item
 
 KS = (1, 5)
 

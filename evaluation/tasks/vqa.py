@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.metrics import exact_match, yes_no
-from evaluation.tasks.base import (
+from zv_jax.evaluation.metrics import exact_match, yes_no
+from zv_jax.evaluation.tasks.base import (
     Item,
     Judgement,
     Measure,

@@ -9,7 +9,7 @@ import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.cli import terminal
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax.files import write_atomic
 
 TITLE = "\x1b]0;owned\x07"
 

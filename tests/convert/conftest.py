@@ -9,7 +9,7 @@ import pytest
 from random_runs import TEXTS, random_runs
 from safetensors.numpy import save_file
 
-from zv_jax.data import tokenizers
+from zv_jax.data.text import tokenizers
 
 HERE = Path(__file__).parent
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from zv_jax import casts
+from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.cli import main as cli
 from zv_jax.convert import export, formats, hf, ours, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models.presets import LoraConfig
-from zv_jax.training import checkpoint
 
 EMBED = "model.embed_tokens.weight"
 LEAF = "params/llm/embed/embedding"

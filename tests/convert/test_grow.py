@@ -9,8 +9,8 @@ from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
 from zv_jax.convert import formats, ours
 from zv_jax.convert.grow import grow
-from zv_jax.data import chinese_pieces, tokenizers
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text import chinese_pieces, tokenizers
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 
 RNG = np.random.default_rng(0)

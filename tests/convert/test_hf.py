@@ -9,14 +9,14 @@ import PIL.Image
 import pytest
 
 import zv_jax
+from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.config import recipe, validate
 from zv_jax.convert import export, hf, ours
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConversionError
-from zv_jax.inference import api
+from zv_jax.inference import model as api
 from zv_jax.models import vit
 from zv_jax.models.vit import resize_positions
-from zv_jax.training import checkpoint
 
 TOWERS = {
     "instructblip": {"vision", "ln_vision", "qformer", "projector", "llm"},

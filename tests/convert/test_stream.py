@@ -4,11 +4,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.convert import names, stream
 from zv_jax.convert.names import Family, entry, linear
 from zv_jax.convert.sources import Spec, open_source
 from zv_jax.errors import ConversionError
-from zv_jax.training import checkpoint
 
 FAMILY = Family(
     (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from zv_jax.convert.tokenizer_json import hf_files
-from zv_jax.data import chinese_pieces, tokenizers
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text import chinese_pieces, tokenizers
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 
 pytestmark = pytest.mark.parity

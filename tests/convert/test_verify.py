@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from zv_jax.cli import main as cli
-from zv_jax.convert import verify
 from zv_jax.errors import ConversionError
+from zv_jax.inference import verify
 
 
 @pytest.fixture(scope="module")

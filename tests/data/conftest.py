@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from zv_jax.config import recipe, validate
-from zv_jax.data import tokenizers
+from zv_jax.data.text import tokenizers
 
 COLOURS = ["red", "blue", "green", "black", "white", "grey", "pink", "brown"]
 COLOURS_ZH = ["红色", "蓝色", "绿色", "黑色", "白色", "灰色", "粉色", "棕色"]

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from zv_jax.data import records as R
+from zv_jax.data.records import record as R
 
 WORDS = st.sampled_from(["a dog", "two red kites", "狗", "两只猫在草地上", "It's 5 p.m.", "“是”"])
 TEXTS = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)

@@ -17,13 +17,18 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.data.readers import layouts
+from zv_jax import json_input
 from zv_jax.cli import main as cli
-from zv_jax.data import catalogue, convert, lines, pictures, rules, sources, validate
-from zv_jax.data import records as records_lib
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
 from zv_jax.data.readers import files, tars
-from zv_jax.data.records import ImageRef
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records import rules, validate
+from zv_jax.data.records.record import ImageRef
+from zv_jax.data.sources import convert
+from zv_jax.data.sources import open as sources
 from zv_jax.errors import DataError
-from zv_jax.training.jsonl import read_jsonl
+from zv_jax.files import read_jsonl
 
 CAPTION = {
     "id": "mine/train/0", "source": "mine", "split": "train", "task": "caption", "lang": "en",
@@ -115,8 +120,8 @@ def test_half_a_character_is_said_wherever_text_is_read(tmp_path):
     path.write_bytes(half.replace("\\ud800", "?").encode().replace(b"?", b"\xed\xa0\x80"))
     assert "UTF-8" in refused("records", path).what
     with pytest.raises(DataError, match="surrogate"):
-        lines.parse(half, "x")
-    assert lines.parse('["\\ud83d\\ude00"]', "x") == ["😀"]
+        json_input.parse(half, "x")
+    assert json_input.parse('["\\ud83d\\ude00"]', "x") == ["😀"]
     error = DataError("says \ud800", where="\ud800")
     assert str(error).encode() and error.where == "\\ud800"
 
@@ -230,7 +235,7 @@ def test_a_broken_header_is_not_the_end_of_a_tar(tmp_path):
 
 
 def test_texts_in_a_tar_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "MAX_LINE", 100)
+    monkeypatch.setattr(json_input, "MAX_LINE", 100)
     path = layouts.tar(tmp_path / "0.tar", [("a.txt", "a" * 101)])
     with pytest.raises(DataError, match="more than 100 bytes"):
         list(tars.samples(path))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zv_jax.data import records as R
 from zv_jax.data.cleaning.rules import Rules
+from zv_jax.data.records import record as R
 
 RULES = Rules(min_side=40)
 THINGS = {

@@ -11,7 +11,7 @@ from PIL import Image
 from random_runs import TEXTS, random_run
 
 from zv_jax.cli import main as cli
-from zv_jax.data import tokenizers
+from zv_jax.data.text import tokenizers
 
 LANGUAGES = pytest.mark.parametrize("lang", ["en", "zh"])
 

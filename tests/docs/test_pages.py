@@ -14,10 +14,11 @@ import pages
 import pytest
 from pages import ENGLISH, PAGES, ROOT
 
-from evaluation import config as suite
-from evaluation.benchmarks import config as benchmarks
-from zv_jax import config as config_lib
 from zv_jax.cli import main as cli
+from zv_jax.config import build
+from zv_jax.config import schema as config_lib
+from zv_jax.evaluation import config as suite
+from zv_jax.evaluation.benchmarks import config as benchmarks
 
 EXAMPLES = {"COMMAND": "train", "GRID": "v5e:16x16", "P": "1.2"}
 RECIPES = {
@@ -68,7 +69,7 @@ def test_the_program_understands_every_command_of_the_documentation(line, monkey
 def checked(recipe) -> None:
     """The whole recipe with its overrides is right, not only the names of its fields."""
     if "model" in recipe:
-        config_lib.validate(recipe)
+        build.validate(recipe)
     elif benchmarks.is_benchmarks(recipe):
         benchmarks.validate(recipe)
     else:

@@ -5,13 +5,16 @@ import re
 import pytest
 from pages import ROOT
 
-from zv_jax import config_checks, remote
+from zv_jax import json_input
+from zv_jax.config import checks as config_checks
 from zv_jax.convert import gguf_header
-from zv_jax.data import images, lines, tokenizer_checks
+from zv_jax.data.images import decode as images
+from zv_jax.data.text import tokenizer_checks
+from zv_jax.llm import client as remote
 
 BOUNDS = [
     f"{images.MAX_PIXELS:,}",
-    f"{lines.MAX_LINE >> 20} MiB",
+    f"{json_input.MAX_LINE >> 20} MiB",
     f"{remote.LARGEST_REPLY >> 20} MiB",
     f"{gguf_header.MAX_VALUES:,}",
     f"{config_checks.MAX_LAYERS:,}",

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import config as config_lib
-from evaluation import runner
-from zv_jax.data import records as records_lib
-from zv_jax.data.records import ImageRef, Object, Record, Turn
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef, Object, Record, Turn
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import runner
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 ZH = {"red": "红色", "green": "绿色", "blue": "蓝色", "white": "白色"}

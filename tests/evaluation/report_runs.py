@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from evaluation.report.charts import overlap
+from zv_jax.html.charts import overlap
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 COLOURS = {"yellow": "#f7d154", "blue": "#7fb2ea", "pink": "#f2a7c3", "green": "#8fce9a"}

@@ -9,17 +9,24 @@ import pytest
 from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, picture, write_all
 from PIL import Image
 
-from configs.eval.ziya import get_config
-from evaluation import runner, table
-from evaluation.benchmarks import answering, browser, others, predictions, spec, tables
-from evaluation.benchmarks import config as config_lib
-from evaluation.benchmarks import data as data_lib
-from evaluation.benchmarks import run as bench_run
 from zv_jax.cli import main as cli
-from zv_jax.data import catalogue
-from zv_jax.data.dialogue import exchanges
-from zv_jax.data.records import ImageRef, Object, Record, Turn
+from zv_jax.configs.eval.ziya import get_config
+from zv_jax.data.public import catalogue
+from zv_jax.data.records.record import ImageRef, Object, Record, Turn
+from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.evaluation import runner, table
+from zv_jax.evaluation.benchmarks import (
+    answering,
+    browser,
+    others,
+    predictions,
+    spec,
+    tables,
+)
+from zv_jax.evaluation.benchmarks import config as config_lib
+from zv_jax.evaluation.benchmarks import data as data_lib
+from zv_jax.evaluation.benchmarks import run as bench_run
 
 ALL = get_config("local").benchmarks
 
@@ -282,7 +289,7 @@ def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, 
 def test_missing_pictures_are_found_before_anything_runs(files, sizes, tmp_path):
     write_all(tmp_path)
     (tmp_path / "gqa/images/2.jpg").unlink()
-    from evaluation.benchmarks import check
+    from zv_jax.evaluation.benchmarks import check
 
     gqa, okvqa = check.check([spec.load("gqa"), spec.load("okvqa")], tmp_path)
     assert (gqa.pictures_missing, gqa.complete, okvqa.complete) == (1, False, True)
@@ -445,7 +452,7 @@ def test_files_for_servers(files, tmp_path, sizes, name, capsys):
 def test_judged_answers_come_into_table_seven(files, tmp_path, sizes):
     from judge_server import Judge
 
-    from evaluation.judge.main import main
+    from zv_jax.evaluation.judge.main import main
 
     run(files, tmp_path, benchmarks=("llava_bench",))
     server = Judge()

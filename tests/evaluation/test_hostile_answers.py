@@ -6,10 +6,13 @@ import time
 import pytest
 from PIL import Image
 
-from evaluation import outputs
-from evaluation.benchmarks import browser, predictions
-from evaluation.judge import transcript
-from evaluation.metrics import (
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef
+from zv_jax.errors import DataError
+from zv_jax.evaluation import outputs
+from zv_jax.evaluation.benchmarks import browser, predictions
+from zv_jax.evaluation.judge import transcript
+from zv_jax.evaluation.metrics import (
     choices,
     exact_match,
     gqa,
@@ -21,10 +24,7 @@ from evaluation.metrics import (
     vqa,
     yes_no,
 )
-from evaluation.report import inputs, page
-from zv_jax.data import records as records_lib
-from zv_jax.data.records import ImageRef
-from zv_jax.errors import DataError
+from zv_jax.evaluation.report import inputs, page
 
 PARSERS = {
     "ptb": ptb.ptb_tokenize,

@@ -12,11 +12,12 @@ import portpicker
 import pytest
 import training_toy
 
-from evaluation import config as config_lib
-from evaluation import runner
-from evaluation.in_training import Evaluation, best_checkpoint
-from zv_jax.data import prepare, records
+from zv_jax.data.records import record as records
+from zv_jax.data.sources import prepare
 from zv_jax.errors import CheckpointError, ConfigError, DataError
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import runner
+from zv_jax.evaluation.in_training import Evaluation, best_checkpoint
 
 METRIC = "eval/vqa/en/exact_match"
 
@@ -109,7 +110,7 @@ def test_prepared_images_are_compared_by_their_content(toy, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_scores_itself_as_zv_eval_scores_its_checkpoint(toy, tmp_path):
-    from zv_jax.training import loop
+    from zv_jax.training import trainer as loop
 
     config = training_toy.config(training_toy.prepare(toy))
     loop.run(config, tmp_path / "run", evaluate=Evaluation(config))

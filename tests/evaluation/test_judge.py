@@ -6,10 +6,10 @@ import time
 import pytest
 from judge_server import LINES, Judge, rule, write_bench
 
-from evaluation.judge.main import main
 from zv_jax.cli import main as cli
 from zv_jax.errors import ConfigError, DataError, ServerError
-from zv_jax.remote import endpoint_of, retry_after
+from zv_jax.evaluation.judge.main import main
+from zv_jax.llm.client import endpoint_of, retry_after
 
 # References have 8 or 9 words, answers 3 to 8: conv 3, 6; detail 4, 7; complex 5, 8 of 8, 9.
 EXPECTED = {"relative_conv": 52.9, "relative_detail": 64.7, "relative_complex": 76.5,

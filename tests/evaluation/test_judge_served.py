@@ -18,10 +18,10 @@ from pathlib import Path
 import portpicker
 import pytest
 
-from evaluation.judge import reviews as reviews_lib
-from evaluation.judge.reviews import READINGS
-from evaluation.metrics.judged import HIGHEST, LOWEST, parse_judge_scores
 from zv_jax.cli import main as cli
+from zv_jax.evaluation.judge import reviews as reviews_lib
+from zv_jax.evaluation.judge.reviews import READINGS
+from zv_jax.evaluation.metrics.judged import HIGHEST, LOWEST, parse_judge_scores
 
 pytestmark = pytest.mark.weights
 for needed in ("transformers", "fastapi", "uvicorn", "openai"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.benchmarks.retrieving import _measures
-from evaluation.metrics import grounding, retrieval
+from zv_jax.evaluation.benchmarks.retrieving import _measures
+from zv_jax.evaluation.metrics import grounding, retrieval
 
 
 @pytest.mark.parametrize(

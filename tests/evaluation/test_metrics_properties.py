@@ -6,12 +6,18 @@ import random
 import numpy as np
 import pytest
 
-from evaluation import metrics
-from evaluation.metrics import caption_scores, chair_scores, java, parse_choice, parse_judge_scores
-from evaluation.metrics.chair import objects_named
-from evaluation.metrics.gqa import clean_answer
-from evaluation.metrics.judged import mean_of_categories
 from zv_jax.errors import ConfigError, DataError, EnvironmentProblem
+from zv_jax.evaluation import metrics
+from zv_jax.evaluation.metrics import (
+    caption_scores,
+    chair_scores,
+    java,
+    parse_choice,
+    parse_judge_scores,
+)
+from zv_jax.evaluation.metrics.chair import objects_named
+from zv_jax.evaluation.metrics.gqa import clean_answer
+from zv_jax.evaluation.metrics.judged import mean_of_categories
 
 REFERENCES = {
     "a": ["a dog on the grass", "the dog lies on green grass"],

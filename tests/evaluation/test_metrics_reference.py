@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.metrics import caption_scores, ptb_tokenize, vqa_accuracy
+from zv_jax.evaluation.metrics import caption_scores, ptb_tokenize, vqa_accuracy
 
 VALUES = Path(__file__).parent.parent / "reference" / "values"
 METRICS = ("cider", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")

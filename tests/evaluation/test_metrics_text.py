@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from evaluation.metrics import cider, exact_match, ptb, tokens, yes_no
-from evaluation.metrics.captions import caption_metric, caption_scores
+from zv_jax.evaluation.metrics import cider, exact_match, ptb, tokens, yes_no
+from zv_jax.evaluation.metrics.captions import caption_metric, caption_scores
 
 PTB = [
     # Text, and the tokens of the Java tokenizer of the COCO tools after its punctuation list.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.eval.ziya import get_config
-from evaluation.benchmarks import spec
+from zv_jax.configs.eval.ziya import get_config
+from zv_jax.evaluation.benchmarks import spec
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

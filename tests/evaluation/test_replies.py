@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from evaluation.benchmarks.answering import prompt
-from evaluation.metrics import parse_choice, parse_judge_scores, parse_yes_no
-from evaluation.metrics.reply import plain
-from evaluation.metrics.traditional import SIMPLIFIED, simplified
-from evaluation.tasks.multiple_choice import MultipleChoice
-from zv_jax.data.records import Record, Turn
+from zv_jax.data.records.record import Record, Turn
 from zv_jax.errors import DataError
+from zv_jax.evaluation.benchmarks.answering import prompt
+from zv_jax.evaluation.metrics import parse_choice, parse_judge_scores, parse_yes_no
+from zv_jax.evaluation.metrics.reply import plain
+from zv_jax.evaluation.metrics.traditional import SIMPLIFIED, simplified
+from zv_jax.evaluation.tasks.multiple_choice import MultipleChoice
 
 CAT_DOG, CAT_DOG_ZH = ("cat", "dog"), ("猫", "狗")
 THREE, THREE_ZH = ("a dog", "two cats", "a bird"), ("一只狗", "两只猫", "鸟")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from report_runs import HOSTILE, draw, make_run, score, write_lines
 
-from evaluation.report import build, substitutes
-from evaluation.report.charts import overlap, smooth, ticks
-from evaluation.report.inputs import read
-from evaluation.report.learning import matching_prior
 from zv_jax.errors import DataError
+from zv_jax.evaluation.report import build, substitutes
+from zv_jax.evaluation.report.inputs import read
+from zv_jax.evaluation.report.learning import matching_prior
+from zv_jax.html.charts import overlap, smooth, ticks
 
 
 @pytest.fixture

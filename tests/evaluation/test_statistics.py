@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import compare, outputs, statistics
-from evaluation.tasks import base
 from zv_jax.cli import main as cli
 from zv_jax.errors import DataError
+from zv_jax.evaluation import compare, outputs, statistics
+from zv_jax.evaluation.tasks import base
 
 
 def test_an_interval_covers_the_true_mean_about_95_times_in_a_hundred():

@@ -2,12 +2,12 @@
 
 import pytest
 
-from configs.eval import quickstart
-from evaluation.config import suite, validate
-from evaluation.controls import derangement
-from evaluation.metrics.choices import parse_choice
-from evaluation.tasks.registry import TASKS
+from zv_jax.configs.eval import quickstart
 from zv_jax.errors import ConfigError
+from zv_jax.evaluation.config import suite, validate
+from zv_jax.evaluation.controls import derangement
+from zv_jax.evaluation.metrics.choices import parse_choice
+from zv_jax.evaluation.tasks.registry import TASKS
 
 
 def test_the_quickstart_suite_is_valid():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation import runner, table
-from evaluation.metrics import caption_scores
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.evaluation import runner, table
+from zv_jax.evaluation.metrics import caption_scores
 
 COLOURS = ("red", "green", "blue", "white")
 LANGUAGE = ("caption", "vqa", "grounding", "grounded_caption", "mc_vqa", "conversation")

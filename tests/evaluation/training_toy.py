@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from zv_jax.config import Config, recipe, validate
-from zv_jax.data import tokenizers
+from zv_jax.data.text import tokenizers
 
 EVAL = {"every": 2, "tasks": ("vqa", "caption"), "langs": ("en",), "limit": 3, "batch_size": 4,
         "max_new_tokens": 12, "split": "test"}  # fmt: skip
@@ -48,10 +48,10 @@ def config(folder: Path) -> Config:
 
 def evaluated(folder: Path) -> dict[str, float]:
     """Scores of random weights on a mesh over all devices of all processes."""
-    from evaluation.in_training import Evaluation
-    from zv_jax.data.vocabulary import load_tokenizers
-    from zv_jax.sharding import make_mesh, on_mesh
-    from zv_jax.training.stages import stage_of
+    from zv_jax.data.text.vocabulary import load_tokenizers
+    from zv_jax.evaluation.in_training import Evaluation
+    from zv_jax.parallel.sharding import make_mesh, on_mesh
+    from zv_jax.stages import stage_of
     from zv_jax.training.state import fresh_variables
 
     run = config(folder)

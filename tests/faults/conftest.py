@@ -10,7 +10,7 @@ import jax
 import pytest
 from toy_run import write_corpus
 
-from zv_jax.runtime import device_threads
+from zv_jax.parallel.runtime import device_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,14 +13,16 @@ import pytest
 import toy_run
 from PIL import Image
 
-from evaluation import report
-from evaluation.report import inputs
-from evaluation.report.substitutes import by_source
-from zv_jax.data import pipeline, prepare, records
-from zv_jax.data.images import ImageError, decode
-from zv_jax.data.sources import open_source
-from zv_jax.data.vocabulary import load_tokenizers
+from zv_jax.data.images.decode import ImageError, decode
+from zv_jax.data.pipeline import pipeline
+from zv_jax.data.records import record as records
+from zv_jax.data.sources import prepare
+from zv_jax.data.sources.open import open_source
+from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import DataError
+from zv_jax.evaluation import report
+from zv_jax.evaluation.report import inputs
+from zv_jax.evaluation.report.substitutes import by_source
 
 PICTURES = 100
 

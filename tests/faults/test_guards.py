@@ -19,7 +19,7 @@ from toy_run import (
     train,
 )
 
-from zv_jax.config import GuardConfig
+from zv_jax.config.schema import GuardConfig
 from zv_jax.errors import TrainingError
 from zv_jax.training.guards import (
     FINE,

@@ -18,11 +18,11 @@ from toy_run import (
     write_config,
 )
 
+from zv_jax.checkpoints import compatibility as resume
+from zv_jax.checkpoints.manager import Checkpointer
 from zv_jax.cli import main as cli
-from zv_jax.config import recipe, to_dict, validate
+from zv_jax.config.build import recipe, to_dict, validate
 from zv_jax.errors import CheckpointError, ConfigError
-from zv_jax.training import resume
-from zv_jax.training.checkpoint import Checkpointer
 
 SHORT = ("stage1", 0)  # of the killed runs, the one among the default tests
 PATIENCE = 1200  # seconds: stage 0 compiles for minutes on a busy machine

@@ -21,7 +21,7 @@ from toy_run import (
     train,
 )
 
-from zv_jax.training.jsonl import read_jsonl
+from zv_jax.files import read_jsonl
 
 pytestmark = pytest.mark.soak
 KILLS = 20

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from toy_run import events, toy_config, train
 
-from zv_jax.config import CheckpointConfig
+from zv_jax.checkpoints.manager import Checkpointer, load_params
+from zv_jax.config.schema import CheckpointConfig
 from zv_jax.errors import CheckpointError
+from zv_jax.files import read_jsonl
 from zv_jax.training import saving
-from zv_jax.training.checkpoint import Checkpointer, load_params
-from zv_jax.training.jsonl import read_jsonl
 from zv_jax.training.metrics import MetricLog
 from zv_jax.training.saving import Saver
 

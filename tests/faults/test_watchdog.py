@@ -5,7 +5,7 @@ import json
 import pytest
 import toy_run
 
-from zv_jax.training.watchdog import EXIT_CODE, Watchdog
+from zv_jax.training.monitors import EXIT_CODE, Watchdog
 
 PROGRAM = """
 import sys, threading, time

@@ -20,10 +20,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from zv_jax import distributed
-from zv_jax.config import Config, recipe, to_dict, validate
-from zv_jax.data import stream, tokenizers
-from zv_jax.training import leaves, loop, stored
+from zv_jax.checkpoints import arrays as leaves
+from zv_jax.checkpoints import reader as stored
+from zv_jax.config import Config
+from zv_jax.config.build import recipe, to_dict, validate
+from zv_jax.data.pipeline import stream
+from zv_jax.data.text import tokenizers
+from zv_jax.parallel import distributed
+from zv_jax.training import trainer as loop
 
 WORDS = [("red", "红色"), ("blue", "蓝色"), ("green", "绿色"), ("black", "黑色"), ("pink", "粉色")]
 

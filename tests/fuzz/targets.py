@@ -16,11 +16,22 @@ import pyarrow.parquet
 from etils import epath
 from safetensors.numpy import save_file
 
-from evaluation import compare
-from evaluation.benchmarks import browser, predictions
-from evaluation.judge import bench as bench_lib
-from evaluation.judge import transcript
-from evaluation.metrics import (
+from tests.data.readers import layouts
+from zv_jax import json_input
+from zv_jax.convert import architectures, config_json, sources
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records import rules, validate
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.sources import open as data_sources
+from zv_jax.data.text import tokenizers
+from zv_jax.errors import DataError, ZvError
+from zv_jax.evaluation import compare
+from zv_jax.evaluation.benchmarks import browser, predictions
+from zv_jax.evaluation.judge import bench as bench_lib
+from zv_jax.evaluation.judge import transcript
+from zv_jax.evaluation.metrics import (
     choices,
     exact_match,
     gqa,
@@ -32,15 +43,8 @@ from evaluation.metrics import (
     vqa,
     yes_no,
 )
-from evaluation.report import inputs, page
-from tests.data.readers import layouts
-from zv_jax.convert import architectures, config_json, sources
-from zv_jax.data import catalogue, lines, pictures, rules, tokenizers, validate
-from zv_jax.data import records as records_lib
-from zv_jax.data import sources as data_sources
-from zv_jax.data.records import ImageRef, Record
-from zv_jax.errors import DataError, ZvError
-from zv_jax.training.jsonl import read_jsonl
+from zv_jax.evaluation.report import inputs, page
+from zv_jax.files import read_jsonl
 
 ROW = {
     "id": "mine/train/0", "source": "mine", "split": "train", "task": "vqa", "lang": "zh",
@@ -281,7 +285,7 @@ def record_files() -> dict[str, Target]:
         "addresses": Target(_keys, _addresses),
         "json": Target(
             lambda root: layouts.dump(root / "a.json", [ROW]),
-            lambda root: lines.parse((root / "a.json").read_bytes(), "a.json"),
+            lambda root: json_input.parse((root / "a.json").read_bytes(), "a.json"),
         ),
     }
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from random_runs import TEXTS, random_runs
 
-from zv_jax.data import tokenizers
-from zv_jax.inference import api
+from zv_jax.data.text import tokenizers
+from zv_jax.inference import model as api
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 import zv_jax
-from zv_jax.data import tokenizers
-from zv_jax.data.dialogue import Exchange
+from zv_jax.data.text import tokenizers
+from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import CheckpointError, ConfigError, DataError
-from zv_jax.inference import api, prompts
+from zv_jax.inference import model as api
+from zv_jax.inference import prompts
 from zv_jax.inference import words as words_lib
 
 ASK = "What is in the picture?"

@@ -10,7 +10,7 @@ from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, WORDS, random_variables
 
 from zv_jax.inference import trie
 from zv_jax.inference.beam import beam_search
-from zv_jax.inference.decode import generate
+from zv_jax.inference.sample import generate
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

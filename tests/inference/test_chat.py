@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from zv_jax.data.dialogue import Exchange, dialogue_row
+from zv_jax.data.text.dialogue import Exchange, dialogue_row
 from zv_jax.errors import DataError
 from zv_jax.inference.chat import Chat
 

@@ -5,7 +5,7 @@ import pytest
 from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, random_variables
 
 from zv_jax.inference import prompts
-from zv_jax.inference.decode import generate, nucleus
+from zv_jax.inference.sample import generate, nucleus
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 NEW = 5

@@ -1,5 +1,5 @@
 from zv_jax.config import recipe, validate
-from zv_jax.data.dialogue import Exchange
+from zv_jax.data.text.dialogue import Exchange
 from zv_jax.inference import prompts
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from zv_jax.data.dialogue import mask_of, pad_right
+from zv_jax.data.text.dialogue import mask_of, pad_right
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference import prompts, ranking, trie
 from zv_jax.models import vit

@@ -184,7 +184,7 @@ def flags_module():
 
 
 def test_flags_of_every_chip_can_be_evaluated_and_the_users_come_last():
-    from zv_jax.hardware import CHIPS
+    from zv_jax.parallel.hardware import CHIPS
 
     module = flags_module()
     assert module.FLAGS.keys() == CHIPS.keys()

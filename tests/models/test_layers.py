@@ -4,7 +4,7 @@ import numpy as np
 
 from zv_jax.models.layers import Linear
 from zv_jax.models.presets import LoraConfig
-from zv_jax.sharding import unboxed
+from zv_jax.parallel.sharding import unboxed
 
 
 def test_an_adapter_adds_its_product_times_alpha_over_rank(rng):

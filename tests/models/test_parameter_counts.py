@@ -6,8 +6,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from zv_jax.config import recipe, validate
-from zv_jax.sharding import unboxed
-from zv_jax.training.stages import stage_of
+from zv_jax.parallel.sharding import unboxed
+from zv_jax.stages import stage_of
 from zv_jax.training.state import abstract_variables
 
 LLM_13B = 13_091_886_080

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 
-from zv_jax.config import of_checkpoint, recipe, to_dict, validate
+from zv_jax.checkpoints import compatibility as resume
+from zv_jax.checkpoints.reader import FORMAT
+from zv_jax.config.build import of_checkpoint, recipe, to_dict, validate
+from zv_jax.config.fields import leaves
 from zv_jax.errors import CheckpointError, ConfigError
-from zv_jax.fields import leaves
 from zv_jax.models.presets import PRESETS
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
-from zv_jax.training import resume
-from zv_jax.training.stored import FORMAT
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "

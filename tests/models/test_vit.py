@@ -14,7 +14,7 @@ from zv_jax.models.vit import (
     normalise,
     resize_positions,
 )
-from zv_jax.sharding import unboxed
+from zv_jax.parallel.sharding import unboxed
 
 TINY = dict(image_size=28, patch_size=14, width=16, layers=2, heads=2, mlp_width=32)
 

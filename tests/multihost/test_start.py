@@ -5,8 +5,8 @@ import time
 import pytest
 from conftest import free_port
 
-from zv_jax import distributed
 from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.parallel import distributed
 
 
 def test_one_process_alone_needs_nothing():

@@ -14,9 +14,9 @@ from PIL import Image
 from random_runs import TEXTS, random_run
 
 from zv_jax.convert import formats
-from zv_jax.data import tokenizers
-from zv_jax.data.dialogue import Exchange
-from zv_jax.inference import api
+from zv_jax.data.text import tokenizers
+from zv_jax.data.text.dialogue import Exchange
+from zv_jax.inference import model as api
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.models.prompt import FORMATS, PromptConfig
 from zv_jax.models.vit import normalise

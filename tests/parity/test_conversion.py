@@ -7,10 +7,11 @@ from parity_models import IMAGE, QUERIES, blip2_config, instructblip_config, pix
 from random_runs import TEXTS, random_run
 
 from zv_jax.convert import export, ours
-from zv_jax.data import tokenizers
-from zv_jax.data.dialogue import pad_left
-from zv_jax.data.images import preprocess
-from zv_jax.inference import api, decode
+from zv_jax.data.images.decode import preprocess
+from zv_jax.data.text import tokenizers
+from zv_jax.data.text.dialogue import pad_left
+from zv_jax.inference import model as api
+from zv_jax.inference import sample as decode
 from zv_jax.models import vit
 from zv_jax.models.ziya_visual import ZiyaVisual
 

@@ -11,7 +11,7 @@ from zv_jax.cli import main as cli
 from zv_jax.convert import formats
 from zv_jax.convert import gguf as ours
 from zv_jax.convert import hf as ours_hf
-from zv_jax.data import chinese_pieces, tokenizers
+from zv_jax.data.text import chinese_pieces, tokenizers
 from zv_jax.errors import ConversionError, EnvironmentProblem
 from zv_jax.models.presets import RopeScaling
 from zv_jax.models.ziya_visual import ZiyaVisual

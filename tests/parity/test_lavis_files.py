@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from zv_jax.cli import main as cli
-from zv_jax.config import to_dict
+from zv_jax.config.build import to_dict
 from zv_jax.convert import formats, hf, lavis, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models import presets

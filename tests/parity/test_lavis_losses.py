@@ -12,10 +12,10 @@ from zv_jax.config import recipe, validate
 from zv_jax.convert import lavis_names, stream
 from zv_jax.models.presets import ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.sharding import unboxed
-from zv_jax.training.stages import stage_model, stage_of
+from zv_jax.parallel.sharding import unboxed
+from zv_jax.stages import stage_model, stage_of
+from zv_jax.training.losses import pretraining_terms
 from zv_jax.training.state import abstract_variables
-from zv_jax.training.terms import pretraining_terms
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")

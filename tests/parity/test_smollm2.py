@@ -14,7 +14,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from zv_jax.convert.gguf import open_gguf
-from zv_jax.inference import decode
+from zv_jax.inference import sample as decode
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 pytestmark = pytest.mark.weights

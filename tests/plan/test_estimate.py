@@ -7,11 +7,12 @@ import jax
 import pytest
 
 from zv_jax.cli import main as cli
-from zv_jax.config import MeshConfig, recipe, validate
+from zv_jax.config import recipe, validate
+from zv_jax.config.schema import MeshConfig
 from zv_jax.errors import ConfigError
-from zv_jax.hardware import HARDWARE, topology
+from zv_jax.parallel.hardware import HARDWARE, topology
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, estimate, hlo, report
-from zv_jax.sharding import make_mesh
 
 
 def full(stage: str, variant: str, **model):
@@ -151,7 +152,7 @@ def test_mistakes(arguments, words, capsys):
 
 
 def test_unknown_hardware_in_a_recipe():
-    from zv_jax import full_size
+    from zv_jax.configs import common as full_size
 
     with pytest.raises(ConfigError, match="there is no 'v5e-255'; did you mean 'v5e-256'"):
         full_size.read("configs/stage2.py", "chat,v5e-255", "chat")

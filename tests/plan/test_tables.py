@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from zv_jax import hardware
-from zv_jax.cli import recipes
+from zv_jax.config import flags as recipes
+from zv_jax.parallel import hardware
 from zv_jax.plan import tables
 
 RECIPE = {"stage": "stage2", "variant": "chat", "batch_size": 64, "remat": "full"}

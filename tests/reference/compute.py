@@ -120,7 +120,7 @@ def caption_set(pool: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def chinese() -> dict:
-    from evaluation.metrics.tokens import tokenizer
+    from zv_jax.evaluation.metrics.tokens import tokenizer
 
     rows = [line.split("|") for line in ZH]
     references = {str(i): row[:2] for i, row in enumerate(rows)}

@@ -8,9 +8,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 from synthetic import batch, tiny, variables
 
-from zv_jax.config import MeshConfig
-from zv_jax.sharding import make_mesh, on_mesh, unboxed
-from zv_jax.training.stages import Stage, split, stage_of
+from zv_jax.config.schema import MeshConfig
+from zv_jax.parallel.sharding import make_mesh, on_mesh, unboxed
+from zv_jax.stages import Stage, split, stage_of
 from zv_jax.training.state import abstract_variables
 from zv_jax.training.step import make_loss
 

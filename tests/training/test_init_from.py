@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zv_jax.config import CheckpointConfig, recipe, validate
+from zv_jax.checkpoints.frozen import content_hash
+from zv_jax.checkpoints.manager import Checkpointer
+from zv_jax.config import recipe, validate
+from zv_jax.config.schema import CheckpointConfig
 from zv_jax.errors import CheckpointError
 from zv_jax.models.prompt import PromptConfig
 from zv_jax.training import init_from
-from zv_jax.training.checkpoint import Checkpointer
-from zv_jax.training.frozen import content_hash
 from zv_jax.training.init_from import initialise, other_prompts, table_text
 
 

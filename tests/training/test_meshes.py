@@ -11,8 +11,8 @@ import pytest
 import synthetic
 
 from zv_jax.errors import ConfigError
-from zv_jax.sharding import check_heads
-from zv_jax.training.loop import check_batch
+from zv_jax.parallel.sharding import check_heads
+from zv_jax.training.trainer import check_batch
 
 MESHES = ("1x1x1", "8x1x1", "1x8x1", "2x2x2")
 

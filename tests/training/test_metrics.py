@@ -8,7 +8,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from zv_jax.errors import CheckpointError
-from zv_jax.training.jsonl import JsonLines, read_jsonl
+from zv_jax.files import JsonLines, read_jsonl
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes, rss_bytes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from zv_jax.config import OptimizerConfig
+from zv_jax.config.schema import OptimizerConfig
 from zv_jax.errors import ConfigError
 from zv_jax.objectives.contrastive import TEMPERATURE_RANGE, clamp_temperature
 from zv_jax.training.optimizer import (

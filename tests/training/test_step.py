@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic import batch, on_devices, start, tiny
 
-from zv_jax.config import MeshConfig
-from zv_jax.sharding import make_mesh, on_mesh
+from zv_jax.config.schema import MeshConfig
+from zv_jax.parallel.sharding import make_mesh, on_mesh
+from zv_jax.stages import stage_of
 from zv_jax.training import step as step_lib
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.stages import stage_of
 
 CASES = [
     ("language", "base", {}),

@@ -1,7 +1,7 @@
 """The list of samples that could not be used, over restarts on fewer and on more processes."""
 
-from zv_jax.data.faults import Fault
-from zv_jax.training.jsonl import read_jsonl
+from zv_jax.data.pipeline.faults import Fault
+from zv_jax.files import read_jsonl
 from zv_jax.training.substitutes import Shortened, Substitutes
 
 

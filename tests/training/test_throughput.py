@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import tiny
 
-from zv_jax.hardware import CHIPS, chip_of
+from zv_jax.parallel.hardware import CHIPS, chip_of
 from zv_jax.plan.estimate import model_flops
 from zv_jax.training import throughput
 from zv_jax.training.throughput import Throughput

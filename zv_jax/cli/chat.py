@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from zv_jax import runtime
 from zv_jax.cli.arguments import required
 from zv_jax.cli.generate import read_image
 from zv_jax.errors import DataError
+from zv_jax.parallel import runtime
 
 if TYPE_CHECKING:
     from zv_jax.inference.chat import Chat
@@ -39,7 +39,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     images = [read_image(path) for path in values.image]
     runtime.prepare()
-    from zv_jax.inference import api
+    from zv_jax.inference import model as api
     from zv_jax.inference.chat import Chat
 
     model = api.load(checkpoint)

@@ -6,9 +6,9 @@ import json
 
 from absl import flags
 
-from zv_jax.cli import recipes
 from zv_jax.cli.arguments import required
-from zv_jax.fields import leaves
+from zv_jax.config import flags as recipes
+from zv_jax.config.fields import leaves
 
 USAGE = """
 usage: zv config show --config FILE[:ARG] [--config.section.field=value ...] [--json]
@@ -31,11 +31,12 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     if "model" not in given:  # an evaluation suite: no defaults to compare with
         print(_json(given.to_dict()) if values.json else table(leaves(given), {}, set()))
         return
-    from zv_jax import config as config_lib
+    from zv_jax.config import build
+    from zv_jax.config import schema as config_lib
     from zv_jax.models import presets
 
-    config = config_lib.validate(given)
-    resolved = config_lib.to_dict(config)
+    config = build.validate(given)
+    resolved = build.to_dict(config)
     if values.json:
         print(_json(resolved))
         return
@@ -46,7 +47,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     print(
         table(
             leaves(resolved),
-            leaves(config_lib.to_dict(default)),
+            leaves(build.to_dict(default)),
             recipes.overridden(values),
         )
     )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from zv_jax import runtime
 from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
+from zv_jax.parallel import runtime
 
 if TYPE_CHECKING:
     from zv_jax.convert import hf
@@ -194,6 +194,6 @@ def _to_peft(values: flags.FlagValues, checkpoint: str, out: str) -> None:
 
 
 def _verify(values: flags.FlagValues, a: str, b: str) -> None:
-    from zv_jax.convert import verify
+    from zv_jax.inference import verify
 
     print(verify.check(a, b, values.tolerance, values.dtype or "float32"))

@@ -14,8 +14,9 @@ from absl import flags
 
 from zv_jax.cli import runners
 from zv_jax.cli.arguments import existing_file, required
-from zv_jax.data import records as records_lib
-from zv_jax.data.records import Record
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import Record
+from zv_jax.data.storage import array_records
 from zv_jax.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _records(
     values: flags.FlagValues, name: str, training: bool, intake: Intake | None = None
 ) -> tuple[Iterator[Record], Path]:
     """The records of a file or a data set, and what their image paths are relative to."""
-    from zv_jax.data import catalogue, guard
+    from zv_jax.data.public import catalogue, guard
     from zv_jax.data.readers.intake import Intake
 
     if _is_file(name):
@@ -226,7 +227,7 @@ def _columns(words: list[str]) -> dict[str, list[str]]:
 
 def _of_split(path: Path, split: str) -> Iterator[Record]:
     """The records of a file that are of `split`, or all; `DataError` if it has none of it."""
-    from zv_jax.data.sources import no_split
+    from zv_jax.data.sources.open import no_split
 
     splits = set()
     for record in records_lib.read_jsonl(path):
@@ -246,7 +247,7 @@ def _pairs(words: list[str], where: str, example: str) -> Iterator[tuple[str, st
 
 
 def _list(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data import catalogue, catalogue_page
+    from zv_jax.data.public import catalogue, catalogue_page
 
     if values.markdown:
         print(catalogue_page.page(values.lang), end="")
@@ -258,8 +259,8 @@ def _list(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _convert(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data import convert
     from zv_jax.data.readers.intake import Intake
+    from zv_jax.data.sources import convert
 
     intake = Intake(values.max_bad)
     records, root = _records(values, _one("convert", names), values.purpose == "train", intake)
@@ -294,8 +295,8 @@ def _prepare(values: flags.FlagValues, names: list[str]) -> None:
         path = openmoji.prepare(data_dir=values.data_dir, concepts=values.concepts)
         print(f"zv_openmoji ({values.concepts}): {path}")
         return
-    from zv_jax.data import prepare
-    from zv_jax.data.shards import Settings
+    from zv_jax.data.sources import prepare
+    from zv_jax.data.sources.shards import Settings
 
     settings = Settings(
         values.image_size,
@@ -340,7 +341,7 @@ def _filter(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _stats(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data import catalogue, stats
+    from zv_jax.data.public import catalogue, stats
 
     if all(map(_is_file, names)) and names:
         for name in names:
@@ -365,7 +366,7 @@ def _stats(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _print_counts(found: Iterator[Record]) -> None:
-    from zv_jax.data import stats
+    from zv_jax.data.public import stats
 
     counts = stats.by_task(found)
     for (split, task, lang), number in sorted(counts.items()):
@@ -374,7 +375,7 @@ def _print_counts(found: Iterator[Record]) -> None:
 
 
 def _guard(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data import guard, guard_lists
+    from zv_jax.data.public import guard, guard_lists
 
     if not names:
         raise ConfigError(
@@ -391,7 +392,7 @@ def _guard(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _validate(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data.validate import check_file
+    from zv_jax.data.records.validate import check_file
 
     if not names:
         raise ConfigError(
@@ -424,7 +425,7 @@ def _validate(values: flags.FlagValues, names: list[str]) -> None:
 
 
 def _peek(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data import peek
+    from zv_jax.data.pipeline import peek
 
     if (not names or names == [EMBEDDED]) and (values.out or "").endswith(".png"):
         from zv_jax.data.openmoji import prepare as openmoji
@@ -440,16 +441,16 @@ def _peek(values: flags.FlagValues, names: list[str]) -> None:
 
 def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> Any:
     """The recipe that is given, or a small one that reads the file or data set that is named."""
-    from zv_jax import config as config_lib
-    from zv_jax.data import convert, prepare
+    from zv_jax.config import build
+    from zv_jax.data.sources import convert
 
     if values.config is not None and not names:
-        return config_lib.validate(values.config)
+        return build.validate(values.config)
     name = _one("peek", names, EMBEDDED)
     source = {"name": "jsonl", "path": name, "split": values.split, "image_root": values.image_root}
     if name == EMBEDDED:
         source = {"name": name, "path": values.data_dir or "", "split": values.split or "train"}
-    elif any((Path(name) / part / prepare.MANIFEST).is_file() for part in ("", values.split)):
+    elif any((Path(name) / part / array_records.MANIFEST).is_file() for part in ("", values.split)):
         source |= {"name": "prepared"}
     elif not _is_file(name):
         records, root = _records(values, name, training=False)
@@ -458,10 +459,10 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
     if values.config is not None:
         with values.config.unlocked():
             values.config.data.sources = (source,)
-        return config_lib.validate(values.config)
+        return build.validate(values.config)
     tokens = 8192
-    return config_lib.validate(
-        config_lib.recipe(
+    return build.validate(
+        build.recipe(
             "tiny_chat",
             stage={"name": values.stage},
             data={
@@ -483,6 +484,6 @@ def _peek_config(values: flags.FlagValues, names: list[str], folder: Path) -> An
 
 
 def _schema(values: flags.FlagValues, names: list[str]) -> None:
-    from zv_jax.data.schema import json_schema
+    from zv_jax.data.records.schema import json_schema
 
     print(json.dumps(json_schema(), ensure_ascii=False, indent=2))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from absl import flags
 
-from zv_jax import runtime
 from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.parallel import runtime
 
 USAGE = """
 usage: zv eval --checkpoint PATH --suite FILE[:ARG] --workdir DIR [--suite.field=value ...]
@@ -81,10 +81,10 @@ def _evaluate(values: flags.FlagValues, words: list[str]) -> None:
     shard = _shard(values.shard)
     runtime.prepare()
     if values.best:
-        from evaluation.in_training import best_checkpoint
+        from zv_jax.evaluation.in_training import best_checkpoint
 
         checkpoint = best_checkpoint(checkpoint, values.best)
-    from evaluation import runner
+    from zv_jax.evaluation import runner
 
     if runner.run(checkpoint, suite, workdir, shard=shard) is None:
         print(
@@ -106,7 +106,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _check_data(values: flags.FlagValues, words: list[str]) -> None:
     suite = required(values, "config", "configs/eval/ziya.py")
-    from evaluation.benchmarks import check, config, spec
+    from zv_jax.evaluation.benchmarks import check, config, spec
 
     checked = config.validate(suite)
     findings = check.check([spec.load(name) for name in checked.benchmarks], checked.data)
@@ -122,7 +122,7 @@ def _check_data(values: flags.FlagValues, words: list[str]) -> None:
 
 
 def _score(values: flags.FlagValues, words: list[str]) -> None:
-    from evaluation.benchmarks import others, tables
+    from zv_jax.evaluation.benchmarks import others, tables
 
     if values.schema:
         print(others.schema())
@@ -138,7 +138,7 @@ def _submit(values: flags.FlagValues, words: list[str]) -> None:
     name = required(values, "benchmark", "vqav2")
     file = required(values, "predictions", "predictions.jsonl")
     out = required(values, "out", "submission.json")
-    from evaluation.benchmarks import others
+    from zv_jax.evaluation.benchmarks import others
 
     count = others.submit_file(name, values.data, file, out)
     print(f"{count} entries: {out}")
@@ -152,7 +152,7 @@ def _compare(values: flags.FlagValues, folders: list[str]) -> None:
             expected="two folders with results.json",
             fix="zv eval compare runs/eval_a runs/eval_b",
         )
-    from evaluation import compare
+    from zv_jax.evaluation import compare
 
     rows = compare.compare(*folders)
     print(json.dumps(rows, ensure_ascii=False, indent=1) if values.json else compare.render(rows))
@@ -172,7 +172,7 @@ def _judge(values: flags.FlagValues, words: list[str]) -> None:
             where="--prices",
             expected="dollars for a million tokens in and out, such as 2.5,10",
         )
-    from evaluation.judge.main import main
+    from zv_jax.evaluation.judge.main import main
 
     main(
         bench,

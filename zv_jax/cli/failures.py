@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zv_jax.errors import EnvironmentProblem, ZvError
-from zv_jax.runtime import cache_dir
+from zv_jax.parallel.runtime import cache_dir
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from absl import flags
 
-from zv_jax import runtime
 from zv_jax.cli.arguments import existing_file, required
+from zv_jax.parallel import runtime
 
 USAGE = """
 usage: zv generate --checkpoint PATH --image A.png [--image B.png] --prompt "..."
@@ -29,7 +29,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     prompt = required(values, "prompt", '"What is in the picture?"')
     images = [read_image(path) for path in values.image]
     runtime.prepare()
-    from zv_jax.inference import api
+    from zv_jax.inference import model as api
 
     model = api.load(checkpoint)
     print(model.answer([prompt], [images], max_new_tokens=values.max_new_tokens)[0])
@@ -44,7 +44,7 @@ def read_image(path: str) -> bytes:
     Raises:
         DataError: there is no file, or it is no image that can be read.
     """
-    from zv_jax.data import images
+    from zv_jax.data.images import decode as images
 
     images.decode(existing_file(path, "picture"))
     return Path(path).read_bytes()

@@ -15,7 +15,8 @@ from types import ModuleType
 from absl import flags
 
 import zv_jax
-from zv_jax.cli import failures, recipes, terminal
+from zv_jax.cli import failures, terminal
+from zv_jax.config import flags as recipes
 from zv_jax.errors import ConfigError, nearest
 
 COMMANDS = {

@@ -36,8 +36,9 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    from zv_jax import hardware
-    from zv_jax.config import MeshConfig, validate
+    from zv_jax.config import validate
+    from zv_jax.config.schema import MeshConfig
+    from zv_jax.parallel import hardware
 
     config = validate(required(values, "config", "configs/stage2.py:chat,v5e-256"))
     topology = hardware.topology(required(values, "topology", "v5e:16x16"))
@@ -63,7 +64,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     found = report.plan(config, topology, values.price, values.estimate)
     print(report.text(found))
     if values.out:
-        from zv_jax.training.files import write_json
+        from zv_jax.files import write_json
 
         Path(values.out).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(values.out), json.loads(json.dumps(found)))

@@ -31,6 +31,6 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
             expected="a folder that holds workdirs of zv train and zv eval",
             fix="make quickstart",
         )
-    from evaluation import report
+    from zv_jax.evaluation import report
 
     print(f"report: {Path(report.build(runs)).resolve()}")

@@ -12,7 +12,7 @@ from zv_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from zv_jax.data.cleaning.run import Runner
-    from zv_jax.data.prepare import Writer
+    from zv_jax.data.sources.prepare import Writer
 
 
 def define(values: flags.FlagValues) -> None:
@@ -43,7 +43,7 @@ def shard_writer(values: flags.FlagValues) -> Writer | None:
     """What makes the shards where it is not this machine."""
     if not _on_beam(values):
         return None
-    from zv_jax.data import on_beam
+    from zv_jax.data.sources import on_beam
 
     return on_beam.shard_writer(on_beam.pipeline_options(values.beam_options, values.workers))
 
@@ -58,8 +58,8 @@ def cleaning(values: flags.FlagValues, cache: Path) -> Runner:
     if not _on_beam(values):
         scorer = scores.Cached(make(), values.scorer, cache) if make else None
         return functools.partial(run.here, scorer=scorer, crossed=crossed)
-    from zv_jax.data import on_beam
     from zv_jax.data.cleaning import on_beam as cleaning_on_beam
+    from zv_jax.data.sources import on_beam
 
     options = on_beam.pipeline_options(values.beam_options, values.workers)
     return cleaning_on_beam.Runner(options, make, crossed)

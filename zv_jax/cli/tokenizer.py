@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import flags
 
 from zv_jax.cli.arguments import existing_file
-from zv_jax.data import chinese_pieces, tokenizers
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text import chinese_pieces, tokenizers
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError
 
 USAGE = """

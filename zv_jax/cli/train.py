@@ -7,8 +7,8 @@ from pathlib import Path
 
 from absl import flags
 
-from zv_jax import runtime
 from zv_jax.cli.arguments import required
+from zv_jax.parallel import runtime
 
 USAGE = """
 usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value ...]
@@ -51,13 +51,13 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     config = validate(required(values, "config", "configs/quickstart.py:stage0"))
     workdir = Path(required(values, "workdir", "runs/NAME"))
     runtime.prepare()
-    from zv_jax import distributed
-    from zv_jax.training import loop
+    from zv_jax.parallel import distributed
+    from zv_jax.training import trainer as loop
 
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
     evaluate = None
     if config.eval.every > 0:
-        from evaluation.in_training import Evaluation
+        from zv_jax.evaluation.in_training import Evaluation
 
         evaluate = Evaluation(config)
     loop.run(config, workdir, values.allow_change, evaluate)

@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from zv_jax.config import BEFORE, Config, to_dict, validate
+from zv_jax.config import Config
+from zv_jax.config.build import BEFORE, to_dict, validate
 from zv_jax.convert.architectures import BLIP2, INSTRUCT_BLIP, LLAMA, Architecture
 from zv_jax.errors import ConversionError, ZvError, nearest
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig

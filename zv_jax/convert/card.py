@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -13,8 +14,29 @@ from zv_jax.convert.ours import Ours
 from zv_jax.convert.usage import usage
 from zv_jax.errors import ConversionError
 
-if TYPE_CHECKING:
-    from zv_jax.convert.export import Options
+
+@dataclass(frozen=True)
+class Options:
+    """How to export.
+
+    Attributes:
+        merge_lora: True adds the adapters to the weights, False leaves them out (they are exported
+            beside), None refuses a model that has any.
+        dtype: of all tensors; None keeps each as it is stored.
+        max_shard_size: largest file, such as "5GB".
+        image_size: to resize the position table to, in pixels; None keeps it.
+        license, base_model: fields of the model card.
+        results: a results.json whose scores the card shows.
+    """
+
+    merge_lora: bool | None = None
+    dtype: str | None = None
+    max_shard_size: str = "5GB"
+    image_size: int | None = None
+    license: str = "other"
+    base_model: str | None = None
+    results: str | None = None
+
 
 _TASKS = {
     "InstructBlipForConditionalGeneration": "image-text-to-text",

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from zv_jax.config import Config, DataConfig, StageConfig, to_dict, validate
+from zv_jax.config.build import to_dict, validate
+from zv_jax.config.schema import Config, DataConfig, StageConfig
 from zv_jax.convert import asking, names
 from zv_jax.convert.architectures import (
     BLIP2,

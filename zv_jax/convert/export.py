@@ -11,40 +11,18 @@ import numpy as np
 
 from zv_jax.convert import architectures, card, config_json, hf, ours, shards, stream
 from zv_jax.convert.architectures import Architecture
+from zv_jax.convert.card import Options
 from zv_jax.convert.names import Entry
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.convert.tokenizer_json import hf_files
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
+from zv_jax.files import write_json
 from zv_jax.models import vit
-from zv_jax.training.files import write_json
 
 IMAGE, PAD = "<image>", "[PAD]"
 _TOGETHER = 1 << 28  # bytes of leaves that are read together
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to export.
-
-    Attributes:
-        merge_lora: True adds the adapters to the weights, False leaves them out (they are exported
-            beside), None refuses a model that has any.
-        dtype: of all tensors; None keeps each as it is stored.
-        max_shard_size: largest file, such as "5GB".
-        image_size: to resize the position table to, in pixels; None keeps it.
-        license, base_model: fields of the model card.
-        results: a results.json whose scores the card shows.
-    """
-
-    merge_lora: bool | None = None
-    dtype: str | None = None
-    max_shard_size: str = "5GB"
-    image_size: int | None = None
-    license: str = "other"
-    base_model: str | None = None
-    results: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +38,7 @@ class _Row:
         return tuple(f"params/{path}" for path in self.entry.ours)
 
 
-def to_hf(model: Ours, out: str | Path, options: Options = Options()) -> Architecture:
+def to_hf(model: Ours, out: str | Path, options: Options | None = None) -> Architecture:
     """Writes `model` into the new directory `out`: weights, configuration, processor, tokenizers
     and a model card in two languages.
 
@@ -74,6 +52,7 @@ def to_hf(model: Ours, out: str | Path, options: Options = Options()) -> Archite
         ConversionError, ConfigError, CheckpointError: the model cannot be expressed, an option is
             wrong or the weights cannot be read; `out` is then as it was before.
     """
+    options = options or Options()
     limit = shards.parse_size(options.max_shard_size)
     architecture = architectures.write_architecture(model.config)
     model = _resized(_plain(model, options), options)

@@ -11,12 +11,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zv_jax import casts
+from zv_jax.checkpoints import arrays as leaves
 from zv_jax.config import Config
 from zv_jax.convert import architectures, gguf, hf, lavis, ours
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
-from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.training import leaves
+from zv_jax.data.text.tokenizers import Tokenizer
 
 
 def open_any(path: str | Path) -> Ours:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 
 _NAMES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from zv_jax.config import Config, to_dict, validate
+from zv_jax.config import Config
+from zv_jax.config.build import to_dict, validate
 from zv_jax.convert import stream, workdir
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.stream import Leaf
 from zv_jax.convert.tokenizer_json import SPACE
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 
 SPARE = 2  # ids behind the pieces: padding and the image placeholder, as in Ziya-Visual

@@ -20,12 +20,12 @@ from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Family
 from zv_jax.convert.sources import Renamed, Source, Spec, open_source, together
 from zv_jax.convert.stream import Leaf
-from zv_jax.data import tokenizers
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text import tokenizers
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, ConversionError
 from zv_jax.models.vit import resize_positions
-from zv_jax.sharding import unboxed
-from zv_jax.training.stages import stage_of
+from zv_jax.parallel.sharding import unboxed
+from zv_jax.stages import stage_of
 from zv_jax.training.state import abstract_variables
 
 SIDE_FILE = "zv_stage0.safetensors"  # the temperature and ITG head, which no class there has

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.config import Config, of_checkpoint, validate
+from zv_jax.checkpoints import manager as checkpoint
+from zv_jax.config import Config
+from zv_jax.config.build import of_checkpoint, validate
 from zv_jax.convert.sources import Spec
-from zv_jax.data import tokenizers
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text import tokenizers
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import CheckpointError, ConfigError
 from zv_jax.models.presets import LoraConfig
-from zv_jax.training import checkpoint
-from zv_jax.training.stages import stage_model
+from zv_jax.stages import stage_model
 
 TOKENIZERS = ("tokenizer", "qformer_tokenizer")  # their folders in a workdir
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.config import to_dict, validate
-from zv_jax.config_checks import MAX_SIZE
+from zv_jax.config.build import to_dict, validate
+from zv_jax.config.checks import MAX_SIZE
 from zv_jax.convert import shards, stream, workdir
 from zv_jax.convert.architectures import INSTRUCT_BLIP, read_json
 from zv_jax.convert.names import LINEAR, Entry
@@ -25,8 +25,8 @@ from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Source, Spec, open_file
 from zv_jax.convert.stream import Leaf
 from zv_jax.errors import ConversionError
+from zv_jax.files import write_json
 from zv_jax.models.presets import LoraConfig
-from zv_jax.training.loop import write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model"
 _PREFIX = "base_model.model."

@@ -23,11 +23,12 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from zv_jax import casts
+from zv_jax.checkpoints import arrays as leaves
+from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.convert.coverage import Coverage
 from zv_jax.convert.names import Entry, Family
 from zv_jax.convert.sources import Source, Spec
 from zv_jax.errors import ConversionError, nearest
-from zv_jax.training import checkpoint, leaves
 
 STEP = 0  # of a converted checkpoint
 PARTIAL = ".partial"  # ending of what is not finished

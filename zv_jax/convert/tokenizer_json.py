@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from zv_jax.data.tokenizer_kinds import pieces as bert_pieces
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text.tokenizer_kinds import pieces as bert_pieces
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConversionError
 
 SPACE = "\u2581"  # SentencePiece writes a space so

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.config import Config, to_dict
+from zv_jax.config import Config
+from zv_jax.config.build import to_dict
 from zv_jax.convert import stream
 from zv_jax.convert.ours import TOKENIZERS, Ours
 from zv_jax.convert.stream import Leaf
-from zv_jax.data.tokenizers import Tokenizer
-from zv_jax.training.loop import write_json
+from zv_jax.data.text.tokenizers import Tokenizer
+from zv_jax.files import write_json
 
 
 def stored(model: Ours) -> dict[str, Leaf]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from zv_jax.inference.decode import read_prompt
 from zv_jax.inference.program import token_by_token
+from zv_jax.inference.sample import read_prompt
 from zv_jax.inference.trie import ROOT
 from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zv_jax.data.dialogue import IMAGE, Exchange
-from zv_jax.inference.api import Model
+from zv_jax.data.text.dialogue import IMAGE, Exchange
+from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Picture
 
 _SEEDS_APART = 1009  # a turn draws by other numbers than the turn before

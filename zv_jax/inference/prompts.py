@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.data import dialogue, images
-from zv_jax.data.dialogue import IMAGE, Exchange
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.images import decode as images
+from zv_jax.data.text import dialogue
+from zv_jax.data.text.dialogue import IMAGE, Exchange
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
 
 Picture = Any

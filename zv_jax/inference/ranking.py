@@ -17,8 +17,8 @@ import numpy as np
 
 from zv_jax.errors import ConfigError, DataError, nearest
 from zv_jax.inference import prompts as prompts_lib
-from zv_jax.inference.decode import read_prompt
 from zv_jax.inference.prompts import Question
+from zv_jax.inference.sample import read_prompt
 from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import MEAN

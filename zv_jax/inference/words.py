@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.data.dialogue import Exchange
-from zv_jax.data.tokenizers import Tokenizer
+from zv_jax.data.text.dialogue import Exchange
+from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
-from zv_jax.inference import beam, decode
+from zv_jax.inference import beam
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference import ranking as ranking_lib
+from zv_jax.inference import sample as decode
 from zv_jax.inference import trie as trie_lib
 from zv_jax.inference.arrays import check_arrays
 from zv_jax.inference.prompts import Picture, Prompt, Question

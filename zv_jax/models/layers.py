@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.errors import ConfigError, nearest
 from zv_jax.models.presets import LoraConfig
-from zv_jax.sharding import on_one_cpu
+from zv_jax.parallel.sharding import on_one_cpu
 
 Array = jax.Array
 Initializer = Callable[..., Array]

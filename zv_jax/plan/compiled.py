@@ -11,19 +11,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
-from zv_jax.data.pipeline import abstract_batch
+from zv_jax.data.pipeline.pipeline import abstract_batch
 from zv_jax.errors import ConfigError, EnvironmentProblem
-from zv_jax.hardware import Topology
-from zv_jax.sharding import (
-    batch_sharding,
-    leaf_shardings,
-    on_mesh,
-    unboxed,
-)
-from zv_jax.training.frozen import SCALE
+from zv_jax.parallel.hardware import Topology
+from zv_jax.parallel.sharding import batch_sharding, leaf_shardings, on_mesh, unboxed
+from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.stages import stage_of
 from zv_jax.training.state import Variables, abstract_variables, divide
 from zv_jax.training.step import init_state, make_step, state_shardings
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zv_jax.config import Config, labelled_tokens
+from zv_jax.config.schema import Config, labelled_tokens
 from zv_jax.models.presets import QFormerConfig, VisionConfig
-from zv_jax.training.stages import STAGES, Stage
+from zv_jax.stages import STAGES, Stage
 
 # How a tower takes part: (linear layers, attention scores) in units of the forward pass.
 FORWARD, PASSED, TRAINED = (1, 1), (2, 3), (3, 3)

@@ -11,12 +11,19 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from zv_jax.config import Config
-from zv_jax.hardware import GIB, Topology
+from zv_jax.parallel.hardware import GIB, Topology
+from zv_jax.parallel.sharding import (
+    AXES,
+    check_heads,
+    make_mesh,
+    mesh_sizes,
+    row_ways,
+    whole_leaves,
+)
 from zv_jax.plan import compiled, estimate, hlo
-from zv_jax.sharding import AXES, check_heads, make_mesh, mesh_sizes, row_ways, whole_leaves
-from zv_jax.training.loop import check_batch
-from zv_jax.training.stages import stage_table
+from zv_jax.stages import stage_table
 from zv_jax.training.throughput import images_per_row, tokens_per_row
+from zv_jax.training.trainer import check_batch
 
 TRANSFER = 0.80  # share of a bandwidth that large transfers reach
 KEPT_FREE = 0.03  # of the memory, for what the compiler does not count

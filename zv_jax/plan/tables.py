@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zv_jax.hardware import GIB
+from zv_jax.parallel.hardware import GIB
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = ROOT / "docs" / "plans"

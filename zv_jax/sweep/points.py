@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from zv_jax.cli import recipes
+from zv_jax.config import flags as recipes
 from zv_jax.config import validate
 from zv_jax.errors import ConfigError
 

@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from zv_jax.data import lines
+from zv_jax import json_input
 from zv_jax.errors import DataError
+from zv_jax.files import read_jsonl
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
-from zv_jax.training.jsonl import read_jsonl
-from zv_jax.training.loop import RESULTS
+from zv_jax.training.trainer import RESULTS
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 
@@ -72,7 +72,7 @@ def _comparable(row: Row) -> bool:
 def read_results(folder: Path) -> dict | None:
     """The results of a finished run; None for any other."""
     try:
-        results = lines.parse((folder / RESULTS).read_bytes(), str(folder / RESULTS))
+        results = json_input.parse((folder / RESULTS).read_bytes(), str(folder / RESULTS))
     except (FileNotFoundError, DataError):
         return None
     return results if isinstance(results, dict) else None
@@ -123,8 +123,8 @@ def csv_text(sweep: Sweep, found: list[Row]) -> str:
 
 def html(sweep: Sweep, found: list[Row]) -> str:
     """One page that needs nothing else: curves of all runs, and the table below."""
-    from evaluation.report.charts import WIDE, Series, lines
-    from evaluation.report.markup import Html, join, tag
+    from zv_jax.html.charts import WIDE, Series, lines
+    from zv_jax.html.markup import Html, join, tag
 
     shown = [row for row in found if row.curve]
     styles = "".join(

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zv_jax.config import GuardConfig
+from zv_jax.config.schema import GuardConfig
 
 FINE, NOT_FINITE, SPIKE, NOTHING_TO_LEARN = range(4)
 REASONS = {NOT_FINITE: "not finite", SPIKE: "spike", NOTHING_TO_LEARN: "nothing to learn"}

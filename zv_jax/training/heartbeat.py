@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from zv_jax.distributed import journal
+from zv_jax.parallel.distributed import journal
 
 
 @contextmanager

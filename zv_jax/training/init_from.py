@@ -13,11 +13,13 @@ from typing import Any
 
 import jax
 
-from zv_jax.config import Config, of_checkpoint
+from zv_jax.checkpoints import arrays as leaves
+from zv_jax.checkpoints import manager as checkpoint
+from zv_jax.checkpoints.frozen import content_hash
+from zv_jax.config import Config
+from zv_jax.config.build import of_checkpoint
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.models.prompt import PromptConfig
-from zv_jax.training import checkpoint, leaves
-from zv_jax.training.frozen import content_hash
 
 _KINDS = ("loaded", "new", "unused")
 # Tables with a row for each word, and the recipe's tokenizer that numbers these rows.

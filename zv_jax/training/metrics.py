@@ -12,8 +12,8 @@ from typing import IO, Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from zv_jax.distributed import journal
-from zv_jax.training.jsonl import JsonLines
+from zv_jax.files import JsonLines
+from zv_jax.parallel.distributed import journal
 
 _BOARD_QUEUE = 10_000  # values
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from zv_jax.config import OptimizerConfig
+from zv_jax.config.schema import OptimizerConfig
 from zv_jax.errors import ConfigError, nearest
 from zv_jax.objectives.contrastive import TEMPERATURE_RANGE
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from zv_jax.errors import TrainingError
-from zv_jax.training.files import write_json
+from zv_jax.files import write_json
 from zv_jax.training.guards import FINE, NOTHING_TO_LEARN, REASONS
 from zv_jax.training.metrics import MetricLog
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
+from zv_jax.checkpoints.manager import Checkpointer
 from zv_jax.errors import CheckpointError
-from zv_jax.training.checkpoint import Checkpointer
 from zv_jax.training.metrics import MetricLog
 
 ATTEMPTS = 8  # to save, one after the other, before a run stops

@@ -11,12 +11,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 
+from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
 from zv_jax.models.llama import warm_up_start
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.sharding import leaf_shardings, unboxed
-from zv_jax.training.frozen import SCALE
-from zv_jax.training.stages import Stage, initialise_all, split, stage_model
+from zv_jax.parallel.sharding import leaf_shardings, unboxed
+from zv_jax.stages import Stage, initialise_all, split, stage_model
 
 Flat = dict[str, jax.Array]
 LLM = "params/llm/"

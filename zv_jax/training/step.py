@@ -11,14 +11,14 @@ import optax
 from clu import metrics as clu_metrics
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.config import Config, GuardConfig
+from zv_jax.config.schema import Config, GuardConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.sharding import like_parameters
+from zv_jax.parallel.sharding import like_parameters
+from zv_jax.stages import Stage, frozen_parts, stage_model, terms_of
 from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
+from zv_jax.training.losses import Terms, split_rows
 from zv_jax.training.optimizer import within_range
-from zv_jax.training.stages import Stage, frozen_parts, stage_model, terms_of
 from zv_jax.training.state import Flat, join
-from zv_jax.training.terms import Terms, split_rows
 
 State = dict[str, object]  # step (int32), trainable (Flat), opt_state (of optax), guards
 Metrics = dict[str, jax.Array]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from zv_jax.data import faults
-from zv_jax.data.faults import Fault
-from zv_jax.training.jsonl import JsonLines, Row, read_jsonl
+from zv_jax.data.pipeline import faults
+from zv_jax.data.pipeline.faults import Fault
+from zv_jax.files import JsonLines, Row, read_jsonl
 
 
 class _Lists:

@@ -25,9 +25,9 @@ import jax
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.hardware import chip_of
+from zv_jax.files import read_jsonl
+from zv_jax.parallel.hardware import chip_of
 from zv_jax.plan.estimate import FORMULA, model_flops
-from zv_jax.training.jsonl import read_jsonl
 
 
 def tokens_per_row(config: Config) -> int:

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue, guard, guard_lists, stats
+from zv_jax.data.public import catalogue, guard, guard_lists, stats
 from zv_jax.data.readers.base import READERS
-from zv_jax.data.records import TASKS
-from zv_jax.data.templates import templates
+from zv_jax.data.records.record import TASKS
+from zv_jax.data.text.templates import templates
 from zv_jax.errors import ConfigError, DataError
 
 # Every data set the paper's tables and section 3.3 name.

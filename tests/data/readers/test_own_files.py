@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue, pictures
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
 from zv_jax.data.readers.intake import Intake
 from zv_jax.errors import DataError
 

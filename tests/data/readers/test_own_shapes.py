@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue, pictures
-from zv_jax.data.dialogue import exchanges
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
 from zv_jax.data.readers import columns
 from zv_jax.data.readers.intake import Intake
+from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
 
 

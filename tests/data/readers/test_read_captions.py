@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue
+from zv_jax.data.public import catalogue
 from zv_jax.errors import DataError
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue, pictures
-from zv_jax.data.dialogue import exchanges
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
+from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
 
 

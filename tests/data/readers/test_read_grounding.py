@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue
-from zv_jax.data.dialogue import exchanges
+from zv_jax.data.public import catalogue
 from zv_jax.data.readers.boxes import from_xywh, from_xyxy, from_yxyx
+from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
 
 

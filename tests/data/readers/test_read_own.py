@@ -7,8 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue, pictures
-from zv_jax.data.dialogue import exchanges
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.public import catalogue
+from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
 
 
@@ -261,7 +262,7 @@ def test_tensorflow_datasets_without_tensorflow(tmp_path):
     ],
 )
 def test_a_wrong_address_is_explained(tmp_path, address, says):
-    from zv_jax.data.records import ImageRef
+    from zv_jax.data.records.record import ImageRef
 
     layouts.tar(tmp_path / "a.tar", [("1.jpg", layouts.jpeg())])
     layouts.lines(tmp_path / "a.jsonl", [{"images": [None, 7]}])

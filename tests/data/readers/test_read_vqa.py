@@ -3,8 +3,8 @@
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data import catalogue
-from zv_jax.data.dialogue import exchanges, pick_answer
+from zv_jax.data.public import catalogue
+from zv_jax.data.text.dialogue import exchanges, pick_answer
 from zv_jax.errors import DataError
 
 

@@ -18,10 +18,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from zv_jax.data import on_beam, pictures
 from zv_jax.data.cleaning import duplicates, rules, scores, steps
 from zv_jax.data.cleaning.steps import Row
-from zv_jax.data.records import Record
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.records.record import Record
+from zv_jax.data.sources import on_beam
 
 _CHUNK = 32 * steps.BATCH  # records; whole batches, so that scores are those of one process
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from zv_jax.data import pictures
 from zv_jax.data.cleaning.run import Outcome
-from zv_jax.data.records import Record
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError
+from zv_jax.files import write_atomic
 
 # English and Chinese words of every reason.
 REASONS = {

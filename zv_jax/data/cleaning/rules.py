@@ -12,8 +12,8 @@ import html
 import re
 from dataclasses import dataclass
 
-from zv_jax.data import language
-from zv_jax.data.records import Record
+from zv_jax.data.records.record import Record
+from zv_jax.data.text import language
 from zv_jax.errors import ConfigError, nearest
 
 _TAG = re.compile(r"</?[A-Za-z!][^<>]{0,200}>")

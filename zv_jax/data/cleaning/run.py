@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from zv_jax.data import convert
-from zv_jax.data import records as records_lib
 from zv_jax.data.cleaning import duplicates, rules, scores, steps
 from zv_jax.data.cleaning.steps import Row
-from zv_jax.data.records import Record
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import Record
+from zv_jax.data.sources import convert
 
 _EXAMPLES = 12  # shown per reason
 

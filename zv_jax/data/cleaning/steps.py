@@ -11,10 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from zv_jax.data import pictures
 from zv_jax.data.cleaning import duplicates, rules, scores
-from zv_jax.data.images import ImageError
-from zv_jax.data.records import Record
+from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images.decode import ImageError
+from zv_jax.data.records.record import Record
 
 # Records are scored in batches of as many as were read, whatever became of them, so that a batch
 # is the same wherever it is made. Their pictures are in memory at the same time.

@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from zv_jax.data import records as records_lib
 from zv_jax.data.openmoji import concepts as concepts_lib
 from zv_jax.data.openmoji import render, scenes, tasks
 from zv_jax.data.openmoji.scene import Concept, Scene
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef, Record
 
 LANGS: tuple[str, ...] = ("en", "zh")
 OTHERS = 3  # scenes of the same split offered to multi-image stories

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from importlib import resources
 
-import yaml
-
+from zv_jax.data.openmoji.files import data_file
 from zv_jax.data.openmoji.scene import Concept
 from zv_jax.errors import ConfigError, nearest
 
@@ -57,12 +55,6 @@ PLACES: dict[str, tuple[str, str]] = {
 
 SIZES: dict[str, tuple[str, str]] = {"small": ("small", "小"), "large": ("large", "大")}
 """Size key to ``(en, zh)``."""
-
-
-def data_file(name: str) -> dict:
-    """Reads a YAML file that lies beside this module."""
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return yaml.safe_load(text)
 
 
 @functools.cache

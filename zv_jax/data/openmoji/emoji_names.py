@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from zv_jax.data.openmoji.concepts import data_file
+from zv_jax.data.openmoji.files import data_file
 from zv_jax.data.openmoji.scene import Concept
 from zv_jax.errors import EnvironmentProblem
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines
+from zv_jax import json_input
 from zv_jax.data.openmoji.builder import Recipe
 from zv_jax.errors import DataError
 
@@ -60,7 +60,7 @@ def problem(folder: Path, recipe: Recipe | None = None) -> str | None:
         versions.
     """
     try:
-        manifest = lines.parse((folder / NAME).read_bytes(), str(folder / NAME))
+        manifest = json_input.parse((folder / NAME).read_bytes(), str(folder / NAME))
         made_from, files = manifest["inputs"], manifest["files"]
         recorded = [(name, entry["bytes"], entry["sha256"]) for name, entry in files.items()]
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from zv_jax.data.openmoji.source import open_split
-from zv_jax.data.records import Record
+from zv_jax.data.records.record import Record
 
 _INK = ((0, 0, 0), (255, 0, 0), (0, 0, 255), (0, 110, 0), (150, 0, 150), (120, 70, 0))
 _GAP = 8

@@ -28,7 +28,7 @@ from zv_jax.data.openmoji.builder import Recipe
 from zv_jax.data.openmoji.peek import peek
 from zv_jax.data.openmoji.source import SceneSource, open_split
 from zv_jax.errors import DataError, nearest
-from zv_jax.runtime import cache_dir
+from zv_jax.parallel.runtime import cache_dir
 
 __all__ = ["Recipe", "SceneSource", "open_split", "peek", "prepare"]
 

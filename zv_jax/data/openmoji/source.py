@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from zv_jax.data import images, tfds_folders
-from zv_jax.data import records as records_lib
+from zv_jax.data.images import decode as images
 from zv_jax.data.openmoji import scenes
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.storage import tfds_folders
 from zv_jax.errors import DataError, nearest
 
 _KEY = re.compile(r"zv_openmoji/(\w+)/(\d+)")

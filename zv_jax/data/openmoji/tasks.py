@@ -16,7 +16,7 @@ from zv_jax.data.openmoji import facts, sentences_en, sentences_zh
 from zv_jax.data.openmoji.concepts import COLOURS, PLACES
 from zv_jax.data.openmoji.scene import PLACE_KEYS, Concept, Placed, Scene
 from zv_jax.data.openmoji.wording import IMAGE, QA
-from zv_jax.data.records import ImageRef, Object, Record, Turn
+from zv_jax.data.records.record import ImageRef, Object, Record, Turn
 from zv_jax.errors import DataError, nearest
 
 LANGS: dict[str, ModuleType] = {"en": sentences_en, "zh": sentences_zh}

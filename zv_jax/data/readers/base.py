@@ -11,7 +11,7 @@ from typing import Any
 from zv_jax.data.readers.columns import SPLITS, usual_split
 from zv_jax.data.readers.files import Row, not_as_published
 from zv_jax.data.readers.intake import Intake
-from zv_jax.data.records import ImageRef, Record, Turn
+from zv_jax.data.records.record import ImageRef, Record, Turn
 from zv_jax.errors import DataError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zv_jax.data.records import Box
+from zv_jax.data.records.record import Box
 
 
 def from_xyxy(box: Sequence[float], width: float, height: float) -> Box | None:

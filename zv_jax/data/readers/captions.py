@@ -9,7 +9,7 @@ from pathlib import Path
 from zv_jax.data.readers import files, wording
 from zv_jax.data.readers.base import Request, each, grouped, reader, texts
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import DataError
 
 CHALLENGER = {

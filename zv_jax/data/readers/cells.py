@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zv_jax.data import rules
 from zv_jax.data.readers.intake import BadRow
-from zv_jax.data.records import ImageRef
+from zv_jax.data.records import rules
+from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
 
 Place = tuple[str | int, ...]

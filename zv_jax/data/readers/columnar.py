@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines, tfds_folders
-from zv_jax.data import parquet as parquet_lib
-from zv_jax.data import records as records_lib
-from zv_jax.data.pictures import arrow_table, locate, tfds_rows
+from zv_jax import json_input
+from zv_jax.data.images.addresses import arrow_table, locate, tfds_rows
 from zv_jax.data.readers import files, rows, tables
 from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.boxes import from_yxyx
 from zv_jax.data.readers.cells import Entry
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.storage import parquet as parquet_lib
+from zv_jax.data.storage import tfds_folders
 from zv_jax.errors import DataError
 
 PARQUET = "Parquet file"
@@ -105,7 +106,7 @@ def _cell(place: str, path: tuple[str | int, ...]) -> str:
 def _labels(schema: Any, where: str) -> dict[str, list[str]]:
     """Names of the classes of columns that Hugging Face stores as numbers."""
     where = f"{where}, metadata of Hugging Face"
-    found: Any = lines.parse((schema.metadata or {}).get(b"huggingface", b"{}"), where)
+    found: Any = json_input.parse((schema.metadata or {}).get(b"huggingface", b"{}"), where)
     for key in ("info", "features"):
         found = found.get(key) if isinstance(found, dict) else None
     classes = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from zv_jax.data.readers import cells
 from zv_jax.data.readers.cells import Entry
-from zv_jax.data.records import Record
+from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, nearest
 
 USUAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import ijson
 import numpy as np
 
-from zv_jax.data import lines as lines_lib
+from zv_jax import json_input
 from zv_jax.errors import DataError
 
-csv.field_size_limit(min(sys.maxsize, lines_lib.MAX_LINE))
+csv.field_size_limit(min(sys.maxsize, json_input.MAX_LINE))
 
 
 _KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
@@ -192,8 +192,8 @@ class Shallow:
         outside = (np.cumsum(marks == 34) + self._in_text) % 2 == 0
         depths = self.depth + np.cumsum(np.where(outside, _STEPS[marks], 0))
         if len(depths):
-            if depths.max() > lines_lib.MAX_DEPTH:
-                raise lines_lib.too_deep(self._where)
+            if depths.max() > json_input.MAX_DEPTH:
+                raise json_input.too_deep(self._where)
             self.depth, self._in_text = int(depths[-1]), int(not outside[-1])
 
 
@@ -209,7 +209,7 @@ def _check_encoding(path: Path) -> None:
             try:
                 decoder.decode(block)
             except UnicodeDecodeError:
-                raise lines_lib.not_utf8(block, str(path)) from None
+                raise json_input.not_utf8(block, str(path)) from None
 
 
 def skip_mark(file: BinaryIO, where: str) -> None:
@@ -220,15 +220,15 @@ def skip_mark(file: BinaryIO, where: str) -> None:
     """
     head = file.read(4)
     if len(head) == 4 and head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
-        raise lines_lib.in_utf16(where, bits=32)
+        raise json_input.in_utf16(where, bits=32)
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise lines_lib.in_utf16(where)
+        raise json_input.in_utf16(where)
     file.seek(3 if head[:3] == codecs.BOM_UTF8 else 0)
 
 
 def json_file(path: Path) -> Row:
     """A small JSON file that holds one object."""
-    value = rows_of(lines_lib.parse(path.read_bytes(), str(path)), str(path))
+    value = rows_of(json_input.parse(path.read_bytes(), str(path)), str(path))
     if not isinstance(value, Row):
         raise not_as_published(str(path), "it is no JSON object")
     return value
@@ -243,9 +243,9 @@ def json_lines(path: Path) -> Iterator[Row]:
 def json_lines_at(path: Path) -> Iterator[tuple[int, Row]]:
     """One object per line, with the byte offset of the line."""
     count = 0
-    for number, offset, line in lines_lib.at(path):
+    for number, offset, line in json_input.at(path):
         where = f"{path}:{number}"
-        row = rows_of(lines_lib.parse(line, where), where, count)
+        row = rows_of(json_input.parse(line, where), where, count)
         if not isinstance(row, Row):
             raise not_as_published(where, "the line is no JSON object")
         yield offset, row
@@ -254,12 +254,12 @@ def json_lines_at(path: Path) -> Iterator[tuple[int, Row]]:
 
 def text_lines(path: Path) -> Iterator[tuple[str, str]]:
     """("file:line", text without its line end) of every line that is not blank."""
-    for number, line in lines_lib.numbered(path):
+    for number, line in json_input.numbered(path):
         where = f"{path}:{number}"
         try:
             yield where, line.decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError:
-            raise lines_lib.not_utf8(line, where) from None
+            raise json_input.not_utf8(line, where) from None
 
 
 def table(
@@ -354,13 +354,13 @@ def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4)
     if head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
-        raise lines_lib.in_utf16(str(path), bits=32)
+        raise json_input.in_utf16(str(path), bits=32)
     return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _check_text(text: str, where: str) -> None:
     if "\0" in text or not _is_text(text):
-        raise lines_lib.not_utf8(text.encode(errors="surrogateescape"), where)
+        raise json_input.not_utf8(text.encode(errors="surrogateescape"), where)
 
 
 def _is_text(text: str) -> bool:
@@ -430,6 +430,6 @@ def pickled_list(path: Path) -> Iterator[Row]:
     if not isinstance(values, list):
         raise not_as_published(str(path), "the pickle holds no list")
     # Every value takes a byte at least, unless lists hold each other many times over.
-    lines_lib.check_nesting(values, str(path), most=path.stat().st_size)
+    json_input.check_nesting(values, str(path), most=path.stat().st_size)
     for number, value in enumerate(values):
         yield rows_of(value, f"{path} item {number}", number)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data.pictures import locate
+from zv_jax.data.images.addresses import locate
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, assistant, by_key, each, reader, user
 from zv_jax.data.readers.boxes import from_xywh, from_xyxy
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import Box, ImageRef, Object, Record
+from zv_jax.data.records.record import Box, ImageRef, Object, Record
 
 # Folder, and by whom the pictures were split: the only splits that keep pictures apart.
 REFERRING = {

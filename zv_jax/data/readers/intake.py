@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zv_jax.data import lines
-from zv_jax.data.tokenizers import write_atomic
+from zv_jax import json_input
 from zv_jax.errors import DataError
+from zv_jax.files import write_atomic
 
 REJECTED = "rejected.jsonl"
 _BEFORE_JUDGING = 10  # bad rows of a table; the first few say nothing about a rate
@@ -111,7 +111,10 @@ class Intake:
         path = out.parent / REJECTED
         rows = []
         if path.is_file():
-            rows = [lines.parse(line, f"{path}:{number}") for number, line in lines.numbered(path)]
+            rows = [
+                json_input.parse(line, f"{path}:{number}")
+                for number, line in json_input.numbered(path)
+            ]
         rows = [row for row in rows if not isinstance(row, dict) or row.get("out") != out.name]
         for error in self.bad:
             facts = {"where": error.where, "what": error.what, "expected": error.expected}

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from zv_jax.data import language
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, assistant, by_key, each, reader, user
 from zv_jax.data.readers.boxes import from_xyxy
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import ImageRef, Object, Record
+from zv_jax.data.records.record import ImageRef, Object, Record
+from zv_jax.data.text import language
 from zv_jax.errors import DataError
 
 IMAGE = "<image>"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zv_jax.data import language
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, assistant, each, reader, user
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.text import language
 
 TASKS = {"captioning": "caption", "reasoning": "reason", "generation": "conversation"}
 """Task by folder; everything else is answered in a word or two."""

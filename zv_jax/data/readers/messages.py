@@ -10,8 +10,8 @@ from zv_jax.data.readers import cells
 from zv_jax.data.readers.cells import Entry, Place
 from zv_jax.data.readers.columns import USUAL, says_something
 from zv_jax.data.readers.intake import BadRow
-from zv_jax.data.records import ImageRef
-from zv_jax.data.rules import IMAGE
+from zv_jax.data.records.record import ImageRef
+from zv_jax.data.records.rules import IMAGE
 from zv_jax.errors import DataError
 
 ROLES = {

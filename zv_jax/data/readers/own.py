@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines
-from zv_jax.data import records as records_lib
+from zv_jax import json_input
 from zv_jax.data.readers import columns, files, rows, tables, tars
 from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.cells import Entry
-from zv_jax.data.records import ImageRef, Record
-from zv_jax.data.sources import no_split
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.sources.open import no_split
 from zv_jax.errors import DataError
 
 
@@ -23,7 +23,7 @@ def records(request: Request) -> Iterator[Record]:
     if path.is_dir():
         path = files.find(path, f"{request.split or 'train'}.jsonl", f"{request.name}.jsonl")
     splits: set[str] = set()
-    for number, line in lines.numbered(path):
+    for number, line in json_input.numbered(path):
         record = records_lib.loads(line, f"{path}:{number}")
         splits.add(record.split)
         if request.split in ("", record.split):
@@ -87,7 +87,7 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
         if text.is_file() and suffix == ".json":
             return text, _json(text.read_bytes(), str(text))
         if text.is_file():
-            return text, {"caption": lines.text(text.read_bytes(), str(text))}
+            return text, {"caption": json_input.text(text.read_bytes(), str(text))}
     raise DataError(
         f"an image without a text: {path.name}",
         where=str(path),
@@ -98,7 +98,7 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
 
 def _json(data: bytes | str, where: str) -> Any:
     """A value of JSON; halves of characters and NaN are for the columns to judge."""
-    return lines.parse(data, where, once=True, strict=False)
+    return json_input.parse(data, where, once=True, strict=False)
 
 
 @reader("webdataset")

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zv_jax.data import lines, parquet
+from zv_jax import json_input
 from zv_jax.data.readers import files, tars, wording
 from zv_jax.data.readers.base import Request, each, reader, texts
 from zv_jax.data.readers.columnar import PARQUET, table_rows, whole
 from zv_jax.data.readers.files import Row
 from zv_jax.data.readers.own import addresses
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.storage import parquet
 
 LANGS = {"cc3m": "en", "cc12m": "en", "sbu": "en", "wukong": "zh", "laion_zh": "zh"}
 # Per split the files of urls and texts; tars of downloaded pictures are taken instead where found.
@@ -62,7 +63,7 @@ def _shard(request: Request, shard: Path) -> Iterator[Record]:
 def _facts(sample: tars.Sample) -> dict[str, Any]:
     """What img2dataset writes about a pair."""
     where = f"{sample.where}.json"
-    facts = lines.parse(sample.texts["json"], where) if "json" in sample.texts else {}
+    facts = json_input.parse(sample.texts["json"], where) if "json" in sample.texts else {}
     if not isinstance(facts, dict):
         raise files.not_as_published(where, "it is no JSON object")
     return facts

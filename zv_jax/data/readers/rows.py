@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zv_jax.data import language, lines, rules
-from zv_jax.data import records as records_lib
+from zv_jax import json_input
 from zv_jax.data.readers import cells, columns, messages
 from zv_jax.data.readers.base import Request
 from zv_jax.data.readers.cells import Entry, Said
 from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.readers.messages import Dialogue
-from zv_jax.data.records import ImageRef, Object, Record
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records import rules
+from zv_jax.data.records.record import ImageRef, Object, Record
+from zv_jax.data.text import language
 from zv_jax.errors import DataError
 
 _LANGS = {
@@ -411,7 +413,7 @@ class Row:
         given = self.entry.fields[column] if column else [answer.confidence for answer in answers]
         if isinstance(given, str):  # a cell of a CSV
             try:
-                given = lines.parse(given, self.entry.where)
+                given = json_input.parse(given, self.entry.where)
             except DataError:
                 pass
         numbers = isinstance(given, list) and all(

@@ -9,7 +9,7 @@ from typing import Any
 
 import ijson
 
-from zv_jax.data import lines as lines_lib
+from zv_jax import json_input
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request
 from zv_jax.data.readers.cells import Entry, looks_like_image
@@ -161,9 +161,9 @@ def _rows(
     elif line[:1] == b"{" and _goes_on(line, rest, request):
         yield from _objects(path, request, unused)
     else:
-        for number, offset, line in lines_lib.at(path):
+        for number, offset, line in json_input.at(path):
             where = f"{path}:{number}"
-            yield where, offset, lines_lib.parse(line, where, once=True, strict=False)
+            yield where, offset, json_input.parse(line, where, once=True, strict=False)
 
 
 def _goes_on(line: bytes, rest: bytes, request: Request) -> bool:
@@ -208,7 +208,7 @@ def _items(path: Path, prefix: str) -> Iterator[tuple[str, None, Any]]:
 def _check_once(value: Any, where: str) -> None:
     if isinstance(value, _Object):
         if value.repeated is not None:
-            raise lines_lib.repeated(value.repeated, where)
+            raise json_input.repeated(value.repeated, where)
         value = list(value.values())
     if isinstance(value, list):
         for item in value:

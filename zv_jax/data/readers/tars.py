@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zv_jax.data import lines
+from zv_jax import json_input
 from zv_jax.errors import DataError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
@@ -110,8 +110,8 @@ class _Members:
         if kind in IMAGES:
             self._images[extension] = f"{member.offset_data}:{member.size}"
         elif kind in _TEXTS:
-            lines.check_length(member.size, f"{self.where}.{extension}")
-            self._texts[extension] = lines.text(
+            json_input.check_length(member.size, f"{self.where}.{extension}")
+            self._texts[extension] = json_input.text(
                 tar.extractfile(member).read(), f"{self.where}.{extension}"
             )
 

@@ -13,7 +13,7 @@ from typing import Any
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, by_key, each, reader, texts, user
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
 
 # Per split: name in the question file, in the annotation file, and the folder of the pictures.
 VQA = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from zv_jax.data.readers import files
 from zv_jax.data.readers.base import Request, each, reader, texts, user
 from zv_jax.data.readers.files import Row
-from zv_jax.data.records import ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
 
 _ANSWER = {1: "是", 0: "否"}
 

@@ -1,0 +1,143 @@
+"""Files of tokenizers that would end the process, or a run long after they were read."""
+
+import base64
+import json
+
+import pytest
+
+from zv_jax.data.text import tokenizer_checks, tokenizers
+from zv_jax.errors import DataError
+
+BPE = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": None,
+    "end_of_word_suffix": None,
+    "fuse_unk": False,
+    "vocab": {"a": 0, "图": 1, "a图": 2},
+    "merges": [["a", "图"]],
+}
+
+
+def body(model=BPE, **parts) -> bytes:
+    empty = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    return json.dumps(
+        {"version": "1.0", "added_tokens": [], **empty, "model": model, **parts}
+    ).encode()
+
+
+def charsmap(table: bytes) -> dict:
+    return {
+        "type": "Precompiled",
+        "precompiled_charsmap": base64.b64encode(table).decode(),
+    }
+
+
+SOUND = [
+    body(),
+    body({**BPE, "continuing_subword_prefix": ""}),
+    body({**BPE, "continuing_subword_prefix": "##", "merges": [["a", "##b"]]}),
+    body({**BPE, "continuing_subword_prefix": "##", "merges": ["a ##b"]}),
+    body(normalizer=charsmap(b"\4\0\0\0" + bytes(8))),
+    body(normalizer={"type": "Sequence", "normalizers": [charsmap(b"\4\0\0\0" + bytes(4))]}),
+]
+# The library slices merges at the prefix, in the middle of a character too: it ends the process.
+ABORTS = [
+    *(
+        body({**BPE, "continuing_subword_prefix": prefix, "merges": merges})
+        for prefix in ("x", "##", "图图", "abcdef")
+        for merges in ([["a", "图"]], ["a 图"], [["a", "b", "c"]], [["a", 5]], [5])
+    ),
+    *(
+        body(normalizer=normalizer)
+        for table in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f" + bytes(8), b"", b"\3\0\0\0abc")
+        for normalizer in (
+            charsmap(table),
+            {"type": "Sequence", "normalizers": [{"type": "NFC"}, charsmap(table)]},
+        )
+    ),
+    body(normalizer={"type": "Precompiled", "precompiled_charsmap": None}),
+    body(normalizer={"type": "Precompiled", "precompiled_charsmap": "no base64!"}),
+    b"[1]",
+    b"[" * 100_000,
+    b"\xff",
+    b"",
+]
+
+
+@pytest.mark.parametrize("data", SOUND, ids=range(len(SOUND)))
+def test_sound_files_pass(data):
+    tokenizer_checks.check(data, "tokenizer.json")
+
+
+@pytest.mark.parametrize("data", ABORTS, ids=range(len(ABORTS)))
+def test_files_that_would_end_the_process_are_one_error(data):
+    with pytest.raises(DataError, match="not a tokenizer.json") as caught:
+        tokenizer_checks.check(data, "tokenizer.json")
+    assert caught.value.where == "tokenizer.json" and caught.value.fix
+
+
+@pytest.mark.parametrize("vocab", [{}, {"a": 1 << 24}, {"a": 2**32 - 1}])
+def test_vocabularies_without_a_size_that_can_be(vocab):
+    with pytest.raises(DataError, match="its vocabulary has"):
+        tokenizer_checks.check_ids(vocab, "tokenizer.json")
+
+
+class PanicException(BaseException):
+    """As the Rust bindings name theirs, in a module that cannot be imported."""
+
+
+@pytest.mark.parametrize("error", [PanicException("index out of bounds"), Exception("Unk token")])
+def test_whatever_the_library_raises_is_one_error(error):
+    with (
+        pytest.raises(DataError, match=f"cannot encode: {error}"),
+        tokenizer_checks.library("x.json", "cannot encode"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_a_program_goes_on(error):
+    with pytest.raises(error), tokenizer_checks.library("x.json", "cannot encode"):
+        raise error
+
+
+def test_a_file_that_panics_while_it_encodes():
+    pytest.importorskip("tokenizers")
+    data = body(pre_tokenizer={"type": "FixedLength", "length": 0})
+    with pytest.raises(DataError):
+        tokenizers.Tokenizer("hf", data).encode("a图")
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"kind": 5},
+        {"kind": ["hf"]},
+        {"kind": "../x"},
+        {"bos_token": 5},
+        {"bos_token": ["<s>"]},
+        {"eos_token": {"text": "</s>"}},
+        {"special": ["a"]},
+        {"special": {"bos": 5}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["zv_tokenizer.json", "tokenizer_config.json"])
+def test_descriptions_of_the_wrong_kinds_are_one_error(tmp_path, about, name):
+    (tmp_path / "tokenizer.json").write_bytes(body())
+    (tmp_path / name).write_text(json.dumps(about))
+    with pytest.raises(DataError, match="the file cannot be read") as caught:
+        tokenizers.load(tmp_path, "hf")
+    assert caught.value.where.endswith(name)
+
+
+def test_a_damaged_piece_far_down_a_sentencepiece_model(tmp_path):
+    """It would end a run when an answer holds the piece."""
+    words = ["the red cat sat on the mat", "红色的猫坐在垫子上"] * 20
+    data = tokenizers.train_sentencepiece(words, 330, tmp_path).data
+    at = data.rindex("红".encode())
+    damaged = data[:at] + b"\xff" + data[at + 1 :]
+    with pytest.raises(DataError, match="not a SentencePiece model"):
+        tokenizers.Tokenizer("sentencepiece", damaged, "x.model")

@@ -1,0 +1,102 @@
+"""Settings of the process before jax is imported."""
+
+import os
+import platform
+
+import pytest
+
+from zv_jax.parallel import runtime
+
+
+@pytest.mark.parametrize(
+    "platforms, expected", [("cpu", True), ("cpu,cuda", True), ("cuda,cpu", False), ("tpu", False)]
+)
+def test_the_backend_is_read_from_the_environment(platforms, expected, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert runtime.backend_is_cpu() is expected
+
+
+def test_without_an_accelerator_package_the_backend_is_the_cpu(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    assert runtime.backend_is_cpu()
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name == "libtpu" or None)
+    assert not runtime.backend_is_cpu()
+
+
+def test_cache_places(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZV_CACHE", str(tmp_path))
+    assert runtime.cache_dir() == tmp_path
+    monkeypatch.delenv("ZV_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert runtime.cache_dir() == tmp_path / "zv_jax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert runtime.cache_dir().parts[-2:] == (".cache", "zv_jax")
+
+
+CODE = """
+import resource, sys
+from zv_jax import runtime
+runtime.prepare()
+assert "jax" not in sys.modules
+print(runtime.keep_freed_memory())
+import numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(4 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+import jax
+print(jax.config.jax_compilation_cache_dir)
+jax.jit(lambda x: x + 1)(1)
+"""
+
+
+def test_prepare_keeps_memory_and_sets_the_compilation_cache(fresh_python, tmp_path, monkeypatch):
+    # A command that another test ran in this process may have set it already.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    cache = str(tmp_path / "cache")
+    done = fresh_python("-c", CODE, ZV_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    kept, faults, place = done.stdout.split()
+    assert place == f"{cache}/xla"
+    if platform.libc_ver()[0] == "glibc" and platform.system() == "Linux":
+        assert kept == "True"
+        # 20 x 32 MiB are 160,000 pages; kept memory is not mapped anew.
+        assert int(faults) < 1000
+
+
+def test_settings_of_the_user_win(fresh_python, tmp_path):
+    own = str(tmp_path / "own")
+    done = fresh_python("-c", CODE, JAX_COMPILATION_CACHE_DIR=own)
+    assert done.stdout.split()[-1] == own, done.stderr
+
+
+def test_the_compiler_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    runtime.quiet_compiler()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    runtime.quiet_compiler()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+
+
+def test_several_cpu_devices_in_a_fresh_process(fresh_python):
+    done = fresh_python("-c", "import jax; print(jax.device_count())", devices=8)
+    assert done.stdout.strip() == "8", done.stderr
+
+
+def test_several_cpu_devices_get_threads_of_their_own(monkeypatch):
+    # setenv first, so that what the function sets is taken back at the end.
+    monkeypatch.setenv("PJRT_NPROC", "")
+    for devices, expected in (("", None), ("1", None), ("many", None), ("8", "32")):
+        monkeypatch.delenv("PJRT_NPROC", raising=False)
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
+        monkeypatch.setattr(runtime, "cores", lambda: 2)
+        runtime.enough_threads()
+        assert os.environ.get("PJRT_NPROC") == expected
+    monkeypatch.setenv("PJRT_NPROC", "5")
+    runtime.enough_threads()
+    assert os.environ["PJRT_NPROC"] == "5"

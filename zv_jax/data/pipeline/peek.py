@@ -1,0 +1,182 @@
+"""Samples as a model gets them, on one HTML page: pictures with boxes, tokens, what is learned.
+
+Everything is taken from a batch of the pipeline, decoded again: what the page shows is what
+training sees, not what the record says it should be.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import html
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from zv_jax.config import Config
+from zv_jax.data.pipeline import pipeline
+from zv_jax.data.records import record as records_lib
+from zv_jax.data.records.record import Record
+from zv_jax.data.text import dialogue
+from zv_jax.data.text.tokenizers import Tokenizer
+from zv_jax.data.text.vocabulary import load_tokenizers
+from zv_jax.files import write_atomic
+
+_INK = ("#d00", "#00c", "#070", "#909", "#960", "#066")
+_MIN_SIDE = 224  # of a picture on the page
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a batch and where it comes from."""
+
+    record: Record
+    template: str | None
+    row: dict[str, np.ndarray]
+
+
+def samples(
+    config: Config, count: int, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> Iterator[Sample]:
+    """The first `count` rows of the stream of `config`."""
+    batches = pipeline.make_pipeline(config, tokenizers=tokenizers)
+    seen: collections.Counter[int] = collections.Counter()
+    try:
+        while True:
+            batch = next(batches)
+            for place, index in enumerate(batch["index"]):
+                if not count:
+                    return
+                count -= 1
+                source, number, _ = pipeline.located(config, int(index))
+                record = source.record(number)
+                turns = dialogue.exchanges(
+                    record,
+                    box_decimals=config.data.box_decimals,
+                    seed=config.seed,
+                    epoch=seen[int(index)],
+                )
+                seen[int(index)] += 1
+                row = {name: values[place] for name, values in batch.items()}
+                yield Sample(record, turns[0].template, row)
+    finally:
+        batches.close()
+
+
+def write_page(config: Config, count: int, out: str | Path) -> int:
+    """Writes the page of `count` samples and returns how many it shows."""
+    own, other = load_tokenizers(config)
+    shown = [
+        _section(sample, config, own, other) for sample in samples(config, count, (own, other))
+    ]
+    page = _PAGE.format(stage=config.stage.name, count=len(shown), body="\n".join(shown))
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, page.encode())
+    return len(shown)
+
+
+def _section(sample: Sample, config: Config, own: Tokenizer, other: Tokenizer) -> str:
+    record, row = sample.record, sample.row
+    parts = [_pictures(record, row)]
+    if "text_ids" in row:
+        parts.append(_tokens("text 文本", row["text_ids"][row["text_mask"]], None, other))
+    if "input_ids" in row:
+        kept = row["attention_mask"]
+        ids, labels = row["input_ids"][kept], row["labels"][kept]
+        parts.append(_tokens("language model 语言模型", ids, labels, own, config))
+        learned = [int(i) for i in labels if i != dialogue.IGNORE]
+        parts.append(_line("learned 学习内容", own.decode(learned)))
+    if "qformer_input_ids" in row:
+        ids = row["qformer_input_ids"][row["qformer_attention_mask"]]
+        parts.append(_tokens("Q-Former", ids, None, other))
+    raw = html.escape(records_lib.dumps(record))
+    facts = " · ".join(filter(None, [record.task, record.lang, sample.template]))
+    return (
+        f"<section><h2>{html.escape(record.id)}</h2><p class=facts>{html.escape(facts)}</p>"
+        + "".join(parts)
+        + f"<details><summary>record 记录</summary><pre>{raw}</pre></details></section>"
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"<p><b>{name}</b> {html.escape(text)}</p>"
+
+
+def _tokens(
+    name: str,
+    ids: Sequence[int],
+    labels: Sequence[int] | None,
+    tokenizer: Tokenizer,
+    config: Config | None = None,
+) -> str:
+    """Every token with its id; learned ones are marked, a run of image places is one."""
+    cells, run = [], 0
+    image = config.model.image_token_id if config else None
+    for place, token in enumerate([*map(int, ids), None]):
+        if token is not None and token == image:
+            run += 1
+            continue
+        if run:
+            cells.append(f"<span class=image>image 图片 × {run}<i>{image}</i></span>")
+            run = 0
+        if token is None:
+            break
+        learned = labels is not None and labels[place] != dialogue.IGNORE
+        text = html.escape(tokenizer.decode([token])) or "·"
+        cells.append(f"<span{' class=learned' if learned else ''}>{text}<i>{token}</i></span>")
+    return f"<p><b>{name}</b> ({len(ids)})</p><div class=tokens>{''.join(cells)}</div>"
+
+
+def _pictures(record: Record, row: dict[str, Any]) -> str:
+    if "images" not in row:
+        return ""
+    shown = row["images"] if row["images"].ndim == 4 else row["images"][None]
+    return "".join(
+        f'<img src="data:image/png;base64,{_png(pixels, record, number)}" alt="picture 图片">'
+        for number, pixels in enumerate(shown[: len(record.images)])
+    )
+
+
+def _png(pixels: np.ndarray, record: Record, number: int) -> str:
+    """The picture of a batch with the boxes of its record."""
+    picture = Image.fromarray(pixels)
+    scale = -(-_MIN_SIDE // picture.width)
+    picture = picture.resize((picture.width * scale,) * 2, Image.Resampling.NEAREST)
+    draw, side = ImageDraw.Draw(picture), picture.width
+    boxes = [(k, o.box) for k, o in enumerate(record.objects) if o.image == number]
+    for k, box in boxes:
+        x1, y1, x2, y2 = (min(round(v * side), side - 1) for v in box)
+        draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=_INK[k % len(_INK)], width=2)
+        draw.text((x1 + 4, y1 + 2), str(k), fill=_INK[k % len(_INK)])
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>zv data peek</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }}
+section {{ border-top: 1px solid #ccc; padding: .5em 0 }}
+h2 {{ font-size: 1em; margin: .3em 0; overflow-wrap: anywhere }}
+.facts {{ color: #555; margin: 0 }}
+img {{ margin: .3em .5em 0 0; max-width: 100% }}
+.tokens span {{ display: inline-block; border: 1px solid #bbb; border-radius: 3px; margin: 1px;
+  padding: 0 3px; white-space: pre }}
+.tokens i {{ display: block; font-size: .65em; color: #555; font-style: normal }}
+.tokens .learned {{ background: #cfe8cf }}
+.tokens .image {{ background: #dde }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em }}
+</style>
+<h1>{count} samples of {stage} · {stage} 的 {count} 个样本</h1>
+<p>Green tokens are learned; numbers are ids. 绿色词元计入损失，数字为词元编号。</p>
+{body}
+"""
