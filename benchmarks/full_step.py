@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from zv_jax.config import Config, recipe, validate
+from zv_jax.models.axes import on_mesh
 from zv_jax.parallel import hardware
-from zv_jax.parallel.sharding import make_mesh, on_mesh
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, report
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer

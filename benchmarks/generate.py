@@ -25,14 +25,13 @@ runtime.prepare()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from flax.traverse_util import flatten_dict, unflatten_dict  # noqa: E402
 
 from benchmarks.full_step import on_devices  # noqa: E402
 from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
 from zv_jax.inference.sample import generate  # noqa: E402
+from zv_jax.models.axes import unboxed  # noqa: E402
 from zv_jax.parallel import hardware  # noqa: E402
-from zv_jax.parallel.sharding import unboxed  # noqa: E402
 from zv_jax.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 
@@ -41,7 +40,7 @@ NEVER = -1  # the id that would end a row
 
 def weights(config: Config) -> dict[str, jax.Array]:
     """Random leaves by path, in the dtype the model keeps them in."""
-    leaves = flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/")
+    leaves = trees.flatten(unboxed(abstract_variables(config, stage_of(config))))
     return on_devices(leaves, 0)
 
 
@@ -90,7 +89,7 @@ def main() -> None:
     config = validate(recipe(given.preset, stage=stage, model=kinds, data=data))
     flat = weights(config)
     size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")
-    variables = unflatten_dict(flat, sep="/")
+    variables = trees.unflatten(flat)
     device = jax.devices()[0]
     chip = hardware.chip_of(device.device_kind)
     print(f"{device.device_kind}, {given.preset}, {size / 2**30:.1f} GiB of language model")

@@ -43,12 +43,13 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     """
     import jax
     import numpy as np
-    from flax.traverse_util import unflatten_dict
 
     from benchmarks.generate import inputs
+    from zv_jax import trees
     from zv_jax.config import recipe, validate
     from zv_jax.inference.ranking import chunk_of, score
-    from zv_jax.parallel.sharding import make_mesh, on_mesh
+    from zv_jax.models.axes import on_mesh
+    from zv_jax.parallel.sharding import make_mesh
     from zv_jax.stages import stage_model, stage_of
     from zv_jax.training.state import fresh_variables
 
@@ -57,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     mesh = make_mesh(config.mesh)
     with on_mesh(mesh):
         flat, _ = fresh_variables(config, stage_of(config), mesh)
-    variables, model = unflatten_dict(flat, sep="/"), stage_model(config)
+    variables, model = trees.unflatten(flat), stage_model(config)
     rng = np.random.default_rng(0)
     rows, count = options.rows, options.candidates
     *given, _ = inputs(config, rows, options.prompt)

@@ -11,7 +11,8 @@ from zv_jax.checkpoints.manager import Checkpointer
 from zv_jax.config.build import recipe, to_dict, validate
 from zv_jax.config.schema import CheckpointConfig
 from zv_jax.data.text.tokenizers import Tokenizer
-from zv_jax.parallel.sharding import make_mesh, on_mesh
+from zv_jax.models.axes import on_mesh
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.state import divide, fresh_variables
 

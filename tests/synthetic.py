@@ -10,19 +10,14 @@ import sys
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
+from zv_jax import trees
 from zv_jax.config import recipe, validate
-from zv_jax.config.schema import Config, MeshConfig, OptimizerConfig, TrainConfig
+from zv_jax.config.schema import Config, OptimizerConfig, TrainConfig
 from zv_jax.data.pipeline.batches import EMPTY, SYMBOL_TOKENS
-from zv_jax.parallel.sharding import (
-    batch_sharding,
-    leaf_shardings,
-    make_mesh,
-    on_mesh,
-    unboxed,
-)
+from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
+from zv_jax.parallel.sharding import MeshConfig, batch_sharding, make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import Variables, abstract_variables, divide, place
@@ -98,7 +93,7 @@ def variables(config: Config, mesh: Mesh, seed: int = 0) -> Variables:
     boxed = abstract_variables(config, stage)
     rng = np.random.default_rng(seed)
     flat = {}
-    for path, leaf in flatten_dict(unboxed(boxed), sep="/").items():
+    for path, leaf in trees.flatten(unboxed(boxed)).items():
         noise = 0.05 * rng.standard_normal(leaf.shape)
         start = {"scale": 1.0, "temperature": 0.07}.get(path.rsplit("/", 1)[-1])
         flat[path] = np.asarray(noise if start is None else start + noise / 10, leaf.dtype)

@@ -5,14 +5,14 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from synthetic import tiny, variables
 
+from zv_jax import trees
 from zv_jax.checkpoints import arrays as leaves
-from zv_jax.config.schema import MeshConfig
 from zv_jax.errors import ConfigError
+from zv_jax.models.axes import unboxed
 from zv_jax.models.llama import EMBEDDING_SCALE
-from zv_jax.parallel.sharding import make_mesh, unboxed
+from zv_jax.parallel.sharding import MeshConfig, make_mesh
 from zv_jax.stages import STAGES, Stage, overview, split, stage_model, stage_of, stage_table
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join
@@ -37,7 +37,7 @@ TABLE = {
 
 
 def paths(config) -> list[str]:
-    return list(flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/"))
+    return list(trees.flatten(unboxed(abstract_variables(config, stage_of(config)))))
 
 
 def towers(names) -> set[str]:
@@ -76,7 +76,7 @@ def test_optimiser_state_exists_for_trainable_leaves_only(name, variant):
         of_kind = {path.split(f"/{kind}/")[1] for path in moments if f"/{kind}/" in path}
         assert of_kind == set(held.trainable)
     assert not any(path.endswith(name) for path in state for name in held.frozen)
-    assert set(flatten_dict(join(held.trainable, held.frozen), sep="/")) == set(paths(config))
+    assert set(trees.flatten(join(held.trainable, held.frozen))) == set(paths(config))
 
 
 def test_vision_trains_on_request_in_stage_0_only():

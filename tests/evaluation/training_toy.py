@@ -50,7 +50,8 @@ def evaluated(folder: Path) -> dict[str, float]:
     """Scores of random weights on a mesh over all devices of all processes."""
     from zv_jax.data.text.vocabulary import load_tokenizers
     from zv_jax.evaluation.in_training import Evaluation
-    from zv_jax.parallel.sharding import make_mesh, on_mesh
+    from zv_jax.models.axes import on_mesh
+    from zv_jax.parallel.sharding import make_mesh
     from zv_jax.stages import stage_of
     from zv_jax.training.state import fresh_variables
 

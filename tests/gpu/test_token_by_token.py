@@ -6,7 +6,7 @@ pytestmark = pytest.mark.gpu
 
 PROGRAM = """
 import jax, numpy as np
-from flax.traverse_util import unflatten_dict
+from zv_jax import trees
 from benchmarks.generate import NEVER, inputs, weights
 from zv_jax.config import recipe, validate
 from zv_jax.inference import beam, decode
@@ -16,7 +16,7 @@ config = validate(recipe(
     "small_chat", model=kinds, stage={"name": "stage2", "variant": "chat"},
     data={"max_qformer_text": 32},
 ))
-variables = unflatten_dict(weights(config), sep="/")
+variables = trees.unflatten(weights(config))
 *prompt, seeds = jax.device_put(inputs(config, 4, 16))
 common = dict(cfg=config.model, max_new_tokens=12, eos_id=NEVER, pad_id=0)
 plain = jax.jit(decode.generate.__wrapped__, static_argnames=decode._STATIC)

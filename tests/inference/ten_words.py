@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
+from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import LlamaConfig, ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import unboxed
 
 WORDS, EOS, PAD, IMAGE = 10, 2, 0, 9
 CFG = ModelConfig(

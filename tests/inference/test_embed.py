@@ -9,8 +9,8 @@ import pytest
 from ten_words import CFG
 
 from zv_jax.inference import embed
+from zv_jax.models.axes import unboxed
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import unboxed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 DEEP = dataclasses.replace(CFG, qformer=dataclasses.replace(CFG.qformer, layers=4))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import preset
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import unboxed
 
 
 def randomised(variables: dict, seed: int = 0, scale: float = 0.2) -> dict:

@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zv_jax.models.axes import unboxed
 from zv_jax.models.layers import Linear
 from zv_jax.models.presets import LoraConfig
-from zv_jax.parallel.sharding import unboxed
 
 
 def test_an_adapter_adds_its_product_times_alpha_over_rank(rng):

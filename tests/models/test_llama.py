@@ -3,8 +3,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
+from zv_jax import trees
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
 from zv_jax.models.llama import (
@@ -71,7 +71,7 @@ def test_heads_may_be_wider_than_the_model_and_projections_may_have_biases(make_
         vocab_size=128, width=48, layers=2, heads=4, kv_heads=2, mlp_width=96, head_dim=16,
         attention_bias=True, mlp_bias=True,
     )  # fmt: skip
-    leaves = flatten_dict(make_tiny("tiny_base", llm=llm).variables["params"]["llm"], sep="/")
+    leaves = trees.flatten(make_tiny("tiny_base", llm=llm).variables["params"]["llm"])
     assert leaves["layers/attn/q/kernel"].shape == (2, 48, 64)
     assert leaves["layers/attn/k/bias"].shape == (2, 32)
     assert leaves["layers/attn/o/kernel"].shape == (2, 64, 48)
@@ -164,7 +164,7 @@ def test_softmax_is_float32_under_bfloat16(rng):
 
 
 def test_a_warm_up_starts_with_large_words_and_copying_heads(tiny_base):
-    llm = flatten_dict(tiny_base.variables["params"]["llm"], sep="/")
+    llm = trees.flatten(tiny_base.variables["params"]["llm"])
     start = warm_up_start(llm, tiny_base.model.cfg.llm)
     changed = {path for path in llm if not np.array_equal(llm[path], start[path])}
     assert changed == {"embed/embedding", "layers/attn/o/kernel"}

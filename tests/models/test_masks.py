@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zv_jax import trees
 from zv_jax.models.qformer import bidirectional_mask, causal_mask, unimodal_mask
 
 Q, T, PADS = 4, 5, 2
@@ -30,10 +30,10 @@ def influence(tiny, function) -> np.ndarray:
 
     `function(model)` returns a list of arrays [1, positions, width].
     """
-    flat = flatten_dict(tiny.variables, sep="/")
+    flat = trees.flatten(tiny.variables)
 
     def read(chosen):
-        variables = unflatten_dict({**flat, **chosen}, sep="/")
+        variables = trees.unflatten({**flat, **chosen})
         outputs = tiny.model.apply(variables, method=function)
         vectors = np.random.default_rng(9).standard_normal(256)
         return jnp.concatenate([out[0] @ vectors[: out.shape[-1]] for out in outputs])

@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
-from flax.traverse_util import flatten_dict
 
+from zv_jax import trees
 from zv_jax.config import recipe, validate
-from zv_jax.parallel.sharding import unboxed
+from zv_jax.models.axes import unboxed
 from zv_jax.stages import stage_of
 from zv_jax.training.state import abstract_variables
 
@@ -24,7 +24,7 @@ def shapes(preset: str, stage: str, queries: int = 64) -> dict:
             model={"qformer": {"num_queries": queries}},
         )
     )
-    return flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/")
+    return trees.flatten(unboxed(abstract_variables(config, stage_of(config))))
 
 
 def towers(leaves: dict) -> Counter:

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import QFormerConfig
 from zv_jax.models.qformer import Attention, FeedForward
-from zv_jax.parallel.sharding import unboxed
 
 CFG = QFormerConfig(width=16, heads=2, mlp_width=32, dropout=0.0)
 

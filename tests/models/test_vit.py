@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import LoraConfig, VisionConfig
 from zv_jax.models.vit import (
     MEAN,
@@ -14,7 +15,6 @@ from zv_jax.models.vit import (
     normalise,
     resize_positions,
 )
-from zv_jax.parallel.sharding import unboxed
 
 TINY = dict(image_size=28, patch_size=14, width=16, layers=2, heads=2, mlp_width=32)
 

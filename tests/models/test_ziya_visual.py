@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
+from zv_jax import trees
 from zv_jax.models.presets import LoraConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -109,8 +109,8 @@ def test_adapters_off_and_adapters_at_zero_change_no_bit(make_tiny, tiny_chat, a
     """The base tree has the same names; without targets there is nothing else in the program."""
     plain = make_tiny("tiny_chat", lora=LoraConfig())
     assert "lora" not in plain.variables
-    assert set(flatten_dict(plain.variables["params"])) == set(
-        flatten_dict(tiny_chat.variables["params"])
+    assert set(trees.flatten(plain.variables["params"])) == set(
+        trees.flatten(tiny_chat.variables["params"])
     )
     expected = plain("__call__", *arguments)
     trained = tiny_chat("__call__", *arguments)
@@ -127,7 +127,7 @@ def test_adapters_off_and_adapters_at_zero_change_no_bit(make_tiny, tiny_chat, a
 
 
 def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, pictures):
-    leaves = {"/".join(path) for path in flatten_dict(tiny_chat.variables["lora"])}
+    leaves = {"/".join(path) for path in trees.flatten(tiny_chat.variables["lora"])}
     assert leaves == {
         f"{place}/lora_{side}"
         for place in ("vision/blocks/attn/qkv", "llm/layers/attn/q", "llm/layers/attn/v")
@@ -135,7 +135,7 @@ def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, pictur
     }
     init = jax.jit(functools.partial(tiny_chat.model.init, method="encode_images"))
     fresh = init(jax.random.key(0), pictures)["lora"]
-    for path, leaf in flatten_dict(fresh).items():
+    for path, leaf in trees.flatten(fresh).items():
         values = np.asarray(leaf.unbox(apply_constraint=False))
         assert values.any() == (path[-1] == "lora_a"), path
         if path[-1] == "lora_a":

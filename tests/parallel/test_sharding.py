@@ -7,16 +7,9 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from zv_jax.config.schema import MeshConfig
 from zv_jax.errors import ConfigError
-from zv_jax.parallel.sharding import (
-    leaf_shardings,
-    like_parameters,
-    local_rows,
-    make_mesh,
-    mesh_sizes,
-    unboxed,
-)
+from zv_jax.models.axes import leaf_shardings, unboxed
+from zv_jax.parallel.sharding import MeshConfig, like_parameters, local_rows, make_mesh, mesh_sizes
 
 
 def boxed(names, shape=(6, 8)) -> dict:

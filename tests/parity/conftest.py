@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from flax.traverse_util import unflatten_dict
 
+from zv_jax import trees
 from zv_jax.config import Config
 from zv_jax.convert import hf
 
@@ -50,6 +50,6 @@ def convert(tmp_path_factory):
         module.save_pretrained(folder)
         opened = hf.open_hf(folder)
         flat = {path.removeprefix("params/"): leaf.value() for path, leaf in opened.leaves.items()}
-        return Converted(opened.config, unflatten_dict(flat, sep="/"))
+        return Converted(opened.config, trees.unflatten(flat))
 
     return run

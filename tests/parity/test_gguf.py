@@ -5,8 +5,8 @@ import builtins
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
+from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.convert import formats
 from zv_jax.convert import gguf as ours
@@ -120,7 +120,7 @@ def logits(opened: ours_hf.Opened, ids: np.ndarray) -> np.ndarray:
     leaves = {path: leaf.value().astype(np.float32) for path, leaf in opened.leaves.items()}
     model = ZiyaVisual(opened.config.model)
     run = jax.jit(lambda v: model.apply(v, None, ids, np.ones_like(ids, bool)))
-    return np.asarray(run(unflatten_dict(leaves, sep="/")))
+    return np.asarray(run(trees.unflatten(leaves)))
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])

@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
+from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.config.build import to_dict
 from zv_jax.convert import formats, hf, lavis, stream
@@ -224,7 +224,7 @@ def test_clip_vit_l_computes_what_transformers_does(save):
     images = np.random.default_rng(2).standard_normal((2, 28, 28, 3)).astype(np.float32)
     ours = ZiyaVisual(opened.config.model)
     got = jax.jit(lambda v: ours.apply(v, images, method=lambda m, x: m.vision(x)))(
-        unflatten_dict(leaves, sep="/")
+        trees.unflatten(leaves)
     )
     pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     with torch.no_grad():

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
 
+from zv_jax import trees
 from zv_jax.config import recipe, validate
 from zv_jax.convert import lavis_names, stream
+from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import unboxed
 from zv_jax.stages import stage_model, stage_of
 from zv_jax.training.losses import pretraining_terms
 from zv_jax.training.state import abstract_variables
@@ -59,7 +59,7 @@ def both():
     lavis.randomise(model)
     run = config(True)
     table = lavis_names.family("eva", "stage0", text=True)
-    shapes = flatten_dict(unboxed(abstract_variables(run, stage_of(run))), sep="/")
+    shapes = trees.flatten(unboxed(abstract_variables(run, stage_of(run))))
     found, coverage = stream.plan(table, lavis.Memory(model.state_dict()), shapes)
     assert not coverage.missing and not coverage.unexpected
     assert len(coverage.unused) == 3  # position_ids, and the tied decoder's two
@@ -97,7 +97,7 @@ def ours(leaves, gather_grad: bool) -> dict[str, tuple[float, float]]:
 
     def loss(flat, chosen):
         terms = model.apply(
-            unflatten_dict(flat, sep="/"), batch, jax.random.key(0), run,
+            trees.unflatten(flat), batch, jax.random.key(0), run,
             tuple(map(jnp.asarray, NEGATIVES)), method=pretraining_terms,
         )  # fmt: skip
         means = jnp.stack([terms[name][0] / terms[name][1] for name in LOSSES])

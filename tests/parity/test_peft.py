@@ -7,9 +7,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
+from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.convert import export, formats, peft
 from zv_jax.errors import ConversionError
@@ -111,7 +111,7 @@ def their_logits(model) -> np.ndarray:
 
 def our_logits(folder) -> np.ndarray:
     model = formats.open_any(folder)
-    leaves = unflatten_dict(model.read(model.specs), sep="/")
+    leaves = trees.unflatten(model.read(model.specs))
     run = ZiyaVisual(model.config.model)
     compute = jax.jit(lambda v: run.apply(v, IMAGES[:, None], IDS, MASK, TEXT, TEXT_MASK))
     return np.asarray(compute(leaves))

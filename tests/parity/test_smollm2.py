@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
+from zv_jax import trees
 from zv_jax.convert.gguf import open_gguf
 from zv_jax.inference import sample as decode
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -63,7 +63,7 @@ def ours(file):
     """Configuration, variables and tokenizer of ours."""
     opened = open_gguf(file)
     leaves = {path: leaf.value() for path, leaf in opened.leaves.items()}
-    return opened.config.model, unflatten_dict(leaves, sep="/"), opened.tokenizers[0]
+    return opened.config.model, trees.unflatten(leaves), opened.tokenizers[0]
 
 
 def test_token_ids(ours, theirs):

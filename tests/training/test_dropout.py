@@ -5,11 +5,11 @@ import dataclasses
 import flax.linen as nn
 import jax
 import pytest
-from flax.traverse_util import flatten_dict
 from synthetic import batch, tiny, variables
 
-from zv_jax.config.schema import MeshConfig
-from zv_jax.parallel.sharding import make_mesh, on_mesh, unboxed
+from zv_jax import trees
+from zv_jax.models.axes import on_mesh, unboxed
+from zv_jax.parallel.sharding import MeshConfig, make_mesh
 from zv_jax.stages import Stage, split, stage_of
 from zv_jax.training.state import abstract_variables
 from zv_jax.training.step import make_loss
@@ -56,7 +56,7 @@ def draws(monkeypatch, config, stage) -> set[str]:
         found.add(f"{module.path[0]} {type(module).__name__}")
         return plain(module, *name)
 
-    shapes = flatten_dict(unboxed(abstract_variables(config, stage_of(config))), sep="/")
+    shapes = trees.flatten(unboxed(abstract_variables(config, stage_of(config))))
     halves = [{path: shapes[path] for path in half} for half in split(shapes, stage)]
     monkeypatch.setattr(nn.Module, "make_rng", noted)
     jax.eval_shape(make_loss(config, stage), *halves, batch(stage.batch), jax.random.key(0))

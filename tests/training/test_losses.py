@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic import ROWS, batch, tiny, variables
 
-from zv_jax.config.schema import MeshConfig
+from zv_jax.models.axes import on_mesh
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import make_mesh, on_mesh
+from zv_jax.parallel.sharding import MeshConfig, make_mesh
 from zv_jax.stages import stage_model
 from zv_jax.training.losses import pretraining_terms
 from zv_jax.training.state import join

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from flax import traverse_util
 
-from zv_jax import casts
+from zv_jax import casts, trees
 from zv_jax.checkpoints.stacked import StackedHandler
 from zv_jax.errors import CheckpointError, nearest
 
@@ -71,7 +70,7 @@ def spec(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def nested(named: Mapping[str, Any]) -> dict[str, Any]:
     """The tree of dictionaries that Orbax is given."""
-    return traverse_util.unflatten_dict(dict(named), sep="/")
+    return trees.unflatten(dict(named))
 
 
 def by_layer(leaf: Any) -> bool:
@@ -99,7 +98,7 @@ def describe(directory: epath.Path) -> dict[str, jax.ShapeDtypeStruct]:
         if not ocp.utils.is_checkpoint_finalized(directory):
             raise FileNotFoundError("it was never finished")
         tree = ocp.PyTreeCheckpointHandler().metadata(directory).tree
-        named = traverse_util.flatten_dict(tree, sep="/")
+        named = trees.flatten(tree)
         outside = [name for name in named if not {"", ".", ".."}.isdisjoint(name.split("/"))]
         if outside:
             raise ValueError(f"the name {outside[0]!r} leads out of it")
@@ -214,7 +213,7 @@ def _read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> 
                 item=nested(wanted), restore_args=nested(how), partial_restore=True
             ),
         )
-    found = traverse_util.flatten_dict(tree, sep="/")
+    found = trees.flatten(tree)
     for name in wanted:
         if isinstance(found.get(name), (jax.ShapeDtypeStruct, type(None))):
             raise UnreadableError(

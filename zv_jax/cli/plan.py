@@ -37,8 +37,8 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.config import validate
-    from zv_jax.config.schema import MeshConfig
     from zv_jax.parallel import hardware
+    from zv_jax.parallel.sharding import MeshConfig
 
     config = validate(required(values, "config", "configs/stage2.py:chat,v5e-256"))
     topology = hardware.topology(required(values, "topology", "v5e:16x16"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from zv_jax.models.presets import ModelConfig
+from zv_jax.parallel.sharding import MeshConfig
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,6 @@ class OptimizerConfig:
     warmup_steps: int = 0
     schedule: str = "cosine"  # cosine | constant
     final_lr: float = 0.0
-
-
-@dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
-
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-    slices: int = 1  # of a pod; they are joined along data
 
 
 @dataclass(frozen=True)

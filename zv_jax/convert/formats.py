@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from zv_jax import casts
+from zv_jax import casts, trees
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.config import Config
 from zv_jax.convert import architectures, gguf, hf, lavis, ours
@@ -61,7 +60,7 @@ def in_memory(
     provenance: Mapping[str, Any],
 ) -> Ours:
     """A loaded model: its `variables` as `apply` takes them, nested."""
-    flat = flatten_dict(variables, sep="/")
+    flat = trees.flatten(variables)
     return Ours(
         config=config,
         specs={path: leaves.spec(leaf) for path, leaf in flat.items()},

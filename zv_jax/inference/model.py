@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
-from zv_jax.config.schema import Config, MeshConfig
+from zv_jax import trees
+from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
 from zv_jax.data.text import dialogue
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -23,14 +23,9 @@ from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference import words as words_lib
 from zv_jax.inference.prompts import Picture
 from zv_jax.inference.words import Words
+from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
 from zv_jax.models.presets import DTYPES
-from zv_jax.parallel.sharding import (
-    batch_sharding,
-    leaf_shardings,
-    make_mesh,
-    on_mesh,
-    unboxed,
-)
+from zv_jax.parallel.sharding import MeshConfig, batch_sharding, make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.state import abstract_variables, fresh_variables
 
@@ -75,7 +70,7 @@ def load(
             shardings = leaf_shardings(abstract, devices)
             wanted = {
                 name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[name])
-                for name, leaf in flatten_dict(unboxed(abstract), sep="/").items()
+                for name, leaf in trees.flatten(unboxed(abstract)).items()
                 # What a checkpoint of others lacks is listed in its report, and is not called.
                 if name in stored.specs or not stored.converted
             }
@@ -107,7 +102,7 @@ class Model(Words):
         self.config, self.mesh, self._provenance = config, mesh, provenance
         self.tokenizer, self.qformer_tokenizer = self._both = both
         self.towers = frozenset(name.split("/")[1] for name in flat)
-        self.variables = unflatten_dict(flat, sep="/")
+        self.variables = trees.unflatten(flat)
         self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
 
     @property

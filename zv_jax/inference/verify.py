@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 
+from zv_jax import trees
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConversionError
 from zv_jax.inference import model as api
@@ -110,7 +110,7 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
 
 def _check_alike(one: Model, other: Model) -> None:
     def shape(model: Model) -> dict[str, object]:
-        flat = flatten_dict(model.variables["params"], sep="/")
+        flat = trees.flatten(model.variables["params"])
         m = model.config.model
         return {path: leaf.shape for path, leaf in flat.items()} | {
             "instructions in the Q-Former": m.qformer_sees_instruction,

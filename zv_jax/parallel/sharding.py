@@ -7,19 +7,14 @@ a step: everything else stays within a slice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
-import flax.linen as nn
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.config.schema import MeshConfig
 from zv_jax.errors import ConfigError, nearest
-from zv_jax.models.presets import ModelConfig
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # the mesh axes that rows of a batch are spread over
@@ -45,6 +40,16 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "norm": None,
     "layers": None,
 }
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what the others leave."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    slices: int = 1  # of a pod; they are joined along data
 
 
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
@@ -101,60 +106,7 @@ def _sliced(sizes: tuple[int, ...], slices: int, devices: list) -> np.ndarray:
     return mesh_utils.create_hybrid_device_mesh(inner, (slices, 1, 1), devices)
 
 
-@contextmanager
-def on_mesh(mesh: Mesh) -> Iterator[None]:
-    """The mesh and the logical axis rules that every traced function of ours expects."""
-    with jax.set_mesh(mesh), nn.logical_axis_rules(list(RULES.items())):
-        yield
-
-
-def check_heads(model: ModelConfig, mesh: Mesh) -> None:
-    """Raises ConfigError when tensor parallelism would cut a head of attention in two."""
-    ways = mesh.shape["tensor"]
-    towers = {
-        "vision.heads": model.vision.heads,
-        "qformer.heads": model.qformer.heads,
-        "llm.kv_heads": model.llm.kv_heads,
-    }
-    for name, heads in towers.items():
-        if heads % ways:
-            raise ConfigError(
-                f"{heads} heads cannot be spread over tensor={ways}",
-                where=f"model.{name}",
-                expected="mesh.tensor to divide "
-                + ", ".join(f"{h} ({n})" for n, h in towers.items()),
-                fix="lower --config.mesh.tensor and raise --config.mesh.fsdp",
-            )
-
-
-def unboxed(tree: dict) -> dict:
-    """The plain leaves of a boxed tree. `nn.unbox` would put sharding constraints on them."""
-    return jax.tree.map(
-        lambda leaf: leaf.unbox(apply_constraint=False) if _is_box(leaf) else leaf,
-        tree,
-        is_leaf=_is_box,
-    )
-
-
-def _is_box(leaf: object) -> bool:
-    return isinstance(leaf, nn.LogicallyPartitioned)
-
-
-def leaf_shardings(abstract: dict, mesh: Mesh) -> dict[str, NamedSharding]:
-    """Sharding of every leaf of a boxed variable tree, by flat path.
-
-    Raises:
-        ConfigError: an unknown logical name, or an axis that its mesh axes do not divide.
-    """
-    specs = flatten_dict(nn.get_partition_spec(abstract), sep="/")
-    shapes = flatten_dict(unboxed(abstract), sep="/")
-    return {
-        path: NamedSharding(mesh, _mesh_spec(path, spec or (), shapes[path].shape, mesh))
-        for path, spec in specs.items()
-    }
-
-
-def _mesh_spec(
+def mesh_spec(
     path: str, names: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
 ) -> PartitionSpec:
     used: set[str] = set()

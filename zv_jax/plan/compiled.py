@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zv_jax import trees
 from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
 from zv_jax.data.pipeline.pipeline import abstract_batch
 from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
 from zv_jax.parallel.hardware import Topology
-from zv_jax.parallel.sharding import batch_sharding, leaf_shardings, on_mesh, unboxed
+from zv_jax.parallel.sharding import batch_sharding
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import Variables, abstract_variables, divide
@@ -129,7 +130,7 @@ def abstract_program(config: Config, mesh: Mesh) -> Program:
     stage = stage_of(config)
     boxed = abstract_variables(config, stage)
     shardings = leaf_shardings(boxed, mesh)
-    flat = flatten_dict(unboxed(boxed), sep="/")
+    flat = trees.flatten(unboxed(boxed))
     parts = jax.eval_shape(lambda leaves: _as_pair(divide(leaves, stage, config)), flat)
 
     def placed(leaves: Shapes) -> Shapes:

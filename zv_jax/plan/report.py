@@ -11,15 +11,9 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from zv_jax.config import Config
+from zv_jax.models.axes import check_heads
 from zv_jax.parallel.hardware import GIB, Topology
-from zv_jax.parallel.sharding import (
-    AXES,
-    check_heads,
-    make_mesh,
-    mesh_sizes,
-    row_ways,
-    whole_leaves,
-)
+from zv_jax.parallel.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
 from zv_jax.plan import compiled, estimate, hlo
 from zv_jax.stages import stage_table
 from zv_jax.training.throughput import images_per_row, tokens_per_row

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding
 
+from zv_jax import trees
 from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
+from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.llama import warm_up_start
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import leaf_shardings, unboxed
 from zv_jax.stages import Stage, initialise_all, split, stage_model
 
 Flat = dict[str, jax.Array]
@@ -34,7 +34,7 @@ class Variables:
 
 def join(trainable: Flat, frozen: Flat) -> dict:
     """Both trees as the nested variables that `apply` takes."""
-    return unflatten_dict({**frozen, **trainable}, sep="/")
+    return trees.unflatten({**frozen, **trainable})
 
 
 def example_batch(config: Config) -> dict[str, jax.Array]:
@@ -78,7 +78,7 @@ def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dic
 
     def init(key: jax.Array) -> Flat:
         boxed = model.init(key, example_batch(config), stage, method=initialise_all)
-        flat = flatten_dict(unboxed(boxed), sep="/")
+        flat = trees.flatten(unboxed(boxed))
         if stage.batch == "text":  # the only stage that trains a language model from nothing
             llm = {
                 path.removeprefix(LLM): leaf for path, leaf in flat.items() if path.startswith(LLM)

@@ -34,14 +34,13 @@ from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
 from zv_jax.files import write_json
+from zv_jax.models.axes import check_heads, on_mesh
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.parallel.distributed import check_same, journal, log_to_file
 from zv_jax.parallel.sharding import (
     batch_sharding,
-    check_heads,
     local_rows,
     make_mesh,
-    on_mesh,
     row_ways,
     whole_leaves,
 )
