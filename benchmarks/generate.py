@@ -27,6 +27,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.full_step import on_devices  # noqa: E402
+from zv_jax import trees  # noqa: E402
 from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
 from zv_jax.inference.sample import generate  # noqa: E402

@@ -15,7 +15,8 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives import sample_negatives, similarities
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
-from zv_jax.parallel.sharding import MeshConfig, batch_sharding, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import batch_sharding, make_mesh
 from zv_jax.stages import stage_model, stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join, place

@@ -17,7 +17,8 @@ from zv_jax.config import recipe, validate
 from zv_jax.config.schema import Config, OptimizerConfig, TrainConfig
 from zv_jax.data.pipeline.batches import EMPTY, SYMBOL_TOKENS
 from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
-from zv_jax.parallel.sharding import MeshConfig, batch_sharding, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import batch_sharding, make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import Variables, abstract_variables, divide, place

@@ -12,7 +12,8 @@ from zv_jax.checkpoints import arrays as leaves
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import unboxed
 from zv_jax.models.llama import EMBEDDING_SCALE
-from zv_jax.parallel.sharding import MeshConfig, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import STAGES, Stage, overview, split, stage_model, stage_of, stage_table
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join

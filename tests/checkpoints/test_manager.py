@@ -204,8 +204,8 @@ def test_a_half_written_step_does_not_look_complete(tmp_path):
 import os, sys
 from pathlib import Path
 import jax.numpy as jnp
-from zv_jax.config import CheckpointConfig
-from zv_jax.training.checkpoint import Checkpointer
+from zv_jax.config.schema import CheckpointConfig
+from zv_jax.checkpoints.manager import Checkpointer
 
 def die_instead(rename):
     # The process dies when all is written but not yet called a step.

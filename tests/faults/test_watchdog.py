@@ -10,8 +10,8 @@ from zv_jax.training.monitors import EXIT_CODE, Watchdog
 PROGRAM = """
 import sys, threading, time
 from pathlib import Path
-from zv_jax.distributed import log_to_file
-from zv_jax.training.watchdog import Watchdog
+from zv_jax.parallel.distributed import log_to_file
+from zv_jax.training.monitors import Watchdog
 
 def stuck_in_a_collective():
     threading.Event().wait()

@@ -40,7 +40,7 @@ def test_a_job_of_which_a_process_is_missing(fresh_python):
     """In a process of its own, which it ends."""
     done = fresh_python(
         "-c",
-        "from zv_jax import distributed\n"
+        "from zv_jax.parallel import distributed\n"
         f"distributed.start('127.0.0.1:{free_port()}', 2, 0, patience=2)\n",
         timeout=60,
     )
@@ -53,7 +53,7 @@ def test_the_coordinator_listens_only_where_it_is_told(fresh_python):
     port = free_port()
     done = fresh_python(
         "-c",
-        "from zv_jax import distributed\n"
+        "from zv_jax.parallel import distributed\n"
         f"distributed.start('127.0.0.1:{port}', 1, 0)\n"
         "for name in ('tcp', 'tcp6'):\n"
         "    for line in open(f'/proc/net/{name}').readlines()[1:]:\n"

@@ -36,7 +36,7 @@ def test_cache_places(monkeypatch, tmp_path):
 
 CODE = """
 import resource, sys
-from zv_jax import runtime
+from zv_jax.parallel import runtime
 runtime.prepare()
 assert "jax" not in sys.modules
 print(runtime.keep_freed_memory())

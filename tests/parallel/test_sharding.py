@@ -9,7 +9,8 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import leaf_shardings, unboxed
-from zv_jax.parallel.sharding import MeshConfig, like_parameters, local_rows, make_mesh, mesh_sizes
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import like_parameters, local_rows, make_mesh, mesh_sizes
 
 
 def boxed(names, shape=(6, 8)) -> dict:
@@ -89,8 +90,9 @@ def test_moments_lie_as_their_parameters_and_counters_everywhere():
 
 TAKE = """
 import jax, numpy as np
-from zv_jax.config import MeshConfig
-from zv_jax.sharding import batch_sharding, make_mesh, on_mesh, take_rows
+from zv_jax.models.axes import on_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import batch_sharding, make_mesh, take_rows
 mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=1))
 rows = np.arange(8.0)[:, None] + np.zeros(3)
 with on_mesh(mesh):

@@ -13,9 +13,9 @@ TESTS = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import dataclasses, json, sys
 import synthetic
-from zv_jax.config import MeshConfig
+from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.plan import compiled, hlo
-from zv_jax.sharding import make_mesh
+from zv_jax.parallel.sharding import make_mesh
 config = synthetic.tiny(sys.argv[1], sys.argv[2])
 report = {}
 for sizes in sys.argv[3:]:

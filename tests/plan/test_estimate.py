@@ -9,8 +9,8 @@ import pytest
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
 from zv_jax.errors import ConfigError
-from zv_jax.parallel.hardware import HARDWARE, topology
-from zv_jax.parallel.sharding import MeshConfig, make_mesh
+from zv_jax.parallel.hardware import HARDWARE, MeshConfig, topology
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, estimate, hlo, report
 
 

@@ -9,7 +9,8 @@ from synthetic import batch, tiny, variables
 
 from zv_jax import trees
 from zv_jax.models.axes import on_mesh, unboxed
-from zv_jax.parallel.sharding import MeshConfig, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import Stage, split, stage_of
 from zv_jax.training.state import abstract_variables
 from zv_jax.training.step import make_loss

@@ -8,7 +8,8 @@ from synthetic import ROWS, batch, tiny, variables
 
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.parallel.sharding import MeshConfig, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_model
 from zv_jax.training.losses import pretraining_terms
 from zv_jax.training.state import join

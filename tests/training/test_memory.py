@@ -12,7 +12,8 @@ from zv_jax.config.schema import CheckpointConfig
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.layers import constrain
-from zv_jax.parallel.sharding import MeshConfig, make_mesh, whole_leaves
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh, whole_leaves
 from zv_jax.stages import stage_of
 from zv_jax.training.state import quantise
 from zv_jax.training.step import make_gradient

@@ -7,7 +7,8 @@ import pytest
 from synthetic import batch, on_devices, start, tiny
 
 from zv_jax.models.axes import on_mesh
-from zv_jax.parallel.sharding import MeshConfig, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training import step as step_lib
 from zv_jax.training.optimizer import make_optimizer

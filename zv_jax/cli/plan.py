@@ -38,7 +38,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.config import validate
     from zv_jax.parallel import hardware
-    from zv_jax.parallel.sharding import MeshConfig
+    from zv_jax.parallel.hardware import MeshConfig
 
     config = validate(required(values, "config", "configs/stage2.py:chat,v5e-256"))
     topology = hardware.topology(required(values, "topology", "v5e:16x16"))

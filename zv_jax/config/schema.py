@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from zv_jax.models.presets import ModelConfig
-from zv_jax.parallel.sharding import MeshConfig
+from zv_jax.parallel.hardware import MeshConfig
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from zv_jax.inference.prompts import Picture
 from zv_jax.inference.words import Words
 from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
 from zv_jax.models.presets import DTYPES
-from zv_jax.parallel.sharding import MeshConfig, batch_sharding, make_mesh
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import batch_sharding, make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.state import abstract_variables, fresh_variables
 

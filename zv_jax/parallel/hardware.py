@@ -18,6 +18,16 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what the others leave."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    slices: int = 1  # of a pod; they are joined along data
+
+
+@dataclass(frozen=True)
 class Chip:
     """One accelerator.
 

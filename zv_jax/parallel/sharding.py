@@ -7,14 +7,13 @@ a step: everything else stays within a slice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.errors import ConfigError, nearest
+from zv_jax.parallel.hardware import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # the mesh axes that rows of a batch are spread over
@@ -40,16 +39,6 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "norm": None,
     "layers": None,
 }
-
-
-@dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
-
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-    slices: int = 1  # of a pod; they are joined along data
 
 
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
