@@ -132,7 +132,7 @@ def test_the_overview_lists_every_leaf_once():
 
 def test_clu_comes_without_tensorflow(fresh_python):
     """It is there for overviews and means; parts of it that need TensorFlow are not imported."""
-    program = "import sys, zv_jax.training.loop as _; print(*sys.modules)"
+    program = "import sys, zv_jax.training.trainer as _; print(*sys.modules)"
     loaded = fresh_python("-c", program).stdout.split()
     assert {"clu.parameter_overview", "clu.metrics"} <= set(loaded)
     assert not {"tensorflow", "torch", "clu.metric_writers"} & set(loaded)

@@ -101,7 +101,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from zv_jax.training import leaves
+from zv_jax.checkpoints import arrays as leaves
 
 mesh = jax.make_mesh((2,), ("fsdp",))
 value = np.random.default_rng(0).standard_normal((8, 512, 512)).astype(np.float32)

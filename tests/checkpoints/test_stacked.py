@@ -12,7 +12,7 @@ PROGRAM = """
 import resource, sys
 import jax, numpy as np
 from etils import epath
-from zv_jax.training import leaves
+from zv_jax.checkpoints import arrays as leaves
 
 directory = epath.Path(sys.argv[1])
 wanted = leaves.describe(directory)

@@ -9,7 +9,8 @@ import jax, numpy as np
 from zv_jax import trees
 from benchmarks.generate import NEVER, inputs, weights
 from zv_jax.config import recipe, validate
-from zv_jax.inference import beam, decode
+from zv_jax.inference import beam
+from zv_jax.inference import sample as decode
 
 kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
 config = validate(recipe(
