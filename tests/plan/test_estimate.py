@@ -3,15 +3,13 @@
 import dataclasses
 import json
 
-import jax
 import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
 from zv_jax.errors import ConfigError
 from zv_jax.parallel.hardware import HARDWARE, MeshConfig, topology
-from zv_jax.parallel.sharding import make_mesh
-from zv_jax.plan import compiled, estimate, hlo, report
+from zv_jax.plan import report
 
 
 def full(stage: str, variant: str, **model):
@@ -25,75 +23,6 @@ def full(stage: str, variant: str, **model):
             mesh={"data": 2, "fsdp": 128, "tensor": 1},
         )
     )
-
-
-def test_totals_of_13b_by_hand():
-    config = full("stage2", "base")
-    # 40 layers of 4 D^2 + 3 D M weights, two operations each, and the causal half of the scores.
-    layers = 40 * 576 * 2 * (4 * 5120**2 + 3 * 5120 * 13824)
-    # All answers of a row are learned, in Chat the last, of at most 256 tokens.
-    assert estimate.llm(config)[0] == layers + 2 * 5120 * 39424 * 576
-    assert estimate.llm(full("stage2", "chat"))[0] == layers + 2 * 5120 * 39424 * 256
-    assert estimate.llm(config)[1] == 40 * 2 * 576**2 * 5120
-    assert estimate.vision(config.model.vision)[0] == pytest.approx(257 * 2 * 0.985e9, rel=0.01)
-
-
-def test_frozen_weights_that_pass_a_gradient_cost_4n_and_recomputation_half_as_much_again():
-    config = full("stage2", "chat")
-    llm = next(t for t in estimate.towers(config) if t.name == "llm")
-    assert llm.kind == estimate.PASSED
-    ratio = estimate.hardware_flops(config) / estimate.model_flops(config)
-    # Counted in the program that the TPU compiler made of it: 1.400 (docs/plans).
-    assert ratio == pytest.approx(1.40, abs=0.02)
-    kept = full("stage2", "chat", remat="names")
-    assert estimate.hardware_flops(kept) / estimate.model_flops(kept) < 1.15
-
-
-def test_a_frozen_vit_has_no_backward_pass():
-    kinds = {t.name: t.kind for t in estimate.towers(full("stage1", "base"))}
-    assert kinds["vision"] == kinds["qformer"] == estimate.FORWARD
-    assert kinds["projector"] == estimate.TRAINED and kinds["llm"] == estimate.PASSED
-
-
-def test_pairs_in_both_directions_cost_one_joint_pass_more():
-    both, single = (
-        estimate.pretraining_passes(
-            dataclasses.replace(config, stage=dataclasses.replace(config.stage, itm_pairs=pairs))
-        )
-        for config in [full("stage0", "base")]
-        for pairs in ("both", "single")
-    )
-    q, v = full("stage0", "base").model.qformer, full("stage0", "base").model.vision
-    joint = estimate.qformer_pass(q, v, q.num_queries, full("stage0", "base").data.max_text)
-    assert [a - b for a, b in zip(both, single, strict=True)] == pytest.approx(joint)
-
-
-def test_three_passes_are_cheaper_than_five():
-    assert 0.9 < estimate.five_pass_ratio(full("stage0", "base")) < 1
-
-
-@pytest.mark.parametrize(
-    "stage, variant, microbatches",
-    [
-        pytest.param("stage0", "base", 1, marks=pytest.mark.slow),
-        pytest.param("stage0", "base", 2, marks=pytest.mark.slow),
-        ("stage2", "chat", 1),
-    ],
-)
-def test_calculated_flops_are_those_of_the_program(stage, variant, microbatches):
-    """Without recomputation, compiled on one device; the rest is heads and small change."""
-    config = validate(
-        recipe(
-            f"tiny_{variant}",
-            model={"vision": {"layers": 4}, "llm": {"layers": 4}},
-            stage={"name": stage, "variant": variant},
-            data={"max_text": 16, "max_length": 48, "max_answer": 16, "max_qformer_text": 16},
-            train={"batch_size": 8, "microbatches": microbatches},
-        )
-    )
-    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    found = hlo.work(compiled.compile_step(config, mesh).text).flops / 8
-    assert found == pytest.approx(estimate.hardware_flops(config), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from synthetic import tiny
 
 from zv_jax.parallel.hardware import CHIPS, chip_of
-from zv_jax.plan.estimate import model_flops
 from zv_jax.training import throughput
+from zv_jax.training.flops import model_flops
 from zv_jax.training.throughput import Throughput
 
 

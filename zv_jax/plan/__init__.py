@@ -1,5 +1,5 @@
 """Before a machine is rented: does the step fit there, how fast is it, what does the run cost.
 
-`estimate` is arithmetic on shapes, `compiled` compiles the real step for a machine that need not
+`activations` is arithmetic on shapes, `compiled` compiles the real step for a machine that need not
 exist here, `hlo` reads what the compiler made of it, `report` tells people. No file is trained on.
 """

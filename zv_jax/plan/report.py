@@ -14,8 +14,9 @@ from zv_jax.config import Config
 from zv_jax.models.axes import check_heads
 from zv_jax.parallel.hardware import GIB, Topology
 from zv_jax.parallel.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
-from zv_jax.plan import compiled, estimate, hlo
+from zv_jax.plan import activations, compiled, hlo
 from zv_jax.stages import stage_table
+from zv_jax.training import flops
 from zv_jax.training.throughput import images_per_row, tokens_per_row
 from zv_jax.training.trainer import check_batch
 
@@ -45,7 +46,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
     held = {**program.variables.trainable, **program.variables.frozen}
     arguments = _bytes_on_a_chip((program.state, program.variables.frozen, program.batch))
     rows, shards = config.train.batch_size / row_ways(mesh), mesh.shape["fsdp"]
-    guessed = estimate.temporaries(config, rows, shards, mesh.shape["tensor"])
+    guessed = activations.temporaries(config, rows, shards, mesh.shape["tensor"])
     found: dict[str, Any] = {
         "recipe": {
             "stage": config.stage.name,
@@ -86,7 +87,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
     found["memory"], found["traffic"] = memory, traffic
     found["step"] = _step(found, topology)
     room = topology.chip.memory * (1 - KEPT_FREE) - memory["arguments"]
-    most = estimate.rows_that_fit(
+    most = activations.rows_that_fit(
         config, room, shards, mesh.shape["tensor"], memory["temporaries"] / guessed
     )
     found["largest_batch"] = most * row_ways(mesh)
@@ -109,28 +110,27 @@ def _bytes_on_a_chip(tree: Any) -> float:
 def _flops(config: Config, topology: Topology) -> dict:
     rows = config.train.batch_size / topology.chips
     found = {
-        "formula": estimate.FORMULA,
+        "formula": flops.FORMULA,
         "towers": [
-            {"tower": t.name, "forward": t.forward, "model": t.model}
-            for t in estimate.towers(config)
+            {"tower": t.name, "forward": t.forward, "model": t.model} for t in flops.towers(config)
         ],
-        "model_per_row": estimate.model_flops(config),
-        "model_per_chip": estimate.model_flops(config) * rows,
-        "hardware_per_chip": estimate.hardware_flops(config) * rows,
+        "model_per_row": flops.model_flops(config),
+        "model_per_chip": flops.model_flops(config) * rows,
+        "hardware_per_chip": flops.hardware_flops(config) * rows,
     }
     if config.stage.name == "stage0":
-        found["of_five_passes"] = estimate.five_pass_ratio(config)
+        found["of_five_passes"] = flops.five_pass_ratio(config)
     return found
 
 
 def _calculated_traffic(config: Config, program: compiled.Program, mesh: Any) -> list[dict]:
     """What fully sharded weights need: gathered in every pass, gradients summed once."""
     shards, copies = mesh.shape["fsdp"], mesh.shape["data"]
-    kinds = {tower.name: tower.kind for tower in estimate.towers(config)}
+    kinds = {tower.name: tower.kind for tower in flops.towers(config)}
     passes = 0.0
     for path, leaf in {**program.variables.trainable, **program.variables.frozen}.items():
         tower = path.split("/")[1]
-        times = 1 if kinds.get(tower) == estimate.FORWARD else 2
+        times = 1 if kinds.get(tower) == flops.FORWARD else 2
         passes += times * leaf.size * leaf.dtype.itemsize / mesh.shape["tensor"]
     gradients = 4.0 * sum(leaf.size for leaf in program.variables.trainable.values())
     found = []
@@ -175,7 +175,7 @@ def text(found: dict) -> str:
     """The plan for people."""
     recipe, topology, memory = found["recipe"], found["topology"], found["memory"]
     mesh = " x ".join(f"{axis}={size}" for axis, size in topology["mesh"].items())
-    flops, step, run = found["flops"], found["step"], found["run"]
+    work, step, run = found["flops"], found["step"], found["run"]
     how = (
         f"compiled for it in {found['compile_seconds']:.0f} s"
         if found["source"] == "compiled"
@@ -198,16 +198,16 @@ def text(found: dict) -> str:
             ("TFLOP a row", "forward", "model"),
             [
                 (row["tower"], f"{row['forward'] / 1e12:.4f}", f"{row['model'] / 1e12:.4f}")
-                for row in flops["towers"]
+                for row in work["towers"]
             ],
         ),
-        f"{flops['formula']}",
-        f"a step on a chip: model {flops['model_per_chip'] / 1e12:.2f} TFLOP, "
-        f"program {flops['hardware_per_chip'] / 1e12:.2f} TFLOP, ratio {flops['ratio']:.3f}",
+        f"{work['formula']}",
+        f"a step on a chip: model {work['model_per_chip'] / 1e12:.2f} TFLOP, "
+        f"program {work['hardware_per_chip'] / 1e12:.2f} TFLOP, ratio {work['ratio']:.3f}",
     ]
     if "of_five_passes" in flops:
         lines.append(
-            f"three Q-Former passes: {flops['of_five_passes']:.3f} of the FLOPs of five passes"
+            f"three Q-Former passes: {work['of_five_passes']:.3f} of the FLOPs of five passes"
         )
     lines += [
         "",

@@ -27,7 +27,7 @@ import numpy as np
 from zv_jax.config import Config
 from zv_jax.files import read_jsonl
 from zv_jax.parallel.hardware import chip_of
-from zv_jax.plan.estimate import FORMULA, model_flops
+from zv_jax.training.flops import FORMULA, model_flops
 
 
 def tokens_per_row(config: Config) -> int:
