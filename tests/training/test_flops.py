@@ -73,7 +73,7 @@ def test_three_passes_are_cheaper_than_five():
     assert 0.9 < flops.five_pass_ratio(full("stage0", "base")) < 1
 
 
-ROWS = 8
+ROWS = 32
 
 
 def small(stage: str, variant: str, **sections):
