@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
-from orbax.checkpoint._src.serialization.tensorstore_utils import build_array_read_spec
 
 _WINDOW = 1 << 28  # bytes that are read at once
 
@@ -29,14 +28,8 @@ class StackedHandler(ocp.type_handlers.NumpyHandler):
         return await asyncio.gather(*map(self._read, infos, args))
 
     async def _read(self, info: Any, arg: ocp.RestoreArgs) -> np.ndarray:
-        spec = build_array_read_spec(
-            info,
-            use_ocdbt=info.is_ocdbt_checkpoint,
-            metadata_key=self._metadata_key,
-            raise_array_data_missing_error=info.raise_array_data_missing_error,
-            target_dtype=arg.dtype,
-        )
-        stored = await ts.open(ts.Spec(spec.json), open=True, context=info.ts_context)
+        spec = _spec(info, arg.dtype)
+        stored = await ts.open(ts.Spec(spec), open=True, context=info.ts_context)
         size = stored.size * stored.dtype.numpy_dtype.itemsize
         if size <= _WINDOW or stored.ndim < 2:
             return await stored.read()
@@ -46,3 +39,20 @@ class StackedHandler(ocp.type_handlers.NumpyHandler):
             end = min(start + layers, len(out))  # TensorStore does not clip as numpy does
             out[start:end] = await stored[start:end].read()
         return out
+
+
+def _spec(info: Any, dtype: Any) -> dict[str, Any]:
+    """Where TensorStore finds an array of an Orbax checkpoint (OCDBT, zarr), read as `dtype`."""
+    folder = info.parent_dir.as_posix()
+    place = folder if "://" in folder else {"driver": "file", "path": f"{folder}/"}
+    files = {"driver": "ocdbt", "base": place, "path": info.name}
+    stored = {
+        "driver": "zarr3" if info.use_zarr3 else "zarr",
+        "kvstore": files,
+        "recheck_cached_data": False,
+        "recheck_cached_metadata": False,
+        "fill_missing_data_reads": False,  # a chunk that is gone is an error, not zeros
+    }
+    if dtype is None:
+        return stored
+    return {"driver": "cast", "base": stored, "dtype": np.dtype(dtype).name}
