@@ -32,7 +32,7 @@ LORA = {"model": {"lora": {"dropout": 0.1}}}  # noise that must be drawn again a
 @pytest.mark.parametrize(
     "stage, more",
     [
-        ("stage1", {}),
+        pytest.param("stage1", {}, marks=pytest.mark.slow),
         pytest.param("stage0", {}, marks=pytest.mark.slow),
         pytest.param("stage2", LORA, marks=pytest.mark.slow),
     ],

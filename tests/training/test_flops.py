@@ -100,13 +100,13 @@ def small(stage: str, variant: str, **sections):
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param(small("language", "base"), id="language"),
+        pytest.param(small("language", "base"), id="language", marks=pytest.mark.slow),
         pytest.param(small("vision", "base"), id="vision"),
         pytest.param(small("stage0", "base"), id="stage0", marks=pytest.mark.slow),
         pytest.param(small("stage1", "base"), id="stage1-base", marks=pytest.mark.slow),
         pytest.param(small("stage1", "chat"), id="stage1-chat", marks=pytest.mark.slow),
         pytest.param(small("stage2", "base"), id="stage2-base", marks=pytest.mark.slow),
-        pytest.param(small("stage2", "chat"), id="stage2-chat"),
+        pytest.param(small("stage2", "chat"), id="stage2-chat", marks=pytest.mark.slow),
         pytest.param(
             small("stage2", "chat", model={"llm": {"head_dim": 64}}), id="head_dim",
         ),
@@ -124,7 +124,7 @@ def test_calculated_flops_are_those_that_xla_counts(config):
     [
         pytest.param("stage0", "base", 1, marks=pytest.mark.slow),
         pytest.param("stage0", "base", 2, marks=pytest.mark.slow),
-        ("stage2", "chat", 1),
+        pytest.param("stage2", "chat", 1, marks=pytest.mark.slow),
     ],
 )
 def test_calculated_flops_of_many_layers_are_those_of_the_program(stage, variant, microbatches):

@@ -34,6 +34,7 @@ def alone():
     return make_mesh(MeshConfig(), jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_int8_frozen_weights_train_nearly_as_well_and_are_read_back(tmp_path, alone):
     found = {}
     for kind in ("compute", "int8"):
@@ -69,7 +70,7 @@ def test_int8_frozen_weights_train_nearly_as_well_and_are_read_back(tmp_path, al
     np.testing.assert_allclose(one[name], read[name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["names", "offload"])
+@pytest.mark.parametrize("policy", ["names", pytest.param("offload", marks=pytest.mark.slow)])
 def test_named_policies_change_no_gradient(policy, alone):
     found = {}
     for name in ("none", policy):

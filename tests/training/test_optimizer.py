@@ -134,6 +134,7 @@ def test_muon_moves_every_layer_s_kernel_by_a_nearly_orthogonal_step():
         assert float(jnp.sum(layer * grad)) < 0
 
 
+@pytest.mark.slow
 def test_muon_leaves_everything_but_kernels_to_adam():
     params = {name: jnp.ones(shape) for name, shape in SHAPES.items()}
     grads = jax.tree.map(lambda p: p + 1, params)

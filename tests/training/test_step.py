@@ -13,14 +13,20 @@ from zv_jax.stages import stage_of
 from zv_jax.training import step as step_lib
 from zv_jax.training.optimizer import make_optimizer
 
+
+def _slow(*case):
+    """One that differs little from another: what is compiled takes seconds."""
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 CASES = [
     ("language", "base", {}),
     ("vision", "base", {}),
     ("stage0", "base", {"train_vision": True, "itc_gather_grad": False}),
-    ("stage0", "chat", {"itm_pairs": "single", "itm_negatives": "random"}),
-    ("stage1", "base", {}),
+    _slow("stage0", "chat", {"itm_pairs": "single", "itm_negatives": "random"}),
+    _slow("stage1", "base", {}),
     ("stage1", "chat", {}),
-    ("stage2", "base", {}),
+    _slow("stage2", "base", {}),
     ("stage2", "chat", {}),
 ]
 

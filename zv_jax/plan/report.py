@@ -205,7 +205,7 @@ def text(found: dict) -> str:
         f"a step on a chip: model {work['model_per_chip'] / 1e12:.2f} TFLOP, "
         f"program {work['hardware_per_chip'] / 1e12:.2f} TFLOP, ratio {work['ratio']:.3f}",
     ]
-    if "of_five_passes" in flops:
+    if "of_five_passes" in work:
         lines.append(
             f"three Q-Former passes: {work['of_five_passes']:.3f} of the FLOPs of five passes"
         )

@@ -72,7 +72,9 @@ def _comparable(row: Row) -> bool:
 def read_results(folder: Path) -> dict | None:
     """The results of a finished run; None for any other."""
     try:
-        results = json_input.parse((folder / RESULTS).read_bytes(), str(folder / RESULTS))
+        results = json_input.parse(
+            (folder / RESULTS).read_bytes(), str(folder / RESULTS), strict=False
+        )
     except (FileNotFoundError, DataError):
         return None
     return results if isinstance(results, dict) else None

@@ -24,7 +24,7 @@ KINDS = {
 MEASURE = """
 import json, sys
 from pathlib import Path
-from zv_jax.data import images
+from zv_jax.data.images import decode
 
 def peak():
     status = Path("/proc/self/status").read_text()
@@ -35,11 +35,11 @@ def resident():
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 taken = {}
-images.decode(sys.argv[1])
+decode.decode(sys.argv[1])
 for name in sys.argv[1:]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident()
-    image = images.decode(name)
+    image = decode.decode(name)
     taken[Path(name).name] = (peak() - before) / (image.width * image.height)
     del image
 print(json.dumps(taken))
