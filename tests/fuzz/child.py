@@ -9,6 +9,7 @@ process be killed.
 
 from __future__ import annotations
 
+import copy
 import faulthandler
 import json
 import random
@@ -80,17 +81,17 @@ def changed(value: Any, changes: list) -> Any:
     for number, what in changes:
         places = list(_places(value))
         if not places:
-            return ODD[what] if isinstance(what, int) else value
+            return copy.deepcopy(ODD[what]) if isinstance(what, int) else value
         holder, key = places[number % len(places)]
         if what == "drop":
             del holder[key]
         elif what == "twice":
             if isinstance(holder, list):
-                holder.insert(key, holder[key])
+                holder.insert(key, copy.deepcopy(holder[key]))
             else:
-                holder[f"{key}2"] = holder[key]
+                holder[f"{key}2"] = copy.deepcopy(holder[key])
         else:
-            holder[key] = ODD[what]
+            holder[key] = copy.deepcopy(ODD[what])  # or later changes make it hold itself
     return value
 
 
