@@ -35,6 +35,7 @@ from zv_jax.errors import EnvironmentProblem
 from zv_jax.files import write_json
 from zv_jax.models import presets
 from zv_jax.models.presets import ModelConfig
+from zv_jax.tables import align
 
 SHARD = 5 * 10**9
 DTYPE = "bfloat16"
@@ -148,9 +149,10 @@ def main(argv: Sequence[str]) -> None:
         rows.append(("to-hf", *run("convert", *words)))
         back = open_source(folder / "back")
         different = [n for n in {*written, *back.specs} if digest(back.read(n)) != written.get(n)]
-        print(f"{'command':<10}{'seconds':>10}{'MB/s':>10}{'peak GiB':>10}")
+        table = [("command", "seconds", "MB/s", "peak GiB")]
         for name, seconds, peak in rows:
-            print(f"{name:<10}{seconds:>10.0f}{size / 1e6 / seconds:>10.0f}{peak:>10.2f}")
+            table.append((name, f"{seconds:.0f}", f"{size / 1e6 / seconds:.0f}", f"{peak:.2f}"))
+        print("\n".join(align(table, "lr")))
         print(f"tensors that came back different: {len(different)}")
         if different:
             raise SystemExit(1)

@@ -28,6 +28,7 @@ from zv_jax.parallel import hardware
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, report
 from zv_jax.stages import stage_of
+from zv_jax.tables import align
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.step import init_state, make_step
 
@@ -163,9 +164,8 @@ def main() -> None:
         ("GiB on a device", (found["peak_bytes"] or 0) / hardware.GIB, memory / hardware.GIB),
     ]
     print(f"{found['devices']} x {found['device']}, {config.model.preset}, {config.stage.name}")
-    for name, *values in table:
-        shown = [v if isinstance(v, str) else "-" if not v else f"{v:.4g}" for v in values]
-        print(f"{name:<20}{shown[0]:>12}{shown[1]:>12}")
+    shown = [[v if isinstance(v, str) else f"{v:.4g}" if v else "-" for v in row] for row in table]
+    print("\n".join(align(shown, "lr")))
     if given.out:
         given.out.write_text(json.dumps({"measured": found, "planned": planned}, indent=1))
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
 from zv_jax.parallel import runtime  # noqa: E402
+from zv_jax.tables import align  # noqa: E402
 
 TOLERANCE = 1e-3
 
@@ -95,13 +96,11 @@ def table(options: argparse.Namespace, found: dict[str, list[float]]) -> str:
     lines = [
         f"{options.preset}: {options.candidates} candidates x {options.rows} rows, "
         f"prompt {options.prompt} tokens, candidate {options.answer}",
-        f"{'':<12}{'s median':>10}{'s min':>10}",
     ]
-    lines += [f"{n:<12}{median[n]:>10.3f}{min(s):>10.3f}" for n, s in found.items()]
+    rows = [(n, f"{median[n]:.3f}", f"{min(s):.3f}") for n, s in found.items()]
+    lines += align([("", "s median", "s min"), *rows], "lr")
     ratio = median["one by one"] / median["together"]
-    lines.append(
-        f"faster by    {ratio:>9.1f}x   (by round: {', '.join(f'{r:.1f}' for r in by_round)})"
-    )
+    lines.append(f"faster by {ratio:.1f}x (by round: {', '.join(f'{r:.1f}' for r in by_round)})")
     return "\n".join(lines)
 
 

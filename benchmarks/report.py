@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zv_jax.tables import align
+
 COLUMNS = (
     "case", "row", "ms median", "ms min", "ratio", "ratio by round", "peak MiB", "first step s",
 )  # fmt: skip
@@ -62,14 +64,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
                     f"{figures['until_first_step_seconds']:.1f}",
                 ]
             )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(align(lines, "llr"))
 
 
 def machine() -> dict[str, Any]:

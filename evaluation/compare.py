@@ -17,6 +17,7 @@ from typing import Any
 
 from zv_jax.errors import DataError
 from zv_jax.evaluation import statistics
+from zv_jax.tables import align, rule
 
 Key = tuple[str, str, str]  # task, language, metric
 _HEADS = ("task", "", "metric", "A", "B", "B - A", "95 % interval", "p", "items")
@@ -77,18 +78,11 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
                 str(row["items"]),
             )
         )
-    widths = [max(len(line[i]) for line in table) for i in range(len(_HEADS))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+    lines = align(table, "lllr")
     note = (
         "Paired bootstrap over items, 1000 draws.  *: the interval of the difference leaves 0 out."
     )
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", note])
+    return "\n".join([lines[0], rule(lines), *lines[1:], "", note])
 
 
 def _same_measure(key: Key, a: Mapping, b: Mapping, first: object, second: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zv_jax.tables import align, display_width, rule
+
 CONTROL_HEADS = {
     "untrained": "untrained",
     "shuffled_images": "shuffled",
@@ -25,7 +27,7 @@ def render(scores: Sequence[dict[str, Any]], width: int | None = None) -> str:
     Where that is wider than `width` characters, the languages follow each other instead.
     """
     lines = _lines(scores)
-    if width is not None and max(map(len, lines)) > width:
+    if width is not None and max(map(display_width, lines)) > width:
         lines = []
         for lang in dict.fromkeys(s["lang"] for s in scores):
             lines += [*_lines([s for s in scores if s["lang"] == lang]), ""]
@@ -62,15 +64,8 @@ def _lines(scores: Sequence[dict[str, Any]]) -> list[str]:
         for lang in langs:
             row += _block(by_lang.get(lang))
         rows.append(row)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+    lines = align(rows, "llr")
+    return [lines[0], rule(lines), *lines[1:]]
 
 
 def _order(scores: Sequence[dict[str, Any]], key: tuple[str, int]) -> tuple[int, int]:

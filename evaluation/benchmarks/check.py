@@ -11,6 +11,7 @@ from zv_jax.data.public import catalogue
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
 from zv_jax.evaluation.benchmarks.spec import Benchmark
+from zv_jax.tables import align
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,18 @@ def _trouble(folder: Path, ref: ImageRef, seen: set[str]) -> str:
 
 def render(findings: Sequence[Finding]) -> str:
     """One line for each benchmark, and below it what is missing and how to get it."""
+    heads = [
+        (
+            "ok" if f.complete else "MISSING",
+            f.benchmark,
+            f"{f.records}/{f.expected} records",
+            f.folder,
+        )
+        for f in findings
+    ]
     lines = []
-    for f in findings:
-        mark = "ok     " if f.complete else "MISSING"
-        lines.append(f"{mark}  {f.benchmark:<24} {f.records}/{f.expected} records  {f.folder}")
+    for head, f in zip(align(heads), findings, strict=True):
+        lines.append(head)
         if f.problem:
             lines.append(f"         {f.problem}")
         if f.pictures_missing:

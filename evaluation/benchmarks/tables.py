@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from zv_jax.evaluation.benchmarks import spec
+from zv_jax.tables import align, rule
 
 Table = dict[str, Any]
 
@@ -93,17 +94,10 @@ def terminal(found: Sequence[Table], notes: Mapping[str, str]) -> str:
     for table in found:
         grid = [["", *table["columns"]]]
         grid += [[row["name"], *map(cell, row["cells"])] for row in table["rows"]]
-        widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-        lines = [
-            "  ".join(
-                text.ljust(width) if i == 0 else text.rjust(width)
-                for i, (text, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in grid
-        ]
-        rule = "-" * max(map(len, lines))
+        lines = align(grid, "lr")
         head = f"Table {table['number']}: {table['title']}"
-        blocks.append("\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1]]))
+        line = rule(lines)
+        blocks.append("\n".join([head, lines[0], line, *lines[1:-1], line, lines[-1]]))
     blocks += [f"{name}: {note}" for name, note in notes.items()]
     return "\n\n".join(blocks)
 

@@ -18,6 +18,7 @@ from zv_jax.evaluation.judge.bench import CATEGORIES, Bench
 from zv_jax.evaluation.judge.reviews import MAX_TOKENS, TEMPERATURE, Review
 from zv_jax.evaluation.metrics import judged as judged_lib
 from zv_jax.evaluation.outputs import ids_hash
+from zv_jax.tables import align, rule
 
 ORDERS = ("given", "swapped", "both")
 
@@ -62,16 +63,19 @@ def report(bench: Bench, reviews: Sequence[Review], model: str, seed: int = 0) -
 
 def render(results: dict[str, Any]) -> str:
     """The table for the terminal."""
-    lines = [
-        f"{'LLaVA-bench, ' + results['lang']:<24}{'score':>8}  {'95 % interval':>16}  {'n':>7}",
-        "-" * 60,
-    ]
+    rows = [(f"LLaVA-bench, {results['lang']}", "score", "95 % interval", "n")]
     for entry in results["scores"]:
         low, high = entry["interval"]
-        lines.append(
-            f"{entry['metric']:<24}{entry['value']:>8.1f}  {f'[{low:.1f}, {high:.1f}]':>16}  "
-            f"{entry['n']:>3}/{entry['items_expected']}"
+        rows.append(
+            (
+                entry["metric"],
+                f"{entry['value']:.1f}",
+                f"[{low:.1f}, {high:.1f}]",
+                f"{entry['n']}/{entry['items_expected']}",
+            )
         )
+    lines = align(rows, "lr")
+    lines.insert(1, rule(lines))
     lines += ["", f"judge {results['judge']}: judged {results['judged']}/{results['expected']}"]
     if results["same_winner"] is not None:
         lines.append(f"the same winner in both orders: {results['same_winner']:.0f} %")

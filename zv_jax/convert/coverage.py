@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from zv_jax.tables import align
+
 KINDS = ("loaded", "reshaped", "missing", "unexpected", "unused")
 
 
@@ -43,12 +45,7 @@ class Coverage:
         rows = [("tower", *KINDS)]
         rows += [(t, *(f"{counts[kind][t]:,}" for kind in KINDS)) for t in towers]
         rows.append(("all", *(f"{counts[kind].total():,}" for kind in KINDS)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            cells = [row[0].ljust(widths[0])]
-            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append("  ".join(cells))
+        lines = align(rows, "lr")
         for kind in KINDS[1:]:
             for tower in towers:
                 names = [name for of, name in getattr(self, kind) if of == tower]

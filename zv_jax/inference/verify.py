@@ -24,6 +24,7 @@ from zv_jax.inference import sample as decode
 from zv_jax.inference.model import Model
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.tables import align
 
 NEW_TOKENS = 32
 TOLERANCE = 1e-4
@@ -67,11 +68,9 @@ class Comparison:
 
     def text(self) -> str:
         """Aligned lines for the terminal."""
-        width = max(len(row.name) for row in self.rows)
-        lines = [f"{'':<{width}}  largest difference  largest value"]
-        lines += [
-            f"{r.name:<{width}}  {r.difference:>18.2e}  {r.largest:>13.3g}" for r in self.rows
-        ]
+        head = ("", "largest difference", "largest value")
+        rows = [(r.name, f"{r.difference:.2e}", f"{r.largest:.3g}") for r in self.rows]
+        lines = align([head, *rows], "lr")
         words = {True: "equal", False: "DIFFERENT", None: "not compared"}
         lines.append(f"greedy tokens ({NEW_TOKENS} a row): {words[self.same_tokens]}")
         lines.append(f"token ids of the texts: {words[self.same_ids]}")

@@ -16,6 +16,7 @@ from zv_jax.parallel.hardware import GIB, Topology
 from zv_jax.parallel.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
 from zv_jax.plan import activations, compiled, hlo
 from zv_jax.stages import stage_table
+from zv_jax.tables import align
 from zv_jax.training import flops
 from zv_jax.training.throughput import images_per_row, tokens_per_row
 from zv_jax.training.trainer import check_batch
@@ -186,20 +187,26 @@ def text(found: dict) -> str:
         f"images {recipe['image_size']}, remat {recipe['remat']}",
         f"on {topology['name']}: {topology['chips']} chips, {mesh}; {how}",
         "",
-        *_table(
-            ("tower", "trained", "frozen", "adapter"),
+        *align(
             [
-                (row["tower"], *(f"{row[k]:,}" for k in ("trainable", "frozen", "adapter")))
-                for row in found["parameters"]
+                ("tower", "trained", "frozen", "adapter"),
+                *(
+                    (row["tower"], *(f"{row[k]:,}" for k in ("trainable", "frozen", "adapter")))
+                    for row in found["parameters"]
+                ),
             ],
+            "lr",
         ),
         "",
-        *_table(
-            ("TFLOP a row", "forward", "model"),
+        *align(
             [
-                (row["tower"], f"{row['forward'] / 1e12:.4f}", f"{row['model'] / 1e12:.4f}")
-                for row in work["towers"]
+                ("TFLOP a row", "forward", "model"),
+                *(
+                    (row["tower"], f"{row['forward'] / 1e12:.4f}", f"{row['model'] / 1e12:.4f}")
+                    for row in work["towers"]
+                ),
             ],
+            "lr",
         ),
         f"{work['formula']}",
         f"a step on a chip: model {work['model_per_chip'] / 1e12:.2f} TFLOP, "
@@ -211,30 +218,36 @@ def text(found: dict) -> str:
         )
     lines += [
         "",
-        *_table(
-            ("GiB on a chip", ""),
+        *align(
             [
-                (name, f"{memory[name] / GIB:.2f}")
-                for name in ("arguments", "temporaries", "headroom", "capacity")
+                ("GiB on a chip", ""),
+                *(
+                    (name, f"{memory[name] / GIB:.2f}")
+                    for name in ("arguments", "temporaries", "headroom", "capacity")
+                ),
             ],
+            "lr",
         ),
         *(
             f"whole on every chip: {path} ({size / 2**20:.1f} MiB)"
             for path, size in found["whole_leaves"].items()
         ),
         "",
-        *_table(
-            ("between chips, a step", "of", "calls", "MB", "MB sent by a chip"),
+        *align(
             [
-                (
-                    one["kind"] + (" (across slices)" if one["spans_slices"] else ""),
-                    f"{one['group']}",
-                    f"{one['count'] or '-'}",
-                    f"{one['payload'] / 1e6:,.1f}",
-                    f"{one['wire'] / 1e6:,.1f}",
-                )
-                for one in found["traffic"]
+                ("between chips, a step", "of", "calls", "MB", "MB sent by a chip"),
+                *(
+                    (
+                        one["kind"] + (" (across slices)" if one["spans_slices"] else ""),
+                        f"{one['group']}",
+                        f"{one['count'] or '-'}",
+                        f"{one['payload'] / 1e6:,.1f}",
+                        f"{one['wire'] / 1e6:,.1f}",
+                    )
+                    for one in found["traffic"]
+                ),
             ],
+            "lr",
         ),
         "",
         "seconds of a step, "
@@ -248,15 +261,3 @@ def text(found: dict) -> str:
         + (f", cost {run['cost']:,.0f}" if "cost" in run else ""),
     ]
     return "\n".join(lines)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    cells = [head, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]

@@ -12,6 +12,7 @@ from zv_jax import json_input
 from zv_jax.errors import DataError
 from zv_jax.files import read_jsonl
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
+from zv_jax.tables import align
 from zv_jax.training.trainer import RESULTS
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
@@ -102,11 +103,7 @@ def text(sweep: Sweep, found: list[Row]) -> str:
 
     Where points are finished and none has a finite value, it says so: there is no best one.
     """
-    lines = cells(sweep, found)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    out = [
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    ]
+    out = align(cells(sweep, found))
     best = next(filter(_comparable, found), None)
     if best is None and any(row.state == "finished" for row in found):
         out += ["", f"best: none, since no finished run has a finite {sweep.metric!r}"]

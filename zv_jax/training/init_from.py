@@ -20,6 +20,7 @@ from zv_jax.config import Config
 from zv_jax.config.build import of_checkpoint
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.models.prompt import PromptConfig
+from zv_jax.tables import align, rule
 
 _KINDS = ("loaded", "new", "unused")
 # Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
@@ -159,16 +160,9 @@ def table_text(table: Mapping[str, Any]) -> str:
                 rows[-1].append(f"{tower[kind][unit]:,}")
         rows[-1] += [",".join(str(n + 1) for n in tower["from"]), tower["content"] or ""]
     rows.append(["total"] + [f"{number:,}" for kind in _KINDS for number in total[kind]] + ["", ""])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    lines.insert(len(lines) - 1, "-" * len(lines[0]))
+    lines = align(rows, "lr")
+    lines.insert(1, rule(lines))
+    lines.insert(len(lines) - 1, lines[1])
     for number, source in enumerate(table["sources"], 1):
         at = f"step {source['step']}"
         if source["step"] < source["steps"]:

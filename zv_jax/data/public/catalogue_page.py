@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from zv_jax.data.public import catalogue
 from zv_jax.data.public.catalogue import Card
+from zv_jax.tables import align
 
 _WORDS = {
     "en": {
@@ -99,11 +100,7 @@ def card_text(card: Card, lang: str) -> str:
 def table_text() -> str:
     """One line per data set for the terminal."""
     rows = [(c.name, c.lang, ", ".join(c.tasks), "; ".join(c.paper)) for c in cards()]
-    widths = [max(len(row[k]) for row in rows) + 2 for k in range(3)]
-    return "\n".join(
-        "".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=False)) + row[3]
-        for row in rows
-    )
+    return "\n".join(align(rows))
 
 
 def _row(cells: Iterable[str]) -> str:
