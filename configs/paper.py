@@ -45,7 +45,7 @@ def get_config(arg: str = "stage1_chat") -> ml_collections.ConfigDict:
             expected="one of " + ", ".join(f"{s}_base, {s}_chat" for s in TABLES),
             fix="--config configs/paper.py:stage1_chat",
         )
-    config = importlib.import_module(f"configs.{stage}").get_config(words or "chat")
+    config = importlib.import_module(f"zv_jax.configs.{stage}").get_config(words or "chat")
     config.data.sources = sources(stage)
     config.data.mixing = "sqrt_size"
     return config

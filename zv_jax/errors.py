@@ -97,3 +97,31 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or ``""``."""
     close = difflib.get_close_matches(str(name), list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(
+    kind: str,
+    value: object,
+    valid: Iterable[str],
+    where: str | None = None,
+    *,
+    fix: str | None = None,
+    error: type[ZvError] = ConfigError,
+) -> ZvError:
+    """The error for a name that is not among `valid`: it shows the closest one, and all.
+
+    Args:
+      kind: what the name should be of, as in "unknown recipe".
+      value: the name that was given.
+      valid: the names there are.
+      where: the field, flag or file it was found at.
+      fix: the next thing to do, where there is more to say than "write one of these".
+      error: the class of the error.
+    """
+    valid = list(valid)
+    return error(
+        f"unknown {kind} {str(value)[:200]!r}{nearest(value, valid)}",
+        where=where,
+        expected="one of " + ", ".join(valid) if valid else "none: there are no names yet",
+        fix=fix,
+    )

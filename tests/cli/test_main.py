@@ -1,11 +1,13 @@
 """The dispatcher: help, unknown commands and flags, exit codes."""
 
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from zv_jax.cli import commands
 from zv_jax.cli import main as cli
 from zv_jax.errors import DataError
 
@@ -14,17 +16,73 @@ def test_overview_names_every_command(capsys):
     for arguments in ([], ["--help"], ["help"]):
         assert cli.main(arguments) == 0
         text = capsys.readouterr().out
-        assert all(f"\n  {name} " in text for name in cli.COMMANDS)
+        assert all(f"\n  {name} " in text for name in commands.COMMANDS)
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_help_of_each_command_shows_usage_and_flags(name, capsys):
-    assert cli.main([name, "--help"]) == 0
+def helped(name: str, capsys) -> str:
+    """The help of a command, the same in both ways to ask for it."""
+    assert cli.main([*name.split(), "--help"]) == 0
     shown = capsys.readouterr().out
-    assert f"usage: zv {name}" in shown and "--debug" in shown
     assert max(map(len, shown.splitlines())) <= 110
-    assert cli.main(["help", name]) == 0
+    assert cli.main(["help", *name.split()]) == 0
     assert capsys.readouterr().out == shown
+    return shown
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_help_of_each_command_shows_usage(name, capsys):
+    shown = helped(name, capsys)
+    assert f"usage: zv {name}" in shown and "--debug" in shown
+
+
+@pytest.mark.parametrize("command", list(commands.every()), ids=lambda c: c.program)
+def test_help_of_each_command_shows_every_flag(command, capsys):
+    shown = helped(command.program.removeprefix("zv "), capsys)
+    assert f"usage: {command.program}" in shown and "--debug" in shown
+    for flag in command.flags():
+        assert re.search(rf"^  --{flag}(=<[^>]+>)?  +\S", shown, re.MULTILINE), flag
+
+
+def test_the_overview_of_a_command_names_its_subcommands(capsys):
+    for group in ("data", "convert", "eval", "tokenizer", "config"):
+        shown = helped(group, capsys)
+        for command in commands.members(group):
+            assert command.program in shown
+
+
+@pytest.mark.parametrize(
+    "arguments, owners",
+    [
+        (["data", "peek", "--quality=3"], "--quality with zv data prepare"),
+        (["data", "stats", "x", "--nodecode"], "--nodecode with zv data validate"),
+        (["data", "list", "--config=configs/stage1.py"], "--config with zv data peek"),
+        (["convert", "to-peft", "a", "b", "--merge-lora"], "with zv convert to-hf"),
+        (["convert", "from-gguf", "a", "b", "--vision=c"], "with zv convert from-lavis"),
+        (["eval", "--bench=x"], "--bench with zv eval judge"),
+        (["eval", "score", "--suite.seed=1"], "--suite.seed with zv eval, zv eval check-data"),
+        (["tokenizer", "union", "a", "b", "--pieces=c"], "--pieces with zv tokenizer extend"),
+    ],
+)
+def test_a_flag_of_another_subcommand_is_refused(arguments, owners, capsys):
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert owners in shown and "has no flag" in shown
+
+
+def test_no_flag_of_a_subcommand_speaks_of_another():
+    for command in commands.every():
+        values = command.flags()
+        names = {c.program.split()[-1] for c in commands.members(command.group or "data")}
+        for flag in values:
+            first = values[flag].help.split(":")[0]
+            assert first not in names, f"{command.program} --{flag}"
+
+
+def test_a_subcommand_comes_first(capsys):
+    assert cli.main(["data", "--out=x", "schema"]) == 2
+    assert "put it first: zv data schema" in capsys.readouterr().err
+    assert cli.main(["eval", "--workdir=x", "compare", "a", "b"]) == 2
+    assert "'compare' is not understood" in capsys.readouterr().err
 
 
 def test_version(capsys):

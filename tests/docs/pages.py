@@ -74,7 +74,7 @@ def shown_by_the_program() -> dict[str, list[str]]:
     """Commands in usage texts, docstrings of recipes and cards of data sets, by file."""
     found = {}
     places = [
-        *ROOT.glob("zv_jax/cli/*.py"),
+        *ROOT.glob("zv_jax/cli/**/*.py"),
         *ROOT.glob("configs/**/*.py"),
         *ROOT.glob("zv_jax/data/readers/cards/*.yaml"),
         *ROOT.glob("evaluation/benchmarks/files/*.yaml"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib import util
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -60,43 +60,33 @@ def parse(
     return words
 
 
-def locate(path: str) -> Path:
-    """The file of a recipe: in the working directory, else among the installed recipes.
+def locate(name: str) -> Path:
+    """The file of a recipe: yours if there is one at `name`, else one that came with the package.
+
+    Of those, `configs/stage1.py`, `stage1.py` and `stage1` are the same, from any directory.
 
     Raises:
-        ConfigError: neither has it; the nearest name is given.
+        ConfigError: there is none; the nearest name is given.
     """
-    if Path(path).is_file():
-        return Path(path)
+    if Path(name).is_file():
+        return Path(name)
     home = installed()
-    parts = Path(path).parts
-    if home is not None and not Path(path).is_absolute():
-        inside = home.joinpath(*(parts[1:] if parts[0] == "configs" else parts))
-        if inside.is_file():
-            return inside
-    known = (
-        []
-        if home is None
-        else sorted(
-            f"configs/{file.relative_to(home).as_posix()}"
-            for file in home.rglob("*.py")
-            if file.name != "__init__.py"
-        )
-    )
+    known = sorted(f.relative_to(home).as_posix() for f in home.rglob("[!_]*.py"))
+    inside = name.removeprefix("configs/").removesuffix(".py") + ".py"
+    if inside in known:
+        return home / inside
     raise ConfigError(
-        f"there is no recipe {path!r}{nearest(path, known)}",
+        f"unknown recipe {name!r}{nearest(name, [f'configs/{file}' for file in known])}",
         where="--config",
-        expected="a Python file with get_config()"
-        + (": yours, or one of " + ", ".join(known) if known else ""),
+        expected="a Python file with get_config(): yours, or one of "
+        + ", ".join(f"configs/{file}" for file in known),
         fix="zv config show --config configs/quickstart.py:stage0",
     )
 
 
-def installed() -> Path | None:
+def installed() -> Path:
     """The folder of the recipes that came with the package."""
-    spec = util.find_spec("zv_jax.configs")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]) if places else None
+    return Path(str(resources.files("zv_jax.configs")))
 
 
 def overridden(values: flags.FlagValues) -> set[str]:

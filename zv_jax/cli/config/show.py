@@ -9,6 +9,7 @@ from absl import flags
 from zv_jax.cli.arguments import required
 from zv_jax.config import flags as recipes
 from zv_jax.config.fields import leaves
+from zv_jax.tables import align
 
 USAGE = """
 usage: zv config show --config FILE[:ARG] [--config.section.field=value ...] [--json]
@@ -18,7 +19,6 @@ usage: zv config show --config FILE[:ARG] [--config.section.field=value ...] [--
 
 Marks: * differs from the default, > given on the command line.
 """
-SUBCOMMANDS = ("show",)
 TAKES_CONFIG = "config"
 
 
@@ -55,16 +55,15 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
 
 def table(fields: dict, defaults: dict, given: set[str]) -> str:
     """One line per field: mark, name, value and, where it differs, the default."""
-    width = max(map(len, fields)) + 2
-    lines = []
+    rows = []
     for path, value in fields.items():
         shown = json.dumps(value, ensure_ascii=False)
         differs = path in defaults and defaults[path] != value
         named = any(path == g or path.startswith((g + ".", g + "[")) for g in given)
         mark = ">" if named else "*" if differs else " "
         note = f"   (default {json.dumps(defaults[path], ensure_ascii=False)})" if differs else ""
-        lines.append(f"{mark} {path:<{width}}{shown}{note}")
-    return "\n".join(lines)
+        rows.append((f"{mark} {path}", shown + note))
+    return "\n".join(align(rows))
 
 
 def _json(plain: dict) -> str:

@@ -1,0 +1,37 @@
+"""`zv eval score`: a benchmark scored from anybody's predictions."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from zv_jax.cli.arguments import required
+
+USAGE = """
+usage: zv eval score --benchmark NAME --predictions FILE --workdir DIR
+       zv eval score --schema
+
+  zv eval score --benchmark okvqa --predictions answers.jsonl --workdir runs/score_okvqa
+"""
+
+
+def define(values: flags.FlagValues) -> None:
+    text, switch = flags.DEFINE_string, flags.DEFINE_boolean
+    text("benchmark", None, "name of the benchmark", flag_values=values)
+    text("predictions", None, "the answers, see --schema", flag_values=values)
+    text("data", "data", "folder with one for each data set", flag_values=values)
+    text("workdir", None, "folder for the results", flag_values=values)
+    switch("partial", False, "only what has a prediction, as @n", flag_values=values)
+    switch("schema", False, "print the schema of a prediction", flag_values=values)
+
+
+def run(values: flags.FlagValues, words: list[str]) -> None:
+    from zv_jax.evaluation.benchmarks import others, tables
+
+    if values.schema:
+        print(others.schema())
+        return
+    name = required(values, "benchmark", "okvqa")
+    file = required(values, "predictions", "predictions.jsonl")
+    workdir = required(values, "workdir", "runs/score_NAME")
+    results = others.score_file(name, values.data, file, workdir, values.partial)
+    print(tables.protocols(results["scores"]))
