@@ -26,7 +26,7 @@ import importlib
 import ml_collections
 
 from zv_jax.data.public import catalogue
-from zv_jax.errors import ConfigError
+from zv_jax.errors import unknown_name
 
 TABLES = {"stage0": 1, "stage1": 2, "stage2": 3}
 
@@ -39,10 +39,11 @@ def get_config(arg: str = "stage1_chat") -> ml_collections.ConfigDict:
     """
     stage, _, words = arg.partition("_")
     if stage not in TABLES:
-        raise ConfigError(
-            f"there is no stage {stage!r}",
-            where="configs/paper.py",
-            expected="one of " + ", ".join(f"{s}_base, {s}_chat" for s in TABLES),
+        raise unknown_name(
+            "recipe",
+            arg,
+            [f"{s}_{variant}" for s in TABLES for variant in ("base", "chat")],
+            "configs/paper.py",
             fix="--config configs/paper.py:stage1_chat",
         )
     config = importlib.import_module(f"zv_jax.configs.{stage}").get_config(words or "chat")
