@@ -214,6 +214,23 @@ def test_one_module_aligns_columns():
     assert found <= {"zv_jax/errors.py"}  # the labels of an error are of one width
 
 
+MARKUP = re.compile(
+    r"<!doctype|</(body|div|figure|h[1-6]|html|p|pre|section|span|style|svg|t[dhr]|table)>"
+)
+
+
+def test_one_room_writes_html():
+    found = {
+        file
+        for file in files()
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and MARKUP.search(node.value)
+    }
+    assert {file for file in found if room(files()[file]) != "html"} == set()
+
+
 def test_no_private_name_of_another_package_is_used():
     assert set(private_names()) == STILL_PRIVATE
 

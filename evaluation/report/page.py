@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from zv_jax.evaluation.report import (
     summary,
 )
 from zv_jax.evaluation.report.inputs import Run, read
-from zv_jax.html.markup import Html, finite, label, section, t, tag
+from zv_jax.files import plain, write_atomic
+from zv_jax.html.markup import Html, document, finite, label, section, t, tag
 
 HERE = Path(__file__).parent
 NAVIGATION = (
@@ -61,7 +61,7 @@ def build(runs_dir: Path) -> Path:
             fix="name the folder that training and evaluation wrote to",
         )
     run = read(runs_dir)
-    merged = json.dumps(_finite_only(results(run)), ensure_ascii=False, indent=1, allow_nan=False)
+    merged = json.dumps(plain(results(run)), ensure_ascii=False, indent=1, allow_nan=False)
     _write(runs_dir / "results.json", merged + "\n")
     return _write(runs_dir / "report.html", render(run))
 
@@ -109,23 +109,18 @@ def render(run: Run) -> str:
     """The whole page as text."""
     style = (HERE / "style.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),  # or the browser asks the server for one
+    return document(
         tag("title", TITLE[0], data_zh=TITLE[1]),
-        tag("style", Html(style)),
-    )
-    body = tag(
-        "body",
         tag("a", t("Skip to the summary", "跳到概要"), href="#summary", cls="skip"),
         _bar(),
         tag("div", summary.hero(run), tag("main", *_sections(run)), _foot(), cls="page"),
         tag("script", Html(script)),
+        style=style,
+        head=(
+            tag("meta", name="color-scheme", content="light dark"),
+            tag("link", rel="icon", href="data:,"),  # or the browser asks the server for one
+        ),
     )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en")
 
 
 def _sections(run: Run) -> list[Html]:
@@ -187,23 +182,10 @@ def _foot() -> Html:
     )
 
 
-def _finite_only(value: Any) -> Any:
-    """`value` with `None` for numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite_only(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite_only(item) for item in value]
-    return finite(value) if isinstance(value, float) else value
-
-
 def _write(path: Path, text: str) -> Path:
-    """Writes under a temporary name first, so that a reader never meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomic(path, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(
             f"cannot write the report: {error.strerror or error}",
             where=str(path),

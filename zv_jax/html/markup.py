@@ -6,6 +6,7 @@ caption or an answer can never become markup.
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 from collections.abc import Iterable
@@ -45,6 +46,33 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
         written.append(f" {key}" if value is True else f' {key}="{escape(value)}"')
     opening = f"<{name}{''.join(written)}>"
     return Html(opening if name in VOID else f"{opening}{join(children)}</{name}>")
+
+
+def document(title: object, *body: object, style: str = "", head: Iterable[object] = ()) -> str:
+    """A whole page that needs no other file.
+
+    Args:
+        title: of the window; `Html` where it is a finished element.
+        body: what the page shows.
+        style: CSS, as it is.
+        head: further elements of the head.
+    """
+    named = title if isinstance(title, Html) else tag("title", title)
+    top = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        *head,
+        named,
+        tag("style", Html(style)),
+    )
+    return "<!doctype html>\n" + tag("html", top, tag("body", *body), lang="en") + "\n"
+
+
+def image(data: bytes, kind: str, alt: str = "image 图片") -> Html:
+    """A picture inside the page; `kind` is png or jpeg."""
+    code = base64.b64encode(data).decode()
+    return tag("img", src=f"data:image/{kind};base64,{code}", alt=alt)
 
 
 def t(en: object, zh: object, element: str = "span") -> Html:

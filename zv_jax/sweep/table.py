@@ -123,7 +123,7 @@ def csv_text(sweep: Sweep, found: list[Row]) -> str:
 def html(sweep: Sweep, found: list[Row]) -> str:
     """One page that needs nothing else: curves of all runs, and the table below."""
     from zv_jax.html.charts import WIDE, Series, lines
-    from zv_jax.html.markup import Html, join, tag
+    from zv_jax.html.markup import document, tag
 
     shown = [row for row in found if row.curve]
     styles = "".join(
@@ -156,9 +156,4 @@ def html(sweep: Sweep, found: list[Row]) -> str:
         "line { stroke: #ddd; } text { font-size: 9px; fill: #666; }"
         "td, th { padding: .2em .8em .2em 0; text-align: left; } " + styles
     )
-    page = tag(
-        "html",
-        tag("head", tag("meta", charset="utf-8"), tag("title", "sweep"), tag("style", Html(style))),
-        tag("body", tag("h1", sweep.config), chart, table),
-    )
-    return "<!doctype html>\n" + join([page])
+    return document("sweep", tag("h1", sweep.config), chart, table, style=style)

@@ -37,7 +37,7 @@ def test_peek_shows_tokens_of_text_and_answer_with_their_ids(toy, tmp_path, caps
         if record.task == "ref_ground":
             answers = {"[0.125,0.250,0.500,1.000]"}
         assert html.unescape(learned).strip() in answers
-        assert "image 图片 × 4" in section and "class=learned" in section
+        assert "image 图片 × 4" in section and 'class="learned"' in section
     assert re.search(r"caption/(en|zh)/\d+", page), "the template is named"
 
 
@@ -106,7 +106,7 @@ def test_guard_lists_are_made_and_obeyed(tmp_path, capsys):
         (["prepare", "gqa", "--root=x", "--image_size=-1"], "image_size"),
         (["convert", "vqav2", "--root=x", "--split=val", "--out=x"], "must not be learned"),
         (["stats", "gqa"], "--root is missing"),
-        (["list", "nothing"], "there is no data set 'nothing'"),
+        (["list", "nothing"], "unknown data set 'nothing'"),
     ],
 )
 def test_wrong_commands_are_explained(arguments, says, capsys, tmp_path, monkeypatch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from pathlib import Path
 
@@ -11,9 +9,10 @@ import numpy as np
 
 from zv_jax.data.cleaning.run import Outcome
 from zv_jax.data.images import addresses as pictures
-from zv_jax.data.records.record import Record
+from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import DataError
 from zv_jax.files import write_atomic
+from zv_jax.html.markup import Html, document, image, tag
 
 # English and Chinese words of every reason.
 REASONS = {
@@ -30,6 +29,14 @@ REASONS = {
     "duplicate": ("near-duplicate pair", "近似重复"),
     "score": ("text does not fit the picture", "图文不符"),
 }
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }
+table { border-collapse: collapse; margin: 1em 0 }
+td, th { border: 1px solid #ccc; padding: .2em .6em; text-align: left }
+.examples { display: flex; flex-wrap: wrap; gap: .5em }
+figure { width: 140px; margin: 0; font-size: .85em; overflow-wrap: anywhere }
+svg { width: 100%; max-width: 40em } .in { fill: #2a7 } .out { fill: #bbb }
+"""
 _BINS, _WIDTH, _HEIGHT = 50, 500, 120
 
 
@@ -37,22 +44,24 @@ def write(outcome: Outcome, root: str | Path, out: str | Path) -> None:
     """Writes the page; `root` is that of the pictures."""
     parts = [_kept(outcome), _dropped(outcome)]
     for key, values in sorted(outcome.scored.items()):
-        parts.append(_histogram(key, values, outcome.thresholds[key]))
+        parts += _histogram(key, values, outcome.thresholds[key])
     for reason, records in sorted(outcome.examples.items()):
         en, zh = REASONS[reason]
-        shown = "".join(_example(record, root) for record in records)
-        parts.append(f"<h2>{en} · {zh}</h2><div class=examples>{shown}</div>")
-    write_atomic(Path(out), _PAGE.format(body="\n".join(parts)).encode())
+        shown = (_example(record, root) for record in records)
+        parts += [tag("h2", f"{en} · {zh}"), tag("div", *shown, cls="examples")]
+    page = document("zv data filter", tag("h1", "Cleaning · 数据清洗"), *parts, style=_STYLE)
+    write_atomic(Path(out), page.encode())
 
 
-def _table(head: list[str], rows: list[list[object]]) -> str:
-    def row(cells: list[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+def _table(head: list[str], rows: list[list[object]]) -> Html:
+    return tag(
+        "table",
+        tag("tr", *(tag("th", cell) for cell in head)),
+        *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows),
+    )
 
-    return f"<table>{row(head, 'th')}{''.join(row(r, 'td') for r in rows)}</table>"
 
-
-def _kept(outcome: Outcome) -> str:
+def _kept(outcome: Outcome) -> Html:
     head = [
         "source 来源",
         "language 语言",
@@ -70,7 +79,7 @@ def _kept(outcome: Outcome) -> str:
     return _table(head, rows)
 
 
-def _dropped(outcome: Outcome) -> str:
+def _dropped(outcome: Outcome) -> Html:
     head = ["source 来源", "language 语言", "reason 原因", "", "records 记录"]
     rows = [
         [source, lang, *REASONS[reason], f"{count:,}"]
@@ -79,50 +88,43 @@ def _dropped(outcome: Outcome) -> str:
     return _table(head, rows)
 
 
-def _histogram(key: tuple[str, str], values: np.ndarray, threshold: float) -> str:
+def _histogram(key: tuple[str, str], values: np.ndarray, threshold: float) -> list[Html]:
     counts, edges = np.histogram(values, _BINS)
     top, wide = max(counts.max(), 1), _WIDTH / _BINS
-    bars = "".join(
-        f'<rect x="{i * wide:.1f}" y="{_HEIGHT * (1 - n / top):.1f}" width="{wide - 1:.1f}" '
-        f'height="{_HEIGHT * n / top:.1f}" class="{"in" if edges[i] >= threshold else "out"}"/>'
+    bars = (
+        tag(
+            "rect",
+            x=f"{i * wide:.1f}",
+            y=f"{_HEIGHT * (1 - n / top):.1f}",
+            width=f"{wide - 1:.1f}",
+            height=f"{_HEIGHT * n / top:.1f}",
+            cls="in" if edges[i] >= threshold else "out",
+        )
         for i, n in enumerate(counts)
     )
-    name = html.escape(" · ".join(key))
-    return (
-        f"<h2>{name}: scores 分数</h2>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{name}">{bars}</svg>'
-        f"<p>{edges[0]:.3f} … {edges[-1]:.3f}</p>"
-    )
+    name = " · ".join(key)
+    box = f"0 0 {_WIDTH} {_HEIGHT}"
+    return [
+        tag("h2", f"{name}: scores 分数"),
+        tag("svg", *bars, viewBox=box, role="img", aria_label=name),
+        tag("p", f"{edges[0]:.3f} … {edges[-1]:.3f}"),
+    ]
 
 
-def _example(record: Record, root: str | Path) -> str:
-    text = html.escape((record.answers or ("",))[0])
-    shown = ""
+def _example(record: Record, root: str | Path) -> Html:
+    shown = None
     if record.images:
         try:
-            image = pictures.load(root, record.images[0])
-            image.thumbnail((128, 128))
-            data = io.BytesIO()
-            image.save(data, "JPEG", quality=80)
-            code = base64.b64encode(data.getvalue()).decode()
-            shown = f'<img src="data:image/jpeg;base64,{code}" alt="picture 图片">'
+            shown = image(_thumbnail(root, record.images[0]), "jpeg")
         except DataError as error:
-            shown = f"<em>{html.escape(error.what)}</em>"
-    return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"
+            shown = tag("em", error.what)
+    return tag("figure", shown, tag("figcaption", (record.answers or ("",))[0]))
 
 
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>zv data filter</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; margin: 1em 0 }}
-td, th {{ border: 1px solid #ccc; padding: .2em .6em; text-align: left }}
-.examples {{ display: flex; flex-wrap: wrap; gap: .5em }}
-figure {{ width: 140px; margin: 0; font-size: .85em; overflow-wrap: anywhere }}
-svg {{ width: 100%; max-width: 40em }} .in {{ fill: #2a7 }} .out {{ fill: #bbb }}
-</style>
-<h1>Cleaning · 数据清洗</h1>
-{body}
-"""
+def _thumbnail(root: str | Path, ref: ImageRef) -> bytes:
+    """The image in small, as JPEG."""
+    small = pictures.load(root, ref)
+    small.thumbnail((128, 128))
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return data.getvalue()

@@ -6,9 +6,7 @@ training sees, not what the record says it should be.
 
 from __future__ import annotations
 
-import base64
 import collections
-import html
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +24,22 @@ from zv_jax.data.text import dialogue
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.files import write_atomic
+from zv_jax.html.markup import Html, document, image, tag
 
 _INK = ("#d00", "#00c", "#070", "#909", "#960", "#066")
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }
+section { border-top: 1px solid #ccc; padding: .5em 0 }
+h2 { font-size: 1em; margin: .3em 0; overflow-wrap: anywhere }
+.facts { color: #555; margin: 0 }
+img { margin: .3em .5em 0 0; max-width: 100% }
+.tokens span { display: inline-block; border: 1px solid #bbb; border-radius: 3px; margin: 1px;
+  padding: 0 3px; white-space: pre }
+.tokens i { display: block; font-size: .65em; color: #555; font-style: normal }
+.tokens .learned { background: #cfe8cf }
+.tokens .image { background: #dde }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em }
+"""
 _MIN_SIDE = 224  # of a picture on the page
 
 
@@ -74,38 +86,45 @@ def write_page(config: Config, count: int, out: str | Path) -> int:
     shown = [
         _section(sample, config, own, other) for sample in samples(config, count, (own, other))
     ]
-    page = _PAGE.format(stage=config.stage.name, count=len(shown), body="\n".join(shown))
+    name, number = config.stage.name, len(shown)
+    page = document(
+        "zv data peek",
+        tag("h1", f"{number} samples of {name} · {name} 的 {number} 个样本"),
+        tag(
+            "p",
+            "Green tokens are learned; numbers are ids. 绿色词元计入损失，数字为词元编号。",
+        ),
+        *shown,
+        style=_STYLE,
+    )
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page.encode())
-    return len(shown)
+    return number
 
 
-def _section(sample: Sample, config: Config, own: Tokenizer, other: Tokenizer) -> str:
+def _section(sample: Sample, config: Config, own: Tokenizer, other: Tokenizer) -> Html:
     record, row = sample.record, sample.row
-    parts = [_pictures(record, row)]
+    parts = _pictures(record, row)
     if "text_ids" in row:
-        parts.append(_tokens("text 文本", row["text_ids"][row["text_mask"]], None, other))
+        parts += _tokens("text 文本", row["text_ids"][row["text_mask"]], None, other)
     if "input_ids" in row:
         kept = row["attention_mask"]
         ids, labels = row["input_ids"][kept], row["labels"][kept]
-        parts.append(_tokens("language model 语言模型", ids, labels, own, config))
+        parts += _tokens("language model 语言模型", ids, labels, own, config)
         learned = [int(i) for i in labels if i != dialogue.IGNORE]
-        parts.append(_line("learned 学习内容", own.decode(learned)))
+        parts.append(tag("p", tag("b", "learned 学习内容"), " ", own.decode(learned)))
     if "qformer_input_ids" in row:
         ids = row["qformer_input_ids"][row["qformer_attention_mask"]]
-        parts.append(_tokens("Q-Former", ids, None, other))
-    raw = html.escape(records_lib.dumps(record))
+        parts += _tokens("Q-Former", ids, None, other)
     facts = " · ".join(filter(None, [record.task, record.lang, sample.template]))
-    return (
-        f"<section><h2>{html.escape(record.id)}</h2><p class=facts>{html.escape(facts)}</p>"
-        + "".join(parts)
-        + f"<details><summary>record 记录</summary><pre>{raw}</pre></details></section>"
+    return tag(
+        "section",
+        tag("h2", record.id),
+        tag("p", facts, cls="facts"),
+        *parts,
+        tag("details", tag("summary", "record 记录"), tag("pre", records_lib.dumps(record))),
     )
-
-
-def _line(name: str, text: str) -> str:
-    return f"<p><b>{name}</b> {html.escape(text)}</p>"
 
 
 def _tokens(
@@ -114,36 +133,36 @@ def _tokens(
     labels: Sequence[int] | None,
     tokenizer: Tokenizer,
     config: Config | None = None,
-) -> str:
+) -> list[Html]:
     """Every token with its id; learned ones are marked, a run of image places is one."""
     cells, run = [], 0
-    image = config.model.image_token_id if config else None
+    image_id = config.model.image_token_id if config else None
     for place, token in enumerate([*map(int, ids), None]):
-        if token is not None and token == image:
+        if token is not None and token == image_id:
             run += 1
             continue
         if run:
-            cells.append(f"<span class=image>image 图片 × {run}<i>{image}</i></span>")
+            cells.append(tag("span", f"image 图片 × {run}", tag("i", image_id), cls="image"))
             run = 0
         if token is None:
             break
         learned = labels is not None and labels[place] != dialogue.IGNORE
-        text = html.escape(tokenizer.decode([token])) or "·"
-        cells.append(f"<span{' class=learned' if learned else ''}>{text}<i>{token}</i></span>")
-    return f"<p><b>{name}</b> ({len(ids)})</p><div class=tokens>{''.join(cells)}</div>"
+        text = tokenizer.decode([token]) or "·"
+        cells.append(tag("span", text, tag("i", token), cls="learned" if learned else None))
+    return [tag("p", tag("b", name), f" ({len(ids)})"), tag("div", *cells, cls="tokens")]
 
 
-def _pictures(record: Record, row: dict[str, Any]) -> str:
+def _pictures(record: Record, row: dict[str, Any]) -> list[Html]:
     if "images" not in row:
-        return ""
+        return []
     shown = row["images"] if row["images"].ndim == 4 else row["images"][None]
-    return "".join(
-        f'<img src="data:image/png;base64,{_png(pixels, record, number)}" alt="picture 图片">'
+    return [
+        image(_png(pixels, record, number), "png")
         for number, pixels in enumerate(shown[: len(record.images)])
-    )
+    ]
 
 
-def _png(pixels: np.ndarray, record: Record, number: int) -> str:
+def _png(pixels: np.ndarray, record: Record, number: int) -> bytes:
     """The picture of a batch with the boxes of its record."""
     picture = Image.fromarray(pixels)
     scale = -(-_MIN_SIDE // picture.width)
@@ -156,27 +175,4 @@ def _png(pixels: np.ndarray, record: Record, number: int) -> str:
         draw.text((x1 + 4, y1 + 2), str(k), fill=_INK[k % len(_INK)])
     out = io.BytesIO()
     picture.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
-
-
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>zv data peek</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }}
-section {{ border-top: 1px solid #ccc; padding: .5em 0 }}
-h2 {{ font-size: 1em; margin: .3em 0; overflow-wrap: anywhere }}
-.facts {{ color: #555; margin: 0 }}
-img {{ margin: .3em .5em 0 0; max-width: 100% }}
-.tokens span {{ display: inline-block; border: 1px solid #bbb; border-radius: 3px; margin: 1px;
-  padding: 0 3px; white-space: pre }}
-.tokens i {{ display: block; font-size: .65em; color: #555; font-style: normal }}
-.tokens .learned {{ background: #cfe8cf }}
-.tokens .image {{ background: #dde }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em }}
-</style>
-<h1>{count} samples of {stage} · {stage} 的 {count} 个样本</h1>
-<p>Green tokens are learned; numbers are ids. 绿色词元计入损失，数字为词元编号。</p>
-{body}
-"""
+    return out.getvalue()
