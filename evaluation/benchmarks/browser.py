@@ -12,13 +12,13 @@ from importlib import resources
 from typing import Any
 
 from zv_jax.files import plain
+from zv_jax.html.markup import Html, document, tag
 
 FIELDS = (
     "id", "task", "lang", "image", "question", "options", "references", "prediction", "compared",
     "correct", "score", "boxes",
 )  # fmt: skip
 SCORE_FIELDS = ("task", "lang", "metric", "value", "interval", "n", "unreadable", "protocol")
-_PLACE = "/*DATA*/"
 
 
 def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> str:
@@ -30,7 +30,32 @@ def page(samples: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any
     text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
     # Nothing in the data may end the script element or begin a comment.
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    html = (
-        resources.files("zv_jax.evaluation.benchmarks").joinpath("browser.html").read_text("utf-8")
+    files = resources.files("zv_jax.evaluation.benchmarks")
+    style, script = (files.joinpath(f"browser.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    return document(
+        "Samples · 样本",
+        _header(),
+        tag(
+            "details",
+            tag("summary", "Scores and protocols · 分数与协议"),
+            tag("table", id="scores"),
+        ),
+        tag("main", id="list"),
+        tag("button", "More · 更多", id="more", type="button"),
+        tag("script", Html(text), type="application/json", id="data"),
+        tag("script", Html(script)),
+        style=style,
     )
-    return html.replace(_PLACE, text)
+
+
+def _header() -> Html:
+    """What chooses the samples that are shown."""
+    options = ("all · 全部", "wrong only · 仅错误", "right only · 仅正确")
+    which = (tag("option", words, value=words.split()[0]) for words in options)
+    return tag(
+        "header",
+        tag("label", "Benchmark · 基准 ", tag("select", id="task")),
+        tag("label", "Show · 显示 ", tag("select", *which, id="which")),
+        tag("label", "Search · 搜索 ", tag("input", id="words", type="search")),
+        tag("span", id="count", role="status"),
+    )
