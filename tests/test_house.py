@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+
+import zv_jax
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = sorted(ROOT.glob("requirements-py*.lock"))
@@ -36,9 +39,10 @@ def locked(path: Path) -> dict[str, str]:
     return {name_of(line): line.partition("==")[2] for line in lines}
 
 
-def test_runtime_packages_have_lower_bounds_only_and_no_foreign_framework():
+def test_runtime_packages_have_lower_bounds_and_no_foreign_framework():
     runtime = setup_constants()["RUNTIME"]
-    assert all(re.fullmatch(r"[a-z][a-z0-9-]*>=[\d.]+", line) for line in runtime)
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*>=[\d.]+(,<1)?", line) for line in runtime)
+    assert [line for line in runtime if "<" in line] == ["orbax-checkpoint>=0.12.8,<1"]
     assert not {"tensorflow", "torch"} & {name_of(line) for line in runtime}
 
 
@@ -61,6 +65,15 @@ def test_every_runtime_package_is_justified(lang):
     text = (ROOT / f"docs/{lang}dependencies.md").read_text("utf-8")
     for line in setup_constants()["RUNTIME"]:
         assert f"`{name_of(line)}`" in text
+
+
+def test_the_citation_and_the_hooks_follow_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == zv_jax.__version__
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = {hook["entry"].split()[0] for hook in local["hooks"]}
+    assert {".venv/bin/ruff", "shellcheck"} <= entries
+    assert {hook["language"] for hook in local["hooks"]} == {"system"}  # nothing is downloaded
 
 
 FAKE_ZV = """#!/bin/bash
@@ -151,7 +164,7 @@ def test_the_environment_installs_nothing_but_what_the_lock_knows_by_content():
     assert '--require-hashes -r "$lock"' in script
     for path in LOCKS:
         for line in setup_constants()["RUNTIME"]:
-            bound = [int(part) for part in line.partition(">=")[2].split(".")]
+            bound = [int(part) for part in re.search(r">=([\d.]+)", line)[1].split(".")]
             version = [int(part) for part in re.findall(r"\d+", locked(path)[name_of(line)])]
             assert version >= bound, f"{path.name}: {line}"
 

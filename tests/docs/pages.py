@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH = [
     "README.md",
+    "CONTRIBUTING.md",
     "benchmarks/README.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
@@ -22,7 +23,7 @@ def chinese(page: str) -> str:
     """The Chinese page of an English one."""
     if page.startswith("docs/"):
         return page.replace("docs/", "docs/zh/", 1)
-    return page.replace("README.md", "README_zh.md")
+    return page.replace(".md", "_zh.md")
 
 
 PAGES = [page for one in ENGLISH for page in (one, chinese(one))]
