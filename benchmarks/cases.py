@@ -12,7 +12,7 @@ import numpy as np
 
 from zv_jax.config import Config, recipe, validate
 from zv_jax.configs.quickstart import get_config as quickstart_config
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 
 Batch = dict[str, np.ndarray]
 FIRST_WORD = 4  # smaller ids are padding and marks in every tokenizer of the project
@@ -77,12 +77,7 @@ def case_config(name: str) -> Config:
         ConfigError: there is no such case.
     """
     if name not in CASES:
-        raise ConfigError(
-            f"there is no case {name!r}{nearest(name, CASES)}",
-            where="--cases",
-            expected="some of " + ", ".join(CASES),
-            fix="--cases quickstart/stage0",
-        )
+        raise unknown_name("case", name, CASES, "--cases", fix="--cases quickstart/stage0")
     config = CASES[name]()
     model = dataclasses.replace(
         config.model,

@@ -22,7 +22,7 @@ from benchmarks.cases import CASES, case_config  # noqa: E402
 from benchmarks.report import machine, summarise, table  # noqa: E402
 from benchmarks.worker import ROWS, work  # noqa: E402
 from zv_jax.config.build import to_dict  # noqa: E402
-from zv_jax.errors import ConfigError, ZvError, nearest  # noqa: E402
+from zv_jax.errors import ConfigError, ZvError, unknown_name  # noqa: E402
 
 QUIET = 0.5  # a load above this much at the start deserves a warning
 
@@ -66,12 +66,7 @@ def _chosen(text: str, known: dict, flag: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"{name!r} is unknown{nearest(name, known)}",
-                where=flag,
-                expected="some of " + ", ".join(known),
-                fix=f"{flag} {next(iter(known))}",
-            )
+            raise unknown_name("name", name, known, flag, fix=f"{flag} {next(iter(known))}")
     return names
 
 

@@ -22,7 +22,7 @@ In another place: --config.init_from=OTHER/language,OTHER/stage0
 import ml_collections
 
 from zv_jax.config import recipe
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 
 RUNS = "runs/quickstart"
 MULTI_TASK = ("caption", "vqa", "ref_ground", "ref_caption")  # what stage 1 learns (Table 2)
@@ -163,10 +163,11 @@ def get_config(arg: str = "stage0") -> ml_collections.ConfigDict:
         ConfigError: there is no such recipe here.
     """
     if arg not in RECIPES:
-        raise ConfigError(
-            f"there is no recipe {arg!r}{nearest(arg, RECIPES)}",
-            where="configs/quickstart.py",
-            expected="one of " + ", ".join(RECIPES),
+        raise unknown_name(
+            "recipe",
+            arg,
+            RECIPES,
+            "configs/quickstart.py",
             fix="--config configs/quickstart.py:stage0",
         )
     return RECIPES[arg]()

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, ZvError, unknown_name
 from zv_jax.evaluation.tasks.registry import TASKS
 
 LANGS = ("en", "zh")
@@ -108,11 +108,8 @@ def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
     for name, valid in (("tasks", tuple(TASKS)), ("langs", LANGS), ("controls", CONTROLS)):
         for value in fields[name]:
             if value not in valid:
-                raise ConfigError(
-                    f"{value!r} is not valid{nearest(value, valid)}",
-                    where=f"suite.{name}",
-                    expected="any of " + ", ".join(valid),
-                    fix=f"set --suite.{name}={valid[0]}",
+                raise unknown_name(
+                    name[:-1], value, valid, f"suite.{name}", fix=f"set --suite.{name}={valid[0]}"
                 )
     if not fields["langs"]:
         raise _wrong("langs", (), "at least one of " + ", ".join(LANGS))
@@ -152,13 +149,8 @@ def _value(value: Any, standard: Any, path: str) -> Any:
     return value
 
 
-def _unknown(path: str, known: Any) -> ConfigError:
-    return ConfigError(
-        f"unknown field of a suite{nearest(path, known)}",
-        where=f"suite.{path}",
-        expected="one of " + ", ".join(known),
-        fix="rename or remove it",
-    )
+def _unknown(path: str, known: Any) -> ZvError:
+    return unknown_name("field", path, known, f"suite.{path}", fix="rename or remove it")
 
 
 def _wrong(path: str, value: Any, expected: str) -> ConfigError:

@@ -122,6 +122,6 @@ def unknown_name(
     return error(
         f"unknown {kind} {str(value)[:200]!r}{nearest(value, valid)}",
         where=where,
-        expected="one of " + ", ".join(valid) if valid else "none: there are no names yet",
+        expected="one of " + ", ".join(valid),
         fix=fix,
     )

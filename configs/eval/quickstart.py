@@ -15,7 +15,7 @@ Fewer records: --suite.limit=50. With image-text matching: --suite.rerank_k=8
 
 import ml_collections
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 from zv_jax.evaluation.config import suite
 from zv_jax.evaluation.tasks.registry import GENERATION, RETRIEVAL
 
@@ -29,10 +29,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         ConfigError: `arg` is not one of the above.
     """
     if arg not in TASKS:
-        raise ConfigError(
-            f"there is no suite {arg!r}{nearest(arg, TASKS)}",
-            where="configs/eval/quickstart.py",
-            expected="nothing, or one of " + ", ".join(filter(None, TASKS)),
+        raise unknown_name(
+            "suite",
+            arg,
+            filter(None, TASKS),
+            "configs/eval/quickstart.py",
             fix="--suite configs/eval/quickstart.py",
         )
     return suite(

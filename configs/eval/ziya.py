@@ -16,7 +16,7 @@ LLaVA-bench is answered here and judged by `zv eval judge`; run this command aga
 
 import ml_collections
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 from zv_jax.evaluation.benchmarks.config import suite
 
 TABLES = {
@@ -42,10 +42,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         ConfigError: `arg` is not one of the above.
     """
     if arg not in ARGUMENTS:
-        raise ConfigError(
-            f"there is no suite {arg!r}{nearest(arg, ARGUMENTS)}",
-            where="configs/eval/ziya.py",
-            expected="nothing, or one of " + ", ".join(filter(None, ARGUMENTS)),
+        raise unknown_name(
+            "suite",
+            arg,
+            filter(None, ARGUMENTS),
+            "configs/eval/ziya.py",
             fix="--suite configs/eval/ziya.py",
         )
     names = TABLES.get(arg) or tuple(name for table in TABLES.values() for name in table)

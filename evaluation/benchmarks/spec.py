@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 from zv_jax.evaluation.benchmarks import files
 
 KINDS = ("caption", "vqa", "gqa", "choice", "retrieval", "judged")
@@ -80,11 +80,7 @@ def load(name: str) -> Benchmark:
       ConfigError: there is none.
     """
     if name not in names():
-        raise ConfigError(
-            f"there is no benchmark {name!r}{nearest(name, names())}",
-            where="benchmarks",
-            expected="one of " + ", ".join(names()),
-        )
+        raise unknown_name("benchmark", name, names(), "benchmarks")
     data = resources.files(files).joinpath(f"{name}.yaml").read_bytes()
     values = yaml.safe_load(data)
     values["clean"] = tuple(values.get("clean", ()))

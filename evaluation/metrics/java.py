@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Hashable, Mapping, Sequence
 from types import ModuleType
 
-from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.errors import EnvironmentProblem, unknown_name
 
 METRICS = ("meteor", "spice")
 
@@ -54,11 +54,7 @@ def java_scores(
       ConfigError: another metric. EnvironmentProblem: see `java_tokenize`.
     """
     if metric not in METRICS:
-        raise ConfigError(
-            f"{metric!r} is no metric in Java",
-            where="metric",
-            expected="one of " + ", ".join(METRICS),
-        )
+        raise unknown_name("metric in Java", metric, METRICS, "metric")
     tool = _tool(f"{metric}.{metric}")
     ids = list(references)
     texts = [predictions[i] for i in ids] + [text for i in ids for text in references[i]]

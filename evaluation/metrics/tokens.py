@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from zv_jax.errors import ConfigError, EnvironmentProblem, nearest
+from zv_jax.errors import EnvironmentProblem, unknown_name
 from zv_jax.evaluation.metrics import ptb
 
 Tokenize = Callable[[str], list[str]]
@@ -58,11 +58,7 @@ def tokenizer(name: str) -> Tokenize:
       ConfigError: there is none of that name.
     """
     if name not in TOKENIZERS:
-        raise ConfigError(
-            f"unknown tokenizer {name!r}{nearest(name, TOKENIZERS)}",
-            where="tokenizer",
-            expected="one of " + ", ".join(TOKENIZERS),
-        )
+        raise unknown_name("tokenizer", name, TOKENIZERS, "tokenizer")
     return TOKENIZERS[name]
 
 

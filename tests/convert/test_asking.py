@@ -33,7 +33,7 @@ def test_the_flag_has_the_last_word_and_the_report_says_so(directory, tmp_path, 
     assert cli.main(["convert", "from-hf", src, dst, "--prompt_format=vicuna"]) == 0
     assert "prompts: vicuna, as --prompt_format says" in capsys.readouterr().out
     assert open_any(dst).config.model.prompt == PromptConfig("vicuna", "turn")
-    with pytest.raises(ConversionError, match="there is no format 'vicunna'.*vicuna"):
+    with pytest.raises(ConversionError, match="unknown format 'vicunna'.*vicuna"):
         hf.open_hf(src, hf.Options(prompt_format="vicunna"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zv_jax.config import Config
 from zv_jax.convert import names
 from zv_jax.convert.names import Family
-from zv_jax.errors import ConversionError, nearest
+from zv_jax.errors import ConversionError, unknown_name
 
 Json = Mapping[str, Any]
 _TEMPERATURE_AND_HEAD = (r"params/heads/temperature", r"params/qformer/text_head/.*")
@@ -120,11 +120,13 @@ def read_architecture(raw: Json, where: str) -> Architecture:
         named = [a.name for a in ARCHITECTURES.values() if a.model_type == raw.get("model_type")]
     name = str(named[0]) if named else str(raw.get("model_type"))
     if name not in ARCHITECTURES:
-        raise ConversionError(
-            f"the architecture {name[:200]!r} is not supported{nearest(name, ARCHITECTURES)}",
-            where=where,
-            expected="one of " + ", ".join(ARCHITECTURES),
+        raise unknown_name(
+            "architecture",
+            name,
+            ARCHITECTURES,
+            where,
             fix="take a checkpoint of one of these classes",
+            error=ConversionError,
         )
     return ARCHITECTURES[name]
 

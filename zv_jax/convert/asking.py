@@ -11,7 +11,7 @@ from typing import Any
 from zv_jax.config import Config
 from zv_jax.config.build import BEFORE, to_dict, validate
 from zv_jax.convert.architectures import BLIP2, INSTRUCT_BLIP, LLAMA, Architecture
-from zv_jax.errors import ConversionError, ZvError, nearest
+from zv_jax.errors import ConversionError, ZvError, unknown_name
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
 
 Json = Mapping[str, Any]
@@ -40,11 +40,13 @@ def by_name(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
         ConversionError: there is no such format.
     """
     if name not in FORMATS:
-        raise ConversionError(
-            f"there is no format {name!r}{nearest(name, FORMATS)}",
-            where="--prompt_format",
-            expected="one of " + ", ".join(FORMATS),
+        raise unknown_name(
+            "format",
+            name,
+            FORMATS,
+            "--prompt_format",
             fix="for another, train with --config.model.prompt.format=own and the words it takes",
+            error=ConversionError,
         )
     return asked(config, PromptConfig(name, "turn"), "as --prompt_format says")
 

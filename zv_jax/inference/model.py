@@ -17,7 +17,7 @@ from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
 from zv_jax.data.text import dialogue
 from zv_jax.data.text.tokenizers import Tokenizer
-from zv_jax.errors import ConfigError, DataError
+from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import embed
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference import words as words_lib
@@ -55,9 +55,7 @@ def load(
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
     if dtype not in DTYPES:
-        raise ConfigError(
-            f"unknown dtype {dtype!r}", where="dtype", expected="one of " + ", ".join(DTYPES)
-        )
+        raise unknown_name("dtype", dtype, DTYPES, "dtype")
     stored = formats.open_any(path)
     model = dataclasses.replace(stored.config.model, dtype=dtype, param_dtype=dtype, remat="none")
     config = dataclasses.replace(stored.config, model=model)

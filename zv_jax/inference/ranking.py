@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zv_jax.errors import ConfigError, DataError, nearest
+from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference.prompts import Question
 from zv_jax.inference.sample import read_prompt
@@ -64,11 +64,7 @@ def check(choices: Sequence[Sequence[str]], norm: str) -> None:
       ConfigError, DataError: naming what is wrong.
     """
     if norm not in NORMS:
-        raise ConfigError(
-            f"unknown norm {norm!r}{nearest(norm, NORMS)}",
-            where="norm",
-            expected="one of " + ", ".join(NORMS),
-        )
+        raise unknown_name("norm", norm, NORMS, "norm")
     for row, texts in enumerate(choices):
         if isinstance(texts, str) or not texts or not all(t.strip() for t in texts):
             raise DataError(

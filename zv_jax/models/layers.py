@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 from zv_jax.models.presets import LoraConfig
 from zv_jax.parallel.sharding import on_one_cpu
 
@@ -221,10 +221,11 @@ def constrain(x: Array, *axes: str | None) -> Array:
     rules = dict(nn.get_logical_axis_rules())
     for name in axes:
         if rules and name is not None and name not in rules:
-            raise ConfigError(
-                f"unknown logical axis {name!r}{nearest(name, rules)}",
-                where="an activation of shape " + str(x.shape),
-                expected="one of " + ", ".join(rules),
+            raise unknown_name(
+                "logical axis",
+                name,
+                rules,
+                "an activation of shape " + str(x.shape),
                 fix="name a known axis",
             )
     return nn.with_logical_constraint(x, axes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from zv_jax.errors import ConfigError
+from zv_jax.errors import unknown_name
 from zv_jax.models.prompt import ZIYA, PromptConfig
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -237,10 +237,11 @@ def preset(name: str) -> ModelConfig:
         ConfigError: no preset has that name.
     """
     if name not in PRESETS:
-        raise ConfigError(
-            f"unknown model preset {name!r}",
-            where="model.preset",
-            expected="one of " + ", ".join(sorted(PRESETS)),
+        raise unknown_name(
+            "model preset",
+            name,
+            sorted(PRESETS),
+            "model.preset",
             fix="pass the name after the config file: configs/stage1.py:tiny_chat",
         )
     return PRESETS[name]

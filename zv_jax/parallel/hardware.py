@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, nearest, unknown_name
 
 GIB = 1 << 30
 
@@ -133,10 +133,11 @@ def hardware(name: str) -> Hardware:
         ConfigError: there is none.
     """
     if name not in HARDWARE:
-        raise ConfigError(
-            f"unknown hardware preset {name!r}{nearest(name, HARDWARE)}",
-            where="hardware",
-            expected="one of " + ", ".join(HARDWARE),
+        raise unknown_name(
+            "hardware preset",
+            name,
+            HARDWARE,
+            "hardware",
             fix="configs/stage2.py:chat,v5e-256; any other mesh: --config.mesh.fsdp=...",
         )
     return HARDWARE[name]

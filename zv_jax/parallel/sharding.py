@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.parallel.hardware import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
@@ -102,12 +102,7 @@ def mesh_spec(
     spec: list[str | tuple[str, ...] | None] = []
     for name, size in zip(names, shape, strict=False):
         if name is not None and name not in RULES:
-            raise ConfigError(
-                f"unknown logical axis {name!r}{nearest(name, RULES)}",
-                where=path,
-                expected="one of " + ", ".join(RULES),
-                fix="name a known axis",
-            )
+            raise unknown_name("logical axis", name, RULES, path, fix="name a known axis")
         rule = RULES[name] if name else None
         axes = tuple(a for a in ((rule,) if isinstance(rule, str) else rule or ()) if a not in used)
         ways = int(np.prod([mesh.shape[axis] for axis in axes]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.sweep.points import Point, Sweep, overrides, workdir
 
 SCRIPTS = {"slurm": "launch/slurm.sh", "tpu_vm": "launch/tpu_vm.sh", "gke": "launch/gke.sh"}
@@ -29,12 +29,7 @@ def command(
     if launcher == "local":
         return [sys.executable, "-m", "zv_jax", *train]
     if launcher not in SCRIPTS:
-        raise ConfigError(
-            f"unknown launcher {launcher!r}{nearest(launcher, LAUNCHERS)}",
-            where="--launcher",
-            expected="one of " + ", ".join(LAUNCHERS),
-            fix="--launcher=local",
-        )
+        raise unknown_name("launcher", launcher, LAUNCHERS, "--launcher", fix="--launcher=local")
     script = Path(SCRIPTS[launcher])
     if not script.is_file():
         raise ConfigError(

@@ -322,5 +322,5 @@ def test_the_command(web, capsys):
     assert "82 of 85 records kept" in capsys.readouterr().out
     assert out.with_suffix(".html").is_file()
     assert cli.main(["data", "filter", str(path), f"--out={out}", "--rules=x=1"]) == 2
-    assert "there is no rule 'x'" in capsys.readouterr().err
+    assert "unknown rule 'x'" in capsys.readouterr().err
     assert json.loads(out.read_text(encoding="utf-8").splitlines()[0])["id"] == "web/train/0"

@@ -387,7 +387,7 @@ def test_all_concepts_can_be_written_about():
 
 
 def test_wrong_calls_say_what_to_do(drawn):
-    with pytest.raises(DataError, match="Unknown language 'fr'"):
+    with pytest.raises(DataError, match="unknown language 'fr'"):
         written(drawn[0], "fr")
     with pytest.raises(DataError, match="without pictures"):
         written(Scene("x/test/0", "test", "red", ()), "en")

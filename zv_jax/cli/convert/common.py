@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from zv_jax.errors import ConfigError
+from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.parallel import runtime
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def _check_dtype(dtype: str | None) -> None:
     from zv_jax.models.presets import DTYPES
 
     if dtype is not None and dtype not in DTYPES:
-        raise ConfigError(
-            f"unknown dtype {dtype!r}", where="--dtype", expected="one of " + ", ".join(DTYPES)
-        )
+        raise unknown_name("dtype", dtype, DTYPES, "--dtype")
 
 
 def options(values: flags.FlagValues) -> hf.Options:

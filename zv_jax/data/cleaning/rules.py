@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from zv_jax.data.records.record import Record
 from zv_jax.data.text import language
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, unknown_name
 
 _TAG = re.compile(r"</?[A-Za-z!][^<>]{0,200}>")
 _URL = re.compile(r"(?:https?://|www\.)[^\s\u3000-\u9fff]+|\S+@\S+\.\S+", re.IGNORECASE)
@@ -51,11 +51,8 @@ def parse(words: list[str]) -> Rules:
     for word in words:
         name, _, value = word.partition("=")
         if name not in kinds:
-            raise ConfigError(
-                f"there is no rule {name!r}{nearest(name, kinds)}",
-                where="--rules",
-                expected="some of " + ", ".join(kinds),
-                fix="--rules=min_side=100,max_aspect=4",
+            raise unknown_name(
+                "rule", name, kinds, "--rules", fix="--rules=min_side=100,max_aspect=4"
             )
         try:
             changed[name] = kinds[name](value)

@@ -6,7 +6,7 @@ import functools
 
 from zv_jax.data.openmoji.files import data_file
 from zv_jax.data.openmoji.scene import Concept
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 
 CATEGORIES: dict[str, tuple[str, str]] = {
     "animal": ("animals", "动物"),
@@ -70,11 +70,7 @@ def load_concepts(which: str = "everyday") -> tuple[Concept, ...]:
       EnvironmentProblem: the `emoji` package is missing (for ``"all"``).
     """
     if which not in ("everyday", "all"):
-        raise ConfigError(
-            f"Unknown concept list {which!r}{nearest(which, ('everyday', 'all'))}",
-            where="load_concepts",
-            expected="'everyday' or 'all'",
-        )
+        raise unknown_name("concept list", which, ("everyday", "all"), "load_concepts")
     everyday = tuple(
         Concept(key, *fields, category=category, is_food=category == "food")
         for category, concepts in data_file("concepts.yaml").items()

@@ -27,7 +27,7 @@ from zv_jax.data.openmoji import manifest, render
 from zv_jax.data.openmoji.builder import Recipe
 from zv_jax.data.openmoji.peek import peek
 from zv_jax.data.openmoji.source import SceneSource, open_split
-from zv_jax.errors import DataError, nearest
+from zv_jax.errors import DataError, unknown_name
 from zv_jax.parallel.runtime import cache_dir
 
 __all__ = ["Recipe", "SceneSource", "open_split", "peek", "prepare"]
@@ -88,10 +88,8 @@ def _recipe(
     concepts: str, seed: int, train: int | None, val: int | None, test: int | None, canvas: int
 ) -> Recipe:
     if concepts not in builder_lib.STANDARD:
-        raise DataError(
-            f"Unknown concepts {concepts!r}{nearest(concepts, builder_lib.STANDARD)}",
-            where="prepare(concepts=...)",
-            expected="one of " + ", ".join(builder_lib.STANDARD),
+        raise unknown_name(
+            "concepts", concepts, builder_lib.STANDARD, "prepare(concepts=...)", error=DataError
         )
     standard = builder_lib.STANDARD[concepts]
     given = {"train": train, "val": val, "test": test}

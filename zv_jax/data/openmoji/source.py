@@ -14,7 +14,7 @@ from zv_jax.data.images import decode as images
 from zv_jax.data.openmoji import scenes
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.storage import tfds_folders
-from zv_jax.errors import DataError, nearest
+from zv_jax.errors import DataError, unknown_name
 
 _KEY = re.compile(r"zv_openmoji/(\w+)/(\d+)")
 
@@ -121,9 +121,5 @@ def open_split(path: str | os.PathLike, split: str) -> SceneSource:
             fix="zv data prepare",
         )
     if split not in scenes.SPLITS:
-        raise DataError(
-            f"Unknown split {split!r}{nearest(split, scenes.SPLITS)}",
-            where=str(path),
-            expected="one of " + ", ".join(scenes.SPLITS),
-        )
+        raise unknown_name("split", split, scenes.SPLITS, str(path), error=DataError)
     return SceneSource(path, split)

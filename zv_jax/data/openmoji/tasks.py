@@ -17,7 +17,7 @@ from zv_jax.data.openmoji.concepts import COLOURS, PLACES
 from zv_jax.data.openmoji.scene import PLACE_KEYS, Concept, Placed, Scene
 from zv_jax.data.openmoji.wording import IMAGE, QA
 from zv_jax.data.records.record import ImageRef, Object, Record, Turn
-from zv_jax.errors import DataError, nearest
+from zv_jax.errors import DataError, unknown_name
 
 LANGS: dict[str, ModuleType] = {"en": sentences_en, "zh": sentences_zh}
 SOURCE = "zv_openmoji"
@@ -367,11 +367,7 @@ def scene_records(
       DataError: an unknown language or an empty scene.
     """
     if lang not in LANGS:
-        raise DataError(
-            f"Unknown language {lang!r}{nearest(lang, LANGS)}",
-            where=scene.id,
-            expected="'en' or 'zh'",
-        )
+        raise unknown_name("language", lang, LANGS, scene.id, error=DataError)
     if not scene.objects:
         raise DataError(
             "A scene without pictures has nothing to say",

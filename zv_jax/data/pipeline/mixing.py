@@ -16,7 +16,7 @@ import numpy as np
 
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.facts import Facts
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import unknown_name
 
 DEFAULT_TASKS: dict[str, tuple[str, ...]] = {
     "language": tuple(t for t in records_lib.TASKS if t != "retrieval"),
@@ -93,11 +93,8 @@ def shares(sizes: Sequence[int], weights: Sequence[float], mixing: str) -> list[
       ConfigError: there is no such mixing.
     """
     if mixing not in MIXINGS:
-        raise ConfigError(
-            f"unknown mixing {mixing!r}{nearest(mixing, MIXINGS)}",
-            where="data.mixing",
-            expected="one of " + ", ".join(MIXINGS),
-            fix="set --config.data.mixing=weights",
+        raise unknown_name(
+            "mixing", mixing, MIXINGS, "data.mixing", fix="set --config.data.mixing=weights"
         )
     raw = [w * n ** MIXINGS[mixing] for w, n in zip(weights, sizes, strict=True)]
     return [value / sum(raw) for value in raw]
@@ -109,11 +106,8 @@ def check_tasks(tasks: Sequence[str], langs: Sequence[str], where: str) -> None:
     for values, valid, name in ((tasks, records_lib.TASKS, "tasks"), (langs, known, "langs")):
         for value in values:
             if value not in valid:
-                raise ConfigError(
-                    f"unknown {name[:-1]} {value!r}{nearest(value, valid)}",
-                    where=f"{where}.{name}",
-                    expected="some of " + ", ".join(valid),
-                    fix=f"correct the source's {name}",
+                raise unknown_name(
+                    name[:-1], value, valid, f"{where}.{name}", fix=f"correct the source's {name}"
                 )
 
 

@@ -18,7 +18,7 @@ from zv_jax.data.readers.base import READERS, Request
 from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import Record
-from zv_jax.errors import ConfigError, DataError, nearest
+from zv_jax.errors import DataError, unknown_name
 
 _MODULES = ("captions", "columnar", "grounding", "llava", "m3it", "own", "pairs", "vqa", "zero")
 
@@ -82,11 +82,7 @@ def card(name: str) -> Card:
     """
     if name not in names():
         valid = ("zv_openmoji", *names())
-        raise ConfigError(
-            f"there is no data set {name!r}{nearest(name, valid)}",
-            expected="one of " + ", ".join(valid),
-            fix="zv data list",
-        )
+        raise unknown_name("data set", name, valid, fix="zv data list")
     text = resources.files(cards).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text)
     splits = {key: Split(**value) for key, value in values.pop("splits").items()}

@@ -12,7 +12,7 @@ from zv_jax.data.readers.columns import SPLITS, usual_split
 from zv_jax.data.readers.files import Row, not_as_published
 from zv_jax.data.readers.intake import Intake
 from zv_jax.data.records.record import ImageRef, Record, Turn
-from zv_jax.errors import DataError
+from zv_jax.errors import DataError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,13 @@ class Request:
         """The split, if it is one of `splits`; else `DataError`."""
         splits = list(splits)
         if self.split not in splits:
-            raise DataError(
-                f"{self.name} has no split {self.split!r}",
-                where=str(self.root),
-                expected="one of " + ", ".join(splits),
+            raise unknown_name(
+                f"split of {self.name}",
+                self.split,
+                splits,
+                str(self.root),
                 fix="set --split",
+                error=DataError,
             )
         return self.split
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zv_jax import json_input
-from zv_jax.errors import DataError, nearest
+from zv_jax.errors import DataError, nearest, unknown_name
 
 TASKS: tuple[str, ...] = (
     "caption",
@@ -151,11 +151,13 @@ class _Reader:
         valid = _names(cls)
         for name in data:
             if name not in valid:
-                raise DataError(
-                    f"Unknown field {self.name(name)!r}{nearest(name, valid)}",
-                    where=where,
-                    expected="one of " + ", ".join(valid),
+                raise unknown_name(
+                    "field",
+                    self.name(name),
+                    [self.name(field) for field in valid],
+                    where,
                     fix="rename or remove the field; extra facts belong in 'meta'",
+                    error=DataError,
                 )
 
     def name(self, key: str) -> str:

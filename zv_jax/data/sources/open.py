@@ -26,7 +26,7 @@ from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.facts import Facts, facts_of
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.storage import array_records
-from zv_jax.errors import ConfigError, DataError, nearest
+from zv_jax.errors import DataError, nearest, unknown_name
 
 
 class Source:
@@ -433,10 +433,11 @@ def open_source(
       DataError: nothing readable is at `path`, it has no such split, or a record is broken.
     """
     if name not in OPENERS:
-        raise ConfigError(
-            f"unknown source {name!r}{nearest(name, OPENERS)}",
-            where="data.sources",
-            expected="one of " + ", ".join(OPENERS),
+        raise unknown_name(
+            "source",
+            name,
+            OPENERS,
+            "data.sources",
             fix="name one of these; other data sets become one by `zv data convert` or `prepare`",
         )
     source = _open(name, path, split, image_root, _stamp(path, split))

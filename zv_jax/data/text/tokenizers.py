@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zv_jax.data.text import tokenizer_kinds
-from zv_jax.errors import ConfigError, DataError
+from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.files import write_atomic
 
 KINDS = {"sentencepiece": "tokenizer.model", "bert": "vocab.txt", "hf": "tokenizer.json"}
@@ -70,10 +70,11 @@ class Tokenizer:
         elif kind == "hf":
             self._model = tokenizer_kinds.Json(data, where, self.special)
         else:
-            raise ConfigError(
-                f"unknown tokenizer kind {kind!r}",
-                where=where,
-                expected="one of " + ", ".join(KINDS),
+            raise unknown_name(
+                "tokenizer kind",
+                kind,
+                KINDS,
+                where,
                 fix="set --config.data.tokenizer.kind=sentencepiece",
             )
         self.vocab_size = self._model.vocab_size

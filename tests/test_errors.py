@@ -1,0 +1,23 @@
+"""The error for a name that nobody knows."""
+
+import pickle
+
+from zv_jax.errors import ConfigError, DataError, unknown_name
+
+
+def test_an_unknown_name_is_shown_with_the_nearest_and_all_valid_ones():
+    error = unknown_name("stage", "stgae1", ("stage0", "stage1"), "--config.stage.name")
+    assert isinstance(error, ConfigError)
+    assert error.what == "unknown stage 'stgae1'; did you mean 'stage1'?"
+    assert (error.where, error.expected, error.fix) == (
+        "--config.stage.name",
+        "one of stage0, stage1",
+        None,
+    )
+
+
+def test_the_class_is_free_and_a_long_value_is_cut():
+    error = unknown_name("source", "x" * 10_000, iter(["jsonl"]), fix="name it", error=DataError)
+    assert isinstance(error, DataError) and error.fix == "name it"
+    assert len(str(error)) < 300 and "did you mean" not in error.what
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
