@@ -77,7 +77,7 @@ class Evaluation:
         tokenizers: tuple[Tokenizer, Tokenizer],
         mesh: Mesh,
     ) -> dict[str, float]:
-        """``{"eval/vqa/en/exact_match": ...}``, with controls also ``.../shuffled_images``."""
+        """``{"eval/vqa/en/exact_match@64": ...}``, with controls also ``.../shuffled_images``."""
         model = Model(self._as_run, dict(flat), tokenizers, mesh, {})
         suite = Suite(self._suite, model, _no_model, self._records, _no_model, _Silent(), False)
         found = {}
@@ -110,7 +110,7 @@ def best_checkpoint(workdir: str | Path, metric: str) -> Path:
     What is no finite number is never the best.
 
     Args:
-      workdir: of a training run. metric: such as ``eval/vqa/en/exact_match``.
+      workdir: of a training run. metric: such as ``eval/vqa/en/exact_match@64``.
 
     Raises:
       CheckpointError: no step that is still saved was evaluated by this metric.

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ LONGEST = 512  # pixels of a picture kept for looking at
 def ids_hash(ids: Iterable[str]) -> str:
     """SHA-256 of the evaluated ids, in order: two scores compare only where it is equal."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def named(measure: Measure, items: int, expected: int) -> Measure:
+    """The measure of `items` of the `expected` items of a split; of a part its name ends in @n."""
+    asked = measure.asked or items
+    return measure if asked >= expected else replace(measure, metric=f"{measure.metric}@{asked}")
 
 
 def score(

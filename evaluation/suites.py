@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from zv_jax.evaluation import generation
 from zv_jax.evaluation.config import SuiteConfig
 from zv_jax.evaluation.metrics import retrieval as retrieval_lib
 from zv_jax.evaluation.model import Model
-from zv_jax.evaluation.outputs import Writer, score
+from zv_jax.evaluation.outputs import Writer, named, score
 from zv_jax.evaluation.tasks.base import Item, Measure, Task
 from zv_jax.evaluation.tasks.registry import GENERATION, RETRIEVAL, taught_by
 from zv_jax.evaluation.tasks.retrieval import Gallery, similarities
@@ -184,13 +183,12 @@ class Suite:
         chance = task.chance(items) if "chance" in config.controls else {}
         for item, said, mark in self._shown(zip(items, answers, judged.marks, strict=True)):
             self.writer.answered(name, item, said, mark)
-        whole = len(items) == expected
         ids = [item.id for item in items]
         return [
             self._score(
                 name,
                 lang,
-                _partial(measure, whole, len(items)),
+                measure,
                 task.protocol(measure.protocol, longest),
                 expected,
                 ids,
@@ -240,7 +238,7 @@ class Suite:
                 expected,
                 gallery.ids,
                 {key: by_name.get(measure.metric) for key, by_name in found.items()},
-                chance.get(measure.metric.split("_")[0]),
+                chance.get(measure.metric.rpartition("_")[0]),
             )
             for measure in measures
         ]
@@ -289,7 +287,7 @@ class Suite:
                 lang,
                 [ref],
                 **common,
-                direction="IR",
+                direction="image",
                 question=text,
                 prediction=self.writer.image(gallery.images[to_image[i][0]]),
                 correct=bool(belongs[to_image[i][0], i]),
@@ -307,7 +305,7 @@ class Suite:
                 lang,
                 [ref],
                 **common,
-                direction="TR",
+                direction="text",
                 prediction=gallery.texts[to_text[i][0]],
                 correct=bool(belongs[i, to_text[i][0]]),
                 retrieved=[
@@ -344,6 +342,7 @@ class Suite:
             if control is not None:
                 values[key], counts[key] = control.value, len(control.values)
         values["chance"] = chance
+        measure = named(measure, len(self._selected[task, lang][0]), expected)
         self.writer.items(task, lang, measure, ids)
         return score(
             task,
@@ -377,10 +376,3 @@ def _lang_index(lang: str) -> int:
 
 def _named(measures: Sequence[Measure]) -> dict[str, Measure]:
     return {measure.metric: measure for measure in measures}
-
-
-def _partial(measure: Measure, whole: bool, items: int) -> Measure:
-    """CIDEr of a part of a split says so in its name: it is no estimate of the whole's."""
-    if whole or "cider" not in measure.metric.lower():
-        return measure
-    return replace(measure, metric=f"{measure.metric}@{items}")

@@ -32,7 +32,7 @@ class Retrieved:
 def retrieve(
     model: Model, data: Data, rerank_k: int, batch_size: int, tick: Tick = lambda n: None
 ) -> Retrieved:
-    """TR@k and IR@k over all pictures and captions of the data.
+    """Recalls over all pictures and captions of the data.
 
     Args:
       rerank_k: how many of the best by ITC are matched anew for every query; 0: none.
@@ -45,26 +45,23 @@ def retrieve(
     similarity = similarities(pictures, words)
     belongs = retrieval.positives(owners, len(images))
     gallery = f"{len(images)} images x {len(texts)} texts|ties count against the model"
-    measures = _measures(similarity, similarity.T, belongs, f"itc|{gallery}", "_itc")
+    measures = _measures(similarity, similarity.T, belongs, f"itc|{gallery}", "itc")
     if rerank_k:
         by_image = _match(model, similarity, rerank_k, images, texts, data, batch_size, tick)
         by_text = _match(
             model, similarity.T, rerank_k, images, texts, data, batch_size, tick, by_text=True
         )
         how = f"itm+itc on the best {min(rerank_k, len(images), len(texts))} by itc|{gallery}"
-        measures = _measures(by_image, by_text, belongs, how, "") + measures
+        measures = _measures(by_image, by_text, belongs, how, "itm") + measures
     return Retrieved(tuple(measures), similarity, texts, owners)
 
 
 def _measures(
-    by_image: np.ndarray, by_text: np.ndarray, belongs: np.ndarray, how: str, suffix: str
+    by_image: np.ndarray, by_text: np.ndarray, belongs: np.ndarray, how: str, by: str
 ) -> list[Measure]:
-    ranks = {"tr": retrieval.ranks(by_image, belongs), "ir": retrieval.ranks(by_text, belongs.T)}
-    return [
-        per_item(f"{way}@{k}{suffix}", (ranks[way] <= k).tolist(), how)
-        for k in KS
-        for way in ("tr", "ir")
-    ]
+    ranks = retrieval.ranks(by_image, belongs), retrieval.ranks(by_text, belongs.T)
+    hits = retrieval.hits(*ranks, KS)
+    return [per_item(f"{name}_{by}", hits[name].tolist(), how) for name in hits]
 
 
 def _match(

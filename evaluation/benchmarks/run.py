@@ -30,7 +30,7 @@ from zv_jax.evaluation.benchmarks.data import Data
 from zv_jax.evaluation.benchmarks.predictions import Log, Prediction
 from zv_jax.evaluation.benchmarks.spec import Benchmark
 from zv_jax.evaluation.model import Model
-from zv_jax.evaluation.outputs import Writer, score
+from zv_jax.evaluation.outputs import Writer, named, score
 from zv_jax.evaluation.tasks.base import Measure
 from zv_jax.files import write_atomic
 
@@ -81,13 +81,12 @@ def entries(
     benchmark: Benchmark, data: Data, measures: tuple[Measure, ...], how: str, seed: int
 ) -> list[dict[str, Any]]:
     """The measures as entries of results.json; a part's names end in @n."""
-    whole = len(data.records) == data.expected
     ids = [record.id for record in data.records]
     return [
         score(
             data.name,
             benchmark.lang,
-            measure if whole else _part(measure, len(ids)),
+            named(measure, len(ids), data.expected),
             protocol=benchmark.describe(f"{how}{measure.protocol}"),
             expected=data.expected,
             ids=ids,
@@ -97,10 +96,6 @@ def entries(
         )
         for measure in measures
     ]
-
-
-def _part(measure: Measure, items: int) -> Measure:
-    return dataclasses.replace(measure, metric=f"{measure.metric}@{items}")
 
 
 class _Runner:

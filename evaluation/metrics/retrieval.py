@@ -1,8 +1,9 @@
 """Recall of retrieval in both directions from one matrix of similarities.
 
-TR@k: share of pictures with any of their own texts among the k most similar texts. IR@k: share of
-texts with their picture among the k most similar pictures. Several texts per picture, and texts
-that fit several pictures, are both expressed by the matrix of what belongs together.
+`text_recall@k`: share of images with any of their own texts among the k most similar texts.
+`image_recall@k`: share of texts with their image among the k most similar images. Papers call them
+TR@k and IR@k. Several texts per image, and texts that fit several images, are both expressed by
+the matrix of what belongs together.
 """
 
 from __future__ import annotations
@@ -53,22 +54,33 @@ def ranks(similarity: np.ndarray, belongs: np.ndarray) -> np.ndarray:
 def recall_hits(
     similarity: np.ndarray, belongs: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Per query whether it was found: ``{"TR@1": bool [images], "IR@1": bool [texts], ...}``.
+    """Per query whether it was found, by metric: ``text_recall@1`` bool [images],
+    ``image_recall@1`` bool [texts], ...
 
     Args:
       similarity: float [images, texts].
       belongs: bool [images, texts].
       ks: how many of the most similar count.
     """
-    text_ranks, image_ranks = ranks(similarity, belongs), ranks(similarity.T, belongs.T)
-    found = {f"TR@{k}": text_ranks <= k for k in ks}
-    return found | {f"IR@{k}": image_ranks <= k for k in ks}
+    return hits(ranks(similarity, belongs), ranks(similarity.T, belongs.T), ks)
+
+
+def hits(
+    text_ranks: np.ndarray, image_ranks: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """`recall_hits` from the ranks of the texts that images look for, and of the images that texts
+    look for: the two directions of each k beside each other."""
+    return {
+        f"{looked_for}_recall@{k}": found <= k
+        for k in ks
+        for looked_for, found in (("text", text_ranks), ("image", image_ranks))
+    }
 
 
 def retrieval_recall(
     scores: np.ndarray, image_of_text: Sequence[int], ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, float]:
-    """Recall in both directions, in percent: ``{"tr@1": ..., "ir@1": ..., ...}``.
+    """Recall in both directions, in percent: ``{"text_recall@1": ..., "image_recall@1": ...}``.
 
     Args:
       scores: float [images, texts], larger for what fits better; no NaN.
@@ -78,8 +90,8 @@ def retrieval_recall(
     Raises:
       ValueError: shapes do not fit, a score is NaN, or an image has no text.
     """
-    hits = recall_hits(scores, positives(image_of_text, len(scores)), ks)
-    return {name.lower(): 100.0 * float(found.mean()) for name, found in hits.items()}
+    found = recall_hits(scores, positives(image_of_text, len(scores)), ks)
+    return {name: 100.0 * float(right.mean()) for name, right in found.items()}
 
 
 def reranked(itc: np.ndarray, candidates: np.ndarray, itm: np.ndarray) -> np.ndarray:
@@ -100,7 +112,7 @@ def reranked(itc: np.ndarray, candidates: np.ndarray, itm: np.ndarray) -> np.nda
 
 
 def chance(belongs: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    """Expected TR@k and IR@k, in 0..1, of a random order."""
+    """Expected recalls, in 0..1, of a random order, by the names of `recall_hits`."""
 
     def expected(matrix: np.ndarray, k: int) -> float:
         size = matrix.shape[1]
@@ -108,8 +120,8 @@ def chance(belongs: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
         missed = [math.comb(size - int(own), k) / math.comb(size, k) for own in matrix.sum(1)]
         return 1.0 - sum(missed) / len(missed)
 
-    found = {f"TR@{k}": expected(belongs, k) for k in ks}
-    return found | {f"IR@{k}": expected(belongs.T, k) for k in ks}
+    found = {f"text_recall@{k}": expected(belongs, k) for k in ks}
+    return found | {f"image_recall@{k}": expected(belongs.T, k) for k in ks}
 
 
 def top_k(similarity: np.ndarray, k: int) -> np.ndarray:

@@ -232,7 +232,7 @@ def _words() -> Html:
             "图像与语言模型之间的小型网络，用可学习的查询提取图片要点",
         ),
         (
-            "TR@1 / IR@1",
+            "text_recall@1_itc / image_recall@1_itc",
             "share of pictures whose best-ranked caption is right / of captions whose "
             "best-ranked picture is right",
             "以图找文 / 以文找图时首位正确的比例",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from zv_jax.evaluation.report.inputs import STAGES, Evaluation, Run
 from zv_jax.html import charts
 from zv_jax.html.markup import (
@@ -58,10 +60,10 @@ SYNONYMS = {
     "ref_caption": "grounded_caption",
     "dialogue": "conversation",
 }
-HEADLINES = {"retrieval": ("IR@1", "TR@1")}
+HEADLINES = {"retrieval": ("image_recall@1_itc", "text_recall@1_itc")}
 METRICS: dict[str, Words] = {
-    "IR@1": ("caption → picture, first guess right", "以文找图，首位命中"),
-    "TR@1": ("picture → caption, first guess right", "以图找文，首位命中"),
+    "image_recall@1_itc": ("caption → picture, first guess right", "以文找图，首位命中"),
+    "text_recall@1_itc": ("picture → caption, first guess right", "以图找文，首位命中"),
     "exact_match": ("answer exactly right", "答案完全一致"),
     "acc@0.5": ("box overlaps the true one by half or more", "预测框与真实框重叠（IoU）≥ 0.5"),
     "accuracy": ("right option", "选项正确"),
@@ -85,7 +87,12 @@ CONTROLS: dict[str, Words] = {
     "most_frequent": ("most frequent answer", "最常见答案"),
     "chance": ("chance", "随机"),
 }
-SHARES = ("@", "acc", "exact", "match", "recall", "precision", "rate", "f1")
+SHARES = ("acc", "exact", "match", "recall", "precision", "rate", "f1")
+
+
+def whole_name(metric: object) -> str:
+    """The name of a metric without the `@n` of a part of a split."""
+    return re.sub(r"@\d+$", "", str(metric))
 
 
 def task_key(name: object) -> str:
@@ -151,9 +158,9 @@ def headline(task: str, rows: list[tuple[Evaluation, dict]]) -> list[tuple[Evalu
     last = rows[-1][0].key.split("_")[0]
     rows = [row for row in rows if row[0].key.split("_")[0] == last]
     wanted = HEADLINES.get(task)
-    if wanted and any(score.get("metric") in wanted for _, score in rows):
-        rows = [row for row in rows if row[1].get("metric") in wanted]
-        rows.sort(key=lambda row: wanted.index(row[1].get("metric")))
+    if wanted and any(whole_name(score.get("metric")) in wanted for _, score in rows):
+        rows = [row for row in rows if whole_name(row[1].get("metric")) in wanted]
+        rows.sort(key=lambda row: wanted.index(whole_name(row[1].get("metric"))))
     else:
         first: dict[object, object] = {}
         for _, score in rows:
@@ -193,7 +200,7 @@ def _panel(task: str, rows: list[tuple[Evaluation, dict]]) -> Html:
         groups.setdefault(metric, {}).setdefault(lang, []).append(row)
     blocks: list[Html] = []
     for metric, langs in groups.items():
-        words = METRICS.get(metric) or METRICS.get(metric.lower())
+        words = METRICS.get(whole_name(metric)) or METRICS.get(whole_name(metric).lower())
         named = tag("p", tag("b", metric), " ", t(*words) if words else None, cls="metric")
         parts = [_block(metric, lang, found) for lang, found in langs.items()]
         if len(groups) > 1 and any(len(langs) == 1 for langs in groups.values()):

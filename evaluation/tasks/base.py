@@ -48,6 +48,7 @@ class Measure:
       unreadable: units counted as wrong because the answer could not be read.
       whole: the 95 % interval of a number that is no mean over items (an average precision):
         `values` then holds that number alone, and no item has a value of its own.
+      asked: how many items were asked, where that is a part of those evaluated.
     """
 
     metric: str
@@ -56,6 +57,7 @@ class Measure:
     protocol: str
     unreadable: int = 0
     whole: tuple[float, float] | None = None
+    asked: int = 0
 
     @property
     def value(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,10 +34,10 @@ class Gallery:
 
 
 class Retrieval:
-    """Text retrieval (TR: picture to caption) and image retrieval (IR: caption to picture)."""
+    """Text retrieval (from image to caption) and image retrieval (from caption to image)."""
 
     name = "retrieval"
-    version = "v1"
+    version = "v2"  # names say which score ranked
     record_task = "caption"
     stages = ("stage0",)
 
@@ -59,10 +59,10 @@ class Retrieval:
         )
 
     def measures(self, gallery: Gallery, similarity: np.ndarray) -> tuple[Measure, ...]:
-        """TR@k and IR@k of similarities [images, texts]."""
+        """Recalls by ITC similarities [images, texts]."""
         hits = retrieval.recall_hits(similarity, gallery.belongs, KS)
         protocol = self.protocol(gallery, "itc: max over queries")
-        return tuple(per_item(name, hits[name].tolist(), protocol) for name in _order())
+        return tuple(per_item(f"{name}_itc", hits[name].tolist(), protocol) for name in hits)
 
     def reranked(
         self,
@@ -75,22 +75,19 @@ class Retrieval:
         n = len(by_image)
         protocol = self.protocol(gallery, f"itm + itc on the best {k} by itc, first {n} queries")
         belongs = gallery.belongs
-        ranks = {"TR": retrieval.ranks(by_image, belongs[:n])}
-        ranks["IR"] = retrieval.ranks(by_text, belongs.T[:n])
-        return tuple(
-            per_item(f"{name}_itm{k}", (ranks[name[:2]] <= int(name[3:])).tolist(), protocol)
-            for name in _order()
-            if int(name[3:]) <= k
+        hits = retrieval.hits(
+            retrieval.ranks(by_image, belongs[:n]),
+            retrieval.ranks(by_text, belongs.T[:n]),
+            [few for few in KS if few <= k],
         )
+        measures = [per_item(f"{name}_itm", hits[name].tolist(), protocol) for name in hits]
+        asked = n if n < len(gallery.ids) else 0
+        return tuple(replace(measure, asked=asked) for measure in measures)
 
     def chance(self, gallery: Gallery) -> dict[str, float]:
         """Metric -> expected percentage of a random order."""
         values = retrieval.chance(gallery.belongs, KS)
         return {name: 100.0 * value for name, value in values.items()}
-
-
-def _order() -> list[str]:
-    return [f"{direction}@{k}" for k in KS for direction in ("TR", "IR")]
 
 
 def similarities(images: np.ndarray, texts: np.ndarray) -> np.ndarray:

@@ -259,9 +259,9 @@ def make_run(folder: Path) -> Path:
         for lang, less in (("en", 0), ("zh", 4)):
             cider = "CIDEr-D" if lang == "en" else "cider_zh_char"
             scores += [
-                score("retrieval", lang, "TR@1", 74.3 - less, 0.3, 0.3, None, 0.3),
-                score("retrieval", lang, "IR@1", 71.7 - less, 0.0, 0.7, None, 0.3),
-                score("retrieval", lang, "IR@5", 93.0 - less, 1.3, 1.7, None, 1.7),
+                score("retrieval", lang, "text_recall@1_itc", 74.3 - less, 0.3, 0.3, None, 0.3),
+                score("retrieval", lang, "image_recall@1_itc", 71.7 - less, 0.0, 0.7, None, 0.3),
+                score("retrieval", lang, "image_recall@5_itc", 93.0 - less, 1.3, 1.7, None, 1.7),
                 score("caption", lang, cider, 212.5 + better, 0.4, 48.1, None, None),
                 score("vqa", lang, "exact_match", 66.0 + better - less, 0.0, 35.2, 21.0, None),
                 score("grounding", lang, "acc@0.5", 41.0 + better - less, 0.0, 5.3, None, 4.1),

@@ -47,31 +47,31 @@ def test_recall_with_several_captions_per_picture():
     belongs = retrieval.positives([0, 0, 1], 2)
     similarity = np.array([[0.1, 0.9, 0.5], [0.8, 0.2, 0.6]])
     hits = retrieval.recall_hits(similarity, belongs, (1, 2))
-    assert hits["TR@1"].tolist() == [True, False]  # any own text counts
-    assert hits["TR@2"].tolist() == [True, True]
-    assert hits["IR@1"].tolist() == [False, True, True]
-    assert hits["IR@2"].all()
+    assert hits["text_recall@1"].tolist() == [True, False]  # any own text counts
+    assert hits["text_recall@2"].tolist() == [True, True]
+    assert hits["image_recall@1"].tolist() == [False, True, True]
+    assert hits["image_recall@2"].all()
 
 
 def test_ties_count_against_us():
     hits = retrieval.recall_hits(np.zeros((3, 3)), np.eye(3, dtype=bool), (1, 3))
-    assert not hits["TR@1"].any()
-    assert hits["TR@3"].all()
+    assert not hits["text_recall@1"].any()
+    assert hits["text_recall@3"].all()
 
 
 def test_equal_captions_are_one_target():
     belongs = retrieval.same_text(["a dog", "a cat", "a dog"])
     similarity = np.array([[0.1, 0.2, 0.9], [0.3, 0.8, 0.1], [0.9, 0.2, 0.1]])
-    assert retrieval.recall_hits(similarity, belongs, (1,))["TR@1"].all()
+    assert retrieval.recall_hits(similarity, belongs, (1,))["text_recall@1"].all()
 
 
 def test_chance_is_the_expected_recall_of_a_random_order():
     belongs = retrieval.positives([0, 0, 1, 2], 3)
     expected = retrieval.chance(belongs, (1, 2))
     # Picture 0 has two of four texts, the others one.
-    assert expected["TR@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
-    assert expected["TR@2"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
-    assert expected["IR@1"] == pytest.approx(1 / 3)
+    assert expected["text_recall@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
+    assert expected["text_recall@2"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
+    assert expected["image_recall@1"] == pytest.approx(1 / 3)
 
 
 def test_reranking_adds_itm_to_itc_of_the_candidates():
@@ -82,9 +82,9 @@ def test_reranking_adds_itm_to_itc_of_the_candidates():
 
 
 def test_each_direction_is_ranked_by_its_own_scores():
-    found = _measures(np.eye(2), 1 - np.eye(2), np.eye(2, dtype=bool), "how", "")
+    found = _measures(np.eye(2), 1 - np.eye(2), np.eye(2, dtype=bool), "how", "itc")
     values = {measure.metric: measure.value for measure in found}
-    assert (values["tr@1"], values["ir@1"]) == (100, 0)
+    assert (values["text_recall@1_itc"], values["image_recall@1_itc"]) == (100, 0)
 
 
 def test_retrieval_refuses_a_similarity_that_is_not_a_number():

@@ -235,7 +235,12 @@ def test_retrieval_recall_counts_any_caption_of_a_picture_and_ties_against_us():
     scores = np.array([[0.9, 0.1, 0.5, 0.2], [0.8, 0.3, 0.3, 0.3]])
     got = metrics.retrieval_recall(scores, [0, 0, 1, 1], ks=(1, 2))
     # Picture 0 finds text 0; picture 1 has text 0 first, and text 1 ties with its own two.
-    assert got == {"tr@1": 50.0, "tr@2": 50.0, "ir@1": 50.0, "ir@2": 100.0}
+    assert got == {
+        "text_recall@1": 50.0,
+        "image_recall@1": 50.0,
+        "text_recall@2": 50.0,
+        "image_recall@2": 100.0,
+    }
 
 
 def test_chair_counts_objects_that_are_not_there():

@@ -120,8 +120,12 @@ def test_retrieval(evaluate, colours, lang):
     results, _ = evaluate(colours(stage="stage0"), rerank_k=2, rerank_limit=3)
     assert {s["task"] for s in results["scores"]} == {"retrieval"}
     scores = by_metric(results, "retrieval", lang)
-    assert list(scores) == ["TR@1", "IR@1", "TR@5", "IR@5", "TR@1_itm2", "IR@1_itm2"]
-    first = scores["TR@1"]
+    assert list(scores) == [
+        *(f"{way}_recall@{k}_itc" for k in (1, 5) for way in ("text", "image")),
+        "text_recall@1_itm@3",
+        "image_recall@1_itm@3",
+    ]
+    first = scores["text_recall@1_itc"]
     assert (first["value"], first["n"]) == (100, 4)
     # Every picture looks red to the blind model, so only the red one finds its caption; for
     # captions all pictures are alike, and ties count against it.
@@ -131,8 +135,10 @@ def test_retrieval(evaluate, colours, lang):
         "most_frequent": None,
         "chance": 25,
     }
-    assert scores["IR@1"]["controls"]["untrained"] == 0
-    assert (scores["IR@1_itm2"]["value"], scores["IR@1_itm2"]["n"]) == (100, 3)
+    assert scores["image_recall@1_itc"]["controls"]["untrained"] == 0
+    matched = scores["image_recall@1_itm@3"]
+    assert (matched["value"], matched["n"]) == (100, 3)
+    assert "itm + itc on the best 2 by itc" in matched["protocol"]
     assert "4x4" in first["protocol"]
 
 
@@ -174,7 +180,7 @@ def test_what_is_left_behind(evaluate):
 def test_retrieval_samples_in_both_directions(evaluate):
     _, out = evaluate(tasks=("retrieval",), langs=("zh",))
     rows = [json.loads(line) for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
-    assert [row["direction"] for row in rows[:2]] == ["IR", "TR"]
+    assert [row["direction"] for row in rows[:2]] == ["image", "text"]
     assert rows[0]["retrieved"][0] == {"image": rows[0]["image"], "score": 1.0, "correct": True}
     assert rows[1]["retrieved"][0] == {"text": "一张红色的图", "score": 1.0, "correct": True}
 
