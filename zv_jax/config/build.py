@@ -17,13 +17,14 @@ from typing import Any
 
 import ml_collections
 
+from zv_jax import stages
 from zv_jax.config import checks
 from zv_jax.config.schema import Config
 from zv_jax.errors import ConfigError
 from zv_jax.models import presets, prompt
 
+# The stages are those of `zv_jax.stages`.
 CHOICES = {
-    "stage.name": ("language", "vision", "stage0", "stage1", "stage2"),
     "stage.variant": ("base", "chat"),
     "stage.itm_negatives": ("hard", "random"),
     "stage.itm_pairs": ("both", "single"),
@@ -141,7 +142,7 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
     """
     plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
     built = _build(Config, plain, "")
-    for path, allowed in CHOICES.items():
+    for path, allowed in {"stage.name": stages.names(), **CHOICES}.items():
         value = _get(built, path)
         if value not in allowed:
             near = difflib.get_close_matches(str(value), allowed, 1)
