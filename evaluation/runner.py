@@ -22,6 +22,7 @@ from zv_jax.evaluation.benchmarks import run as benchmarks_run
 from zv_jax.evaluation.model import Model
 from zv_jax.evaluation.outputs import Writer
 from zv_jax.evaluation.suites import Suite
+from zv_jax.stages import has_variants
 from zv_jax.training.metrics import peak_rss_bytes
 
 
@@ -80,7 +81,7 @@ def run(
         "checkpoint": str(checkpoint),
         "model": model.config.model.preset,
         # The first two training runs know no variants.
-        "variant": stage.variant if stage.name in ("stage1", "stage2") else None,
+        "variant": stage.variant if has_variants(stage.name) else None,
         "stage": stage.name,
         "seconds": round(time.monotonic() - started, 2),
         "peak_rss_bytes": peak_rss_bytes(),

@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 from zv_jax import trees
 from zv_jax.config import recipe, validate
 from zv_jax.config.schema import Config, OptimizerConfig, TrainConfig
-from zv_jax.data.pipeline.batches import EMPTY, SYMBOL_TOKENS
 from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
@@ -23,6 +22,7 @@ from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import Variables, abstract_variables, divide, place
 from zv_jax.training.step import init_state, make_step
+from zv_jax.warmup.symbols import EMPTY, SYMBOL_TOKENS
 
 ROWS, QUERIES, IMAGE = 8, 4, 127
 
@@ -67,7 +67,7 @@ def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
     labels = np.where(mask & (np.arange(12) >= 8), ids, -100)
     rows = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     ids[:, :QUERIES] = IMAGE
-    if kind == "text":
+    if kind == "texts":
         absent = rng.random((ROWS, QUERIES, SYMBOL_TOKENS)) < 0.6
         return {**rows, "symbols": np.where(absent, EMPTY, words(*absent.shape))}
     seen = np.arange(5) < rng.integers(2, 6, (ROWS, 1))

@@ -14,8 +14,9 @@ from zv_jax.models.axes import unboxed
 from zv_jax.models.llama import EMBEDDING_SCALE
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import make_mesh
-from zv_jax.stages import STAGES, Stage, overview, split, stage_model, stage_of, stage_table
+from zv_jax.stages import STAGES, Stage, split, stage_model, stage_of
 from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.overview import overview, stage_table
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join
 from zv_jax.training.step import init_state
 
@@ -48,8 +49,8 @@ def towers(names) -> set[str]:
 def test_the_table_has_every_stage():
     assert set(STAGES) == set(TABLE)
     fed = {name: stage.batch for (name, _), stage in STAGES.items()}
-    assert fed == {"language": "text", "vision": "patches", "stage0": "pairs", "stage1": "dialogue",
-                   "stage2": "dialogue"}  # fmt: skip
+    assert fed == {"language": "texts", "vision": "patches", "stage0": "pairs",
+                   "stage1": "dialogues", "stage2": "dialogues"}  # fmt: skip
     losses = {name: stage.losses for (name, _), stage in STAGES.items()}
     assert losses["vision"] == ("symbols", "words")
     assert losses["stage0"] == ("itc", "itm", "itg")
@@ -101,7 +102,7 @@ def test_the_stage_decides_variant_and_adapters():
 
 
 def test_a_pattern_without_a_parameter_is_an_error():
-    stage = Stage("text", ("lm",), (r"params/llm/.*", r"lora/llm/.*"))
+    stage = Stage("texts", ("lm",), (r"params/llm/.*", r"lora/llm/.*"))
     with pytest.raises(ConfigError, match="lora/llm"):
         split(["params/llm/norm/scale"], stage)
 

@@ -25,53 +25,196 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from clu.parameter_overview import count_parameters, get_parameter_overview
+import numpy as np
 
-from zv_jax.config import Config
 from zv_jax.errors import ConfigError
 from zv_jax.models.presets import LoraConfig, ModelConfig
-from zv_jax.models.ziya_visual import ZiyaVisual, positions_of
-from zv_jax.training.losses import (
-    Batch,
-    Terms,
-    language_terms,
-    patch_terms,
-    pretraining_terms,
-)
+from zv_jax.warmup.symbols import PATCH_SYMBOLS, SYMBOL_TOKENS
 
-Array = jax.Array
+if TYPE_CHECKING:
+    from zv_jax.config.schema import Config
 
 QFORMER = r"params/(ln_vision|qformer)/.*"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table. `trainable` are full-match patterns of parameter paths."""
+    """One row of the table.
 
-    batch: str  # pairs | dialogue | text | patches
-    losses: tuple[str, ...]  # the loss is the sum of the means of these terms
+    Attributes:
+        batch: the kind of batch that is fed, a name of `BATCHES`; the data pipeline and the losses
+            look up by it how one is made and what is learned from it.
+        losses: the loss is the sum of the means of these terms.
+        trainable: full-match patterns of parameter paths.
+        adapters: whether the model has LoRA adapters.
+        use: what its checkpoints are good for, a name of `models.parameters.USES`: "answers",
+            "comparisons", or "" for a warm-up, which is a part of a model only.
+        one_answer: whether a sample is one answer of a record, which alone is learned; else a
+            sample is the whole record.
+        qformer_text: the field of `data` that bounds the texts of the Q-Former; "": it reads none.
+        own_start: whether the language model starts as `warmup.start` says.
+    """
+
+    batch: str
+    losses: tuple[str, ...]
     trainable: tuple[str, ...]
     adapters: bool = False
+    use: str = ""
+    one_answer: bool = False
+    qformer_text: str = ""
+    own_start: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether its checkpoints compare images with texts."""
+        return self.use == "comparisons"
+
+    @property
+    def speaks(self) -> bool:
+        """Whether a language model reads prompts."""
+        return "lm" in self.losses
 
 
 STAGES: dict[tuple[str, str], Stage] = {}
 for _variant in ("base", "chat"):
-    STAGES["language", _variant] = Stage("text", ("lm",), (r"params/llm/.*",))
+    STAGES["language", _variant] = Stage("texts", ("lm",), (r"params/llm/.*",), own_start=True)
     STAGES["vision", _variant] = Stage(
         "patches", ("symbols", "words"), (r"params/(vision|ln_vision|patch_head)/.*",)
     )
     STAGES["stage0", _variant] = Stage(
-        "pairs", ("itc", "itm", "itg"), (QFORMER, r"params/heads/.*")
+        "pairs",
+        ("itc", "itm", "itg"),
+        (QFORMER, r"params/heads/.*"),
+        use="comparisons",
+        qformer_text="max_text",
     )
-STAGES["stage1", "base"] = Stage("dialogue", ("lm",), (r"params/projector/.*",))
-STAGES["stage1", "chat"] = Stage("dialogue", ("lm",), (QFORMER, r"params/projector/.*"))
-STAGES["stage2", "base"] = STAGES["stage1", "chat"]
-STAGES["stage2", "chat"] = Stage(
-    "dialogue", ("lm",), (QFORMER, r"params/projector/.*", r"lora/(vision|llm)/.*"), adapters=True
+_BASE = Stage("dialogues", ("lm",), (r"params/projector/.*",), use="answers")
+_CHAT = dataclasses.replace(
+    _BASE,
+    trainable=(QFORMER, r"params/projector/.*"),
+    one_answer=True,
+    qformer_text="max_qformer_text",
 )
+STAGES["stage1", "base"] = _BASE
+STAGES["stage1", "chat"] = _CHAT
+STAGES["stage2", "base"] = dataclasses.replace(_BASE, trainable=_CHAT.trainable)
+STAGES["stage2", "chat"] = dataclasses.replace(
+    _CHAT, trainable=(*_CHAT.trainable, r"lora/(vision|llm)/.*"), adapters=True
+)
+
+
+class ArraySpec(NamedTuple):
+    """Shape and dtype of one array of a batch; its rows come first, a scalar is of all rows."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+BatchSpec = dict[str, ArraySpec]
+
+
+def _of_rows(config: Config, **arrays: tuple) -> BatchSpec:
+    """A spec from `name=(dtype, *shape of a row)`."""
+    return {
+        name: ArraySpec((config.train.batch_size, *shape), np.dtype(dtype))
+        for name, (dtype, *shape) in arrays.items()
+    }
+
+
+def _text(config: Config) -> BatchSpec:
+    length = config.data.max_length
+    return _of_rows(
+        config,
+        input_ids=(np.int32, length),
+        attention_mask=(np.bool_, length),
+        labels=(np.int32, length),
+    )
+
+
+def _texts(config: Config) -> BatchSpec:
+    places = config.data.max_images * config.model.qformer.num_queries
+    return _text(config) | _of_rows(config, symbols=(np.int32, places, SYMBOL_TOKENS))
+
+
+def _patches(config: Config) -> BatchSpec:
+    size = config.model.vision.image_size
+    patches = (size // config.model.vision.patch_size) ** 2
+    return _of_rows(
+        config,
+        images=(np.uint8, size, size, 3),
+        symbols=(np.int32, PATCH_SYMBOLS * patches, SYMBOL_TOKENS),
+    )
+
+
+def _pairs(config: Config) -> BatchSpec:
+    size, length = config.model.vision.image_size, config.data.max_text
+    rows = _of_rows(
+        config,
+        images=(np.uint8, size, size, 3),
+        text_ids=(np.int32, length),
+        text_mask=(np.bool_, length),
+        text_learned=(np.bool_, length),
+        image_ids=(np.int32,),
+    )
+    return rows | {"dec_id": ArraySpec((), np.dtype(np.int32))}
+
+
+def _dialogues(config: Config) -> BatchSpec:
+    size, data = config.model.vision.image_size, config.data
+    return _text(config) | _of_rows(
+        config,
+        images=(np.uint8, data.max_images, size, size, 3),
+        qformer_input_ids=(np.int32, data.max_qformer_text),
+        qformer_attention_mask=(np.bool_, data.max_qformer_text),
+    )
+
+
+# Every kind of batch: its arrays, in the largest size that the configuration allows.
+BATCHES: dict[str, Callable[[Config], BatchSpec]] = {
+    "texts": _texts,
+    "patches": _patches,
+    "pairs": _pairs,
+    "dialogues": _dialogues,
+}
+
+
+def batch_spec(config: Config) -> BatchSpec:
+    """Shapes and dtypes of the largest global batch that a step of `config` takes."""
+    return BATCHES[stage_of(config).batch](config)
+
+
+def images_per_row(config: Config) -> int:
+    """Images of the longest row, padding included."""
+    images = batch_spec(config).get("images")
+    if images is None:
+        return 0
+    _, *places, _, _, _ = images.shape
+    return places[0] if places else 1
+
+
+def tokens_per_row(config: Config) -> int:
+    """Positions of the longest row that pass through a text model; 0 where there is no text."""
+    spec = batch_spec(config)
+    mask = spec.get("attention_mask", spec.get("text_mask"))
+    return 0 if mask is None else mask.shape[1]
+
+
+def labelled_tokens(config: Config, length: int) -> int:
+    """How many tokens of a row of `length` may carry loss: those of one answer where only that is
+    learned (stages 1 and 2 of Chat), else all."""
+    return min(config.data.max_answer, length) if stage_of(config).one_answer else length
+
+
+def names() -> tuple[str, ...]:
+    """The stages, in the order of the table."""
+    return tuple(dict.fromkeys(name for name, _ in STAGES))
+
+
+def has_variants(name: str) -> bool:
+    """Whether Base and Chat train differently in the stage called `name`."""
+    return len({row for (stage, _), row in STAGES.items() if stage == name}) > 1
 
 
 def stage_of(config: Config) -> Stage:
@@ -82,7 +225,7 @@ def stage_of(config: Config) -> Stage:
     """
     stage = STAGES[config.stage.name, config.stage.variant]
     if config.stage.train_vision:
-        if config.stage.name != "stage0":
+        if config.stage.name != "stage0":  # only there is the ViT's pre-training still under way
             raise ConfigError(
                 "the ViT trains as a whole only in stage 0",
                 where="stage.train_vision",
@@ -135,64 +278,3 @@ def frozen_parts(trainable: Iterable[str], frozen: Iterable[str]) -> frozenset[s
     """What of a model does not train at all, as `ZiyaVisual.frozen` names it: "params/qformer"."""
     parts = [{"/".join(path.split("/")[:2]) for path in paths} for paths in (trainable, frozen)]
     return frozenset(parts[1] - parts[0])
-
-
-def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
-    """Parameters per tower: how many train, are frozen, belong to trained adapters."""
-    towers: dict[str, dict[str, dict]] = {}
-    for path, leaf in flat.items():
-        collection, tower = path.split("/")[:2]
-        kinds = towers.setdefault(tower, {"trainable": {}, "frozen": {}, "adapter": {}})
-        trained = "adapter" if collection == "lora" else "trainable"
-        kinds[trained if path in trainable else "frozen"][path] = leaf
-    return [
-        {"tower": tower, **{kind: int(count_parameters(part)) for kind, part in kinds.items()}}
-        for tower, kinds in sorted(towers.items())
-    ]
-
-
-def overview(flat: dict[str, jax.Array], trainable: set[str]) -> str:
-    """Name, shape, dtype, size and sharding of every leaf: those that train, then the frozen."""
-    parts = {"train": {}, "are frozen": {}}
-    for path, leaf in flat.items():
-        parts["train" if path in trainable else "are frozen"][path] = leaf
-    return "\n\n".join(
-        f"These parameters {what}:\n{get_parameter_overview(part, include_stats='sharding')}"
-        for what, part in parts.items()
-    )
-
-
-def terms_of(stage: Stage) -> Callable[[ZiyaVisual, Batch, Array, Config], Terms]:
-    """The loss function of a stage."""
-    return {"pairs": pretraining_terms, "patches": patch_terms}.get(stage.batch, language_terms)
-
-
-def initialise_all(model: ZiyaVisual, batch: Batch, stage: Stage) -> None:
-    """Touch exactly the parts the stage has, so that `init` makes their parameters."""
-    if stage.batch == "pairs":
-        ids, mask = batch["text_ids"], batch["text_mask"]
-        features = model.encode_images(batch["images"])
-        queries, _ = model.caption(features, ids, mask)
-        model.project_queries(queries)
-        model.text_embed(ids, mask)
-        model.match(features, ids, mask)
-    elif stage.batch == "patches":
-        model.describe_patches(batch["images"])
-        model.symbol_tokens(jnp.zeros((1, 1, 1), jnp.int32))
-    elif stage.batch == "dialogue":
-        model(
-            batch["images"],
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["qformer_input_ids"],
-            batch["qformer_attention_mask"],
-        )
-    else:
-        mask = batch["attention_mask"]
-        length = mask.shape[1]
-        hidden, _ = model.llm(
-            model.llm.embed(batch["input_ids"]),
-            positions_of(mask),
-            jnp.ones((mask.shape[0], length, length), bool),
-        )
-        model.llm.logits(hidden)

@@ -13,6 +13,7 @@ from typing import Any
 from zv_jax import json_input
 from zv_jax.errors import DataError
 from zv_jax.html.markup import finite
+from zv_jax.stages import STAGES as TABLE
 
 STAGES = (
     "language",
@@ -84,7 +85,8 @@ class Stage:
             for key in OBJECTIVES
         }
         found = {key: points for key, points in found.items() if points}
-        if not found and self.name not in ("vision", "stage0"):
+        name, _, variant = self.name.partition("_")
+        if not found and TABLE[name, variant or "base"].speaks:
             total = [(float(r["step"]), finite(r["loss"])) for r in self.metrics if "loss" in r]
             found = {"lm": total} if total else {}
         return found

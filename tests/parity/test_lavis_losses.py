@@ -14,7 +14,7 @@ from zv_jax.models.axes import unboxed
 from zv_jax.models.presets import ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import stage_model, stage_of
-from zv_jax.training.losses import pretraining_terms
+from zv_jax.training.losses.pairs import pretraining_terms
 from zv_jax.training.state import abstract_variables
 
 pytestmark = pytest.mark.parity
@@ -58,7 +58,7 @@ def both():
     model = lavis.Blip2Qformer(SIZES)
     lavis.randomise(model)
     run = config(True)
-    table = lavis_names.family("eva", "stage0", text=True)
+    table = lavis_names.family("eva", heads=True, text=True)
     shapes = trees.flatten(unboxed(abstract_variables(run, stage_of(run))))
     found, coverage = stream.plan(table, lavis.Memory(model.state_dict()), shapes)
     assert not coverage.missing and not coverage.unexpected

@@ -10,7 +10,8 @@ from zv_jax.models import flops as of_models
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, hlo
-from zv_jax.training import flops
+from zv_jax.training import flops, towers
+from zv_jax.training.losses import pairs
 
 
 def full(stage: str, variant: str, **model):
@@ -31,9 +32,9 @@ def test_totals_of_13b_by_hand():
     # 40 layers of 4 D^2 + 3 D M weights, two operations each, and the causal half of the scores.
     layers = 40 * 576 * 2 * (4 * 5120**2 + 3 * 5120 * 13824)
     # All answers of a row are learned, in Chat the last, of at most 256 tokens.
-    assert flops.llm(config).linear == layers + 2 * 5120 * 39424 * 576
-    assert flops.llm(full("stage2", "chat")).linear == layers + 2 * 5120 * 39424 * 256
-    assert flops.llm(config).attention == 40 * 2 * 576**2 * 5120
+    assert towers.llm(config).linear == layers + 2 * 5120 * 39424 * 576
+    assert towers.llm(full("stage2", "chat")).linear == layers + 2 * 5120 * 39424 * 256
+    assert towers.llm(config).attention == 40 * 2 * 576**2 * 5120
     assert of_models.vision(config.model.vision).linear == pytest.approx(
         257 * 2 * 0.985e9, rel=0.01
     )
@@ -42,7 +43,7 @@ def test_totals_of_13b_by_hand():
 def test_frozen_weights_that_pass_a_gradient_cost_4n_and_recomputation_half_as_much_again():
     config = full("stage2", "chat")
     llm = next(t for t in flops.towers(config) if t.name == "llm")
-    assert llm.kind == flops.PASSED
+    assert llm.kind == towers.PASSED
     ratio = flops.hardware_flops(config) / flops.model_flops(config)
     # Counted in the program that the TPU compiler made of it: 1.400 (docs/plans).
     assert ratio == pytest.approx(1.40, abs=0.02)
@@ -52,13 +53,13 @@ def test_frozen_weights_that_pass_a_gradient_cost_4n_and_recomputation_half_as_m
 
 def test_a_frozen_vit_has_no_backward_pass():
     kinds = {t.name: t.kind for t in flops.towers(full("stage1", "base"))}
-    assert kinds["vision"] == kinds["qformer"] == flops.FORWARD
-    assert kinds["projector"] == flops.TRAINED and kinds["llm"] == flops.PASSED
+    assert kinds["vision"] == kinds["qformer"] == towers.FORWARD
+    assert kinds["projector"] == towers.TRAINED and kinds["llm"] == towers.PASSED
 
 
 def test_pairs_in_both_directions_cost_one_joint_pass_more():
     both, single = (
-        flops.pretraining_passes(
+        pairs.pretraining_passes(
             dataclasses.replace(config, stage=dataclasses.replace(config.stage, itm_pairs=pairs))
         )
         for config in [full("stage0", "base")]
@@ -70,7 +71,7 @@ def test_pairs_in_both_directions_cost_one_joint_pass_more():
 
 
 def test_three_passes_are_cheaper_than_five():
-    assert 0.9 < flops.five_pass_ratio(full("stage0", "base")) < 1
+    assert 0.9 < pairs.five_pass_ratio(full("stage0", "base")) < 1
 
 
 ROWS = 32

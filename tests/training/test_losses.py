@@ -11,7 +11,7 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_model
-from zv_jax.training.losses import pretraining_terms
+from zv_jax.training.losses.pairs import pretraining_terms
 from zv_jax.training.state import join
 
 

@@ -41,7 +41,7 @@ def test_int8_frozen_weights_train_nearly_as_well_and_are_read_back(tmp_path, al
         config = tiny("stage2", "chat", frozen_dtype=kind)
         with on_mesh(alone):
             leaves, state, step = start(config, alone)
-            rows = on_devices(batch("dialogue"), alone)
+            rows = on_devices(batch("dialogues"), alone)
             if kind == "int8":
                 small = {k: v for k, v in leaves.frozen.items() if v.dtype == jnp.int8}
                 assert {k + SCALE for k in small} <= leaves.frozen.keys() and len(small) == 11
@@ -78,7 +78,7 @@ def test_named_policies_change_no_gradient(policy, alone):
         with on_mesh(alone):
             leaves, _, _ = start(config, alone)
             gradient = jax.jit(make_gradient(config, stage_of(config)))
-            rows = on_devices(batch("dialogue"), alone)
+            rows = on_devices(batch("dialogues"), alone)
             found[name], _ = gradient(leaves.trainable, leaves.frozen, rows, jax.random.key(0))
     for path, wanted in found["none"].items():
         np.testing.assert_allclose(found[policy][path], wanted, 1e-4, 1e-6, err_msg=path)

@@ -130,5 +130,5 @@ def test_tensor_parallelism_cuts_no_head():
 
 def test_batches_of_synthetic_rows_weigh_parts_differently():
     """Guards the test of microbatches above: equal weights would let a mean of means pass."""
-    labels = synthetic.batch("dialogue")["labels"]
+    labels = synthetic.batch("dialogues")["labels"]
     assert len({int((row >= 0).sum()) for row in labels}) > 1

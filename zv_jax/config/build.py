@@ -13,13 +13,14 @@ from typing import Any
 
 import ml_collections
 
+from zv_jax import stages
 from zv_jax.config import checks
 from zv_jax.config.engine import Engine, plain
 from zv_jax.config.schema import Config
 from zv_jax.models import presets, prompt
 
+# The stages are those of `zv_jax.stages`.
 CHOICES = {
-    "stage.name": ("language", "vision", "stage0", "stage1", "stage2"),
     "stage.variant": ("base", "chat"),
     "stage.itm_negatives": ("hard", "random"),
     "stage.itm_pairs": ("both", "single"),
@@ -75,14 +76,16 @@ POSITIVE = (
 )
 
 
-ENGINE = Engine(
-    Config,
-    flag="config",
-    choices=CHOICES,
-    positive=POSITIVE,
-    retired=RETIRED,
-    start="recipe(PRESET) of zv_jax.config",
-)
+def _engine() -> Engine:
+    """With the stages that there are by now."""
+    return Engine(
+        Config,
+        flag="config",
+        choices={"stage.name": stages.names(), **CHOICES},
+        positive=POSITIVE,
+        retired=RETIRED,
+        start="recipe(PRESET) of zv_jax.config",
+    )
 
 
 def recipe(preset: str, **sections: Any) -> ml_collections.ConfigDict:
@@ -90,7 +93,7 @@ def recipe(preset: str, **sections: Any) -> ml_collections.ConfigDict:
 
     Every field is present, so that any can be overridden and `zv config show` hides none.
     """
-    return ENGINE.config_dict(Config(model=presets.preset(preset)), sections)
+    return _engine().config_dict(Config(model=presets.preset(preset)), sections)
 
 
 def to_dict(config: Config) -> dict:
@@ -118,6 +121,6 @@ def validate(config: ml_collections.ConfigDict | dict) -> Config:
         ConfigError: an unknown field, a wrong type or a value out of range; it names the field,
             the value, what was expected and the nearest valid name.
     """
-    built = ENGINE.build(config)
+    built = _engine().build(config)
     checks.check(built)
     return built

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zv_jax.errors import ConfigError
 from zv_jax.models.prompt import OWN, Format
+from zv_jax.stages import STAGES
 
 if TYPE_CHECKING:
     from zv_jax.config.schema import Config, DataConfig
@@ -55,14 +56,10 @@ def _check_texts(config: Config) -> None:
 
     Queries have no positions, and a stage that feeds the Q-Former no text needs none.
     """
-    stage, data = config.stage, config.data
-    if stage.name == "stage0":
-        field, length = "max_text", data.max_text
-    elif stage.name in ("stage1", "stage2") and stage.variant == "chat":
-        field, length = "max_qformer_text", data.max_qformer_text
-    else:
+    field = STAGES[config.stage.name, config.stage.variant].qformer_text
+    if not field:
         return
-    positions = config.model.qformer.max_positions
+    length, positions = getattr(config.data, field), config.model.qformer.max_positions
     if length > positions:
         raise ConfigError(
             f"{length} tokens do not fit the {positions} positions of the Q-Former",

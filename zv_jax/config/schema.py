@@ -15,7 +15,7 @@ from zv_jax.parallel.hardware import MeshConfig
 
 @dataclass(frozen=True)
 class StageConfig:
-    """Which stage of the paper runs; what that trains and feeds is in `training/stages.py`."""
+    """Which stage of the paper runs; what that trains and feeds is in `zv_jax/stages.py`."""
 
     name: str = "stage0"  # language | vision | stage0 | stage1 | stage2
     variant: str = "chat"  # base | chat
@@ -154,11 +154,3 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     init_from: tuple[str, ...] = ()  # workdirs or checkpoints; where both have a leaf the last wins
     seed: int = 0
-
-
-def labelled_tokens(config: Config, length: int) -> int:
-    """How many tokens of a row of `length` may carry loss: those of one answer where only the last
-    is learned (stages 1 and 2 of Chat), else all."""
-    stage = config.stage
-    only_last = stage.name in ("stage1", "stage2") and stage.variant == "chat"
-    return min(config.data.max_answer, length) if only_last else length

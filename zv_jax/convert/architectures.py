@@ -12,6 +12,7 @@ from zv_jax.config import Config
 from zv_jax.convert import names
 from zv_jax.convert.names import Family
 from zv_jax.errors import ConversionError, unknown_name
+from zv_jax.stages import images_per_row, stage_of
 
 Json = Mapping[str, Any]
 _TEMPERATURE_AND_HEAD = (r"params/heads/temperature", r"params/qformer/text_head/.*")
@@ -142,8 +143,8 @@ def write_architecture(config: Config) -> Architecture:
     Raises:
         ConversionError: no class of transformers can express the model.
     """
-    model, stage = config.model, config.stage.name
-    if stage == "language":
+    model = config.model
+    if not images_per_row(config):
         return LLAMA
     for wrong, field, expected in (
         (model.vision.family != "eva", "model.vision.family", "eva"),
@@ -162,6 +163,6 @@ def write_architecture(config: Config) -> Architecture:
                 expected=expected,
                 fix="keep the checkpoint in our own format",
             )
-    if stage == "stage0":
+    if stage_of(config).compares:
         return RETRIEVAL
     return INSTRUCT_BLIP if config.stage.variant == "chat" else BLIP2

@@ -13,6 +13,7 @@ from zv_jax.config.build import BEFORE, to_dict, validate
 from zv_jax.convert.architectures import BLIP2, INSTRUCT_BLIP, LLAMA, Architecture
 from zv_jax.errors import ConversionError, ZvError, unknown_name
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
+from zv_jax.stages import stage_of
 
 Json = Mapping[str, Any]
 FIELD = "zv_jax"  # of `config.json`, in our exports
@@ -29,7 +30,7 @@ _NAMES = {"ziya": ("ziya",), "vicuna": ("vicuna",), "llama2": ("llama-2", "chat"
 def asked(config: Config, prompt: PromptConfig, why: str) -> tuple[Config, tuple[str, ...]]:
     """`config` with prompts of that format, and a line that says so if it is ever asked."""
     config = replace(config, model=replace(config.model, prompt=prompt))
-    speaks = config.stage.name != "stage0"
+    speaks = stage_of(config).speaks
     return config, (f"prompts: {prompt.format}, {why}",) * speaks
 
 

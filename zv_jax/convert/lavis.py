@@ -28,6 +28,7 @@ from zv_jax.convert.sources import Renamed, Source, open_file, open_source, toge
 from zv_jax.errors import ConversionError, EnvironmentProblem
 from zv_jax.models import presets
 from zv_jax.models.presets import LoraConfig, ModelConfig, QFormerConfig, VisionConfig
+from zv_jax.stages import stage_of
 
 SUFFIXES = (".pth", ".pt")
 PUBLISHED = "ziya_visual_chat_13b"  # preset with the sizes of the published models
@@ -60,7 +61,7 @@ def open_lavis(
         config, notes = asking.by_name(config, options.prompt_format)
     else:
         config, notes = asking.as_lavis(config)
-    if options.base or (options.llm and config.stage.name == "stage0"):
+    if options.base or (options.llm and not stage_of(config).speaks):
         flag = f"--base={options.base}" if options.base else f"--llm={options.llm}"
         raise ConversionError(
             "this file is no difference to another" if options.base else "it has no projection",
@@ -99,10 +100,9 @@ def _has(source: Source, prefix: str) -> bool:
 
 def _architecture(config: Config) -> Architecture:
     """As of a class of transformers, with LAVIS's names."""
-    stage, variant = config.stage.name, config.stage.variant
-    text = stage == "stage0" or variant == "chat"
-    family = lavis_names.family(config.model.vision.family, stage, text)
-    return Architecture("LAVIS", "lavis", family, stage, variant)
+    stage, row = config.stage, stage_of(config)
+    family = lavis_names.family(config.model.vision.family, row.compares, bool(row.qformer_text))
+    return Architecture("LAVIS", "lavis", family, stage.name, stage.variant)
 
 
 def _with_language_model(

@@ -70,17 +70,17 @@ def clip() -> list[Entry]:
     ]
 
 
-def family(vision: str, stage: str, text: bool) -> Family:
+def family(vision: str, heads: bool, text: bool) -> Family:
     """The table of one kind of checkpoint.
 
     Args:
         vision: "eva" or "clip".
-        stage: "stage0" (`Blip2Qformer`, with its heads), else a model with a LLaMA.
+        heads: whether it is `Blip2Qformer`, with its heads, or a model with a LLaMA.
         text: whether the Q-Former reads text (InstructBLIP and stage 0 do).
     """
     rows = [*(clip() if vision == "clip" else eva()), *names.norm("ln_vision", "ln_vision")]
     rows += names.qformer(_QFORMER, text)
-    if stage == "stage0":
+    if heads:
         rows += names.text_head("Qformer.cls.predictions.")
         for ours, theirs in (("vision_proj",) * 2, ("text_proj",) * 2, ("itm", "itm_head")):
             rows += names.linear(f"heads/{ours}", theirs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from zv_jax.config.schema import Config, labelled_tokens
-from zv_jax.training.flops import FORWARD, towers
+from zv_jax.config.schema import Config
+from zv_jax.stages import images_per_row, labelled_tokens, stage_of
+from zv_jax.training.losses.kind import loss_of
+from zv_jax.training.towers import FORWARD
 
 
 def temporaries(config: Config, rows: float, shards: int, tensor: int = 1) -> float:
@@ -15,8 +17,9 @@ def temporaries(config: Config, rows: float, shards: int, tensor: int = 1) -> fl
         tensor: ways of tensor parallelism.
     """
     width = 2 if config.model.dtype != "float32" else 4
-    kinds = {tower.name: tower.kind for tower in towers(config)}
-    images = 1 if config.stage.name == "stage0" else config.data.max_images
+    stage, images = stage_of(config), images_per_row(config)
+    loss = loss_of(stage)
+    kinds = {tower.name: tower.kind for tower in loss.towers(config)}
     rows /= config.train.microbatches
     v, q, m = config.model.vision, config.model.qformer, config.model.llm
     total, peak = 0.0, 0.0
@@ -27,8 +30,8 @@ def temporaries(config: Config, rows: float, shards: int, tensor: int = 1) -> fl
         peak = max(peak, layer)
         total += tokens * v.width * width
     if "qformer" in kinds:
-        passes = 1 if config.stage.name != "stage0" else 5
-        text = config.data.max_text if passes > 1 else config.data.max_qformer_text
+        passes = loss.qformer_passes
+        text = getattr(config.data, stage.qformer_text or "max_qformer_text")
         tokens = (q.num_queries + text) * rows * passes * images
         saved, layer = _layer(config, tokens, q.width, q.mlp_width, q.heads, q.num_queries + text)
         total += saved * q.layers * (kinds["qformer"] != FORWARD)

@@ -7,18 +7,16 @@ import time
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax import trees
 from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
-from zv_jax.data.pipeline.pipeline import abstract_batch
 from zv_jax.errors import ConfigError, EnvironmentProblem
 from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
 from zv_jax.parallel.hardware import Topology
 from zv_jax.parallel.sharding import batch_sharding
-from zv_jax.stages import stage_of
+from zv_jax.stages import batch_spec, stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.state import Variables, abstract_variables, divide
 from zv_jax.training.step import init_state, make_step, state_shardings
@@ -111,14 +109,10 @@ def devices(topology: Topology) -> list:
 def batch_shapes(config: Config, mesh: Mesh) -> Shapes:
     """The global batch as the loop hands it to the step, by name."""
     rows, whole = batch_sharding(mesh), NamedSharding(mesh, PartitionSpec())
-    found = {
-        name: jax.ShapeDtypeStruct(spec.shape, spec.dtype, sharding=rows)
-        for name, spec in abstract_batch(config).items()
-        if name != "index"
+    return {
+        name: jax.ShapeDtypeStruct(*spec, sharding=rows if spec.shape else whole)
+        for name, spec in batch_spec(config).items()
     }
-    if config.stage.name == "stage0":
-        found["dec_id"] = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
-    return found
 
 
 def abstract_program(config: Config, mesh: Mesh) -> Program:

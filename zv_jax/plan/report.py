@@ -15,10 +15,12 @@ from zv_jax.models.axes import check_heads
 from zv_jax.parallel.hardware import GIB, Topology
 from zv_jax.parallel.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
 from zv_jax.plan import activations, compiled, hlo
-from zv_jax.stages import stage_table
+from zv_jax.stages import images_per_row, stage_of, tokens_per_row
 from zv_jax.tables import align
 from zv_jax.training import flops
-from zv_jax.training.throughput import images_per_row, tokens_per_row
+from zv_jax.training.losses.kind import loss_of
+from zv_jax.training.overview import stage_table
+from zv_jax.training.towers import FORWARD
 from zv_jax.training.trainer import check_batch
 
 TRANSFER = 0.80  # share of a bandwidth that large transfers reach
@@ -119,9 +121,7 @@ def _flops(config: Config, topology: Topology) -> dict:
         "model_per_chip": flops.model_flops(config) * rows,
         "hardware_per_chip": flops.hardware_flops(config) * rows,
     }
-    if config.stage.name == "stage0":
-        found["of_five_passes"] = flops.five_pass_ratio(config)
-    return found
+    return found | loss_of(stage_of(config)).facts(config)
 
 
 def _calculated_traffic(config: Config, program: compiled.Program, mesh: Any) -> list[dict]:
@@ -131,7 +131,7 @@ def _calculated_traffic(config: Config, program: compiled.Program, mesh: Any) ->
     passes = 0.0
     for path, leaf in {**program.variables.trainable, **program.variables.frozen}.items():
         tower = path.split("/")[1]
-        times = 1 if kinds.get(tower) == flops.FORWARD else 2
+        times = 1 if kinds.get(tower) == FORWARD else 2
         passes += times * leaf.size * leaf.dtype.itemsize / mesh.shape["tensor"]
     gradients = 4.0 * sum(leaf.size for leaf in program.variables.trainable.values())
     found = []

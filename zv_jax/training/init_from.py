@@ -20,6 +20,7 @@ from zv_jax.config import Config
 from zv_jax.config.build import of_checkpoint
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.models.prompt import PromptConfig
+from zv_jax.stages import STAGES, stage_of
 from zv_jax.tables import align, rule
 
 _KINDS = ("loaded", "new", "unused")
@@ -124,13 +125,13 @@ def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
     """A warning for each source that was trained on prompts of another form than this run's."""
-    now = asdict(config.model.prompt)
+    now, here = asdict(config.model.prompt), stage_of(config)
     lines = []
     for source in table["sources"]:
-        name, variant = source["stage"]
-        asks = name not in ("vision", "stage0") and config.stage.name not in ("vision", "stage0")
-        # The Q-Former reads a text in these stages of Chat alone.
-        reads = (variant, config.stage.variant) == ("chat", "chat") and name != "language"
+        there = STAGES.get(tuple(source["stage"]))  # None: of a converted checkpoint, or an old one
+        asks = here.speaks and (there is None or there.speaks)
+        # Only in these stages of Chat the Q-Former reads what was asked.
+        reads = here.one_answer and (there is None or there.one_answer)
         others = {
             field: value
             for field, value in source["prompt"].items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
 from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.llama import warm_up_start
-from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.stages import Stage, initialise_all, split, stage_model
+from zv_jax.stages import Stage, batch_spec, split, stage_model
+from zv_jax.training.losses.kind import loss_of
 
 Flat = dict[str, jax.Array]
 LLM = "params/llm/"
@@ -37,34 +38,9 @@ def join(trainable: Flat, frozen: Flat) -> dict:
     return trees.unflatten({**frozen, **trainable})
 
 
-def example_batch(config: Config) -> dict[str, jax.Array]:
-    """The smallest batch with which every part of the model can be traced."""
-    model = config.model
-    size, length = model.vision.image_size, model.qformer.num_queries + 2
-    ids = jnp.zeros((1, 2), jnp.int32)
-    return {
-        "images": jnp.zeros(
-            (1, size, size, 3)
-            if config.stage.name in ("vision", "stage0")
-            else (1, 1, size, size, 3),
-            jnp.uint8,
-        ),
-        "text_ids": ids,
-        "text_mask": jnp.ones_like(ids, bool),
-        "input_ids": jnp.zeros((1, length), jnp.int32),
-        "attention_mask": jnp.ones((1, length), bool),
-        "qformer_input_ids": ids,
-        "qformer_attention_mask": jnp.ones_like(ids, bool),
-    }
-
-
 def abstract_variables(config: Config, stage: Stage) -> dict:
     """Boxed shapes of every variable (with logical axes), without computing any."""
-    model = ZiyaVisual(stage_model(config))
-    return jax.eval_shape(
-        lambda key: model.init(key, example_batch(config), stage, method=initialise_all),
-        jax.random.key(0),
-    )
+    return jax.eval_shape(lambda key: _initial(key, config, stage), jax.random.key(0))
 
 
 def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dict]:
@@ -73,13 +49,11 @@ def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dic
     Returns:
         the flat leaves and their shardings, both by path.
     """
-    model = ZiyaVisual(stage_model(config))
     shardings = leaf_shardings(abstract_variables(config, stage), mesh)
 
     def init(key: jax.Array) -> Flat:
-        boxed = model.init(key, example_batch(config), stage, method=initialise_all)
-        flat = trees.flatten(unboxed(boxed))
-        if stage.batch == "text":  # the only stage that trains a language model from nothing
+        flat = trees.flatten(unboxed(_initial(key, config, stage)))
+        if stage.own_start:
             llm = {
                 path.removeprefix(LLM): leaf for path, leaf in flat.items() if path.startswith(LLM)
             }
@@ -88,6 +62,20 @@ def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dic
         return flat
 
     return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed)), shardings
+
+
+def _initial(key: jax.Array, config: Config, stage: Stage) -> dict:
+    """Boxed random variables: those that the stage's loss touches.
+
+    Its batch is zeros; of what the loss computes nothing is kept, so the compiler leaves it out.
+    """
+    loss = loss_of(stage)
+    # In parts a loss is a loop, inside of which no parameter can be made.
+    at_once = dataclasses.replace(config.train, microbatches=1, loss_chunks=1)
+    batch = {name: jnp.zeros(*spec) for name, spec in batch_spec(config).items()}
+    return loss.model(stage_model(config)).init(
+        key, batch, key, dataclasses.replace(config, train=at_once), method=loss.terms
+    )
 
 
 def place(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> Flat:

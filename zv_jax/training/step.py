@@ -12,11 +12,11 @@ from clu import metrics as clu_metrics
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config.schema import Config, GuardConfig
-from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.parallel.sharding import like_parameters
-from zv_jax.stages import Stage, frozen_parts, stage_model, terms_of
+from zv_jax.stages import Stage, frozen_parts, stage_model
 from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
-from zv_jax.training.losses import Terms, split_rows
+from zv_jax.training.losses.kind import Terms, loss_of
+from zv_jax.training.losses.rows import split_rows
 from zv_jax.training.optimizer import within_range
 from zv_jax.training.state import Flat, join
 
@@ -42,18 +42,18 @@ def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Te
 
     The loss is the sum of `merge(term)` over the terms named in `stage.losses`.
     """
-    architecture, terms_fn = stage_model(config), terms_of(stage)
+    architecture, kind = stage_model(config), loss_of(stage)
 
     def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array, merge: Callable = mean):
         negatives, dropout = jax.random.split(key)
         still = frozen_parts(trainable, frozen)
-        model = ZiyaVisual(architecture, deterministic=False, frozen=still)
+        model = kind.model(architecture, deterministic=False, frozen=still)
         terms = model.apply(
             join(trainable, frozen),
             batch,
             negatives,
             config,
-            method=terms_fn,
+            method=kind.terms,
             rngs={"dropout": dropout},
         )
         return sum(merge(terms[name]) for name in stage.losses), terms
@@ -65,12 +65,12 @@ def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Ter
     """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the whole batch).
 
     Microbatches add up gradients of the sum over tokens and divide once by the number of tokens of
-    the whole batch: a mean of the parts' means would favour the tokens of short parts. Stage 0
-    compares rows with each other and splits itself, in `terms.pretraining_terms`.
+    the whole batch: a mean of the parts' means would favour the tokens of short parts. A loss that
+    compares rows with each other splits them itself.
     """
     loss, parts = make_loss(config, stage), config.train.microbatches
     gradient = jax.grad(loss, has_aux=True)
-    if parts == 1 or stage.batch == "pairs":
+    if parts == 1 or loss_of(stage).compares_rows:
         return gradient
     (name,) = stage.losses
 

@@ -30,16 +30,6 @@ from zv_jax.parallel.hardware import chip_of
 from zv_jax.training.flops import FORMULA, model_flops
 
 
-def tokens_per_row(config: Config) -> int:
-    """Positions of the longest row that pass through a text model."""
-    return config.data.max_text if config.stage.name == "stage0" else config.data.max_length
-
-
-def images_per_row(config: Config) -> int:
-    """Images of the longest row, padding included."""
-    return {"language": 0, "stage0": 1}.get(config.stage.name, config.data.max_images)
-
-
 class Throughput:
     """Counts the batches of this process; `fields` makes the numbers of one log line."""
 
@@ -79,8 +69,8 @@ class Throughput:
     def _flops_of(self, tokens: int, images: int) -> float:
         key = (tokens, images)
         if key not in self._flops:
-            sizes = {} if self._config.stage.name == "stage0" else {"max_length": tokens}
-            sizes |= {"max_images": images} if images else {}
+            sizes = {"max_length": tokens, "max_images": images}
+            sizes = {name: size for name, size in sizes.items() if size}
             data = dataclasses.replace(self._config.data, **sizes)
             self._flops[key] = model_flops(dataclasses.replace(self._config, data=data))
         return self._flops[key]

@@ -21,7 +21,7 @@ from zv_jax.checkpoints import compatibility as resume
 from zv_jax.checkpoints.manager import Checkpointer, of_run
 from zv_jax.config.build import to_dict
 from zv_jax.config.fields import within
-from zv_jax.config.schema import Config, labelled_tokens
+from zv_jax.config.schema import Config
 from zv_jax.data.pipeline import census
 from zv_jax.data.pipeline.faults import SHORTENED, Fault
 from zv_jax.data.pipeline.pipeline import (
@@ -35,7 +35,6 @@ from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError, ConfigError, TrainingError
 from zv_jax.files import write_json
 from zv_jax.models.axes import check_heads, on_mesh
-from zv_jax.models.placeholders import check_placeholders
 from zv_jax.parallel.distributed import check_same, journal, log_to_file
 from zv_jax.parallel.sharding import (
     batch_sharding,
@@ -44,13 +43,15 @@ from zv_jax.parallel.sharding import (
     row_ways,
     whole_leaves,
 )
-from zv_jax.stages import overview, stage_of, stage_table
+from zv_jax.stages import batch_spec, labelled_tokens, stage_of
 from zv_jax.training.guards import carried_over
 from zv_jax.training.heartbeat import heartbeat
 from zv_jax.training.init_from import initialise, other_prompts, table_text
+from zv_jax.training.losses.kind import loss_of
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
 from zv_jax.training.monitors import Watchdog
 from zv_jax.training.optimizer import make_optimizer
+from zv_jax.training.overview import overview, stage_table
 from zv_jax.training.patrol import Patrol
 from zv_jax.training.preemption import Preemption
 from zv_jax.training.saving import Saver
@@ -133,7 +134,7 @@ def finished_at(workdir: Path) -> int:
 def check_batch(config: Config, mesh: Mesh) -> None:
     """Raises ConfigError when the batch does not divide over mesh, microbatches and groups, or its
     rows are longer than the language model has positions."""
-    train, ways = config.train, row_ways(mesh)
+    train, stage, ways = config.train, stage_of(config), row_ways(mesh)
     unit = ways * train.microbatches
     if train.batch_size % unit:
         raise ConfigError(
@@ -142,10 +143,10 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
             fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
         )
-    if train.microbatches > 1 and config.stage.name == "vision":
+    if train.microbatches > 1 and len(stage.losses) > 1 and not loss_of(stage).compares_rows:
         raise ConfigError(
-            f"{train.microbatches} microbatches of the vision warm-up, whose two terms differ in "
-            "their weights",
+            f"{train.microbatches} microbatches of the {config.stage.name} warm-up, whose "
+            f"{len(stage.losses)} terms differ in their weights",
             where="train.microbatches",
             expected="1",
             fix="lower train.batch_size",
@@ -159,7 +160,7 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
         )
     data, positions = config.data, config.model.llm.max_positions
-    if config.stage.name not in ("stage0", "vision") and data.max_length > positions:
+    if "input_ids" in batch_spec(config) and data.max_length > positions:
         raise ConfigError(
             f"{data.max_length} tokens do not fit the {positions} positions of the language model",
             where="data.max_length",
@@ -408,19 +409,16 @@ class Run:
         write_json(self.workdir / RESULTS, results)
 
     def _to_devices(self, batch: dict[str, np.ndarray], kind: int) -> dict[str, jax.Array]:
-        if self.stage.batch == "dialogue":
-            check_placeholders(batch["images"], batch["input_ids"], self.config.model)
-        rows = batch_sharding(self.mesh)
-        arrays = {
+        loss_of(self.stage).check(batch, self.config)
+        rows, whole = batch_sharding(self.mesh), NamedSharding(self.mesh, PartitionSpec())
+        given = {name: value for name, value in batch.items() if name != "index"}
+        given["kind"] = np.int32(kind)
+        return {
             name: jax.make_array_from_process_local_data(rows, value)
-            for name, value in batch.items()
-            if name != "index"
+            if value.ndim
+            else jax.device_put(value, whole)
+            for name, value in given.items()
         }
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        arrays["kind"] = jax.device_put(np.int32(kind), whole)
-        if self.stage.batch == "pairs":
-            arrays["dec_id"] = jax.device_put(np.int32(self.tokenizers[1].dec_id), whole)
-        return arrays
 
 
 def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:

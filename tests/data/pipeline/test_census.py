@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 
 from zv_jax.data.pipeline import census, pipeline
-from zv_jax.data.pipeline.batches import Assembler
+from zv_jax.data.pipeline.assembler import Assembler
 from zv_jax.data.pipeline.mixing import Pick
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import TooLong

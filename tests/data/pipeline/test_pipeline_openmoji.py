@@ -8,9 +8,10 @@ from zv_jax.config import recipe, validate
 from zv_jax.configs import quickstart
 from zv_jax.data.openmoji import prepare
 from zv_jax.data.pipeline import pipeline, symbols
-from zv_jax.data.pipeline.batches import Assembler
+from zv_jax.data.pipeline.assembler import Assembler
 from zv_jax.data.sources.open import open_source
 from zv_jax.data.text import vocabulary
+from zv_jax.warmup.symbols import SYMBOL_TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_the_warm_up_shows_scenes_in_symbols(folder, tmp_path_factory):
     stream = pipeline.make_pipeline(config, tokenizers=words)
     places, kinds = set(), set()
     for rows in (next(stream)["symbols"], next(stream)["symbols"]):
-        for row in rows.reshape(-1, config.model.qformer.num_queries, pipeline.SYMBOL_TOKENS):
+        for row in rows.reshape(-1, config.model.qformer.num_queries, SYMBOL_TOKENS):
             texts = [words[0].decode([int(t) for t in one if t >= 0]) for one in row]
             shown = frozenset(text.replace(" ", "") for text in texts if text)
             found = {narrow for narrow, view in true if view == shown}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from zv_jax.data.pipeline import pipeline
-from zv_jax.data.pipeline.batches import Assembler
+from zv_jax.data.pipeline.assembler import Assembler
 from zv_jax.data.text.dialogue import IGNORE, Exchange, dialogue_row, prompt_row
 from zv_jax.inference import prompts
 from zv_jax.models.prompt import FORMATS, PromptConfig

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from zv_jax.config import Config
-from zv_jax.data.pipeline import mixing
-from zv_jax.data.pipeline.batches import MAX_TRIES, Assembler, Drawn
-from zv_jax.data.pipeline.pipeline import drawn_from, selection
+from zv_jax.data.pipeline import mixing, selection
+from zv_jax.data.pipeline.assembler import MAX_TRIES, Assembler
+from zv_jax.data.pipeline.batches.kind import Drawn
+from zv_jax.data.pipeline.pipeline import drawn_from
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.text.dialogue import TooLong
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -151,8 +152,8 @@ def _chosen(config: Config, drawn: Drawn, most: int) -> Sequence[int]:
 
 
 def _left_out(config: Config, drawn: Drawn) -> dict[str, int]:
-    wanted = selection(config, config.data.sources[drawn.place])
-    reasons = mixing.excluded(drawn.source.facts, config.stage.name, **wanted)
+    wanted = selection.of(config, config.data.sources[drawn.place])
+    reasons = selection.excluded(drawn.source.facts, wanted)
     counts = {"split": drawn.source.other_splits, "unreadable": len(drawn.source.broken)}
     counts |= {reason: int(records.sum()) for reason, records in reasons.items()}
     return {reason: count for reason, count in counts.items() if count}

@@ -12,22 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import grain
-import numpy as np
 
-from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts
 from zv_jax.errors import unknown_name
-
-DEFAULT_TASKS: dict[str, tuple[str, ...]] = {
-    "language": tuple(t for t in records_lib.TASKS if t != "retrieval"),
-    "vision": ("caption",),
-    "stage0": ("caption",),
-    "stage1": tuple(t for t in records_lib.TASKS if t != "retrieval"),
-    "stage2": tuple(t for t in records_lib.TASKS if t != "retrieval"),
-}
-WHOLE, BARE = -1, -2
-"""Parts of a record that are not one answer: the dialogue at once, its caption as bare text."""
-
 
 MIXINGS: dict[str, float] = {"weights": 0.0, "sqrt_size": 0.5, "size": 1.0}
 """How the shares of sources follow from their sizes: weight x size ** exponent."""
@@ -98,79 +84,3 @@ def shares(sizes: Sequence[int], weights: Sequence[float], mixing: str) -> list[
         )
     raw = [w * n ** MIXINGS[mixing] for w, n in zip(weights, sizes, strict=True)]
     return [value / sum(raw) for value in raw]
-
-
-def check_tasks(tasks: Sequence[str], langs: Sequence[str], where: str) -> None:
-    """`ConfigError` for a task or language that does not exist."""
-    known = ("en", "zh")
-    for values, valid, name in ((tasks, records_lib.TASKS, "tasks"), (langs, known, "langs")):
-        for value in values:
-            if value not in valid:
-                raise unknown_name(
-                    name[:-1], value, valid, f"{where}.{name}", fix=f"correct the source's {name}"
-                )
-
-
-def samples(
-    facts: Facts,
-    stage: str,
-    *,
-    tasks: Sequence[str],
-    langs: Sequence[str],
-    max_images: int,
-    expand: bool,
-) -> np.ndarray:
-    """int64 [N, 2] of (record, part): what a stage draws from one source.
-
-    Language: every dialogue whole, and every caption once more as bare text. Vision and
-    stage 0: records of one picture. Stages 1 and 2: records of at most `max_images` pictures, one
-    sample per answer where `expand`, else one per record.
-    """
-    out = excluded(facts, stage, tasks=tasks, langs=langs, max_images=max_images)
-    kept = ~np.logical_or.reduce(list(out.values()))
-    rows = np.flatnonzero(kept)
-    if stage == "language":
-        bare = np.flatnonzero(kept & (facts.task == records_lib.TASKS.index("caption")))
-        return np.concatenate([_with(rows, WHOLE), _with(bare, BARE)])
-    if stage in ("vision", "stage0") or not expand:
-        return _with(rows, WHOLE)
-    counts = facts.parts[rows].astype(np.int64)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    return np.stack([np.repeat(rows, counts), np.arange(counts.sum()) - starts], axis=1)
-
-
-def excluded(
-    facts: Facts,
-    stage: str,
-    *,
-    tasks: Sequence[str],
-    langs: Sequence[str],
-    max_images: int,
-    expand: bool = False,
-) -> dict[str, np.ndarray]:
-    """{reason: bool [N]}: the records a stage does not draw, each under its first reason: task,
-    language, number of images, or nothing in it to learn; arguments as for `samples`."""
-    del expand  # it changes how often a record is drawn, not whether
-    wanted = [records_lib.TASKS.index(t) for t in tasks or DEFAULT_TASKS[stage]]
-    spoken = [i for i, lang in enumerate(records_lib.LANGS) if set(lang.split("-")) <= set(langs)]
-    fits = {
-        "task": np.isin(facts.task, wanted),
-        "language": np.isin(facts.lang, spoken),
-        "images": np.ones(len(facts.task), bool),  # the language warm-up sees none
-        "empty": facts.parts > 0,
-    }
-    if stage in ("vision", "stage0"):
-        fits["images"] = facts.images == 1
-    elif stage != "language":
-        # A caption of no image would teach to describe what is not there.
-        captions = facts.task == records_lib.TASKS.index("caption")
-        fits["images"] = (facts.images <= max_images) & ~(captions & (facts.images == 0))
-    found, left = {}, np.ones(len(facts.task), bool)
-    for reason, right in fits.items():
-        found[reason] = left & ~right
-        left = left & right
-    return found
-
-
-def _with(rows: np.ndarray, part: int) -> np.ndarray:
-    return np.stack([rows, np.full_like(rows, part)], axis=1).astype(np.int64)

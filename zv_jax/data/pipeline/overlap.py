@@ -15,7 +15,7 @@ import numpy as np
 
 from zv_jax import json_input
 from zv_jax.config import Config
-from zv_jax.data.pipeline.batches import Drawn
+from zv_jax.data.pipeline.batches.kind import Drawn
 from zv_jax.data.pipeline.pipeline import drawn_from
 from zv_jax.data.records.record import ImageRef
 from zv_jax.data.sources.open import Source

@@ -74,7 +74,8 @@ def samples(
                     epoch=seen[int(index)],
                 )
                 seen[int(index)] += 1
-                row = {name: values[place] for name, values in batch.items()}
+                rows = {name: values for name, values in batch.items() if values.ndim}
+                row = {name: values[place] for name, values in rows.items()}
                 yield Sample(record, turns[0].template, row)
     finally:
         batches.close()

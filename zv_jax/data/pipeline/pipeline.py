@@ -15,22 +15,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from zv_jax.config.schema import Config, SourceConfig
-from zv_jax.data.pipeline import mixing
-from zv_jax.data.pipeline.batches import SYMBOL_TOKENS, Assembler, Drawn, Made, Shape
+from zv_jax.data.pipeline import mixing, selection
+from zv_jax.data.pipeline.assembler import Assembler, Made
+from zv_jax.data.pipeline.batches.kind import Drawn, Shape
 from zv_jax.data.pipeline.faults import Fault, Ledger, Shortened, too_many
 from zv_jax.data.pipeline.stream import Batches, Failure, Rows, Safely, read_ahead
-from zv_jax.data.pipeline.symbols import SIDES
 from zv_jax.data.public import catalogue
 from zv_jax.data.records.record import Record
 from zv_jax.data.sources.open import Source, open_source
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.stages import stage_of
 
 _LOOKED_AT = 1000  # records, for one that can be read
 # Of the meaning of a step; raise it when the same step would give another batch. 9: every source
@@ -38,13 +36,6 @@ _LOOKED_AT = 1000  # records, for one that can be read
 _VERSION = 9
 
 log = logging.getLogger(__name__)
-
-
-class ArraySpec(NamedTuple):
-    """Shape and dtype of one array of a batch."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
 
 def make_pipeline(
@@ -67,9 +58,9 @@ def make_pipeline(
       shorten: called with the step and what length did to its samples, where it did anything.
 
     Returns:
-      Batches of `len(rows)` rows with the arrays of `abstract_batch`.
-      `index` numbers the sample among all samples of all sources; `image_ids` are equal for the
-      same picture.
+      Batches of `len(rows)` rows with the arrays of `stages.batch_spec` and one more: `index`
+      numbers the sample among all samples of all sources. `image_ids` are equal for the same
+      image.
 
     Raises:
       ConfigError: no sample is left, or a vocabulary does not fit.
@@ -151,7 +142,7 @@ def drawn_from(config: Config) -> list[Drawn]:
     for place, item in enumerate(data.sources):
         if not item.weight:
             continue
-        mixing.check_tasks(item.tasks, item.langs, f"data.sources[{place}]")
+        selection.check_tasks(item.tasks, item.langs, f"data.sources[{place}]")
         source = open_source(item.name, item.path, item.split, item.image_root, tolerant=True)
         if source.ground not in (None, data.transparency):
             log.warning(
@@ -163,10 +154,11 @@ def drawn_from(config: Config) -> list[Drawn]:
             )
         first = _first(source)
         catalogue.check_split(first.source, first.split, data.paper_mixture)
-        table = mixing.samples(source.facts, stage.name, **selection(config, item))
+        wanted = selection.of(config, item)
+        table = selection.samples(source.facts, wanted)
         if not len(table):
-            tasks = ", ".join(item.tasks or mixing.DEFAULT_TASKS[stage.name])
-            reasons = mixing.excluded(source.facts, stage.name, **selection(config, item))
+            tasks = ", ".join(wanted.drawn_tasks)
+            reasons = selection.excluded(source.facts, wanted)
             counts = (f"{out.sum():,} {reason}" for reason, out in reasons.items() if out.any())
             raise ConfigError(
                 f"{label(place, item)} has no sample for {stage.name}; of {len(source):,} records "
@@ -181,16 +173,6 @@ def drawn_from(config: Config) -> list[Drawn]:
         log.info("%s: %d records, %d samples for %s", drawn.label, *counts)
         found.append(drawn)
     return found
-
-
-def selection(config: Config, item: SourceConfig) -> dict[str, Any]:
-    """What decides which records of a source are drawn: arguments of `mixing.samples`."""
-    return {
-        "tasks": item.tasks,
-        "langs": item.langs,
-        "max_images": item.max_images or config.data.max_images,
-        "expand": config.stage.variant == "chat",
-    }
 
 
 def label(place: int, item: SourceConfig) -> str:
@@ -213,7 +195,7 @@ def _first(source: Source) -> Record:
 def _shape(config: Config, source: SourceConfig) -> Shape:
     data, model = config.data, config.model
     return Shape(
-        stage=config.stage.name,
+        kind=stage_of(config).batch,
         seed=config.seed,
         image_size=model.vision.image_size,
         patch_size=model.vision.patch_size,
@@ -232,7 +214,7 @@ def _shape(config: Config, source: SourceConfig) -> Shape:
 
 
 def located(config: Config, index: int) -> tuple[Source, int, int]:
-    """The source, record and part of sample `index` of a batch; see `mixing.samples`."""
+    """The source, record and part of sample `index` of a batch; see `selection.samples`."""
     for drawn in drawn_from(config):
         if index < len(drawn.table):
             number, part = drawn.table[index]
@@ -264,43 +246,3 @@ def pipeline_fingerprint(
         "data.tokenizer.content": own.fingerprint,
         "data.qformer_tokenizer.content": other.fingerprint,
     }
-
-
-def abstract_batch(config: Config) -> dict[str, ArraySpec]:
-    """Shapes and dtypes of the largest global batch; reads no data."""
-    data, size = config.data, config.model.vision.image_size
-    rows = config.train.batch_size
-    whole, flag = np.dtype(np.int32), np.dtype(np.bool_)
-
-    def spec(dtype: np.dtype, *shape: int) -> ArraySpec:
-        return ArraySpec((rows, *shape), dtype)
-
-    index = {"index": spec(np.dtype(np.int64))}
-    if config.stage.name == "stage0":
-        return {
-            "images": spec(np.dtype(np.uint8), size, size, 3),
-            "text_ids": spec(whole, data.max_text),
-            "text_mask": spec(flag, data.max_text),
-            "text_learned": spec(flag, data.max_text),
-            "image_ids": spec(whole),
-        } | index
-    if config.stage.name == "vision":
-        patches = (size // config.model.vision.patch_size) ** 2
-        return {
-            "images": spec(np.dtype(np.uint8), size, size, 3),
-            "symbols": spec(whole, len(SIDES) * patches, SYMBOL_TOKENS),
-        } | index
-    text = {
-        "input_ids": spec(whole, data.max_length),
-        "attention_mask": spec(flag, data.max_length),
-        "labels": spec(whole, data.max_length),
-    }
-    if config.stage.name == "language":
-        blocks = data.max_images * config.model.qformer.num_queries
-        return {"symbols": spec(whole, blocks, SYMBOL_TOKENS), **text} | index
-    return {
-        "images": spec(np.dtype(np.uint8), data.max_images, size, size, 3),
-        **text,
-        "qformer_input_ids": spec(whole, data.max_qformer_text),
-        "qformer_attention_mask": spec(flag, data.max_qformer_text),
-    } | index

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import grain
 
-from zv_jax.data.pipeline.batches import Assembler, Batch, Made
+from zv_jax.data.pipeline.assembler import Assembler, Made
+from zv_jax.data.pipeline.batches.kind import Batch
 from zv_jax.data.pipeline.faults import Ledger
 from zv_jax.data.pipeline.mixing import Pick
 from zv_jax.errors import DataError, ZvError

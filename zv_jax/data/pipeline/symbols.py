@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 
 from zv_jax.data.records.record import Record
+from zv_jax.data.text.tokenizers import Tokenizer
+from zv_jax.warmup.symbols import EMPTY, SIDES, SYMBOL_TOKENS
 
-SIDES = ("x1", "y1", "x2", "y2")  # of a box, as symbols name them
 SMALLEST = 0.1  # share of a patch that a box must cover to be what the patch shows
+
+
+def encoded(text: str, tokenizer: Tokenizer) -> np.ndarray:
+    """int32 [SYMBOL_TOKENS]: the last tokens of a symbol, then `EMPTY`."""
+    symbol = np.full(SYMBOL_TOKENS, EMPTY, np.int32)
+    ids = tokenizer.encode(text)[-SYMBOL_TOKENS:]
+    symbol[: len(ids)] = ids
+    return symbol
 
 
 def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:

@@ -1,0 +1,60 @@
+"""The loss of the language model on what follows visual tokens: of dialogues, and of texts."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zv_jax.config.schema import Config
+from zv_jax.models.llama import Llama
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.objectives.language import cross_entropy, labelled_positions
+from zv_jax.stages import labelled_tokens
+from zv_jax.training.losses.kind import Array, Batch, Terms
+
+
+def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Config) -> Terms:
+    """Cross-entropy and accuracy of the labelled tokens of rows that begin with `visual`.
+
+    Args:
+        visual: [B, N, D of the LLM], in the order of the placeholders.
+        batch: with `input_ids`, `attention_mask` and `labels`, [B, T] each.
+    """
+    hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
+    limit = labelled_tokens(config, batch["labels"].shape[1])
+    where, targets, weights = labelled_positions(batch["labels"], limit)
+    chosen = jnp.take_along_axis(hidden, where[..., None], 1)
+    return _token_terms(model.llm, chosen, targets, weights, config.train.loss_chunks)
+
+
+def _token_terms(llm: Llama, hidden: Array, targets: Array, weights: Array, chunks: int) -> Terms:
+    """Cross-entropy and accuracy of hidden [B, N, D], in `chunks` along N.
+
+    Logits of only one chunk exist at a time, in the backward pass too: 256 answers of 39,424 words
+    would take 40 MB a row in float32, and as much for their gradient.
+    """
+
+    def terms(llm: Llama, hidden: Array, targets: Array, weights: Array) -> Terms:
+        logits = llm.logits(hidden)
+        right = ((logits.argmax(-1) == targets) * weights).sum()
+        return {
+            "lm": cross_entropy(logits, targets, weights),
+            "token_accuracy": (right, weights.sum()),
+        }
+
+    if chunks == 1:
+        return terms(llm, hidden, targets, weights)
+
+    def piece(llm: Llama, carry: None, part: tuple) -> tuple[None, Terms]:
+        return carry, terms(llm, *part)
+
+    def split(x: Array) -> Array:
+        return x.reshape(x.shape[0], chunks, -1, *x.shape[2:]).swapaxes(0, 1)
+
+    scanned = nn.scan(
+        nn.remat(piece, prevent_cse=False), variable_broadcast=("params", "lora"),
+        split_rngs={"params": False, "dropout": False},
+    )  # fmt: skip
+    _, found = scanned(llm, None, (split(hidden), split(targets), split(weights)))
+    return jax.tree.map(lambda x: x.sum(0), found)

@@ -1,0 +1,265 @@
+"""Stage 0: ITC, ITM and ITG in three Q-Former passes (paper Figure 2).
+
+[queries; text] under the multimodal causal mask gives ITG and, since queries never see text there,
+the image side of ITC; text alone gives the other side; the joint bidirectional pass runs on the
+positives and their hard negatives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zv_jax.config.schema import Config
+from zv_jax.models import flops
+from zv_jax.models.flops import Flops
+from zv_jax.models.layers import constrain
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.objectives import itc, itg, itm, sample_negatives
+from zv_jax.objectives.captioning import decoder_inputs
+from zv_jax.objectives.contrastive import clamp_temperature
+from zv_jax.parallel.sharding import on_one_cpu, take_rows
+from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.losses.rows import in_parts
+from zv_jax.training.towers import FORWARD, TRAINED, Tower, tower
+
+
+class Text(NamedTuple):
+    """Texts of the Q-Former: ids int [B, T] and mask bool [B, T]."""
+
+    ids: Array
+    mask: Array
+
+
+class Captions(NamedTuple):
+    """Rows of the causal pass and of the pass over text alone.
+
+    Attributes:
+        features: of the images, before `ln_vision`, [B, P, Dv].
+        text: the captions.
+        decoder_ids: the same ids, begun by [DEC].
+        learned: bool [B, T], which of them ITG learns.
+    """
+
+    features: Array
+    text: Text
+    decoder_ids: Array
+    learned: Array
+
+
+class Projections(NamedTuple):
+    """Both sides of ITC, normalised: images float32 [B, Q, E], texts float32 [B, E]."""
+
+    images: Array
+    texts: Array
+
+
+class Negatives(NamedTuple):
+    """Of each text another image, of each image another text: int [B] both."""
+
+    image_of: Array
+    text_of: Array
+
+
+class Candidates(NamedTuple):
+    """Rows of the joint pass: pairs that belong together, and what belongs to neither.
+
+    Attributes:
+        features, text: the positives.
+        other_features: the negative image of each text.
+        other_text: the negative text of each image; None where `stage.itm_pairs` is single.
+        usable: bool [B], whether a row has any negative at all.
+    """
+
+    features: Array
+    text: Text
+    other_features: Array
+    other_text: Text | None
+    usable: Array
+
+
+def pretraining_terms(
+    model: ZiyaVisual,
+    batch: Batch,
+    key: Array,
+    config: Config,
+    negatives: tuple[Array, Array] | None = None,
+) -> Terms:
+    """The three passes, and the exchange of rows between them.
+
+    With microbatches the passes run part by part and are computed again for the gradient, so that
+    ITC and its negatives still span the whole batch (Gao et al. 2021, gradient caching).
+
+    `negatives` fixes what is otherwise drawn with `key`, to compare with another implementation;
+    see `Negatives`.
+    """
+    stage, parts = config.stage, config.train.microbatches
+    text, image_ids = Text(batch["text_ids"], batch["text_mask"]), batch["image_ids"]
+    # Before `ln_vision`: with a frozen ViT no gradient crosses the exchange of rows below.
+    features, _ = in_parts(_see, model, parts, batch["images"])
+    captions = Captions(
+        features, text, decoder_inputs(text.ids, batch["dec_id"]), batch["text_learned"]
+    )
+
+    def read(model: ZiyaVisual, rows: Captions) -> tuple[Projections, Terms]:
+        images, written = causal_pass(model, rows, stage.label_smoothing)
+        return Projections(images, text_pass(model, rows.text)), written
+
+    both, terms = in_parts(read, model, parts, captions)
+    # Texts are small: each device scores its own images against the texts of all.
+    images, texts = constrain(both.images, "batch", None, None), constrain(both.texts, None, None)
+    tau = model.heads.temperature
+    terms["itc"], sims = itc(
+        images, texts, tau, image_ids, stage.label_smoothing, stage.itc_gather_grad
+    )
+    chosen = Negatives(
+        *(
+            negatives
+            or sample_negatives(
+                key,
+                sims,
+                clamp_temperature(tau),
+                image_ids,
+                stage.itm_negatives,
+                stage.itm_group,
+            )
+        )
+    )
+    _, matched = in_parts(
+        joint_pass, model, parts, _candidates(features, text, image_ids, chosen, config)
+    )
+    found = (image_ids[sims.argmax(1)] == image_ids).sum().astype(jnp.float32)
+    return {**terms, **matched, "itc_accuracy": (found, jnp.float32(len(image_ids)))}
+
+
+def causal_pass(model: ZiyaVisual, rows: Captions, label_smoothing: float) -> tuple[Array, Terms]:
+    """[queries; text], text never seen by queries: the image side of ITC [B, Q, E], and ITG."""
+    features = model.ln_vision(rows.features)
+    queries, logits = model.caption(features, rows.decoder_ids, rows.text.mask)
+    written = itg(logits, rows.text.ids, rows.learned, label_smoothing)
+    return model.project_queries(queries), {"itg": written}
+
+
+def text_pass(model: ZiyaVisual, text: Text) -> Array:
+    """Text alone: the other side of ITC, float32 [B, E]."""
+    return model.text_embed(text.ids, text.mask)
+
+
+def joint_pass(model: ZiyaVisual, rows: Candidates) -> tuple[tuple, Terms]:
+    """Queries and text that see each other: ITM.
+
+    (image, text), (negative image, text) and, both ways, (image, negative text) lie side by side,
+    since one after the other the copies would leave the device their image is on.
+    """
+    images = [model.ln_vision(rows.features), model.ln_vision(rows.other_features)]
+    texts = [rows.text, rows.text]
+    if rows.other_text is not None:
+        images, texts = [*images, images[0]], [*texts, rows.other_text]
+    copies = len(images)
+    ids, masks = zip(*texts, strict=True)
+    logits = model.match(*(_side_by_side(part) for part in (images, ids, masks)))
+    labels = jnp.arange(len(logits)) % copies == 0
+    weights = jnp.repeat(rows.usable, copies) | labels  # a row without any negative adds none
+    right = (logits.argmax(-1) == labels) & weights
+    return (), {
+        "itm": itm(logits, labels.astype(jnp.int32), weights),
+        "itm_accuracy": (right.sum().astype(jnp.float32), weights.sum().astype(jnp.float32)),
+    }
+
+
+def _candidates(
+    features: Array, text: Text, image_ids: Array, chosen: Negatives, config: Config
+) -> Candidates:
+    group = config.stage.itm_group
+    same = image_ids[:, None] == image_ids[None]
+    usable = (~same & _same_group(len(image_ids), group)).any(1)
+    other_features, other_text = _rows(features, chosen.image_of, group), None
+    if config.stage.itm_pairs == "both":
+        other_text = Text(
+            take_rows(text.ids, chosen.text_of, group), take_rows(text.mask, chosen.text_of, group)
+        )
+    return Candidates(features, text, other_features, other_text, usable)
+
+
+def _see(model: ZiyaVisual, images: Array) -> tuple[Array, Terms]:
+    return model.vision(images), {}
+
+
+def _side_by_side(parts: list[Array]) -> Array:
+    """Arrays [B, ...] interleaved row by row: [copies * B, ...]."""
+    stacked = jnp.stack(parts, 1)
+    return stacked.reshape(-1, *stacked.shape[2:])
+
+
+def _same_group(rows: int, group: int) -> Array:
+    place = jnp.arange(rows) // (group or rows)
+    return place[:, None] == place[None]
+
+
+def _rows(features: Array, index: Array, group: int) -> Array:
+    """features[index]; as a one-hot product on one CPU, whose gather has a slow gradient."""
+    if not on_one_cpu():
+        return take_rows(features, index, group)
+    chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
+    return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)
+
+
+def pretraining_passes(config: Config) -> Flops:
+    """The three Q-Former passes of stage 0 for one pair: ITG with ITC images, texts, ITM rows."""
+    q, v = config.model.qformer, config.model.vision
+    text, copies = config.data.max_text, 3 if config.stage.itm_pairs == "both" else 2
+    joint = flops.qformer(q, v, q.num_queries, text)
+    return joint + flops.qformer(q, v, 0, text) + joint.times(copies)
+
+
+def five_pass_ratio(config: Config) -> float:
+    """Forward FLOPs of stage 0 against a program that runs the queries alone for ITC.
+
+    That one makes five calls: queries, texts, matching pairs, negatives, generation.
+    """
+    q, v = config.model.qformer, config.model.vision
+    ours = sum(pretraining_passes(config) + flops.vision(v))
+    return ours / (ours + sum(flops.qformer(q, v, q.num_queries, 0)))
+
+
+def _towers(config: Config) -> list[Tower]:
+    v = config.model.vision
+    eyes = TRAINED if config.stage.train_vision else FORWARD
+    found = [
+        tower(config, "vision", flops.vision(v), eyes),
+        tower(config, "qformer", pretraining_passes(config), TRAINED),
+        tower(config, "heads", _heads(config), TRAINED),
+    ]
+    if config.train.microbatches == 1:
+        return found
+    # A part of the batch keeps its inputs and outputs only.
+    return [
+        dataclasses.replace(t, recomputed=t.recomputed + t.forward) if t.kind == TRAINED else t
+        for t in found
+    ]
+
+
+def _heads(config: Config) -> Flops:
+    q, text = config.model.qformer, config.data.max_text
+    words = 2 * text * (q.width**2 + q.width * q.vocab_size)
+    projections = 2 * q.width * q.embed_dim * (q.num_queries + 1)
+    return Flops(words + projections, 2.0 * q.num_queries * q.embed_dim * config.train.batch_size)
+
+
+def _facts(config: Config) -> dict[str, float]:
+    return {"of_five_passes": five_pass_ratio(config)}
+
+
+register(
+    "pairs",
+    Loss(
+        pretraining_terms,
+        _towers,
+        compares_rows=True,
+        qformer_passes=5,  # causal, text alone, and three joint ones
+        facts=_facts,
+    ),
+)

@@ -1,0 +1,44 @@
+"""The vision warm-up: what every patch shows, in the symbols that the language warm-up reads."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from zv_jax.config.schema import Config
+from zv_jax.models import flops
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.objectives import unexplained, words_of_symbols
+from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.towers import PASSED, TRAINED, Tower, tower
+from zv_jax.warmup.symbols import PATCH_SYMBOLS
+
+
+def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+    """Symbols of patches, and the words that they are sums of."""
+    del key, config
+    symbols = batch["symbols"]
+    said = model.describe_patches(batch["images"])
+    # One side of each patch's box is enough for the words, and a quarter of the cost.
+    rows = jnp.arange(symbols.shape[0])[:, None]
+    patches = jnp.arange(symbols.shape[1] // PATCH_SYMBOLS)
+    chosen = (patches * PATCH_SYMBOLS + (rows + patches) % PATCH_SYMBOLS)[..., None]
+    logits = model.llm.embed.attend(jnp.take_along_axis(said, chosen, 1))
+    return {
+        "symbols": unexplained(said, model.symbol_tokens(symbols)),
+        "words": words_of_symbols(logits, jnp.take_along_axis(symbols, chosen, 1)),
+    }
+
+
+def _towers(config: Config) -> list[Tower]:
+    """The ViT, symbols of each patch, and the words of one of its four."""
+    v, m = config.model.vision, config.model.llm
+    head = 2.0 * flops.patches(v) * v.width * PATCH_SYMBOLS * m.width
+    words = 2.0 * flops.patches(v) * m.width * m.vocab_size
+    return [
+        tower(config, "vision", flops.vision(v), TRAINED),
+        Tower("patch_head", head, 0, TRAINED),
+        Tower("words", words, 0, PASSED),
+    ]
+
+
+register("patches", Loss(patch_terms, _towers))

@@ -1,0 +1,53 @@
+"""Rows of a batch in parts, which are computed one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from zv_jax.models.layers import constrain
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.training.losses.kind import Array
+
+
+def split_rows(x: Array, parts: int) -> Array:
+    """[B, ...] -> [parts, B / parts, ...], neighbours going to different parts.
+
+    Every device so keeps its rows: consecutive blocks would move most of them elsewhere.
+    """
+    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
+    return constrain(x.swapaxes(0, 1), None, "batch", *[None] * (x.ndim - 2))
+
+
+def join_rows(x: Array) -> Array:
+    """Undoes `split_rows`."""
+    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+
+def in_parts(
+    function: Callable[[ZiyaVisual, Any], tuple[Any, Any]],
+    model: ZiyaVisual,
+    parts: int,
+    rows: Any,
+) -> tuple[Any, Any]:
+    """`function(model, rows) -> (rows, sums)`, in `parts` pieces one after the other.
+
+    Each piece keeps only its inputs and outputs for the gradient. `rows` are trees of arrays whose
+    first axis is the rows, `sums` trees of what adds up over them.
+    """
+    if parts == 1:
+        return function(model, rows)
+
+    def piece(model: ZiyaVisual, carry: None, part: Any) -> tuple[None, tuple]:
+        return carry, function(model, part)
+
+    scanned = nn.scan(
+        nn.remat(piece, prevent_cse=False),
+        variable_broadcast=("params", "lora"),
+        split_rngs={"params": False, "dropout": True},
+    )
+    _, (out, sums) = scanned(model, None, jax.tree.map(lambda x: split_rows(x, parts), rows))
+    return jax.tree.map(join_rows, out), jax.tree.map(lambda x: x.sum(0), sums)

@@ -1,0 +1,22 @@
+"""The language warm-up: text, and answers to what images in symbols show."""
+
+from __future__ import annotations
+
+from zv_jax.config.schema import Config
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.losses.next_tokens import next_token_terms
+from zv_jax.training.towers import TRAINED, Tower, language_model
+
+
+def text_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+    """Next-token loss on labelled tokens, with symbols in the place of visual tokens."""
+    del key
+    return next_token_terms(model, model.symbol_tokens(batch["symbols"]), batch, config)
+
+
+def _towers(config: Config) -> list[Tower]:
+    return [language_model(config, TRAINED)]
+
+
+register("texts", Loss(text_terms, _towers))

@@ -1,0 +1,79 @@
+"""Operations of one tower in a step: forward, and how it takes part in the backward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zv_jax.config.schema import Config
+from zv_jax.models import flops
+from zv_jax.models.flops import Flops
+from zv_jax.stages import labelled_tokens
+
+# How a tower takes part: (linear layers, attention scores) in units of the forward pass.
+FORWARD, PASSED, TRAINED = (1, 1), (2, 3), (3, 3)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Operations of one tower for one row of the batch.
+
+    Attributes:
+        linear, attention: of one forward pass: products with weights, and scores with values.
+        kind: `FORWARD`, `PASSED` or `TRAINED`.
+        recomputed: of the forward pass, what a program with the remat policy computes twice.
+    """
+
+    name: str
+    linear: float
+    attention: float
+    kind: tuple[int, int]
+    recomputed: float = 0.0
+
+    @property
+    def forward(self) -> float:
+        """One forward pass."""
+        return self.linear + self.attention
+
+    @property
+    def model(self) -> float:
+        """Forward and backward, as the mathematics needs them."""
+        return self.linear * self.kind[0] + self.attention * self.kind[1]
+
+
+def tower(config: Config, name: str, cost: Flops, kind: tuple[int, int], times: int = 1) -> Tower:
+    """A tower of which `times` passes, of `cost` each, compute a row."""
+    linear, attention = cost.times(times)
+    again = 0.0
+    if kind != FORWARD and config.model.remat not in ("none", "dots", "offload"):
+        # Scores that are computed again are computed whole, causal or not.
+        again = 2 * attention if name == "llm" else attention
+        if config.model.remat != "names":
+            again += linear - times * _once(config, name)
+    return Tower(name, linear, attention, kind, again)
+
+
+def language_model(config: Config, kind: tuple[int, int]) -> Tower:
+    """The language model over one row."""
+    return tower(config, "llm", llm(config), kind)
+
+
+def llm(config: Config) -> Flops:
+    """One row through the language model, with the logits that carry loss."""
+    length = config.data.max_length
+    return flops.llama(config.model.llm, length, labelled_tokens(config, length))
+
+
+def _once(config: Config, name: str) -> float:
+    """Linear FLOPs of one image or row that full recomputation leaves out.
+
+    Nothing reads the last product of a pre-norm layer but the next layer, whose input is kept.
+    """
+    v, m, length = config.model.vision, config.model.llm, config.data.max_length
+    if name == "vision":
+        last = 2 * v.layers * (flops.patches(v) + 1) * v.width * v.mlp_width
+        return last + flops.patch_embedding(v)
+    if name == "llm":
+        head = llm(config).linear - length * flops.llama_token(m)
+        last = 2 * m.layers * length * m.width * m.mlp_width
+        return last + (head if config.train.loss_chunks == 1 else 0)
+    return 0.0
