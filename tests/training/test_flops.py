@@ -60,10 +60,10 @@ def test_a_frozen_vit_has_no_backward_pass():
 def test_pairs_in_both_directions_cost_one_joint_pass_more():
     both, single = (
         pairs.pretraining_passes(
-            dataclasses.replace(config, stage=dataclasses.replace(config.stage, itm_pairs=pairs))
+            dataclasses.replace(config, stage=dataclasses.replace(config.stage, itm_pairs=how))
         )
         for config in [full("stage0", "base")]
-        for pairs in ("both", "single")
+        for how in ("both", "single")
     )
     q, v = full("stage0", "base").model.qformer, full("stage0", "base").model.vision
     joint = of_models.qformer(q, v, q.num_queries, full("stage0", "base").data.max_text)

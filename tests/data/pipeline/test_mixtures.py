@@ -38,7 +38,7 @@ def test_the_recipe_is_that_of_its_stage_with_all_sources(arg):
     assert f"{config.stage.name}_{config.stage.variant}" == arg
     assert len(config.data.sources) == len(catalogue.mixture(table))
     assert config.data.mixing == "sqrt_size"
-    with pytest.raises(ConfigError, match="no stage 'stage7'"):
+    with pytest.raises(ConfigError, match="unknown recipe 'stage7_chat'"):
         paper.get_config("stage7_chat")
 
 

@@ -203,7 +203,7 @@ def read(
         if said == "system" and (content is None or "system" in ignore):
             left_out("a system turn")
             continue
-        if said not in ROLES:
+        if not isinstance(said, str) or said not in ROLES:
             raise _role(entry, place, said)
         images = _images(entry, place, turn)
         dialogue.rest(place, turn)
@@ -257,7 +257,7 @@ def _role(entry: Entry, place: Place, said: Any) -> DataError:
             "--ignore=system"
         )
     return DataError(
-        f"Column {place[0]!r}: a turn from {said!r} at {cells.name(place)}",
+        f"Column {place[0]!r}: a turn from {said!r:.80} at {cells.name(place)}",
         where=entry.where,
         expected="a turn from " + ", ".join(ROLES),
         fix=mend,
