@@ -6,12 +6,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from zv_jax.parallel.runtime import device_threads
 
 # Before anything imports jax; a GPU would change rounding and be taken from other work.
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+# The same examples each time, on machines of any speed.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -20,9 +20,8 @@ HEAT = ((24, 16, 60), (110, 30, 110), (205, 70, 80), (250, 160, 60), (252, 240, 
 def data_uri(path: Path) -> str | None:
     """The picture, at most `LONGEST` pixels long, as WebP; `None` if it cannot be read."""
     try:
-        with Image.open(path, formats=images.FORMATS) as opened:
-            picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+        picture = images.decode(path, transparency=images.KEPT)
+    except images.ImageError:
         return None
     picture.thumbnail((LONGEST, LONGEST))
     return _encode(picture, "WEBP", quality=86, method=4)

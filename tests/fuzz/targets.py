@@ -334,7 +334,13 @@ def _gguf(root: Path) -> None:
     writer.add_token_list(["<unk>", "<s>", "</s>", "a"])
     writer.add_token_scores([0.0] * 4)
     writer.add_token_types([2, 3, 3, 1])
-    writer.add_tensor("token_embd.weight", np.zeros((4, 8), np.float32))
+    shapes = {"attn_norm": (8,), "ffn_norm": (8,), "ffn_gate": (16, 8), "ffn_up": (16, 8)}
+    shapes |= {"ffn_down": (8, 16)}
+    shapes |= dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (8, 8))
+    shapes = {f"blk.0.{name}": shape for name, shape in shapes.items()}
+    shapes |= {"token_embd": (4, 8), "output_norm": (8,), "output": (4, 8)}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", np.zeros(shape, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -368,7 +374,8 @@ BPE = {
          "rstrip": False, "normalized": False}],
     "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False,
                                           "trim_offsets": True, "use_regex": True},
-    "post_processor": None, "decoder": {"type": "ByteLevel"},
+    "post_processor": None, "decoder": {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
     "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "byte_fallback": False,
               "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
               "vocab": {"<unk>": 0, "a": 1, "b": 2, "ab": 3}, "merges": ["a b"]},

@@ -216,6 +216,7 @@ def test_turns_of_any_usual_shape(tmp_path, talk, column):
             "'system' at messages[0]",
         ),
         ([{"role": "tool", "content": "{}"}, *turns("a", "b")], "a turn from 'tool'"),
+        ([{"role": ["user"], "content": "a"}, *turns("a", "b")], "a turn from ["),
         (
             [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}],
             "messages[0].content",

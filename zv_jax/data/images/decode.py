@@ -131,7 +131,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """The pixels of an image that can be read, turned by its EXIF; `image` is not changed."""
     _check(image)
     image.load()
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     if turn is None:
         return image
     turned = image.transpose(turn)
@@ -150,7 +150,7 @@ def _rgb(image: Image.Image, transparency: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> Any:
+def orientation(image: Image.Image) -> Any:
     """The EXIF orientation of an image that is loaded: before, Pillow has not seen all of it."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)

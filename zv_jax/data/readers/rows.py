@@ -31,6 +31,8 @@ _LABELS = ("label", "key", "letter", "id", "option")  # what an object calls its
 _LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\]]?[.。．:：、]?")
 _MARK = re.compile(r"[(（\[]?([A-Za-z])(?:[)）\]]|[.．:：、](?=\D))[.．:：、]?\s*(?=\S)")
 
+_LARGEST = 1e100  # of the weights of answers; beyond it sums are infinite
+
 
 def records(request: Request, entries: Iterable[Entry]) -> Iterator[Record]:
     """The records of a table; bad rows go to the request's intake.
@@ -417,7 +419,8 @@ class Row:
             except DataError:
                 pass
         numbers = isinstance(given, list) and all(
-            isinstance(w, int | float) and not isinstance(w, bool) for w in given
+            isinstance(w, int | float) and not isinstance(w, bool) and abs(w) <= _LARGEST
+            for w in given
         )
         if column and not (numbers and len(given) == len(answers)):
             raise BadRow(

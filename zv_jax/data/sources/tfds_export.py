@@ -25,8 +25,6 @@ from zv_jax.data.images import decode as images
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
 
-_ORIENTATION = 0x0112  # EXIF tag
-
 
 def export(
     splits: Mapping[str, Iterable[Record]],
@@ -112,10 +110,10 @@ class ZvRecords(tfds.core.GeneratorBasedBuilder):
 
 def _upright(root: str, ref: ImageRef) -> bytes:
     """The picture as it is stored, or turned: other readers ignore the EXIF orientation."""
-    data = pictures.read(root, ref)
+    data, decoded = pictures.read(root, ref), pictures.load(root, ref, images.KEPT)
     with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
-        if image.getexif().get(_ORIENTATION, 1) == 1:
+        if images.orientation(image) in (None, 1):
             return data
     out = io.BytesIO()
-    pictures.load(root, ref, images.KEPT).save(out, "PNG")
+    decoded.save(out, "PNG")
     return out.getvalue()
