@@ -11,7 +11,6 @@ from zv_jax import trees
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import unboxed
-from zv_jax.models.llama import EMBEDDING_SCALE
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import STAGES, Stage, split, stage_model, stage_of
@@ -19,6 +18,7 @@ from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.overview import overview, stage_table
 from zv_jax.training.state import abstract_variables, divide, fresh_variables, join
 from zv_jax.training.step import init_state
+from zv_jax.warmup.start import EMBEDDING_SCALE
 
 QFORMER, PROJECTOR = {"params/ln_vision", "params/qformer"}, {"params/projector"}
 SEES = {"params/vision", "params/ln_vision", "params/patch_head"}

@@ -5,17 +5,21 @@ import json
 from pathlib import Path
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 import toy_run
 from synthetic import tiny
 
 from zv_jax import stages, trees
+from zv_jax.checkpoints import contents
 from zv_jax.data.pipeline.batches.kind import KINDS
 from zv_jax.models.axes import unboxed
+from zv_jax.parallel.hardware import MeshConfig
+from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import BATCHES, STAGES, stage_of
 from zv_jax.training.losses.kind import LOSSES
-from zv_jax.training.state import abstract_variables
+from zv_jax.training.state import abstract_variables, fresh_variables
 from zv_jax.training.trainer import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +111,44 @@ def test_the_loss_of_a_stage_tells_its_parameters(name, variant):
             expected
         )
         assert {leaf.dtype for leaf in found.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("name, variant", [key for key, row in STAGES.items() if row.use])
+def test_a_loader_needs_what_the_stage_has(name, variant):
+    """Found by tracing the use of a model, without its loss; random values are the same too."""
+    config = tiny(name, variant)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    needed = contents.needed(config)
+    assert needed == trees.flatten(unboxed(abstract_variables(config, stage_of(config))))
+    fresh, _ = fresh_variables(config, stage_of(config), mesh)
+    jax.tree.map(np.testing.assert_array_equal, fresh, contents.untrained(config, mesh, ()))
+    some = {"params/heads/itm/kernel", "params/projector/kernel", "params/patch_head/kernel"}
+    assert set(contents.placed(config, mesh, some, whole=False)) == some & set(needed)
+    assert set(contents.placed(config, mesh, some, whole=True)) == set(needed)
+
+
+@pytest.mark.parametrize("name", ["language", "vision"])
+def test_a_warm_up_is_loaded_as_far_as_a_model_uses_it(name):
+    config = tiny(name, "base")
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    fresh, _ = fresh_variables(config, stage_of(config), mesh)
+    of_model = {path for path in fresh if not path.startswith("params/patch_head/")}
+    assert set(contents.placed(config, mesh, fresh, whole=True)) == of_model
+    untrained = contents.untrained(config, mesh, of_model)
+    assert set(untrained) == of_model
+    for path, leaf in untrained.items():
+        np.testing.assert_array_equal(leaf, fresh[path])
+
+
+def test_a_part_of_the_fresh_parameters_has_the_values_of_all():
+    config = tiny("stage1", "chat")
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    every, _ = fresh_variables(config, stage_of(config), mesh)
+    some = [path for path in every if path.startswith("params/projector/")]
+    part, shardings = fresh_variables(config, stage_of(config), mesh, only=some)
+    assert set(part) == set(shardings) == set(some)
+    for path in some:
+        np.testing.assert_array_equal(part[path], every[path])
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ from zv_jax import trees
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
 from zv_jax.models.llama import (
-    copying_output,
     init_cache,
     rope_frequencies,
     rope_tables,
     rotate,
-    warm_up_start,
 )
 from zv_jax.models.presets import LlamaConfig, RopeScaling
 
@@ -161,25 +159,3 @@ def test_softmax_is_float32_under_bfloat16(rng):
     assert weights.dtype == jnp.float32
     np.testing.assert_allclose(weights.sum(-1), 1, atol=2e-5)
     assert attend(q, k, k).dtype == jnp.bfloat16
-
-
-def test_a_warm_up_starts_with_large_words_and_copying_heads(tiny_base):
-    llm = trees.flatten(tiny_base.variables["params"]["llm"])
-    start = warm_up_start(llm, tiny_base.model.cfg.llm)
-    changed = {path for path in llm if not np.array_equal(llm[path], start[path])}
-    assert changed == {"embed/embedding", "layers/attn/o/kernel"}
-    assert {p: x.shape for p, x in start.items()} == {p: x.shape for p, x in llm.items()}
-    np.testing.assert_allclose(start["embed/embedding"], 16 * llm["embed/embedding"], rtol=1e-6)
-
-
-def test_copying_output_returns_what_a_head_attends_to(rng):
-    cfg = LlamaConfig(width=256, heads=4, kv_heads=2, layers=3)
-    values = rng.standard_normal((3, 256, 128)).astype(np.float32) / 16
-    output = np.asarray(copying_output(jnp.asarray(values), cfg))
-    assert output.shape == (3, 256, 256)
-    x = rng.standard_normal((256,))
-    for value, out in zip(values, output, strict=True):
-        heads = np.repeat((x @ value).reshape(2, 64), 2, 0).reshape(-1)  # as queries share heads
-        passed = heads @ out
-        cosine = passed @ x / np.linalg.norm(passed) / np.linalg.norm(x)
-        assert cosine > 0.5

@@ -35,15 +35,6 @@ def test_placeholders_take_their_features_in_order(tiny_base, rng):
     np.testing.assert_array_equal(embeds[1, 4:], table[jnp.full(7, 8)])
 
 
-def test_a_symbol_is_the_sum_of_its_words(tiny_base):
-    symbols = jnp.array([[[40, 41, -1], [-1, -1, -1], [-1, 0, 41]]])
-    table = tiny_base.variables["params"]["llm"]["embed"]["embedding"]
-    found = tiny_base("symbol_tokens", symbols)
-    assert found.shape == (1, 3, 48) and not found[0, 1].any()
-    np.testing.assert_allclose(found[0, 0], table[40] + table[41], atol=2e-5)
-    np.testing.assert_allclose(found[0, 2], table[0] + table[41], atol=2e-5)
-
-
 def test_images_of_a_row_keep_their_order(tiny_base, pictures):
     both = tiny_base("visual_tokens", pictures[None, :2])
     swapped = tiny_base("visual_tokens", pictures[None, 1::-1])
@@ -157,7 +148,6 @@ def test_bfloat16_policy(make_tiny, arguments):
     visual = tiny("visual_tokens", arguments[0], TEXT, TEXT_MASK)
     assert visual.dtype == jnp.bfloat16
     assert dtype("hidden", visual, IDS, MASK) == "bfloat16"
-    assert dtype("symbol_tokens", jnp.zeros((2, 4, 16), int)) == "bfloat16"
     assert dtype("query", features, TEXT, TEXT_MASK) == "bfloat16"
     assert dtype("__call__", *arguments) == "float32"
     assert dtype("match", features, TEXT, TEXT_MASK) == "float32"

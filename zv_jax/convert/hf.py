@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax import casts, trees
+from zv_jax import casts
+from zv_jax.checkpoints import contents
 from zv_jax.config import Config
 from zv_jax.convert import architectures, asking, config_json, delta, names, stream, workdir
 from zv_jax.convert.architectures import Architecture
@@ -22,10 +23,7 @@ from zv_jax.convert.stream import Leaf
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, ConversionError
-from zv_jax.models.axes import unboxed
 from zv_jax.models.vit import resize_positions
-from zv_jax.stages import stage_of
-from zv_jax.training.state import abstract_variables
 
 SIDE_FILE = "zv_stage0.safetensors"  # the temperature and ITG head, which no class there has
 POSITIONS = "params/vision/pos_embed"
@@ -171,8 +169,8 @@ def _start_of_temperature(config: Config, coverage: Coverage) -> dict[str, Leaf]
 
 def wanted(config: Config, architecture: Architecture) -> dict[str, Spec]:
     """Shapes of the leaves of a run that are in the table of a class, by path."""
-    shapes = trees.flatten(unboxed(abstract_variables(config, stage_of(config))))
     known = {f"params/{path}" for path in names.paths(architecture.family.entries)}
+    shapes = contents.needed(config)
     return {path: Spec(leaf.shape, leaf.dtype) for path, leaf in shapes.items() if path in known}
 
 

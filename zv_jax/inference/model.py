@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from zv_jax import trees
+from zv_jax.checkpoints import contents
 from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
 from zv_jax.data.text import dialogue
@@ -23,12 +24,10 @@ from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference import words as words_lib
 from zv_jax.inference.prompts import Picture
 from zv_jax.inference.words import Words
-from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
+from zv_jax.models.axes import on_mesh
 from zv_jax.models.presets import DTYPES
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
-from zv_jax.stages import stage_of
-from zv_jax.training.state import abstract_variables, fresh_variables
 
 _RETRIEVAL = ("vision", "qformer", "heads")
 
@@ -59,21 +58,14 @@ def load(
     stored = formats.open_any(path)
     model = dataclasses.replace(stored.config.model, dtype=dtype, param_dtype=dtype, remat="none")
     config = dataclasses.replace(stored.config, model=model)
-    stage = stage_of(config)
     devices = make_mesh(mesh or MeshConfig(), jax.local_devices())
     with on_mesh(devices):
         if untrained:
-            flat, _ = fresh_variables(config, stage, devices)
+            flat = contents.untrained(config, devices, stored.specs)
         else:
-            abstract = abstract_variables(config, stage)
-            shardings = leaf_shardings(abstract, devices)
-            wanted = {
-                name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[name])
-                for name, leaf in trees.flatten(unboxed(abstract)).items()
-                # What a checkpoint of others lacks is listed in its report, and is not called.
-                if name in stored.specs or not stored.converted
-            }
-            flat = stored.read(wanted)
+            # What a checkpoint of others lacks is listed in its report, and is not called.
+            whole = not stored.converted
+            flat = stored.read(contents.placed(config, devices, stored.specs, whole))
     return Model(config, flat, stored.tokenizers, devices, stored.provenance)
 
 

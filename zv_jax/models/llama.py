@@ -14,46 +14,12 @@ from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, constrain, named
 from zv_jax.models.presets import LlamaConfig, LoraConfig, RopeScaling
 
 Cache = tuple[Array, Array]  # keys and values, each [L, B, S, G, K]
-EMBEDDING_SCALE = 16.0  # of a warm-up; 1, 4, 16 and 40 were compared on the quickstart
 
 
 def init_cache(cfg: LlamaConfig, batch: int, length: int, dtype: jnp.dtype) -> Cache:
     """Empty cache for `batch` rows of at most `length` tokens."""
     shape = (cfg.layers, batch, length, cfg.kv_heads, cfg.key_dim)
     return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
-
-
-def warm_up_start(leaves: dict[str, Array], cfg: LlamaConfig) -> dict[str, Array]:
-    """Random leaves, by path below the LLM, changed so that little training goes a long way.
-
-    Word embeddings start larger than the usual 0.02, at which a token is small beside what the
-    first layer adds to it (Takase et al. 2023 scale them too, for stability). Heads start by
-    copying: `copying_output`.
-
-    Args:
-        leaves: among others `embed/embedding` [V, D] and the kernels of `layers/attn`.
-
-    Returns:
-        the same leaves, shapes and dtypes; only the table and the output kernels differ.
-    """
-    table, value, output = "embed/embedding", "layers/attn/v/kernel", "layers/attn/o/kernel"
-    return {
-        **leaves,
-        table: leaves[table] * EMBEDDING_SCALE,
-        output: copying_output(leaves[value], cfg),
-    }
-
-
-def copying_output(values: Array, cfg: LlamaConfig) -> Array:
-    """Output kernels [L, H * K, D] of attention that undo its value kernels [L, D, G * K].
-
-    Each head then starts out by passing on what it attends to, so that answers can be copied from
-    visual tokens long before the model would find that out (mimetic initialisation, Trockman and
-    Kolter 2023).
-    """
-    layers, width, _ = values.shape
-    heads = values.reshape(layers, width, cfg.kv_heads, -1).transpose(0, 2, 3, 1)
-    return jnp.repeat(heads, cfg.heads // cfg.kv_heads, 1).reshape(layers, -1, width)
 
 
 def rope_frequencies(dim: int, theta: float, scaling: RopeScaling) -> Array:

@@ -19,8 +19,6 @@ from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
 from zv_jax.models.vit import VisionTransformer
 
-PATCH_SYMBOLS = 4  # a patch writes one for each side of a box (the vision warm-up)
-
 
 class Heads(nn.Module):
     """What only pre-training and retrieval need: two projections, the ITM head, the temperature."""
@@ -65,7 +63,6 @@ class ZiyaVisual(nn.Module):
         common = dict(remat=cfg.remat, deterministic=self.deterministic, **kinds)
         self.vision = VisionTransformer(vision, lora=self._lora("vision"), **common)
         self.ln_vision = LayerNorm(cfg.vision.ln_vision_eps, **kinds)
-        self.patch_head = Linear(PATCH_SYMBOLS * cfg.llm.width, ("embed", "embed_out"), **kinds)
         self.qformer = QFormer(qformer, **common)
         self.heads = Heads(cfg, **kinds)
         self.projector = Linear(cfg.llm.width, ("embed", "embed_out"), **kinds)
@@ -80,16 +77,6 @@ class ZiyaVisual(nn.Module):
     def encode_images(self, images: Array) -> Array:
         """Images [B, H, W, 3] -> image features [B, P, Dv], after `ln_vision`."""
         return self.ln_vision(self.vision(images))
-
-    def describe_patches(self, images: Array) -> Array:
-        """Images [B, H, W, 3] -> four symbols for each of their patches (the vision warm-up only).
-
-        Returns:
-            [B, P * 4, D of the LLM], patches row by row.
-        """
-        features = self.encode_images(images)
-        patches = features if self.cfg.vision.drop_cls else features[:, 1:]
-        return self.patch_head(patches).reshape(images.shape[0], -1, self.cfg.llm.width)
 
     def query(
         self, features: Array, text_ids: Array | None = None, text_mask: Array | None = None
@@ -148,21 +135,6 @@ class ZiyaVisual(nn.Module):
                 features, jnp.repeat(instruction, count, 0), jnp.repeat(instruction_mask, count, 0)
             )
         return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
-
-    def symbol_tokens(self, symbols: Array) -> Array:
-        """Pictures in symbols, in the place of visual tokens (the language warm-up only).
-
-        Each symbol is the sum of its tokens' embeddings. The language model so learns to read
-        vectors that hold several words each, which is what the Q-Former can write.
-
-        Args:
-            symbols: int [B, N, K], K tokens of one symbol in any order; -1 where no token is.
-
-        Returns:
-            [B, N, D of the LLM]; zeros where a symbol has no token.
-        """
-        words = self.llm.embed(jnp.maximum(symbols, 0))
-        return (words * (symbols >= 0)[..., None]).sum(-2)
 
     def embed(self, input_ids: Array, visual: Array | None) -> Array:
         """Token embeddings [B, T, D]; the k-th placeholder of a row takes its k-th visual token.

@@ -7,7 +7,6 @@ from zv_jax.objectives.captioning import itg
 from zv_jax.objectives.contrastive import itc, similarities
 from zv_jax.objectives.language import lm_loss
 from zv_jax.objectives.matching import itm, sample_negatives
-from zv_jax.objectives.patches import unexplained, words_of_symbols
 
 __all__ = [
     "itc",
@@ -16,6 +15,4 @@ __all__ = [
     "lm_loss",
     "sample_negatives",
     "similarities",
-    "unexplained",
-    "words_of_symbols",
 ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +17,13 @@ from jax.sharding import Mesh, NamedSharding
 from zv_jax import trees
 from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
-from zv_jax.models.axes import leaf_shardings, unboxed
-from zv_jax.models.llama import warm_up_start
+from zv_jax.models import parameters
+from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import Stage, batch_spec, split, stage_model
-from zv_jax.training.losses.kind import loss_of
+from zv_jax.training.losses.kind import Batch, Terms, loss_of
+from zv_jax.warmup.start import warm_up_start
 
 Flat = dict[str, jax.Array]
-LLM = "params/llm/"
 # Where nearly all of the weights are: the linear layers in the stacks of ViT and language model.
 QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 
@@ -40,42 +43,34 @@ def join(trainable: Flat, frozen: Flat) -> dict:
 
 def abstract_variables(config: Config, stage: Stage) -> dict:
     """Boxed shapes of every variable (with logical axes), without computing any."""
-    return jax.eval_shape(lambda key: _initial(key, config, stage), jax.random.key(0))
+    return parameters.abstract(*_learning(config, stage))
 
 
-def fresh_variables(config: Config, stage: Stage, mesh: Mesh) -> tuple[Flat, dict]:
-    """Random variables of the stage, each made on its own shards.
+def fresh_variables(
+    config: Config, stage: Stage, mesh: Mesh, only: Collection[str] | None = None
+) -> tuple[Flat, dict[str, NamedSharding]]:
+    """Random variables of the stage, or those of them in `only`, each made on its own shards.
 
     Returns:
         the flat leaves and their shardings, both by path.
     """
-    shardings = leaf_shardings(abstract_variables(config, stage), mesh)
-
-    def init(key: jax.Array) -> Flat:
-        flat = trees.flatten(unboxed(_initial(key, config, stage)))
-        if stage.own_start:
-            llm = {
-                path.removeprefix(LLM): leaf for path, leaf in flat.items() if path.startswith(LLM)
-            }
-            changed = warm_up_start(llm, config.model.llm)
-            flat |= {LLM + path: leaf for path, leaf in changed.items()}
-        return flat
-
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed)), shardings
+    start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
+    given = _learning(config, stage)
+    return parameters.fresh(*given, seed=config.seed, mesh=mesh, only=only, start=start)
 
 
-def _initial(key: jax.Array, config: Config, stage: Stage) -> dict:
-    """Boxed random variables: those that the stage's loss touches.
-
-    Its batch is zeros; of what the loss computes nothing is kept, so the compiler leaves it out.
-    """
+def _learning(config: Config, stage: Stage) -> tuple[ZiyaVisual, parameters.Use, Any]:
+    """The model of a stage, its loss, and the shapes of a batch: what is traced for parameters."""
     loss = loss_of(stage)
     # In parts a loss is a loop, inside of which no parameter can be made.
     at_once = dataclasses.replace(config.train, microbatches=1, loss_chunks=1)
-    batch = {name: jnp.zeros(*spec) for name, spec in batch_spec(config).items()}
-    return loss.model(stage_model(config)).init(
-        key, batch, key, dataclasses.replace(config, train=at_once), method=loss.terms
-    )
+    whole = dataclasses.replace(config, train=at_once)
+
+    def terms(model: ZiyaVisual, batch: Batch) -> Terms:
+        return loss.terms(model, batch, jax.random.key(0), whole)
+
+    batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in batch_spec(config).items()}
+    return loss.model(stage_model(config)), terms, batch
 
 
 def place(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> Flat:

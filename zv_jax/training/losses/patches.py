@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
-from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.objectives import unexplained, words_of_symbols
 from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
 from zv_jax.training.towers import PASSED, TRAINED, Tower, tower
+from zv_jax.warmup.losses import multi_label_cross_entropy, relative_squared_error
+from zv_jax.warmup.model import PatchDescriber, symbol_tokens
 from zv_jax.warmup.symbols import PATCH_SYMBOLS
 
 
-def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+def patch_terms(model: PatchDescriber, batch: Batch, key: Array, config: Config) -> Terms:
     """Symbols of patches, and the words that they are sums of."""
     del key, config
     symbols = batch["symbols"]
@@ -24,8 +24,8 @@ def patch_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> 
     chosen = (patches * PATCH_SYMBOLS + (rows + patches) % PATCH_SYMBOLS)[..., None]
     logits = model.llm.embed.attend(jnp.take_along_axis(said, chosen, 1))
     return {
-        "symbols": unexplained(said, model.symbol_tokens(symbols)),
-        "words": words_of_symbols(logits, jnp.take_along_axis(symbols, chosen, 1)),
+        "symbols": relative_squared_error(said, symbol_tokens(model, symbols)),
+        "words": multi_label_cross_entropy(logits, jnp.take_along_axis(symbols, chosen, 1)),
     }
 
 
@@ -41,4 +41,4 @@ def _towers(config: Config) -> list[Tower]:
     ]
 
 
-register("patches", Loss(patch_terms, _towers))
+register("patches", Loss(patch_terms, _towers, model=PatchDescriber))

@@ -7,12 +7,13 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
 from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import TRAINED, Tower, language_model
+from zv_jax.warmup.model import symbol_tokens
 
 
 def text_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
     """Next-token loss on labelled tokens, with symbols in the place of visual tokens."""
     del key
-    return next_token_terms(model, model.symbol_tokens(batch["symbols"]), batch, config)
+    return next_token_terms(model, symbol_tokens(model, batch["symbols"]), batch, config)
 
 
 def _towers(config: Config) -> list[Tower]:

@@ -15,7 +15,7 @@ Array = jax.Array
 Term = tuple[Array, Array]  # (sum, weight), both float32 scalars
 
 
-def unexplained(said: Array, symbols: Array) -> Term:
+def relative_squared_error(said: Array, symbols: Array) -> Term:
     """Squared error of each symbol as a share of its square: 0 is perfect, saying zeros gives 1.
 
     Args:
@@ -31,7 +31,7 @@ def unexplained(said: Array, symbols: Array) -> Term:
     return jnp.sum(error * there), jnp.sum(there).astype(jnp.float32)
 
 
-def words_of_symbols(logits: Array, words: Array) -> Term:
+def multi_label_cross_entropy(logits: Array, words: Array) -> Term:
     """Cross-entropy against an even spread over the words of each symbol (Joulin et al. 2016,
     "Learning visual features from large weakly supervised data").
 

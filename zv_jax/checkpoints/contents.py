@@ -1,0 +1,63 @@
+"""Which parameters a checkpoint must hold to be used, whoever made it.
+
+That is what the model calls when it answers, or compares; the stage it comes from says which. A
+warm-up's is a part of a model, and holds what it holds.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from zv_jax import trees
+from zv_jax.config.schema import Config
+from zv_jax.models import parameters
+from zv_jax.models.axes import leaf_shardings, unboxed
+from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.stages import stage_model, stage_of
+from zv_jax.warmup.start import warm_up_start
+
+
+def needed(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes by path of what a checkpoint of `config.stage` is used with; of a warm-up, of what a
+    model that answers is used with."""
+    return trees.flatten(unboxed(parameters.abstract(*_use(config))))
+
+
+def placed(
+    config: Config, mesh: Mesh, held: Collection[str], whole: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes with shardings of the leaves to load from a checkpoint.
+
+    Args:
+        held: the paths of its leaves.
+        whole: whether it must hold all that is `needed`, warm-ups excepted; else what it lacks is
+            left out.
+    """
+    boxed = parameters.abstract(*_use(config))
+    shardings, whole = leaf_shardings(boxed, mesh), whole and bool(stage_of(config).use)
+    return {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[path])
+        for path, leaf in trees.flatten(unboxed(boxed)).items()
+        if whole or path in held
+    }
+
+
+def untrained(config: Config, mesh: Mesh, held: Collection[str]) -> dict[str, jax.Array]:
+    """The random values that training begins with, of what is `needed`; of a warm-up, of the leaves
+    that it holds."""
+    stage = stage_of(config)
+    start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
+    only = None if stage.use else held
+    return parameters.fresh(
+        *_use(config), seed=config.seed, mesh=mesh, only=only, start=start
+    )[0]  # fmt: skip
+
+
+def _use(config: Config) -> tuple[Any, ...]:
+    use = parameters.USES[stage_of(config).use or "answers"]
+    return ZiyaVisual(stage_model(config)), use, *parameters.inputs(config.model)

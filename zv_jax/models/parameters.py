@@ -1,0 +1,96 @@
+"""The parameters that some use of a model has: their shapes and axes, or random values.
+
+Modules make parameters when they are first called, so what a function calls is what a model that
+serves it must hold. The function is traced; nothing of what it computes is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from zv_jax import trees
+from zv_jax.models.axes import leaf_shardings, unboxed
+from zv_jax.models.presets import ModelConfig
+from zv_jax.models.ziya_visual import ZiyaVisual
+
+Array = jax.Array
+Flat = dict[str, Array]
+Use = Callable[..., Any]  # of a bound model and its inputs
+
+
+def answers(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+    """Says something about an image, given text for the language model and for the Q-Former."""
+    model(images[:, None], ids, mask, ids, mask)
+
+
+def comparisons(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+    """Compares, matches and describes an image and a text (BLIP-2's first stage)."""
+    features = model.encode_images(images)
+    queries, _ = model.caption(features, ids, mask)
+    model.project_queries(queries)
+    model.text_embed(ids, mask)
+    model.match(features, ids, mask)
+
+
+USES: dict[str, Use] = {"answers": answers, "comparisons": comparisons}
+
+
+def inputs(cfg: ModelConfig) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The smallest inputs of a use: an image uint8 [1, H, W, 3], ids int32 [1, T], mask [1, T]."""
+    size, length = cfg.vision.image_size, cfg.qformer.num_queries + 2
+    return (
+        jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((1, length), jnp.int32),
+        jax.ShapeDtypeStruct((1, length), jnp.bool_),
+    )
+
+
+def abstract(model: ZiyaVisual, use: Use, *given: Any) -> dict:
+    """Boxed shapes, with logical axes, of every variable that `use(model, *given)` touches.
+
+    Args:
+        given: trees of shapes (`jax.ShapeDtypeStruct`).
+    """
+    return jax.eval_shape(lambda key: _initial(model, use, given, key), jax.random.key(0))
+
+
+def fresh(
+    model: ZiyaVisual,
+    use: Use,
+    *given: Any,
+    seed: int,
+    mesh: Mesh,
+    only: Collection[str] | None = None,
+    start: Callable[[Flat], Mapping[str, Array]] = dict,
+) -> tuple[Flat, dict[str, NamedSharding]]:
+    """Random variables that `use(model, *given)` touches, each made on its own shards.
+
+    The value of a leaf depends on its path and the seed, not on the other leaves.
+
+    Args:
+        given: trees of shapes.
+        only: paths of the leaves to make; the others take neither memory nor time.
+        start: what becomes of the random leaves, by path.
+
+    Returns:
+        the flat leaves and their shardings, both by path.
+    """
+    shardings = leaf_shardings(abstract(model, use, *given), mesh)
+    if only is not None:
+        shardings = {path: sharding for path, sharding in shardings.items() if path in only}
+
+    def init(key: Array) -> Flat:
+        flat = start(trees.flatten(unboxed(_initial(model, use, given, key))))
+        return {path: flat[path] for path in shardings}
+
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed)), shardings
+
+
+def _initial(model: ZiyaVisual, use: Use, given: tuple, key: Array) -> dict:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), given)
+    return model.init(key, *zeros, method=use)
