@@ -278,7 +278,7 @@ def _word(word: str) -> str:
     """A number also in words: 2 is two, and 两 before a measure word or at the end."""
     if word == "a":  # the letter, where no noun makes it an article
         return r"(?:(?-i:A)|a(?!\s+[a-z]))"
-    if not word.isdigit() or int(word) > 12:
+    if not word.isdecimal() or len(word) > 2 or int(word) > 12:
         return re.escape(word)
     zh = rf"|(?<!第){_ZH_NUMBERS[int(word)]}(?={_MEASURES}|\W|$)" if int(word) <= 10 else ""
     return f"(?:{word}|{_EN_NUMBERS[int(word)]}{zh})"

@@ -113,6 +113,7 @@ def damaged(path: Path, data: bytes, edits: list) -> bytes:
     try:
         if path.suffix == ".jsonl":
             rows = changed([json.loads(line) for line in data.splitlines()], edits)
+            rows = rows if isinstance(rows, list) else [rows]
             return "".join(json.dumps(row) + "\n" for row in rows).encode()
         return json.dumps(changed(json.loads(data), edits)).encode()
     except (ValueError, RecursionError):

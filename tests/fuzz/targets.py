@@ -331,14 +331,15 @@ def _gguf(root: Path) -> None:
     writer.add_context_length(32)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_tokenizer_model("llama")
-    writer.add_token_list(["<unk>", "<s>", "</s>", "a"])
-    writer.add_token_scores([0.0] * 4)
-    writer.add_token_types([2, 3, 3, 1])
+    every_byte = [f"<0x{value:02X}>" for value in range(256)]
+    writer.add_token_list(["<unk>", "<s>", "</s>", *every_byte, "a"])
+    writer.add_token_scores([0.0] * 260)
+    writer.add_token_types([2, 3, 3, *[6] * 256, 1])
     shapes = {"attn_norm": (8,), "ffn_norm": (8,), "ffn_gate": (16, 8), "ffn_up": (16, 8)}
     shapes |= {"ffn_down": (8, 16)}
     shapes |= dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (8, 8))
     shapes = {f"blk.0.{name}": shape for name, shape in shapes.items()}
-    shapes |= {"token_embd": (4, 8), "output_norm": (8,), "output": (4, 8)}
+    shapes |= {"token_embd": (260, 8), "output_norm": (8,), "output": (260, 8)}
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", np.zeros(shape, np.float32))
     writer.write_header_to_file()

@@ -27,6 +27,7 @@ INDEX = "{}.index.json"
 _SHARDS = r"{}-\d+-of-\d+\.{}"
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of a whole checkpoint, best first
+LONGEST_NAME = 255  # bytes of the name of a file, on any file system
 SAFE_DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -319,7 +320,10 @@ def _weight_map(index: Path) -> dict[str, str]:
         outside = [
             name
             for name in weight_map.values()
-            if name in ("", ".", "..") or Path(name).name != name
+            if name in ("", ".", "..")
+            or Path(name).name != name
+            or "\0" in name
+            or len(name.encode()) > LONGEST_NAME
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConversionError(
@@ -330,7 +334,7 @@ def _weight_map(index: Path) -> dict[str, str]:
         ) from None
     if outside:
         raise ConversionError(
-            f"the index names the file {outside[0]!r}",
+            f"the index names the file {outside[0]!r:.100}",
             where=str(index),
             expected="names of files beside it, without a folder",
             fix="download it again, from a place that you trust",

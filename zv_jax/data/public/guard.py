@@ -32,7 +32,7 @@ def image_ids(record: Record, space: str) -> Iterator[tuple[str, str]]:
         stem = PurePosixPath(ref.path).stem
         number = _NUMBER.search(stem)
         # COCO_val2014_000000000042, 000000000042 and 42 are one picture.
-        yield space, str(int(number[1])) if space == "coco" and number else stem
+        yield space, (number[1].lstrip("0") or "0") if space == "coco" and number else stem
     if record.meta.get("coco_id"):
         yield "coco", str(record.meta["coco_id"])
     if record.meta.get("open_images_id"):

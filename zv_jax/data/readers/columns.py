@@ -246,5 +246,7 @@ def usual_split(name: str) -> str:
 
 def natural(name: object) -> list[Any]:
     """A key that sorts names as people do: 2 before 10."""
-    parts = re.split(r"(\d+)", str(name))
-    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+    parts: list[Any] = re.split(r"(\d+)", str(name))
+    digits = (part.lstrip("0") for part in parts[1::2])
+    parts[1::2] = [(len(part), part) for part in digits]  # no int: there may be thousands
+    return parts

@@ -168,7 +168,11 @@ def genome_folders(request: Request) -> Any:
             files.find(request.root, "image_data.json", "VG_100K", folder=True)
         names = (f"{d.name}/{p.name}" for d in folders if d.is_dir() for p in d.iterdir())
         numbered = ((name.split("/")[1].split(".")[0], name) for name in names)
-        paths = {int(number): name for number, name in numbered if number.isdecimal()}
+        paths = {
+            int(number): name
+            for number, name in numbered
+            if number.isdecimal() and len(number) < 20
+        }
 
     def path(image_id: Any) -> str:
         try:

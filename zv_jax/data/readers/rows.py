@@ -512,7 +512,7 @@ class Row:
             raise self.bad("answer")
         said, column = answers[0], self.column("answer")
         named = options_named(options, said)
-        counts = said.isdecimal() and all(option.label != said for option in options)
+        counts = _is_index(said) and all(option.label != said for option in options)
         if counts and self._may_be_a_place(int(said), len(options), named):
             raise DataError(
                 f"Column {column!r}: is {said} an option itself, its number from 0, or from 1?",
@@ -537,7 +537,7 @@ class Row:
         labels = [option.label for option in options]
         if labels[0].isdecimal() and labels != [str(i) for i in range(len(labels))]:
             labels = "numbers of their own, from " + labels[0]
-        elif number.isdecimal() and int(number) < len(options):
+        elif _is_index(number) and int(number) < len(options):
             return int(number)
         else:
             labels = ""
@@ -628,3 +628,8 @@ def _letter(index: int) -> str:
 
 
 _IMAGE_NAMES = frozenset(name for group in columns.USUAL["image"] for name in group)
+
+
+def _is_index(text: str) -> bool:
+    """Whether it is a whole number that may count options; of thousands of digits it is none."""
+    return text.isdecimal() and len(text) < 10
