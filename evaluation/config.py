@@ -9,25 +9,27 @@ from typing import Any
 
 import ml_collections
 
-from zv_jax.errors import ConfigError, ZvError, unknown_name
-from zv_jax.evaluation.tasks.registry import TASKS
+from zv_jax.config.engine import Engine
+from zv_jax.errors import ConfigError
+from zv_jax.evaluation import task as task_lib
+from zv_jax.evaluation.data import STAND_IN
+from zv_jax.evaluation.task import CONTROLS, Task
 
 LANGS = ("en", "zh")
-CONTROLS = ("untrained", "shuffled_images", "most_frequent", "chance")
 
 
 @dataclass(frozen=True)
 class SuiteSource:
-    """Which records are evaluated, and which the most frequent answers are counted on."""
+    """Other records for the tasks of the embedded data set; what is empty is as the task says."""
 
-    name: str = "zv_openmoji"
+    name: str = ""
     path: str = ""  # empty: the source's own place in the cache
-    split: str = "test"
-    train_split: str = "train"
+    split: str = ""
+    train_split: str = ""
 
 
 def _per_task() -> dict[str, int]:
-    return dict.fromkeys(TASKS, 0)
+    return dict.fromkeys(task_lib.names(), 0)
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,60 @@ class SuiteConfig:
 
     tasks: tuple[str, ...] = ()  # empty: what the checkpoint's stage teaches
     langs: tuple[str, ...] = LANGS
+    data: str = "data"  # holds a folder for each public data set, in its published layout
+    stand_in: str = ""  # zv_openmoji: records of the same kind from the embedded data set
+    source: SuiteSource = field(default_factory=SuiteSource)
     limit: int = 0  # records per task and language, the first ones of the split
     limits: Mapping[str, int] = field(default_factory=_per_task)  # per task, before `limit`
     max_new_tokens: Mapping[str, int] = field(default_factory=_per_task)  # 0: the task's own
     batch_size: int = 64  # rows of every call of the model, the last one filled up
+    permutations: int = 0  # further orders of the options that are ranked
     controls: tuple[str, ...] = CONTROLS
     control_limit: int = 0  # records per task and language with shuffled images
     untrained_limit: int = 0  # records per task and language for the untrained model
     train_limit: int = 0  # training records of a task and language counted for most_frequent
+    retrieval_checkpoint: str = ""  # one with heads (stage 0); empty: the evaluated one if it has
     rerank_k: int = 0  # best candidates ranked again by image-text matching; 0: none
     rerank_limit: int = 0  # queries per direction ranked again
     sample_limit: int = 0  # rows per task and language in samples.jsonl
-    attention_images: int = 4  # pictures with maps of the queries' attention; 0: none
-    seed: int = 0  # of the derangement and of the bootstrap
-    source: SuiteSource = field(default_factory=SuiteSource)
+    attention_images: int = 4  # images with maps of the queries' attention; 0: none
+    seed: int = 0  # of the derangement, of the orders of options and of the bootstrap
 
     def limit_of(self, task: str) -> int:
         """Records per language of a task; 0 means all."""
         return self.limits[task] or self.limit
+
+    def task(self, name: str) -> Task:
+        """A task with the longest answer and the records that this suite asks for."""
+        task = task_lib.load(name).no_longer(self.max_new_tokens[name])
+        if task.expected:
+            return task
+        given = {
+            "dataset": self.source.name,
+            "split": self.source.split,
+            "train_split": self.source.train_split,
+        }
+        return dataclasses.replace(task, **{key: value for key, value in given.items() if value})
+
+
+def _engine() -> Engine:
+    return Engine(
+        SuiteConfig,
+        flag="suite",
+        prefix="suite.",
+        choices={
+            "tasks": task_lib.names(),
+            "langs": LANGS,
+            "controls": CONTROLS,
+            "stand_in": ("", STAND_IN),
+        },
+        positive=("batch_size",),
+        natural=(
+            *("limit", "limits", "max_new_tokens", "permutations", "control_limit"),
+            *("untrained_limit", "train_limit", "rerank_k", "rerank_limit", "sample_limit"),
+            *("attention_images", "seed"),
+        ),
+    )
 
 
 def suite(**fields: Any) -> ml_collections.ConfigDict:
@@ -62,38 +100,7 @@ def suite(**fields: Any) -> ml_collections.ConfigDict:
     Raises:
       ConfigError: an unknown field.
     """
-    plain = dataclasses.asdict(SuiteConfig())
-    check_names(fields, plain)
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            for key in value:
-                if key not in plain[name]:
-                    raise _unknown(f"{name}.{key}", [f"{name}.{k}" for k in plain[name]])
-            plain[name] |= value
-        else:
-            plain[name] = value
-    return ml_collections.ConfigDict(plain)
-
-
-def check_names(given: Mapping, known: Mapping) -> None:
-    """Refuses a field that is not known.
-
-    Raises:
-      ConfigError: naming it and the nearest valid one.
-    """
-    for name in given:
-        if name not in known:
-            raise _unknown(name, known)
-
-
-def checked(config: ml_collections.ConfigDict | Mapping, defaults: Mapping) -> dict[str, Any]:
-    """The given fields over the defaults, each of its default's type.
-
-    Raises:
-      ConfigError: an unknown field, or a value of another type.
-    """
-    given = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
-    return _checked(given, defaults, "")
+    return _engine().config_dict(SuiteConfig(), fields)
 
 
 def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
@@ -103,60 +110,12 @@ def validate(config: ml_collections.ConfigDict | Mapping) -> SuiteConfig:
       ConfigError: an unknown field, a wrong type or value; it names the field, the value, what was
         expected and the nearest valid name.
     """
-    fields = checked(config, dataclasses.asdict(SuiteConfig()))
-    fields["source"] = SuiteSource(**fields["source"])
-    for name, valid in (("tasks", tuple(TASKS)), ("langs", LANGS), ("controls", CONTROLS)):
-        for value in fields[name]:
-            if value not in valid:
-                raise unknown_name(
-                    name[:-1], value, valid, f"suite.{name}", fix=f"set --suite.{name}={valid[0]}"
-                )
-    if not fields["langs"]:
-        raise _wrong("langs", (), "at least one of " + ", ".join(LANGS))
-    if fields["batch_size"] < 1:
-        raise _wrong("batch_size", fields["batch_size"], "a whole number above 0")
-    return SuiteConfig(**fields)
-
-
-def _checked(given: Mapping, default: Mapping, path: str) -> dict[str, Any]:
-    """`given` over `default`, every value of the default's type."""
-    for key in given:
-        if key not in default:
-            raise _unknown(path + key, [path + name for name in default])
-    return {
-        key: _value(given[key], standard, path + key) if key in given else standard
-        for key, standard in default.items()
-    }
-
-
-def _value(value: Any, standard: Any, path: str) -> Any:
-    if isinstance(standard, Mapping):
-        if not isinstance(value, Mapping):
-            raise _wrong(path, value, "a section with " + ", ".join(standard))
-        return _checked(value, standard, path + ".")
-    if isinstance(standard, tuple):
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise _wrong(path, value, "a list of names")
-        return tuple(value)
-    if isinstance(standard, int):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise _wrong(path, value, "a whole number of at least 0")
-        return value
-    if not isinstance(value, str):
-        raise _wrong(path, value, "text")
-    return value
-
-
-def _unknown(path: str, known: Any) -> ZvError:
-    return unknown_name("field", path, known, f"suite.{path}", fix="rename or remove it")
-
-
-def _wrong(path: str, value: Any, expected: str) -> ConfigError:
-    return ConfigError(
-        f"{value!r} is not valid",
-        where=f"suite.{path}",
-        expected=expected,
-        fix=f"set --suite.{path}=...",
-    )
+    checked = _engine().build(config)
+    if not checked.langs:
+        raise ConfigError(
+            "no language is to be evaluated",
+            where="suite.langs",
+            expected="at least one of " + ", ".join(LANGS),
+            fix="set --suite.langs=en,zh",
+        )
+    return checked

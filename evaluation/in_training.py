@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -22,8 +21,11 @@ from zv_jax.data.sources.open import NoSplit, Source, open_source
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.evaluation import config as config_lib
-from zv_jax.evaluation.suites import Suite
-from zv_jax.evaluation.tasks.registry import GENERATION
+from zv_jax.evaluation import part as part_lib
+from zv_jax.evaluation import task as task_lib
+from zv_jax.evaluation.data import Sources
+from zv_jax.evaluation.part import Outcome, Part
+from zv_jax.evaluation.predict import predict
 from zv_jax.files import read_jsonl
 from zv_jax.html.markup import finite
 from zv_jax.inference.model import Model
@@ -55,21 +57,22 @@ class Evaluation:
                 fix="set --config.eval.every=0",
             )
         source = config.data.sources[0]
-        self._suite = config_lib.validate(
+        suite = config_lib.validate(
             config_lib.suite(
                 tasks=wanted.tasks,
                 langs=wanted.langs,
                 limit=wanted.limit,
                 batch_size=wanted.batch_size,
-                max_new_tokens=dict.fromkeys(GENERATION, wanted.max_new_tokens),
+                max_new_tokens=dict.fromkeys(task_lib.embedded(), wanted.max_new_tokens),
                 controls=("shuffled_images",) if wanted.controls else (),
                 attention_images=0,
                 seed=config.seed,
                 source={"name": source.name, "path": source.path, "split": wanted.split},
             )
         )
-        self._records = _evaluated(source, wanted.split)
-        overlap.refuse(config, self._records)
+        records = _evaluated(source, wanted.split)
+        overlap.refuse(config, records)
+        self._suite, self._sources = suite, Sources(opened=records)
 
     def __call__(
         self,
@@ -79,15 +82,28 @@ class Evaluation:
     ) -> dict[str, float]:
         """``{"eval/vqa/en/exact_match@64": ...}``, with controls also ``.../shuffled_images``."""
         model = Model(self._as_run, dict(flat), tokenizers, mesh, {})
-        suite = Suite(self._suite, model, _no_model, self._records, _no_model, _Silent(), False)
+        names = self._suite.tasks or task_lib.taught_by(self._as_run.stage.name)
+        tasks = [self._suite.task(name) for name in names]
         found = {}
-        for entry in suite.run():
-            name = f"eval/{entry['task']}/{entry['lang']}/{entry['metric']}"
-            found[name] = entry["value"]
-            other = entry["controls"]["shuffled_images"]
-            if other is not None:
-                found[f"{name}/shuffled_images"] = other
+        for part in part_lib.parts_of(self._suite, tasks, self._sources):
+            for entry, _, _ in part_lib.entries(part, self._outcome(part, model)):
+                name = f"eval/{entry['task']}/{entry['lang']}/{entry['metric']}"
+                found[name] = entry["value"]
+                other = entry["controls"]["shuffled_images"]
+                if other is not None:
+                    found[f"{name}/shuffled_images"] = other
         return found
+
+    def _outcome(self, part: Part, model: Model) -> Outcome:
+        def models(untrained: bool) -> Model:
+            return model  # the untrained one is no control here
+
+        if part.task.kind == "retrieval":
+            return part_lib.retrieved(part, models)[0]
+        decimals = self._as_run.data.box_decimals
+        asked = part_lib.askings(part, part.items(decimals), models, decimals)
+        said = {name: predict(asking.predictor, asking.items) for name, asking in asked.items()}
+        return part_lib.outcome(part, asked, said, list)
 
 
 def _evaluated(source: SourceConfig, split: str) -> Source:
@@ -129,19 +145,3 @@ def best_checkpoint(workdir: str | Path, metric: str) -> Path:
             fix="train with --config.eval.every equal to --config.checkpoint.every",
         )
     return steps[max(found)[1]]
-
-
-class _Silent:
-    """A `Writer` that keeps nothing: samples of a half-trained model are looked at by nobody."""
-
-    def image(self, *given: Any) -> str:
-        return ""
-
-    def sample(self, *given: Any, **facts: Any) -> None:
-        pass
-
-    answered = items = sample
-
-
-def _no_model() -> Any:
-    raise AssertionError("controls are off, so nothing asks for another model or for training data")

@@ -53,16 +53,17 @@ train() {
 
 # evaluate NAME PART: the part of the suite for the model trained in $RUNS/NAME.
 evaluate() {
-  local results=$RUNS/eval_$1/results.json
-  if [ -s "$results" ] &&
-    [ -z "$(find "$RUNS/$1/checkpoints" "$SUITE" -newer "$results" -print 2>/dev/null)" ]; then
+  local out=$RUNS/eval_$1
+  # An older result would pass for the new one, and older answers would be continued.
+  if [ ! -s "$out/run.json" ] ||
+    [ -n "$(find "$RUNS/$1/checkpoints" "$SUITE" -newer "$out/run.json" -print 2>/dev/null)" ]; then
+    rm -rf "$out"
+  elif [ -s "$out/results.json" ]; then
     count=$((count + 1))
     printf '\n[%d/%d] eval_%s: finished before\n' "$count" "$total" "$1"
     return
   fi
-  # An older result would pass for the new one if the evaluation were interrupted.
-  rm -f "$results"
-  step "eval_$1" zv eval --checkpoint "$RUNS/$1" --suite "$SUITE:$2" --workdir "$RUNS/eval_$1"
+  step "eval_$1" zv eval --checkpoint "$RUNS/$1" --suite "$SUITE:$2" --workdir "$out"
 }
 
 step data zv data prepare zv_openmoji

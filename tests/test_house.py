@@ -85,7 +85,7 @@ done
 [ -z "$work" ] && exit 0
 [ "$STOP_AT" = "$(basename "$work")" ] && exit 130
 mkdir -p "$work/checkpoints"
-[ -s "$work/results.json" ] || echo '{}' >"$work/results.json"
+for name in run results; do [ -s "$work/$name.json" ] || echo '{}' >"$work/$name.json"; done
 exit 0
 """
 
@@ -153,9 +153,12 @@ def test_an_interrupted_job_says_how_to_continue_and_does(job, tmp_path):
 
 def test_a_new_checkpoint_makes_its_evaluation_stale(job, tmp_path):
     job()
-    results = tmp_path / "runs/eval_stage0/results.json"
-    os.utime(results, (1, 1))
+    run = tmp_path / "runs/eval_stage0/run.json"
+    os.utime(run, (1, 1))
+    answers = run.parent / "predictions"
+    answers.mkdir()
     _, commands, _ = job()
+    assert not answers.exists()  # those of the older checkpoint are not continued
     assert [c.split("/eval_")[-1] for c in commands if c.startswith("eval")] == ["stage0"]
 
 

@@ -17,9 +17,13 @@ import ml_collections
 
 from zv_jax.errors import unknown_name
 from zv_jax.evaluation.config import suite
-from zv_jax.evaluation.tasks.registry import GENERATION, RETRIEVAL
+from zv_jax.evaluation.task import embedded, load
 
-TASKS = {"": (), RETRIEVAL.name: (RETRIEVAL.name,), "language": tuple(GENERATION)}
+TASKS = {
+    "": (),
+    "retrieval": ("retrieval",),
+    "language": tuple(name for name in embedded() if load(name).kind != "retrieval"),
+}
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -39,7 +43,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     return suite(
         tasks=TASKS[arg],
         limits={"vqa": 448, "grounding": 300, "grounded_caption": 192, "conversation": 128},
-        max_new_tokens=dict.fromkeys(GENERATION, 48),  # one program for all tasks
         batch_size=64,
         control_limit=128,
         untrained_limit=64,

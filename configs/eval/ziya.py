@@ -17,7 +17,8 @@ LLaVA-bench is answered here and judged by `zv eval judge`; run this command aga
 import ml_collections
 
 from zv_jax.errors import unknown_name
-from zv_jax.evaluation.benchmarks.config import suite
+from zv_jax.evaluation.config import suite
+from zv_jax.evaluation.task import load
 
 TABLES = {
     "5": ("nocaps", "flickr30k", "vqav2", "okvqa", "gqa", "scienceqa_img", "vizwiz"),
@@ -32,6 +33,7 @@ TABLES = {
     "7": ("llava_bench", "llava_bench_zh"),
 }
 LOCAL = {"vqav2": "vqav2_val", "vizwiz": "vizwiz_val"}
+LONGEST = 32  # tokens of an answer about stand-ins
 ARGUMENTS = ("", "local", "openmoji", *TABLES)
 
 
@@ -52,8 +54,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     names = TABLES.get(arg) or tuple(name for table in TABLES.values() for name in table)
     if arg == "local":
         names = tuple(LOCAL.get(name, name) for name in names)
+    common = {"tasks": names, "controls": (), "sample_limit": 200, "attention_images": 0}
     if arg == "openmoji":
-        return suite(
-            benchmarks=names, stand_in="zv_openmoji", limit=200, max_new_tokens=32, rerank_k=16
-        )
-    return suite(benchmarks=names)
+        longest = {name: load(name).decoding.get("max_new_tokens", 0) for name in names}
+        short = {name: min(tokens, LONGEST) for name, tokens in longest.items()}
+        return suite(**common, stand_in="zv_openmoji", limit=200, max_new_tokens=short, rerank_k=16)
+    return suite(**common, rerank_k=128)

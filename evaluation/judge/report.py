@@ -17,7 +17,7 @@ from zv_jax.evaluation import statistics
 from zv_jax.evaluation.judge.bench import CATEGORIES, Bench
 from zv_jax.evaluation.judge.reviews import MAX_TOKENS, TEMPERATURE, Review
 from zv_jax.evaluation.metrics import judged as judged_lib
-from zv_jax.evaluation.outputs import ids_hash
+from zv_jax.evaluation.results import ids_hash
 from zv_jax.tables import align, rule
 
 ORDERS = ("given", "swapped", "both")

@@ -1,3 +1,3 @@
-"""Tasks, one file each: which records, which prompt, how long an answer, which metrics.
+"""One file a task; its hash is part of every score, so that a change makes another number.
 
-A task knows neither the model nor where records and results are kept."""
+No Python: what a field means stands in `zv_jax.evaluation.task`."""

@@ -78,7 +78,7 @@ def shown_by_the_program() -> dict[str, list[str]]:
         *ROOT.glob("zv_jax/cli/**/*.py"),
         *ROOT.glob("configs/**/*.py"),
         *ROOT.glob("zv_jax/data/readers/cards/*.yaml"),
-        *ROOT.glob("evaluation/benchmarks/files/*.yaml"),
+        *ROOT.glob("evaluation/tasks/*.yaml"),
     ]
     for path in sorted(places):
         content = path.read_text("utf-8")

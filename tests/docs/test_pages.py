@@ -19,7 +19,6 @@ from zv_jax.cli import main as cli
 from zv_jax.config import build
 from zv_jax.config import schema as config_lib
 from zv_jax.evaluation import config as suite
-from zv_jax.evaluation.benchmarks import config as benchmarks
 
 EXAMPLES = {"COMMAND": "train", "GRID": "v5e:16x16", "P": "1.2"}
 RECIPES = {
@@ -72,8 +71,6 @@ def checked(recipe) -> None:
     """The whole recipe with its overrides is right, not only the names of its fields."""
     if "model" in recipe:
         build.validate(recipe)
-    elif benchmarks.is_benchmarks(recipe):
-        benchmarks.validate(recipe)
     else:
         suite.validate(recipe)
 

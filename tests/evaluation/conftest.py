@@ -9,7 +9,7 @@ from PIL import Image
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Object, Record, Turn
 from zv_jax.evaluation import config as config_lib
-from zv_jax.evaluation import runner
+from zv_jax.evaluation import run as run_lib
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 ZH = {"red": "红色", "green": "绿色", "blue": "蓝色", "white": "白色"}
@@ -172,7 +172,7 @@ def evaluate(toy, tmp_path):
         def load(path, untrained=False):
             return Colours(blind=True) if untrained else model
 
-        out = tmp_path / "out"
-        return runner.run("some/checkpoint", config, out, progress=False, load=load), out
+        out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
+        return run_lib.run("some/checkpoint", config, out, progress=False, load=load), out
 
     return go

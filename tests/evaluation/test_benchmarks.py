@@ -12,27 +12,27 @@ from PIL import Image
 from zv_jax.cli import main as cli
 from zv_jax.configs.eval.ziya import get_config
 from zv_jax.data.public import catalogue
-from zv_jax.data.records.record import ImageRef, Object, Record, Turn
+from zv_jax.data.records.record import TASKS, ImageRef, Object, Record, Turn
 from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import ConfigError, DataError
-from zv_jax.evaluation import runner, table
-from zv_jax.evaluation.benchmarks import (
-    answering,
-    browser,
-    others,
-    predictions,
-    spec,
-    tables,
-)
-from zv_jax.evaluation.benchmarks import config as config_lib
-from zv_jax.evaluation.benchmarks import data as data_lib
-from zv_jax.evaluation.benchmarks import run as bench_run
+from zv_jax.evaluation import browser, external, part, predict, predictions, tables
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import data as data_lib
+from zv_jax.evaluation import run as run_lib
+from zv_jax.evaluation import task as task_lib
+from zv_jax.evaluation.score import SCORERS
 
-ALL = get_config("local").benchmarks
+ALL = get_config("local").tasks
 
 
 class Painter:
     """Sees colours; `stop_after` answers it is gone, like a process that is killed."""
+
+    config = types.SimpleNamespace(
+        stage=types.SimpleNamespace(name="stage2", variant="chat"),
+        model=types.SimpleNamespace(preset="toy"),
+        data=types.SimpleNamespace(box_decimals=3),
+    )
 
     def __init__(self, stop_after=None):
         self.asked, self.stop_after, self.decoding = 0, stop_after, set()
@@ -94,17 +94,18 @@ def files(tmp_path_factory):
 @pytest.fixture
 def sizes(monkeypatch):
     """The published sizes are those of the small files."""
-    load = spec.load
+    load = task_lib.load
     small = lambda name: dataclasses.replace(load(name), expected=EXPECTED[name])
-    monkeypatch.setattr(spec, "load", small)
+    monkeypatch.setattr(task_lib, "load", small)
 
 
-def run(files, workdir, model=None, benchmarks=ALL, shard=(0, 1), **fields):
+def run(files, workdir, model=None, tasks=ALL, shard=(0, 1), **fields):
     model = model or Painter()
     fields = {"retrieval_checkpoint": "stage0", "batch_size": 3, "rerank_k": 2} | fields
-    config = config_lib.suite(benchmarks=benchmarks, data=str(files), **fields)
+    fields = {"controls": (), "attention_images": 0} | fields
+    config = config_lib.suite(tasks=tasks, data=str(files), **fields)
     load = lambda path, untrained=False: model
-    return runner.run("some/checkpoint", config, workdir, False, load, shard)
+    return run_lib.run("some/checkpoint", config, workdir, False, load, shard)
 
 
 def value(results, task, metric):
@@ -136,7 +137,7 @@ def test_every_table_of_the_paper_from_published_files(files, tmp_path, sizes):
     assert results["notes"]["llava_bench"].startswith("to be judged")
     for entry in results["scores"]:
         assert entry["n"] > 0 and len(entry["ids_sha256"]) == 64
-        assert f"{entry['task']}|v{spec.load(entry['task']).version}:" in entry["protocol"]
+        assert f"{entry['task']}|v{task_lib.load(entry['task']).version}:" in entry["protocol"]
     text = (tmp_path / "tables.md").read_text("utf-8")
     assert "| Ziya-Visual-Chat | 119.6 | 83.4 | 75.5 | 47.9 | 51.1 | 65.9 | 34.0 |" in text
     assert "**this checkpoint**" in text
@@ -150,8 +151,8 @@ def test_decoding_is_what_the_benchmark_says(files, tmp_path, sizes):
         (10, ("length_penalty", -1.0), ("num_beams", 5)),
         (896,),
     }
-    results = run(files, tmp_path / "short", Painter(), ("nocaps",), max_new_tokens=8)
-    assert "at most 8 tokens" in results["scores"][0]["protocol"]
+    results = run(files, tmp_path / "short", Painter(), ("nocaps",), max_new_tokens={"nocaps": 8})
+    assert "max_new_tokens=8,min_new_tokens=7" in results["scores"][0]["protocol"]
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(files, tmp_path, sizes):
@@ -171,13 +172,11 @@ def test_a_killed_run_goes_on_and_gives_the_same(files, tmp_path, sizes):
 
 
 def test_two_processes_give_the_same_without_answering_twice(files, tmp_path, sizes):
-    expected = run(files, tmp_path / "alone")
-    first, second = Painter(), Painter()
-    assert run(files, tmp_path / "both", first, shard=(0, 2)) is None
-    got = run(files, tmp_path / "both", second, shard=(1, 2))
+    alone, first, second = Painter(), Painter(), Painter()
+    expected = run(files, tmp_path / "alone", alone, batch_size=1)  # no batch is filled up
+    assert run(files, tmp_path / "both", first, shard=(0, 2), batch_size=1) is None
+    got = run(files, tmp_path / "both", second, shard=(1, 2), batch_size=1)
     assert got["scores"] == expected["scores"]
-    alone = Painter()
-    run(files, tmp_path / "third", alone)
     assert first.asked + second.asked == alone.asked
 
 
@@ -189,24 +188,24 @@ def test_a_part_of_a_split_never_carries_the_metrics_name(files, tmp_path, sizes
 
 
 def test_a_folder_of_another_run_is_refused(files, tmp_path, sizes):
-    run(files, tmp_path, benchmarks=("gqa",))
-    with pytest.raises(ConfigError, match="limit was 0, now it is 2"):
-        run(files, tmp_path, benchmarks=("gqa",), limit=2)
-    run(files, tmp_path, benchmarks=("gqa", "okvqa"), batch_size=1)  # more may be asked
+    run(files, tmp_path, tasks=("gqa",))
+    with pytest.raises(ConfigError, match="seed was 0, now it is 2"):
+        run(files, tmp_path, tasks=("gqa",), seed=2)
+    run(files, tmp_path, tasks=("gqa", "okvqa"), batch_size=1, limit=2)  # answers are the same
 
 
 def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
     for step in (5, 40):
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
-    assert runner.pinned(tmp_path) == tmp_path / "checkpoints" / "40"
-    assert runner.pinned(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+    assert run_lib.pinned(tmp_path) == tmp_path / "checkpoints" / "40"
+    assert run_lib.pinned(tmp_path / "elsewhere") == tmp_path / "elsewhere"
 
 
 def test_open_and_binary_questions_of_gqa_are_told_apart(files, tmp_path, sizes):
     texts = [{"id": str(10 * n + k), "prediction": "?" if k == 0 else "yes" if n == 0 else "no"}
              for n in range(4) for k in range(2)]  # fmt: skip
     file = write_predictions(tmp_path / "p.jsonl", texts)
-    results = others.score_file("gqa", str(files), file, tmp_path / "out")
+    results = external.score_file("gqa", str(files), file, tmp_path / "out")
     assert value(results, "gqa", "exact_match_open") == 0
     assert value(results, "gqa", "exact_match_binary") == 100
 
@@ -214,7 +213,7 @@ def test_open_and_binary_questions_of_gqa_are_told_apart(files, tmp_path, sizes)
 def test_agreement_counts_the_first_order_and_orders_differ(files, tmp_path, sizes):
     rows = [{"id": n, "choice": 0, "permuted": [1, 1]} for n in range(4)]
     file = write_predictions(tmp_path / "p.jsonl", rows)
-    results = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    results = external.score_file("scienceqa_img", str(files), file, tmp_path / "out")
     assert value(results, "scienceqa_img", "agreement_permuted") == 0
     model = Painter()
     run(files, tmp_path / "run", model, ("scienceqa_img",), permutations=4, limit=1)
@@ -223,7 +222,7 @@ def test_agreement_counts_the_first_order_and_orders_differ(files, tmp_path, siz
 
 
 def test_options_in_other_orders(files, tmp_path, sizes):
-    results = run(files, tmp_path, benchmarks=("scienceqa_img",), permutations=3)
+    results = run(files, tmp_path, tasks=("scienceqa_img",), permutations=3)
     assert value(results, "scienceqa_img", "agreement_permuted") == 100
     assert value(results, "scienceqa_img", "accuracy_permuted") == 100
 
@@ -256,8 +255,8 @@ def test_a_question_in_several_turns_is_asked_whole():
         id="x/1", source="x", split="test", task="vqa", lang="en", images=(ImageRef(path="1.jpg"),),
         turns=(*turns, Turn("user", "what it is.")),
     )  # fmt: skip
-    assert answering.question(record) == "Now say\nwhat it is."
-    assert answering.question(dataclasses.replace(record, turns=turns[:2])) == "Look."
+    assert predict.question(record) == "Now say\nwhat it is."
+    assert predict.question(dataclasses.replace(record, turns=turns[:2])) == "Look."
 
 
 @pytest.mark.parametrize("meta", [{"hint": None}, {"hint": "<obj_0> is a ball."}, {"hint": 3}, {}])
@@ -267,17 +266,17 @@ def test_a_hint_is_read_as_training_reads_it(meta):
         turns=(Turn("user", "What?"), Turn("assistant", "It.")), meta=meta,
         objects=(Object((0.1, 0.2, 0.5, 0.6), "ball", image=0),),
     )  # fmt: skip
-    parts = (answering.context(record), answering.question(record))
+    parts = (predict.context(record), predict.question(record))
     if meta.get("hint") == 3:
         assert parts[0] == ""  # such a record is refused in training
         return
-    (trained,) = exchanges(record, box_decimals=answering.BOX_DECIMALS)
+    (trained,) = exchanges(record, box_decimals=predict.BOX_DECIMALS)
     assert "\n".join(filter(None, parts)) == trained.question
 
 
 def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, tmp_path, capsys):
     with pytest.raises(DataError, match=r"NoCaps has 4 records here[\s\S]*4500"):
-        run(files, tmp_path, benchmarks=("nocaps",))
+        run(files, tmp_path, tasks=("nocaps",))
     words = ["eval", "check-data", "--suite=configs/eval/ziya.py", f"--suite.data={files}"]
     assert cli.main(words) == 2
     shown = capsys.readouterr()
@@ -290,9 +289,9 @@ def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, 
 def test_missing_pictures_are_found_before_anything_runs(files, sizes, tmp_path):
     write_all(tmp_path)
     (tmp_path / "gqa/images/2.jpg").unlink()
-    from zv_jax.evaluation.benchmarks import check
+    from zv_jax.evaluation import check
 
-    gqa, okvqa = check.check([spec.load("gqa"), spec.load("okvqa")], tmp_path)
+    gqa, okvqa = check.check([task_lib.load("gqa"), task_lib.load("okvqa")], tmp_path)
     assert (gqa.pictures_missing, gqa.complete, okvqa.complete) == (1, False, True)
     assert gqa.first_missing.endswith("gqa/images/2.jpg")
     assert "MISSING  gqa" in check.render([gqa, okvqa])
@@ -308,26 +307,26 @@ def test_anybodys_predictions_are_scored(files, tmp_path, sizes):
             for n, c in enumerate(PICTURES)
             for k, a in enumerate((c, "no"))]  # fmt: skip
     file = write_predictions(tmp_path / "p.jsonl", rows[::-1])
-    results = others.score_file("okvqa", str(files), file, tmp_path / "out")
+    results = external.score_file("okvqa", str(files), file, tmp_path / "out")
     assert value(results, "okvqa", "vqa_accuracy") == 87.5
     assert (tmp_path / "out/items.jsonl").is_file()
     choices = [{"id": f"scienceqa/test/{n}", "choice": 3} for n in range(4)]
     file = write_predictions(tmp_path / "c.jsonl", choices)
-    results = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+    results = external.score_file("scienceqa_img", str(files), file, tmp_path / "out")
     assert value(results, "scienceqa_img", "accuracy") == 25
     texts = [{"id": str(n), "prediction": t} for n, t in enumerate(("(A)", "green", "?", "D"))]
     file = write_predictions(tmp_path / "t.jsonl", texts)
-    entry = others.score_file("scienceqa_img", str(files), file, tmp_path / "out")["scores"][0]
+    entry = external.score_file("scienceqa_img", str(files), file, tmp_path / "out")["scores"][0]
     assert (entry["value"], entry["unreadable"]) == (75, 1)
-    assert table.unreadable([entry]) == [
+    assert tables.unreadable([entry]) == [
         "scienceqa_img en accuracy: 1 of 4 answers could not be read and count as wrong"
     ]
-    assert table.unreadable([entry])[0] in table.render([entry])
+    assert tables.unreadable([entry])[0] in tables.render([entry])
     assert '"unreadable": 1' in browser.page([], [entry])
 
 
 def test_wrong_predictions_are_explained(files, tmp_path, sizes):
-    score = lambda rows, **kw: others.score_file(
+    score = lambda rows, **kw: external.score_file(
         "okvqa", str(files), write_predictions(tmp_path / "p.jsonl", rows), tmp_path / "out", **kw
     )
     with pytest.raises(DataError, match=r"'99' is unknown[\s\S]*p.jsonl line 1"):
@@ -372,7 +371,7 @@ def test_a_line_that_is_no_prediction_is_refused(files, tmp_path, sizes, line, f
     file = tmp_path / "p.jsonl"
     file.write_text("\n".join([*good[:1], line, *good[1:]]), "utf-8")
     with pytest.raises(DataError) as caught:
-        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+        external.score_file("scienceqa_img", str(files), file, tmp_path / "out")
     assert words in caught.value.what and caught.value.exit_code == 2
     assert caught.value.where == f"{file} line 2" + (f", field {field}" if field else "")
     assert not (tmp_path / "out").exists()
@@ -388,14 +387,14 @@ def test_predictions_must_answer_their_records(files, tmp_path, sizes):
             tmp_path / "p.jsonl", [*texts[:-1], {"id": texts[-1]["id"]} | wrong]
         )
         with pytest.raises(DataError, match=words):
-            others.score_file("okvqa", str(files), file, tmp_path / "out")
+            external.score_file("okvqa", str(files), file, tmp_path / "out")
     mixed = [{"id": n, "choice": 1} | ({"permuted": [1]} if n else {}) for n in range(4)]
     file = write_predictions(tmp_path / "m.jsonl", mixed)
     with pytest.raises(DataError, match="1 further orders of the options, and 0 before"):
-        others.score_file("scienceqa_img", str(files), file, tmp_path / "out")
+        external.score_file("scienceqa_img", str(files), file, tmp_path / "out")
     with pytest.raises(DataError, match="none of the 0 options"):
         file = write_predictions(tmp_path / "s.jsonl", [{"id": 0, "choice": 0}])
-        others.submit_file("gqa", str(files), file, tmp_path / "submission.json")
+        external.submit_file("gqa", str(files), file, tmp_path / "submission.json")
     assert not (tmp_path / "submission.json").exists()
 
 
@@ -418,7 +417,7 @@ def test_an_own_id_that_two_records_share_names_neither(tmp_path):
 def test_predictions_obey_their_schema(files, tmp_path, sizes, capsys):
     import jsonschema
 
-    run(files, tmp_path, benchmarks=("okvqa", "scienceqa_img"), permutations=1)
+    run(files, tmp_path, tasks=("okvqa", "scienceqa_img"), permutations=1)
     assert cli.main(["eval", "score", "--schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     lines = [x for f in (tmp_path / "predictions").iterdir() for x in f.read_text().splitlines()]
@@ -437,7 +436,7 @@ SUBMISSIONS = {
 
 @pytest.mark.parametrize("name", SUBMISSIONS)
 def test_files_for_servers(files, tmp_path, sizes, name, capsys):
-    results = run(files, tmp_path, benchmarks=(name,))
+    results = run(files, tmp_path, tasks=(name,))
     secret = name in ("vqav2", "vizwiz")
     assert bool(results["scores"]) != secret
     assert ("zv eval submit" in str(results["notes"])) == secret
@@ -455,7 +454,7 @@ def test_judged_answers_come_into_table_seven(files, tmp_path, sizes):
 
     from zv_jax.evaluation.judge.main import main
 
-    run(files, tmp_path, benchmarks=("llava_bench",))
+    run(files, tmp_path, tasks=("llava_bench",))
     server = Judge()
     main(files / "llava_bench", "en", tmp_path / "answers_llava_bench.jsonl", tmp_path / "judge_en",
          url=server.url, model="rule", progress=False)  # fmt: skip
@@ -483,7 +482,7 @@ def test_the_browser_of_samples_shows_text_as_text(files, tmp_path, sizes):
 def test_pictures_of_the_same_name_in_two_data_sets_stay_apart(sizes, tmp_path):
     write_all(tmp_path)
     picture(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
-    run(tmp_path, tmp_path / "out", benchmarks=("gqa", "vqav2_t"))
+    run(tmp_path, tmp_path / "out", tasks=("gqa", "vqav2_t"))
     rows = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
     for task, colour in (("gqa", "red"), ("vqav2_t", "blue")):
         shown = next(row["image"] for row in rows if row["task"] == task)
@@ -497,9 +496,10 @@ def test_references_to_boxes_are_shown_as_boxes(monkeypatch, tmp_path):
         images=(ImageRef(path="0.png"),), turns=(Turn("user", "<image>Where?"),),
         answers=("at <obj_0>",), objects=(box,),
     )  # fmt: skip
-    data = data_lib.Data((record,), 1, lambda ref: Image.new("RGB", (8, 8), "red"), "toy:llava")
-    monkeypatch.setattr(bench_run, "open_data", lambda benchmark, suite: data)
-    run(tmp_path, tmp_path / "out", benchmarks=("llava_bench",))
+    red = lambda ref: Image.new("RGB", (8, 8), "red")
+    data = data_lib.Data((record,), 1, red, "toy:llava", "toy")
+    monkeypatch.setattr(part, "from_files", lambda task, root, limit: data)
+    run(tmp_path, tmp_path / "out", tasks=("llava_bench",))
     (row,) = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open()]
     assert row["references"] == ["at [0.100,0.200,0.500,0.600]"]
     assert row["boxes"] == [[0.1, 0.2, 0.5, 0.6]]
@@ -509,26 +509,44 @@ def test_the_papers_rows_are_complete():
     for printed in tables.paper().values():
         assert all(len(row) == len(printed["columns"]) for row in printed["rows"].values())
     columns = {c for printed in tables.paper().values() for c in printed["columns"]}
-    covered = {c for name in get_config().benchmarks for c in spec.load(name).columns.values()}
+    covered = {c for name in get_config().tasks for c in task_lib.load(name).columns.values()}
     assert covered == columns
 
 
-@pytest.mark.parametrize("name", spec.names())
-def test_every_benchmark_file_is_whole(name):
-    benchmark = spec.load(name)
-    assert benchmark.kind in spec.KINDS and set(benchmark.clean) <= set(spec.CLEANING)
-    if benchmark.kind not in ("retrieval",):
-        assert benchmark.prompt.format(question="Q?", context="C", options="O")
-    assert not benchmark.server or benchmark.submission
+@pytest.mark.parametrize("name", task_lib.names())
+def test_every_file_of_a_task_is_whole(name):
+    task = task_lib.load(name)
+    assert task.kind in task_lib.KINDS and set(task.clean) <= set(task_lib.CLEANING)
+    assert set(task.controls) <= set(task_lib.CONTROLS) and set(task.langs) <= {"en", "zh"}
+    assert task.records in TASKS
+    assert set(task.metrics) <= {"itc", "itm", *SCORERS} and bool(task.metrics) != (
+        task.kind == "judged"
+    )
+    if task.expected and task.kind != "retrieval":
+        assert task.prompt.format(question="Q?", context="C", options="O")
+    assert not task.server or task.submission
+    assert not task.expected or not task.train_split or "most_frequent" in task.controls
+
+
+def test_controls_of_a_public_task(files, tmp_path, sizes):
+    controls = ("shuffled_images", "chance", "most_frequent")
+    results = run(files, tmp_path, tasks=("okvqa", "scienceqa_img"), controls=controls)
+    scores = {s["task"]: s["controls"] for s in results["scores"]}
+    assert scores["okvqa"]["shuffled_images"] < value(results, "okvqa", "vqa_accuracy")
+    assert scores["scienceqa_img"]["shuffled_images"] == 0  # four images, four options
+    assert scores["scienceqa_img"]["chance"] == 25
+    assert scores["okvqa"]["most_frequent"] is None  # no training split is named
 
 
 def test_wrong_suites_are_explained():
     with pytest.raises(ConfigError, match="did you mean 'nocaps'"):
-        config_lib.validate(config_lib.suite(benchmarks=("nocap",)))
+        config_lib.validate(config_lib.suite(tasks=("nocap",)))
     with pytest.raises(ConfigError, match="did you mean 'limit'"):
-        config_lib.suite(limits=3)
-    with pytest.raises(ConfigError, match="nothing to run"):
-        config_lib.validate(config_lib.suite())
+        config_lib.suite(limt=3)
+    with pytest.raises(ConfigError, match="a section with"):
+        config_lib.validate(config_lib.suite(limits=3))
+    with pytest.raises(ConfigError, match="one of , zv_openmoji"):
+        config_lib.validate(config_lib.suite(stand_in="openmoji"))
     with pytest.raises(ConfigError, match="no part of the work"):
         cli._dispatch(["eval", "--suite=configs/eval/ziya.py", "--checkpoint=x", "--workdir=y",
                        "--shard=2/2"])  # fmt: skip

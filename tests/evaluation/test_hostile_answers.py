@@ -9,8 +9,7 @@ from PIL import Image
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
-from zv_jax.evaluation import outputs
-from zv_jax.evaluation.benchmarks import browser, predictions
+from zv_jax.evaluation import browser, predictions, results
 from zv_jax.evaluation.judge import transcript
 from zv_jax.evaluation.metrics import (
     choices,
@@ -66,7 +65,8 @@ def test_parsers_take_time_in_proportion_to_the_text(name):
 
 
 def test_an_image_is_kept_under_a_name_that_a_file_can_have(tmp_path):
-    writer = outputs.Writer(tmp_path, lambda ref: Image.new("RGB", (4, 4)))
+    writer = results.Writer(tmp_path)
+    writer.show(lambda ref: Image.new("RGB", (4, 4)), "")
     places = ["图/一.png", "图/二.png", "a" * 300 + ".png", "b/" * 200 + "1.png", "..", ".png"]
     names = [writer.image(ImageRef(path=place)) for place in places]
     assert len(set(names)) == len(places)

@@ -16,10 +16,10 @@ from zv_jax.data.records import record as records
 from zv_jax.data.sources import prepare
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.evaluation import config as config_lib
-from zv_jax.evaluation import runner
+from zv_jax.evaluation import run as run_lib
 from zv_jax.evaluation.in_training import Evaluation, best_checkpoint
 
-METRIC = "eval/vqa/en/exact_match"
+METRIC = "eval/vqa/en/exact_match@3"
 
 
 def test_the_best_saved_step_is_found_by_name(tmp_path):
@@ -35,8 +35,8 @@ def test_the_best_saved_step_is_found_by_name(tmp_path):
     assert best_checkpoint(tmp_path, METRIC).name == "300"  # 50 and 400 are not saved
     with pytest.raises(CheckpointError, match="no saved step was evaluated by 'eval/lost'"):
         best_checkpoint(tmp_path, "eval/lost")
-    with pytest.raises(CheckpointError, match="did you mean 'eval/vqa/en/exact_match'"):
-        best_checkpoint(tmp_path, "eval/vqa/en/exact_matches")
+    with pytest.raises(CheckpointError, match="did you mean 'eval/vqa/en/exact_match@3'"):
+        best_checkpoint(tmp_path, "eval/vqa/en/exact_matches@3")
 
 
 def test_what_cannot_be_evaluated_is_said_before_training(toy):
@@ -123,7 +123,7 @@ def test_a_run_scores_itself_as_zv_eval_scores_its_checkpoint(toy, tmp_path):
     suite = config_lib.suite(
         controls=(), source=source, attention_images=0, max_new_tokens=longest, **wanted
     )
-    results = runner.run(tmp_path / "run", suite, tmp_path / "out", progress=False)
+    results = run_lib.run(tmp_path / "run", suite, tmp_path / "out", progress=False)
     after = {f"eval/{s['task']}/{s['lang']}/{s['metric']}": s["value"] for s in results["scores"]}
     assert events[-1]["scores"] == after
     assert best_checkpoint(tmp_path / "run", METRIC).name in ("2", "4")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zv_jax.evaluation.benchmarks.retrieving import _measures
+from zv_jax.evaluation import retrieve, task
 from zv_jax.evaluation.metrics import grounding, retrieval
 
 
@@ -82,9 +82,11 @@ def test_reranking_adds_itm_to_itc_of_the_candidates():
 
 
 def test_each_direction_is_ranked_by_its_own_scores():
-    found = _measures(np.eye(2), 1 - np.eye(2), np.eye(2, dtype=bool), "how", "itc")
+    pair = retrieve.Gallery(("a", "b"), (), ("a", "b"), (0, 1), np.eye(2, dtype=bool))
+    own = task.load("coco_cn_retrieval")
+    found = retrieve._recalls(own, pair, np.eye(2), 1 - np.eye(2), 1, "how")
     values = {measure.metric: measure.value for measure in found}
-    assert (values["text_recall@1_itc"], values["image_recall@1_itc"]) == (100, 0)
+    assert (values["text_recall@1_itm"], values["image_recall@1_itm"]) == (100, 0)
 
 
 def test_retrieval_refuses_a_similarity_that_is_not_a_number():

@@ -7,11 +7,11 @@ import pytest
 
 from zv_jax.data.records.record import Record, Turn
 from zv_jax.errors import DataError
-from zv_jax.evaluation.benchmarks.answering import prompt
 from zv_jax.evaluation.metrics import parse_choice, parse_judge_scores, parse_yes_no
 from zv_jax.evaluation.metrics.reply import plain
 from zv_jax.evaluation.metrics.traditional import SIMPLIFIED, simplified
-from zv_jax.evaluation.tasks.multiple_choice import MultipleChoice
+from zv_jax.evaluation.predict import item, prompt
+from zv_jax.evaluation.task import load
 
 CAT_DOG, CAT_DOG_ZH = ("cat", "dog"), ("猫", "狗")
 THREE, THREE_ZH = ("a dog", "two cats", "a bird"), ("一只狗", "两只猫", "鸟")
@@ -520,7 +520,7 @@ def test_a_question_with_more_options_than_letters_is_refused_by_name():
         answer_index=0,
     )
     with pytest.raises(DataError, match="option 27 has no letter") as refused:
-        MultipleChoice().item(record, 2)
+        item(load("mc_vqa"), record)
     assert "record many" in str(refused.value)
     with pytest.raises(DataError, match="record many"):
         prompt(SimpleNamespace(prompt="{question} {options}"), record, record.choices)

@@ -8,8 +8,7 @@ import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.errors import DataError
-from zv_jax.evaluation import compare, outputs, statistics
-from zv_jax.evaluation.tasks import base
+from zv_jax.evaluation import compare, results, statistics
 
 
 def test_an_interval_covers_the_true_mean_about_95_times_in_a_hundred():
@@ -161,11 +160,11 @@ def test_groups_of_a_ratio_are_drawn_apart():
 def test_a_number_that_is_no_mean_over_items_is_not_compared_item_by_item(tmp_path):
     folders = [tmp_path / "A", tmp_path / "B"]
     for folder, value in zip(folders, (10.0, 90.0), strict=True):
-        writer = outputs.Writer(folder, lambda ref: None)
-        mean = base.per_item("accuracy", [1.0, value], "p")
-        whole = base.Measure("ap", np.array([value]), np.zeros(1, int), "p", whole=(5.0, 95.0))
+        writer = results.Writer(folder)
+        mean = results.per_item("accuracy", [1.0, value], "p")
+        whole = results.Measure("ap", np.array([value]), np.zeros(1, int), "p", whole=(5.0, 95.0))
         facts = {"protocol": "p", "expected": 2, "ids": "ab", "controls": {}, "control_n": {}}
-        scores = [outputs.score("t", "en", m, seed=0, **facts) for m in (mean, whole)]
+        scores = [results.entry("t", "en", m, seed=0, **facts) for m in (mean, whole)]
         for measure in (mean, whole):
             writer.items("t", "en", measure, "ab")
         writer.finish({"scores": scores})

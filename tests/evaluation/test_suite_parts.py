@@ -7,13 +7,13 @@ from zv_jax.errors import ConfigError
 from zv_jax.evaluation.config import suite, validate
 from zv_jax.evaluation.controls import derangement
 from zv_jax.evaluation.metrics.choices import parse_choice
-from zv_jax.evaluation.tasks.registry import TASKS
+from zv_jax.evaluation.task import embedded
 
 
 def test_the_quickstart_suite_is_valid():
     assert validate(quickstart.get_config()).tasks == ()
     assert validate(quickstart.get_config("retrieval")).tasks == ("retrieval",)
-    assert validate(quickstart.get_config("language")).tasks == tuple(TASKS)[1:]
+    assert validate(quickstart.get_config("language")).tasks == embedded()[1:]
     with pytest.raises(ConfigError, match="did you mean 'retrieval'"):
         quickstart.get_config("retrival")
 

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from zv_jax.errors import ConfigError, DataError
-from zv_jax.evaluation import runner, table
+from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import run as run_lib
+from zv_jax.evaluation import tables
 from zv_jax.evaluation.metrics import caption_scores
 
 COLOURS = ("red", "green", "blue", "white")
@@ -75,7 +77,7 @@ def test_what_is_not_evaluated_is_counted_with_its_reason(evaluate, toy, tmp_pat
             | {"no_image": 1, "beyond_limit": 5}
         ],
     }
-    assert list(runner.left_out_lines(found)) == [
+    assert list(tables.left_out(results["data"])) == [
         "not evaluated, of 57 records: 40 of other tasks, 8 in other languages",
         "not evaluated, vqa en, of 9 records: 1 without an image, 5 beyond the limit",
     ]
@@ -139,7 +141,7 @@ def test_retrieval(evaluate, colours, lang):
     matched = scores["image_recall@1_itm@3"]
     assert (matched["value"], matched["n"]) == (100, 3)
     assert "itm + itc on the best 2 by itc" in matched["protocol"]
-    assert "4x4" in first["protocol"]
+    assert "4 images x 4 texts" in first["protocol"]
 
 
 def test_every_batch_of_a_kind_has_one_shape(evaluate, colours):
@@ -177,8 +179,8 @@ def test_what_is_left_behind(evaluate):
     assert not (out / "attention.json").exists()
 
 
-def test_retrieval_samples_in_both_directions(evaluate):
-    _, out = evaluate(tasks=("retrieval",), langs=("zh",))
+def test_retrieval_samples_in_both_directions(evaluate, colours):
+    _, out = evaluate(colours(stage="stage0"), tasks=("retrieval",), langs=("zh",))
     rows = [json.loads(line) for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
     assert [row["direction"] for row in rows[:2]] == ["image", "text"]
     assert rows[0]["retrieved"][0] == {"image": rows[0]["image"], "score": 1.0, "correct": True}
@@ -198,7 +200,7 @@ def test_attention_is_written_where_the_model_offers_it(evaluate, colours):
 
 def test_the_table_shows_languages_side_by_side(evaluate):
     results, _ = evaluate(control_limit=2)
-    text = table.render(results["scores"])
+    text = tables.render(results["scores"])
     head = text.splitlines()[0]
     assert head.index("English") < head.index("Chinese")
     line = next(line for line in text.splitlines() if "CIDEr-D / cider_zh_char" in line)
@@ -206,11 +208,39 @@ def test_the_table_shows_languages_side_by_side(evaluate):
     vqa = next(line for line in text.splitlines() if "exact_match" in line)
     assert "100.0 [100.0, 100.0]" in vqa
     assert "*" in vqa
-    narrow = table.render(results["scores"], width=100).splitlines()
+    narrow = tables.render(results["scores"], width=100).splitlines()
     assert not any("English" in line and "Chinese" in line for line in narrow)
     assert sum("exact_match" in line for line in narrow) == 2 * sum(
         "exact_match" in line for line in text.splitlines()
     )
+
+
+def test_an_interrupted_suite_goes_on_with_its_controls(toy, tmp_path, colours):
+    config = config_lib.suite(source={"name": "jsonl", "path": str(toy)}, batch_size=3)
+
+    class Killed(colours):
+        left = 100
+
+        def answer(self, *given, **named):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return super().answer(*given, **named)
+
+    def go(workdir, model, shard=(0, 1)):
+        load = lambda path, untrained=False: model(blind=untrained)
+        return run_lib.run("some/checkpoint", config, tmp_path / workdir, False, load, shard)
+
+    expected = go("whole", colours)["scores"]
+    for left in (9, 20):
+        Killed.left = left
+        with pytest.raises(KeyboardInterrupt):
+            go("parts", Killed)
+    assert go("parts", colours)["scores"] == expected
+    Killed.left = 1  # nothing is asked again
+    assert go("parts", Killed)["scores"] == expected
+    assert go("shared", colours, (0, 2)) is None
+    assert go("shared", colours, (1, 2))["scores"] == expected
 
 
 def test_the_same_run_gives_the_same_numbers(evaluate):

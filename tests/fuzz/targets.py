@@ -27,8 +27,7 @@ from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.sources import open as data_sources
 from zv_jax.data.text import tokenizers
 from zv_jax.errors import DataError, ZvError
-from zv_jax.evaluation import compare
-from zv_jax.evaluation.benchmarks import browser, predictions
+from zv_jax.evaluation import browser, compare, predictions
 from zv_jax.evaluation.judge import bench as bench_lib
 from zv_jax.evaluation.judge import transcript
 from zv_jax.evaluation.metrics import (

@@ -24,7 +24,7 @@ from zv_jax.config import validate
 from zv_jax.configs import stage2
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import Exchange, TooLong, dialogue_row
-from zv_jax.evaluation.benchmarks import spec
+from zv_jax.evaluation import task as task_lib
 
 ROOT = Path(__file__).resolve().parents[3]
 PER_WORD = 1.7  # Chinese characters for an English word
@@ -126,7 +126,9 @@ def test_the_budget_of_instructblip_left_much_of_them_out(words_tokenizer):
 
 def test_evaluation_allows_no_longer_answers_than_stage_2_teaches():
     taught = validate(stage2.get_config("chat")).data.max_answer
-    allowed = {name: spec.load(name).decoding.get("max_new_tokens", 0) for name in spec.names()}
+    allowed = {
+        name: task_lib.load(name).decoding.get("max_new_tokens", 0) for name in task_lib.names()
+    }
     assert allowed["llava_bench"] == allowed["llava_bench_zh"] == taught
     assert max(allowed.values()) == taught
 

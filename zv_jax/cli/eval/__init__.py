@@ -17,8 +17,8 @@ usage: zv eval --checkpoint PATH --suite FILE[:ARG] --workdir DIR [--suite.field
           --suite.retrieval_checkpoint=runs/stage0 --workdir runs/eval_ziya
 
 PATH is a workdir (its latest step) or one checkpoint. Results: DIR/results.json, DIR/items.jsonl,
-DIR/samples.jsonl; of benchmarks also tables.md, samples.html and predictions/, from which the same
-command continues. Overrides may also be written --config.field=value.
+DIR/samples.jsonl, DIR/samples.html, of the paper's tasks also DIR/tables.md, and DIR/predictions/,
+from which the same command continues. Overrides may also be written --config.field=value.
 """
 SUBCOMMANDS = ("compare", "check-data", "score", "submit", "judge")
 DEFAULT = "suite"

@@ -25,13 +25,13 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    from zv_jax.evaluation.benchmarks import others, tables
+    from zv_jax.evaluation import external, tables
 
     if values.schema:
-        print(others.schema())
+        print(external.schema())
         return
     name = required(values, "benchmark", "okvqa")
     file = required(values, "predictions", "predictions.jsonl")
     workdir = required(values, "workdir", "runs/score_NAME")
-    results = others.score_file(name, values.data, file, workdir, values.partial)
+    results = external.score_file(name, values.data, file, workdir, values.partial)
     print(tables.protocols(results["scores"]))

@@ -25,7 +25,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     name = required(values, "benchmark", "vqav2")
     file = required(values, "predictions", "predictions.jsonl")
     out = required(values, "out", "submission.json")
-    from zv_jax.evaluation.benchmarks import others
+    from zv_jax.evaluation import external
 
-    count = others.submit_file(name, values.data, file, out)
+    count = external.submit_file(name, values.data, file, out)
     print(f"{count} entries: {out}")

@@ -22,7 +22,12 @@ def define(values: flags.FlagValues) -> None:
     text("checkpoint", None, "workdir or checkpoint to score", flag_values=values)
     text("best", "", "take the checkpoint best by this metric of eval events", flag_values=values)
     text("workdir", None, "folder for the results", flag_values=values)
-    text("shard", "0/1", "benchmarks: number/count of this process", flag_values=values)
+    text(
+        "shard",
+        "0/1",
+        "number/count of this process of several",
+        flag_values=values,
+    )
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
@@ -35,9 +40,9 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         from zv_jax.evaluation.in_training import best_checkpoint
 
         checkpoint = best_checkpoint(checkpoint, values.best)
-    from zv_jax.evaluation import runner
+    from zv_jax.evaluation import run as run_lib
 
-    if runner.run(checkpoint, suite, workdir, shard=shard) is None:
+    if run_lib.run(checkpoint, suite, workdir, shard=shard) is None:
         print(
             f"shard {values.shard} is answered; when all are, the same command scores them",
             file=sys.stderr,

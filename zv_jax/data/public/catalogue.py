@@ -45,6 +45,7 @@ class Card:
         training may see.
       counted: the published unit is one record whose id ends so; "" counts every record.
       mixture: splits the paper's mixture takes; the first that trains if none is named.
+      layout: the data set, or kind of file, whose reader reads this one; "" for its own.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Card:
     guarded: tuple[str, ...] = ()
     counted: str = ""
     mixture: tuple[str, ...] = ()
+    layout: str = ""
 
 
 @functools.cache
@@ -127,7 +129,7 @@ def read(
         name, Path(root), split, columns or {}, ignore, intake or Intake(), overlaps=paper_mixture
     )
     dropped = 0
-    for record in READERS[name](request):
+    for record in READERS[about.layout or name](request):
         if training and guard is not None and guard.holds(record, about.space or name):
             dropped += 1
             if not paper_mixture:

@@ -1,1 +1,0 @@
-"""One file a benchmark; its hash is part of every score, so a change is another benchmark."""
