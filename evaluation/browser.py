@@ -1,4 +1,4 @@
-"""samples.html: every sample with its picture, boxes, question, references and answer, to filter.
+"""samples.html: every sample with its image, boxes, question, references and answer, to filter.
 
 One file that needs nothing but the folder images/ beside it. Words of models and data sets go into
 the page as JSON and are set as text, so they can never become markup.

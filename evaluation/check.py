@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses
 from zv_jax.data.public import catalogue
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
@@ -22,18 +22,18 @@ class Finding:
     folder: str
     records: int
     expected: int
-    pictures_missing: int
+    images_missing: int
     first_missing: str
     problem: str
 
     @property
     def complete(self) -> bool:
         """Whether the benchmark can be run as it is."""
-        return not self.problem and not self.pictures_missing and self.records == self.expected
+        return not self.problem and not self.images_missing and self.records == self.expected
 
 
 def check(tasks: Sequence[Task], root: str | Path) -> list[Finding]:
-    """Reads all annotation files and looks for every picture; nothing is decoded."""
+    """Reads all annotation files and looks for every image; nothing is decoded."""
     return [_check(task, Path(root) / task.dataset) for task in tasks]
 
 
@@ -55,11 +55,11 @@ def _check(task: Task, folder: Path) -> Finding:
 
 
 def _trouble(folder: Path, ref: ImageRef, seen: set[str]) -> str:
-    """The path of a picture file that is not there; each is looked for once."""
+    """The path of an image file that is not there; each is looked for once."""
     if ref.path is None or ref.path in seen:
         return ""
     seen.add(ref.path)
-    path = pictures.locate(folder, ref.path)
+    path = addresses.locate(folder, ref.path)
     return "" if path.is_file() else str(path)
 
 
@@ -79,6 +79,6 @@ def render(findings: Sequence[Finding]) -> str:
         lines.append(head)
         if f.problem:
             lines.append(f"         {f.problem}")
-        if f.pictures_missing:
-            lines.append(f"         {f.pictures_missing} pictures, the first {f.first_missing}")
+        if f.images_missing:
+            lines.append(f"         {f.images_missing} images, the first {f.first_missing}")
     return "\n".join(lines)

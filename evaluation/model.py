@@ -12,7 +12,7 @@ from zv_jax.config import Config
 from zv_jax.data.text.dialogue import Exchange
 
 Prompt = str | tuple[Exchange, ...]
-"""A question about all pictures given, or a dialogue whose last exchange is to be answered."""
+"""A question about all images given, or a dialogue whose last exchange is to be answered."""
 
 
 class Ranking(Protocol):
@@ -58,5 +58,5 @@ class Model(Protocol):
         ...
 
     def match_scores(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
-        """float [N]: logit that picture i and text i belong together."""
+        """float [N]: logit that image i and text i belong together."""
         ...

@@ -1,7 +1,7 @@
 """How sure a number is: bootstrap intervals of one run, the paired bootstrap of two.
 
 Efron and Tibshirani, An Introduction to the Bootstrap (1993). Whole items are drawn again, with all
-units they hold (the turns of a dialogue, the questions about one picture), because units of one
+units they hold (the turns of a dialogue, the questions about one image), because units of one
 item are not independent.
 """
 

@@ -292,7 +292,7 @@ def test_missing_pictures_are_found_before_anything_runs(files, sizes, tmp_path)
     from zv_jax.evaluation import check
 
     gqa, okvqa = check.check([task_lib.load("gqa"), task_lib.load("okvqa")], tmp_path)
-    assert (gqa.pictures_missing, gqa.complete, okvqa.complete) == (1, False, True)
+    assert (gqa.images_missing, gqa.complete, okvqa.complete) == (1, False, True)
     assert gqa.first_missing.endswith("gqa/images/2.jpg")
     assert "MISSING  gqa" in check.render([gqa, okvqa])
 
