@@ -15,7 +15,7 @@ from zv_jax.stages import Stage, split, stage_of
 from zv_jax.training.state import abstract_variables
 from zv_jax.training.step import make_loss
 
-PROJECTOR = Stage("dialogue", ("lm",), (r"params/projector/.*",), adapters=True)
+PROJECTOR = Stage("dialogues", ("lm",), (r"params/projector/.*",), adapters=True)
 QFORMER, VIT, ADAPTERS = {"qformer Dropout"}, {"vision Block"}, {"vision Dropout", "llm Dropout"}
 # (stage, variant, more fields) -> tower and kind of layer of every draw.
 DRAWS = {
