@@ -58,10 +58,12 @@ def by_source(run: Run) -> dict[str, list[Sample]]:
 def _folders(stage: Stage) -> list[PurePath]:
     """Where the sources of a run lie: files are shown from there, as elsewhere they differ."""
     found = []
-    for source in dig(stage.config, "data.sources") or ():
-        path, root = (source.get(key) for key in ("path", "image_root"))
-        found += [PurePath(place) for place in (root, path) if place]
-        found += [PurePath(path).parent] if path else []
+    sources = dig(stage.config, "data.sources")
+    for source in sources if isinstance(sources, list) else ():
+        named = source if isinstance(source, dict) else {}
+        path, root = (named.get(key) for key in ("path", "image_root"))
+        found += [PurePath(place) for place in (root, path) if place and isinstance(place, str)]
+        found += [PurePath(path).parent] if path and isinstance(path, str) else []
     return found
 
 
