@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 import zv_jax
+from zv_jax import json_input
 from zv_jax.data.records.record import ImageRef
-from zv_jax.errors import CheckpointError, ConfigError
+from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.evaluation import browser, retrieve, tables
 from zv_jax.evaluation import config as config_lib
 from zv_jax.evaluation import data as data_lib
@@ -45,6 +46,8 @@ FREE = (
     *("untrained_limit", "train_limit", "retrieval_checkpoint", "rerank_k", "rerank_limit"),
     *("sample_limit", "attention_images"),
 )
+_FACTS = {"model", "variant", "stage", "box_decimals"}  # of a checkpoint, in run.json
+_OF_A_STEP = ("_CHECKPOINT_METADATA", "meta/metadata", "state/manifest.ocdbt")
 
 
 def run(
@@ -89,6 +92,26 @@ def pinned(path: str | Path) -> str | Path:
         return find_steps(path)[0]
     except CheckpointError:
         return path  # of another layout, or nothing: loading it says what is wrong
+
+
+def identity(checkpoint: str | Path) -> str:
+    """What tells a checkpoint from one that is saved in its place later, as 16 hex digits.
+
+    Of one step of ours these are its times and the list of its files, which copies share; of
+    anything else the names, sizes and times of the files that lie there; "" where there are none.
+    """
+    path = Path(checkpoint)
+    ours = [path / name for name in _OF_A_STEP]
+    digest = hashlib.sha256()
+    if all(file.is_file() for file in ours):
+        for file in ours:
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    for name, stat in stats:
+        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16] if stats else ""
 
 
 def _loader() -> Load:
@@ -182,7 +205,10 @@ class _Run:
         Predictions of another checkpoint, suite or source must not be taken for this one's.
         """
         file = self.workdir / "run.json"
-        fixed: dict[str, Any] = {"checkpoint": self.checkpoint}
+        fixed: dict[str, Any] = {
+            "checkpoint": self.checkpoint,
+            "checkpoint_identity": identity(self.checkpoint),
+        }
         fixed |= {k: v for k, v in dataclasses.asdict(self.suite).items() if k not in FREE}
         places = {(p.task.dataset, p.task.split) for p in self.parts if not p.task.expected}
         fixed["records"] = {
@@ -195,18 +221,18 @@ class _Run:
             text = json.dumps({"run": fixed, "facts": facts}, ensure_ascii=False, indent=1)
             write_atomic(file, text.encode())
             return facts
-        held = json.loads(file.read_text("utf-8"))
-        changed = [name for name in fixed if held["run"].get(name) != fixed[name]]
+        then, facts = _held(file)
+        changed = [name for name in fixed if then.get(name) != fixed[name]]
         if changed:
             name = changed[0]
             raise ConfigError(
                 "this folder holds predictions of another run: "
-                f"{name} was {held['run'].get(name)!r}, now it is {fixed[name]!r}",
+                f"{name} was {then.get(name)!r}, now it is {fixed[name]!r}",
                 where=str(self.workdir),
                 expected="the same checkpoint and suite as before",
                 fix="give another --workdir",
             )
-        return held["facts"]
+        return facts
 
     # Answers.
 
@@ -388,6 +414,28 @@ class _Run:
         for line in tables.left_out(results["data"]):
             print(line)
         print(f"\nresults: {self.workdir / 'results.json'}", file=sys.stderr)
+
+
+def _held(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a run.json says of its run, and of its checkpoint.
+
+    Raises:
+      DataError: it is damaged.
+    """
+    try:
+        held = json_input.parse(file.read_bytes(), str(file))
+        run, facts = held["run"], held["facts"]
+        if not isinstance(run, dict) or not _FACTS <= facts.keys():
+            raise ValueError("a field is missing")
+    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = error.what if isinstance(error, DataError) else str(error)
+        raise DataError(
+            f"what run these predictions are of cannot be read: {what}",
+            where=str(file),
+            expected="what `zv eval` wrote",
+            fix="give another --workdir",
+        ) from None
+    return run, facts
 
 
 def _speaks(task: Task) -> bool:

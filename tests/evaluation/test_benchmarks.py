@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import types
 
 import numpy as np
@@ -192,6 +194,42 @@ def test_a_folder_of_another_run_is_refused(files, tmp_path, sizes):
     with pytest.raises(ConfigError, match="seed was 0, now it is 2"):
         run(files, tmp_path, tasks=("gqa",), seed=2)
     run(files, tmp_path, tasks=("gqa", "okvqa"), batch_size=1, limit=2)  # answers are the same
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run": {}, "facts": {"stage": 5}}'])
+def test_a_damaged_run_json_is_said(files, tmp_path, sizes, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/run.json").write_text(text)
+    with pytest.raises(DataError, match="what run these predictions are of"):
+        run(files, tmp_path / "out", tasks=("gqa",))
+
+
+def test_a_checkpoint_saved_in_the_place_of_another_is_another(tmp_path):
+    step = tmp_path / "checkpoints" / "5"
+    for name in ("_CHECKPOINT_METADATA", "meta/metadata", "state/manifest.ocdbt"):
+        (step / name).parent.mkdir(parents=True, exist_ok=True)
+        (step / name).write_text(name)
+    first = run_lib.identity(step)
+    shutil.copytree(step, tmp_path / "copy")
+    assert run_lib.identity(tmp_path / "copy") == first, "a copy is the same checkpoint"
+    (step / "_CHECKPOINT_METADATA").write_text("trained again")
+    assert run_lib.identity(step) != first
+
+
+def test_weights_of_others_are_known_by_their_files(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
+    first = run_lib.identity(tmp_path)
+    os.utime(weights, ns=(0, 0))
+    assert run_lib.identity(tmp_path) == run_lib.identity(weights) != first
+    assert run_lib.identity(tmp_path / "nothing") == ""
+
+
+def test_answers_of_a_checkpoint_trained_again_are_not_reused(files, tmp_path, sizes, monkeypatch):
+    run(files, tmp_path / "out", tasks=("gqa",))
+    monkeypatch.setattr(run_lib, "identity", lambda checkpoint: "another")
+    with pytest.raises(ConfigError, match="checkpoint_identity was"):
+        run(files, tmp_path / "out", tasks=("gqa",))
 
 
 def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
