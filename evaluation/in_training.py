@@ -72,6 +72,8 @@ class Evaluation:
         )
         records = _evaluated(source, wanted.split)
         overlap.refuse(config, records)
+        names = suite.tasks or task_lib.taught_by(config.stage.name, "config.eval.tasks")
+        self._tasks = [suite.task(name) for name in names]
         self._suite, self._sources = suite, Sources(opened=records)
 
     def __call__(
@@ -82,10 +84,8 @@ class Evaluation:
     ) -> dict[str, float]:
         """``{"eval/vqa/en/exact_match@64": ...}``, with controls also ``.../shuffled_images``."""
         model = Model(self._as_run, dict(flat), tokenizers, mesh, {})
-        names = self._suite.tasks or task_lib.taught_by(self._as_run.stage.name)
-        tasks = [self._suite.task(name) for name in names]
         found = {}
-        for part in part_lib.parts_of(self._suite, tasks, self._sources):
+        for part in part_lib.parts_of(self._suite, self._tasks, self._sources):
             for entry, _, _ in part_lib.entries(part, self._outcome(part, model)):
                 name = f"eval/{entry['task']}/{entry['lang']}/{entry['metric']}"
                 found[name] = entry["value"]

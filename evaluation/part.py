@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax.data.records.record import ImageRef
+from zv_jax.errors import ConfigError
 from zv_jax.evaluation import controls as controls_lib
 from zv_jax.evaluation import retrieve, score
 from zv_jax.evaluation.config import SuiteConfig
@@ -70,10 +71,11 @@ class Outcome:
     unit_ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def parts_of(suite: SuiteConfig, tasks: Iterable[Task], sources: Sources) -> list[Part]:
+def parts_of(suite: SuiteConfig, tasks: Sequence[Task], sources: Sources) -> list[Part]:
     """Every task in every language with its records, in the order of tasks and languages.
 
     Raises:
+      ConfigError: no task is in a language of the suite.
       DataError: files are missing or not as published, or a source has no such record.
     """
 
@@ -85,13 +87,15 @@ def parts_of(suite: SuiteConfig, tasks: Iterable[Task], sources: Sources) -> lis
             return from_files(task, suite.data, limit)
         return sources.records(task, lang, limit)
 
-    found = [
-        Part(task, lang, data(task, lang), suite)
-        for task in tasks
-        for lang in suite.langs
-        if lang in task.langs
-    ]
-    return list(_shuffled(found))
+    pairs = [(task, lang) for task in tasks for lang in suite.langs if lang in task.langs]
+    if not pairs:
+        raise ConfigError(
+            "no task of the suite is in one of its languages",
+            where=f"suite.langs is {', '.join(suite.langs)}",
+            expected="; ".join(f"{task.name} in {', '.join(task.langs)}" for task in tasks),
+            fix="set --suite.langs, or other tasks",
+        )
+    return list(_shuffled([Part(task, lang, data(task, lang), suite) for task, lang in pairs]))
 
 
 def _shuffled(parts: Sequence[Part]) -> Iterator[Part]:

@@ -143,8 +143,10 @@ class _Run:
         self._scores: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any] | None:
-        tasks = [self.suite.task(name) for name in self.suite.tasks or self._taught()]
+        names = self.suite.tasks or task_lib.taught_by(self._facts()["stage"], "suite.tasks")
+        tasks = [self.suite.task(name) for name in names]
         self.parts = part_lib.parts_of(self.suite, tasks, self._sources)
+        self._notes |= _other_languages(tasks, self.suite.langs)
         self.facts = self._same_run()
         with self._bar:
             asked = {n: self._askings(p) for n, p in enumerate(self.parts) if _speaks(p.task)}
@@ -165,18 +167,6 @@ class _Run:
                     self._score(part, asked[n], answered[n])
             self._attention()
         return self._finish()
-
-    def _taught(self) -> tuple[str, ...]:
-        stage = self._facts()["stage"]
-        tasks = task_lib.taught_by(stage)
-        if not tasks:
-            raise ConfigError(
-                f"no task fits a checkpoint of stage {stage!r}",
-                where="suite.tasks",
-                expected="a stage with tasks, or a list of tasks",
-                fix="set --suite.tasks=caption,vqa",
-            )
-        return tasks
 
     def _model(self, checkpoint: str, untrained: bool = False) -> Model:
         if (checkpoint, untrained) not in self._models:
@@ -411,6 +401,8 @@ class _Run:
             print(tables.protocols(self._scores))
         else:
             print(tables.render(self._scores, shutil.get_terminal_size().columns))
+            for name, note in self._notes.items():
+                print(f"{name}: {note}")
         for line in tables.left_out(results["data"]):
             print(line)
         print(f"\nresults: {self.workdir / 'results.json'}", file=sys.stderr)
@@ -436,6 +428,15 @@ def _held(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             fix="give another --workdir",
         ) from None
     return run, facts
+
+
+def _other_languages(tasks: Sequence[Task], langs: Sequence[str]) -> dict[str, str]:
+    """A note for each task that the languages of a suite leave out."""
+    return {
+        task.name: f"left out: it is in {', '.join(task.langs)}, suite.langs is {', '.join(langs)}"
+        for task in tasks
+        if not set(task.langs) & set(langs)
+    }
 
 
 def _speaks(task: Task) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from zv_jax.errors import unknown_name
+from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.evaluation import tasks
 
 KINDS = ("text", "choice", "retrieval", "judged")
@@ -128,9 +128,21 @@ def embedded() -> tuple[str, ...]:
     return tuple(task.name for task in sorted(found, key=lambda task: task.place))
 
 
-def taught_by(stage: str) -> tuple[str, ...]:
-    """Names of the embedded tasks that a stage trains a model for."""
-    return tuple(name for name in embedded() if stage in load(name).stages)
+def taught_by(stage: str, field: str) -> tuple[str, ...]:
+    """Names of the embedded tasks that a stage trains a model for; `field` lists tasks otherwise.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    found = tuple(name for name in embedded() if stage in load(name).stages)
+    if not found:
+        raise ConfigError(
+            f"no task fits a checkpoint of stage {stage!r}",
+            where=field,
+            expected="a stage with tasks, or a list of tasks",
+            fix=f"set --{field}=caption,vqa",
+        )
+    return found
 
 
 def clean(text: str, steps: tuple[str, ...]) -> str:

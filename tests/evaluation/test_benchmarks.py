@@ -232,6 +232,13 @@ def test_answers_of_a_checkpoint_trained_again_are_not_reused(files, tmp_path, s
         run(files, tmp_path / "out", tasks=("gqa",))
 
 
+def test_tasks_of_other_languages_are_said_to_be_left_out(files, tmp_path, sizes):
+    results = run(files, tmp_path / "one", tasks=("gqa", "coco_cn"), langs=("en",))
+    assert "zh" in results["notes"]["coco_cn"] and "gqa" not in results["notes"]
+    with pytest.raises(ConfigError, match="no task of the suite is in one of its languages"):
+        run(files, tmp_path / "none", tasks=("gqa",), langs=("zh",))
+
+
 def test_a_workdir_is_pinned_to_its_latest_step(tmp_path):
     for step in (5, 40):
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)

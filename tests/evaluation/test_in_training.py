@@ -57,6 +57,17 @@ def with_split(config, split):
     return dataclasses.replace(config, eval=dataclasses.replace(config.eval, split=split))
 
 
+def test_a_stage_without_tasks_is_refused_before_it_is_trained(toy):
+    config = training_toy.config(toy)
+    stage = dataclasses.replace(config.stage, name="language")
+    config = dataclasses.replace(
+        config, stage=stage, eval=dataclasses.replace(config.eval, tasks=())
+    )
+    with pytest.raises(ConfigError, match="no task fits a checkpoint of stage 'language'") as error:
+        Evaluation(config)
+    assert error.value.where == "config.eval.tasks"
+
+
 def test_what_is_learned_is_not_evaluated(toy, tmp_path):
     config = training_toy.config(toy)
     Evaluation(config)
