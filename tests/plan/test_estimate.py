@@ -4,25 +4,12 @@ import dataclasses
 import json
 
 import pytest
+from full_size import full
 
 from zv_jax.cli import main as cli
-from zv_jax.config import recipe, validate
 from zv_jax.errors import ConfigError
 from zv_jax.parallel.hardware import HARDWARE, MeshConfig, topology
 from zv_jax.plan import report
-
-
-def full(stage: str, variant: str, **model):
-    return validate(
-        recipe(
-            f"ziya_visual_{variant}_13b",
-            model=model,
-            stage={"name": stage, "variant": variant},
-            data={"max_length": 576, "max_answer": 256},
-            train={"batch_size": 1024},
-            mesh={"data": 2, "fsdp": 128, "tensor": 1},
-        )
-    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import pytest
+from full_size import full
 
 from zv_jax.config import recipe, validate
 from zv_jax.models import flops as of_models
@@ -12,19 +13,6 @@ from zv_jax.parallel.sharding import make_mesh
 from zv_jax.plan import compiled, hlo
 from zv_jax.training import flops, towers
 from zv_jax.training.losses import pairs
-
-
-def full(stage: str, variant: str, **model):
-    return validate(
-        recipe(
-            f"ziya_visual_{variant}_13b",
-            model=model,
-            stage={"name": stage, "variant": variant},
-            data={"max_length": 576, "max_answer": 256},
-            train={"batch_size": 1024},
-            mesh={"data": 2, "fsdp": 128, "tensor": 1},
-        )
-    )
 
 
 def test_totals_of_13b_by_hand():

@@ -40,19 +40,13 @@ CHOICES = {
     "model.remat": presets.REMAT_POLICIES,
     "train.frozen_dtype": ("compute", "int8"),
 }
-
-
 # Fields of earlier versions, which checkpoints still hold, and what became of them.
 RETIRED = {
     "model.attention": "remove it: it had one value, and nothing read it; attention takes cuDNN's "
     "kernel on GPUs in bfloat16 where that fits, and XLA's everywhere else",
 }
-
-
 # What runs did that were begun before these fields existed, where the default is another by now.
 BEFORE = {"data.transparency": "black", "model.prompt.qformer_text": "question"}
-
-
 POSITIVE = (
     "train.steps",
     "train.batch_size",

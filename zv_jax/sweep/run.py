@@ -6,13 +6,13 @@ are tried again.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from zv_jax.errors import ConfigError
+from zv_jax.files import write_atomic
 from zv_jax.sweep import launchers, table
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
 
@@ -120,9 +120,7 @@ def write(sweep: Sweep, root: Path, found: list[table.Row]) -> None:
             ("sweep.csv", table.csv_text(sweep, found)),
             ("sweep.html", table.html(sweep, found)),
         ):
-            part = root / (name + ".part")
-            part.write_text(content, "utf-8")
-            os.replace(part, root / name)
+            write_atomic(root / name, content.encode())
     except OSError as error:
         raise ConfigError(
             f"the table of the sweep cannot be written: {error.strerror}",

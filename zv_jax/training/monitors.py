@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from zv_jax.files import write_json
 from zv_jax.parallel.distributed import journal
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
@@ -75,9 +76,7 @@ class Watchdog:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = self._folder / f"{self._process}.part"
-            part.write_text(json.dumps({"step": self._step}))
-            os.replace(part, self._folder / f"{self._process}.json")
+            write_json(self._folder / f"{self._process}.json", {"step": self._step})
         except OSError as error:
             _log.debug("no beat was left: %s", error)
 
