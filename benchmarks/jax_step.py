@@ -58,7 +58,7 @@ class JaxStep:
     @property
     def trainable(self) -> list[str]:
         """Paths of the leaves that the stage trains."""
-        return list(self.state["trainable"])
+        return list(self.state.trainable)
 
     def __call__(self, batch: Batch) -> dict[str, float]:
         """One update; the metrics before it."""
@@ -73,7 +73,7 @@ class JaxStep:
         config = self.config
         model = ZiyaVisual(stage_model(config))
         # As `make_step` and `make_loss` fold it.
-        key = jax.random.fold_in(jax.random.key(config.seed), self.state["step"])
+        key = jax.random.fold_in(jax.random.key(config.seed), self.state.step)
         key, _ = jax.random.split(key)
 
         def draw(model: ZiyaVisual, rows: dict, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -87,7 +87,7 @@ class JaxStep:
             )  # fmt: skip
 
         with on_mesh(self.mesh):
-            variables = join(self.state["trainable"], self.frozen)
+            variables = join(self.state.trainable, self.frozen)
             apply = jax.jit(lambda v, rows, key: model.apply(v, rows, key, method=draw))
             drawn = apply(variables, self._placed(batch), key)
         return np.asarray(drawn[0]), np.asarray(drawn[1])

@@ -124,7 +124,7 @@ def two_steps(config: Config, sizes: str = "1x1x1") -> tuple[list[float], dict[s
             state, metrics = step(state, leaves.frozen, rows)
             found += [float(metrics["loss"]), float(metrics["grad_norm"])]
     assert step._cache_size() == 1
-    return found, {path: np.asarray(leaf) for path, leaf in state["trainable"].items()}
+    return found, {path: np.asarray(leaf) for path, leaf in state.trainable.items()}
 
 
 def distance(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:

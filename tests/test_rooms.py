@@ -32,15 +32,9 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 # (file, module that it imports from a higher floor)
 STILL_UPWARD: set[tuple[str, str]] = set()
 # Files outside models/ and warmup/ that import flax.
-STILL_FLAX = {
-    "zv_jax/training/losses/next_tokens.py",
-    "zv_jax/training/losses/rows.py",
-    "zv_jax/training/step.py",
-}
+STILL_FLAX: set[str] = set()
 # (file, private name of another package)
-STILL_PRIVATE = {
-    ("zv_jax/training/trainer.py", "_cache_size"),
-}
+STILL_PRIVATE: set[tuple[str, str]] = set()
 
 FLAX_ROOMS = ("models", "warmup")
 # Documented in spite of the underscore: os, named tuples, and grain for classes that extend it.

@@ -72,7 +72,7 @@ def test_optimiser_state_exists_for_trainable_leaves_only(name, variant):
     config = tiny(name, variant)
     held = variables(config, make_mesh(MeshConfig()))
     tx, _ = make_optimizer(config.optimizer, 10)
-    state = leaves.flat(init_state(held.trainable, tx)["opt_state"])
+    state = leaves.flat(init_state(held.trainable, tx).opt_state)
     moments = [path for path, leaf in state.items() if np.ndim(leaf) or "/params/" in path]
     for kind in ("mu", "nu"):
         of_kind = {path.split(f"/{kind}/")[1] for path in moments if f"/{kind}/" in path}
@@ -132,10 +132,10 @@ def test_the_overview_lists_every_leaf_once():
 
 
 def test_clu_comes_without_tensorflow(fresh_python):
-    """It is there for overviews and means; parts of it that need TensorFlow are not imported."""
+    """It is there for overviews; parts of it that need TensorFlow are not imported."""
     program = "import sys, zv_jax.training.trainer as _; print(*sys.modules)"
     loaded = fresh_python("-c", program).stdout.split()
-    assert {"clu.parameter_overview", "clu.metrics"} <= set(loaded)
+    assert "clu.parameter_overview" in loaded
     assert not {"tensorflow", "torch", "clu.metric_writers"} & set(loaded)
 
 

@@ -32,7 +32,8 @@ from zv_jax.training.guards import (
     tower_norms,
     unless_skipped,
 )
-from zv_jax.training.patrol import Patrol
+from zv_jax.training.monitors import SkippedUpdates
+from zv_jax.training.peers import StepInfo
 
 CALM = GuardConfig(spike_sigma=4.0, spike_window=8)
 
@@ -227,12 +228,15 @@ class Quiet:
 
 
 def test_a_kind_that_is_always_skipped_ends_the_run_though_the_others_learn(tmp_path):
-    patrol = Patrol(tmp_path, Quiet(), 3, ["vqa/train", "chat/train, talk/train"])
+    patrol = SkippedUpdates(tmp_path, Quiet(), 3, ["vqa/train", "chat/train, talk/train"])
     good, bad = ({"verdict": jnp.int32(v), "loss": jnp.float32(1)} for v in (FINE, NOT_FINITE))
     with pytest.raises(TrainingError, match="3 updates in a row.*chat/train, talk/train") as ended:
         for step in range(40):
             rare = step % 10 == 0
-            patrol.step(step, bad if rare else good, int(rare), lambda: ["a"])
+            metrics = bad if rare else good
+            patrol.on_step(
+                StepInfo(step + 1, None, {}, metrics, names=lambda: ["a"], kind=int(rare))
+            )
     assert step == 21, "looked at one step late"
     assert "steps 0 to 20" in ended.value.where and "data.sources" in ended.value.fix
     assert [row["at"] for row in json.loads((tmp_path / "stopped.json").read_text())] == [0, 10, 20]

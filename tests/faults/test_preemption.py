@@ -7,7 +7,7 @@ import pytest
 import toy_run
 from toy_run import at, events, ids, told_to_end, toy_config, train
 
-from zv_jax.training.preemption import Preemption
+from zv_jax.training.monitors import Preemption
 
 
 def test_a_process_told_to_end_saves_its_step_and_continues_from_it(compiled, corpus, tmp_path):

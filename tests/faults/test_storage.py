@@ -13,9 +13,11 @@ from zv_jax.checkpoints.manager import Checkpointer, load_params
 from zv_jax.config.schema import CheckpointConfig
 from zv_jax.errors import CheckpointError
 from zv_jax.files import read_jsonl
-from zv_jax.training import saving
+from zv_jax.training import trainer
 from zv_jax.training.metrics import MetricLog
-from zv_jax.training.saving import Saver
+from zv_jax.training.peers import StepInfo
+from zv_jax.training.step import TrainState
+from zv_jax.training.trainer import CheckpointSchedule
 
 SIZE = 200_000  # numbers of the state, 0.8 MB
 
@@ -23,7 +25,14 @@ SIZE = 200_000  # numbers of the state, 0.8 MB
 def state(step):
     rng = np.random.default_rng(step)  # what compresses badly
     trainable = {"params/projector/kernel": jnp.asarray(rng.normal(size=SIZE), jnp.float32)}
-    return {"trainable": trainable, "step": jnp.int32(step)}
+    return TrainState(jnp.int32(step), trainable, (), {})
+
+
+LOSS = {"loss": jnp.float32(1.0)}
+
+
+def info(step):
+    return StepInfo(step, state(step), {}, LOSS)
 
 
 @pytest.fixture
@@ -55,12 +64,13 @@ class Training:
         self.workdir, self.checkpoints = workdir, checkpoints
         self.log = MetricLog(workdir, 100, stream=io.StringIO())
         self.log.start(0)
-        self.saver = Saver(checkpoints, self.log, every, lambda: {"config": {}})
+        describe = lambda: {"config": {}}
+        self.schedule = CheckpointSchedule(checkpoints, self.log, every, 10**6, describe)
 
     def run(self, first, last):
         for step in range(first, last):
             self.log.advance(1)
-            self.saver.step(step, state(step), {}, lambda: {"loss": 1.0})
+            self.schedule.on_step(info(step))
             self.checkpoints_done()
 
     def checkpoints_done(self):
@@ -68,7 +78,7 @@ class Training:
         try:
             self.checkpoints.wait()
         except CheckpointError as error:
-            self.saver._failed(self.log._step, error)
+            self.schedule._failed(self.log._step, error)
 
     def events(self, kind):
         return [e for e in read_jsonl(self.workdir / "events.jsonl") if e["kind"] == kind]
@@ -83,10 +93,10 @@ def test_a_full_disk_costs_no_step_and_is_tried_again_until_there_is_room(small_
         training.run(9, 14)  # attempts at 10, 11 and 13
         assert checkpoints.latest_step() == 5, "the last good one stays"
         kept = load_params(small_disk, 5)[0]["params/projector/kernel"]
-        np.testing.assert_array_equal(kept, state(5)["trainable"]["params/projector/kernel"])
+        np.testing.assert_array_equal(kept, state(5).trainable["params/projector/kernel"])
         (small_disk / "filler").unlink()
         training.run(14, 19)
-        training.saver.last(19, state(19), {}, lambda: {"loss": 1.0}, pause=0.0)
+        training.schedule.last(19, state(19), {}, LOSS, pause=0.0)
         failed = training.events("save_failed")
         assert [e["attempt"] for e in failed] == [1, 2, 3]
         assert all("no space left" in e["error"] for e in failed)
@@ -97,13 +107,13 @@ def test_a_full_disk_costs_no_step_and_is_tried_again_until_there_is_room(small_
 
 
 def test_a_disk_that_stays_full_ends_the_run_with_the_last_good_step(small_disk, monkeypatch):
-    monkeypatch.setattr(saving, "ATTEMPTS", 3)
+    monkeypatch.setattr(trainer, "ATTEMPTS", 3)
     with Checkpointer(small_disk, CheckpointConfig(every=5, keep=2)) as checkpoints:
         training = Training(small_disk, checkpoints)
         training.run(1, 6)
         fill(small_disk)
         with pytest.raises(CheckpointError, match="no space left") as ended:
-            training.saver.last(7, state(7), {}, lambda: {"loss": 1.0}, pause=0.0)
+            training.schedule.last(7, state(7), {}, LOSS, pause=0.0)
         assert "free some space" in ended.value.fix
         (small_disk / "filler").unlink()
     assert load_params(small_disk)[1]["step"] == 5
@@ -134,10 +144,10 @@ class Flaky:
 
 def test_failures_with_good_saves_between_them_do_not_add_up(tmp_path):
     training = Training(tmp_path, Flaky())
-    for step in range(1, 2 * saving.ATTEMPTS + 4):
-        training.saver.step(step, {}, {}, dict)
+    for step in range(1, 2 * trainer.ATTEMPTS + 4):
+        training.schedule.on_step(info(step))
     failed = [event["attempt"] for event in training.events("save_failed")]
-    assert failed == [1] * (saving.ATTEMPTS + 2)
+    assert failed == [1] * (trainer.ATTEMPTS + 2)
 
 
 @pytest.mark.slow

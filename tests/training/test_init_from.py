@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zv_jax.checkpoints.arrays import spec
 from zv_jax.checkpoints.frozen import content_hash
 from zv_jax.checkpoints.manager import Checkpointer
 from zv_jax.config import recipe, validate
@@ -13,13 +14,29 @@ from zv_jax.config.schema import CheckpointConfig
 from zv_jax.errors import CheckpointError
 from zv_jax.models.prompt import PromptConfig
 from zv_jax.training import init_from
-from zv_jax.training.init_from import initialise, other_prompts, table_text
+from zv_jax.training.init_from import other_prompts, table_text
 
 
 def source(path, trainable, frozen=None, step=1, **meta):
     with Checkpointer(path, CheckpointConfig(every=1)) as ckpt:
         ckpt.save(step, {"trainable": trainable, "step": jnp.int32(step)}, frozen or {}, meta)
     return str(path)
+
+
+def initialise(fresh, sources, tokenizers=()):
+    """Of `fresh`, arrays are there to be made; shapes alone must come from a source."""
+    wanted = {name: spec(leaf) for name, leaf in fresh.items()}
+
+    def make(names):
+        made.append(list(names))
+        return {name: fresh[name] for name in names}
+
+    made = []
+    shapes = [leaf for leaf in fresh.values() if isinstance(leaf, jax.ShapeDtypeStruct)]
+    found = init_from.initialise(wanted, sources, tokenizers, None if shapes else make)
+    held = set(fresh) - {name for names in made for name in names}
+    assert len(made) < 2 and all(found[0][name] is not fresh[name] for name in held)
+    return found
 
 
 def row(table, tower):
@@ -41,9 +58,9 @@ def stage0(tmp_path):
 
 def test_sources_replace_fresh_leaves_and_the_rest_is_new(stage0):
     fresh = {
-        "params/vision/cls": jax.ShapeDtypeStruct((1, 1, 4), jnp.bfloat16),
-        "params/qformer/a/kernel": lambda: jnp.zeros((2, 3)),
-        "params/projector/kernel": lambda: jnp.full((3, 5), 3.0),
+        "params/vision/cls": jnp.zeros((1, 1, 4), jnp.bfloat16),
+        "params/qformer/a/kernel": jnp.zeros((2, 3)),
+        "params/projector/kernel": jnp.full((3, 5), 3.0),
         "lora/llm/q/lora_a": np.ones((2, 2)),
     }
     values, table = initialise(fresh, (stage0,))
@@ -158,7 +175,7 @@ def test_a_leaf_that_nobody_has_is_an_error(stage0):
 
 
 def test_without_sources_all_is_new():
-    values, table = initialise({"params/vision/cls": lambda: jnp.ones(3)}, ())
+    values, table = initialise({"params/vision/cls": jnp.ones(3)}, ())
     assert values["params/vision/cls"].shape == (3,)
     assert row(table, "vision")["new"]["leaves"] == 1 and table["sources"] == []
 
@@ -166,7 +183,7 @@ def test_without_sources_all_is_new():
 def test_words_numbered_by_another_tokenizer_are_an_error(tmp_path):
     words = {"params/llm/embed/embedding": jnp.ones((5, 2))}
     path = source(tmp_path / "language", words, tokenizers=["aaaa", "bbbb"])
-    fresh = {name: lambda: jnp.zeros((5, 2)) for name in words}
+    fresh = {name: jnp.zeros((5, 2)) for name in words}
     assert initialise(fresh, (path,), ["aaaa", "other"])[1]["sources"][0]["path"] == path
     with pytest.raises(CheckpointError, match="another tokenizer") as error:
         initialise(fresh, (path,), ["cccc", "bbbb"])

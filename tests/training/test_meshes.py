@@ -12,7 +12,7 @@ import synthetic
 
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import check_heads
-from zv_jax.training.trainer import check_batch
+from zv_jax.training.checks import check_batch
 
 MESHES = ("1x1x1", "8x1x1", "1x8x1", "2x2x2")
 

@@ -1,5 +1,7 @@
 """One optimiser step in every stage and variant, on tiny models and made-up batches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,12 +72,12 @@ def test_eight_steps(name, variant, more):
     assert losses[0] == pytest.approx(
         sum(float(history[0][term]) for term in stage_of(config).losses), rel=1e-6
     )
-    assert int(state["step"]) == 8
+    assert int(state.step) == 8
     for path, leaf in frozen.items():
         np.testing.assert_array_equal(leaves.frozen[path], leaf, err_msg=path)
-    for path, leaf in second["trainable"].items():
+    for path, leaf in second.trainable.items():
         if path.endswith(("kernel", "embedding", "query_tokens", "lora_a", "lora_b")):
-            assert (leaf != first["trainable"][path]).any(), path
+            assert (leaf != first.trainable[path]).any(), path
     jax.tree.map(np.testing.assert_array_equal, host(again), second)
 
 
@@ -100,7 +102,8 @@ def bare_step(monkeypatch):
     def run(at, skipped=0):
         with on_mesh(mesh):
             start = state()
-            start["step"], start["guards"]["skipped"] = jnp.int32(at), jnp.int32(skipped)
+            guards = {**start.guards, "skipped": jnp.int32(skipped)}
+            start = dataclasses.replace(start, step=jnp.int32(at), guards=guards)
             return host(compiled(start, {}, {})[1])
 
     with on_mesh(mesh):

@@ -11,6 +11,7 @@ from synthetic import tiny
 from zv_jax.parallel.hardware import CHIPS, chip_of
 from zv_jax.training import throughput
 from zv_jax.training.flops import model_flops
+from zv_jax.training.peers import StepInfo
 from zv_jax.training.throughput import Throughput
 
 
@@ -42,6 +43,10 @@ def meter(tmp_path, clock, kind="TPU v5 lite", chips=4, born=900.0) -> Throughpu
     return found
 
 
+def step(meter: Throughput, batch: dict[str, np.ndarray], waited: float = 0.0) -> None:
+    meter.on_step(StepInfo(1, None, {}, {}, batch, waited=waited))
+
+
 def rows(config, length: int) -> dict[str, np.ndarray]:
     """The two rows of one process, with images; a quarter of the tokens is padding."""
     size, mask = config.model.vision.image_size, np.ones((2, length), bool)
@@ -54,11 +59,9 @@ def rows(config, length: int) -> dict[str, np.ndarray]:
 
 def test_speed_mfu_and_waiting(tmp_path, clock):
     found, config = meter(tmp_path, clock), tiny("stage2", "chat")
-    with found.waiting():
-        clock.now += 1.0
-    for _ in range(2):
-        found.add(rows(config, config.data.max_length))
-    clock.now += 3.0
+    for waited in (1.0, 0.0):
+        step(found, rows(config, config.data.max_length), waited)
+    clock.now += 4.0
     fields = found.fields(12)  # two steps of two seconds, eight rows on four chips
     assert fields["step_seconds"] == 2.0 and fields["data_wait"] == 0.25
     assert fields["images_per_second_per_chip"] == 1.0
@@ -74,8 +77,8 @@ def test_speed_mfu_and_waiting(tmp_path, clock):
 def test_shorter_batches_count_as_what_they_are(tmp_path, clock):
     found, config = meter(tmp_path, clock), tiny("stage2", "chat")
     short = config.data.max_length // 2
-    found.add(rows(config, short))
-    found.add(rows(config, config.data.max_length))
+    step(found, rows(config, short))
+    step(found, rows(config, config.data.max_length))
     clock.now += 2.0
     fields = found.fields(12)
     assert fields["tokens_per_second_per_chip"] == 1.5 * config.data.max_length * 2 / 2

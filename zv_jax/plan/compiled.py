@@ -9,17 +9,15 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zv_jax import trees
-from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
 from zv_jax.errors import ConfigError, EnvironmentProblem
-from zv_jax.models.axes import leaf_shardings, on_mesh, unboxed
+from zv_jax.models.axes import on_mesh
 from zv_jax.parallel.hardware import Topology
 from zv_jax.parallel.sharding import batch_sharding
 from zv_jax.stages import batch_spec, stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.state import Variables, abstract_variables, divide
-from zv_jax.training.step import init_state, make_step, state_shardings
+from zv_jax.training.state import Variables, abstract_parts
+from zv_jax.training.step import TrainState, abstract_state, make_step
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 # What the compiler calls a chip, and how its cores are joined.
@@ -40,7 +38,7 @@ class Program:
     """The abstract step: what goes in, with where it lies."""
 
     variables: Variables  # shapes with shardings
-    state: dict
+    state: TrainState
     batch: Shapes
 
 
@@ -121,43 +119,10 @@ def abstract_program(config: Config, mesh: Mesh) -> Program:
     Raises:
         ConfigError: as `leaf_shardings`, and every leaf without a rule.
     """
-    stage = stage_of(config)
-    boxed = abstract_variables(config, stage)
-    shardings = leaf_shardings(boxed, mesh)
-    flat = trees.flatten(unboxed(boxed))
-    parts = jax.eval_shape(lambda leaves: _as_pair(divide(leaves, stage, config)), flat)
-
-    def placed(leaves: Shapes) -> Shapes:
-        return {
-            path: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=_sharding(path, shardings, mesh)
-            )
-            for path, leaf in leaves.items()
-        }
-
-    variables = Variables(*(placed(part) for part in parts))
+    variables = abstract_parts(config, stage_of(config), mesh)
     tx, _ = make_optimizer(config.optimizer, config.train.steps)
-    state = jax.eval_shape(
-        lambda leaves: init_state(leaves, tx, config.guards), variables.trainable
-    )
-    state = {**state, "trainable": variables.trainable}
-    state = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
-        state_shardings(state, mesh),
-    )
+    state = abstract_state(variables.trainable, tx, mesh, config.guards)
     return Program(variables, state, batch_shapes(config, mesh))
-
-
-def _as_pair(variables: Variables) -> tuple[dict, dict]:
-    return variables.trainable, variables.frozen
-
-
-def _sharding(path: str, shardings: dict[str, NamedSharding], mesh: Mesh) -> NamedSharding:
-    if path in shardings:
-        return shardings[path]
-    kernel = shardings[path.removesuffix(SCALE)].spec  # [..., in, out] of an int8 kernel
-    return NamedSharding(mesh, PartitionSpec(*kernel[:-2], kernel[-1]))
 
 
 def lower(config: Config, mesh: Mesh) -> jax.stages.Lowered:

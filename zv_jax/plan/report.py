@@ -18,10 +18,10 @@ from zv_jax.plan import activations, compiled, hlo
 from zv_jax.stages import images_per_row, stage_of, tokens_per_row
 from zv_jax.tables import align
 from zv_jax.training import flops
+from zv_jax.training.checks import check_batch
 from zv_jax.training.losses.kind import loss_of
 from zv_jax.training.overview import stage_table
 from zv_jax.training.towers import FORWARD
-from zv_jax.training.trainer import check_batch
 
 TRANSFER = 0.80  # share of a bandwidth that large transfers reach
 KEPT_FREE = 0.03  # of the memory, for what the compiler does not count

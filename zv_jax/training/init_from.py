@@ -7,13 +7,12 @@ was loaded, is new, or was left over in the sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import jax
 
-from zv_jax.checkpoints import arrays as leaves
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.checkpoints.frozen import content_hash
 from zv_jax.config import Config
@@ -23,6 +22,7 @@ from zv_jax.models.prompt import PromptConfig
 from zv_jax.stages import STAGES, stage_of
 from zv_jax.tables import align, rule
 
+Make = Callable[[Sequence[str]], Mapping[str, Any]]
 _KINDS = ("loaded", "new", "unused")
 # Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
 _WORD_TABLES = (
@@ -32,21 +32,22 @@ _WORD_TABLES = (
 
 
 def initialise(
-    fresh: Mapping[str, Any], sources: Sequence[str], tokenizers: Sequence[str] = ()
+    wanted: Mapping[str, jax.ShapeDtypeStruct],
+    sources: Sequence[str],
+    tokenizers: Sequence[str] = (),
+    make: Make | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The leaves of a new run, taken from `sources` where they have them.
 
     Args:
-        fresh: every leaf of the model by name: an array; a function without arguments that makes
-            it (traced for its shape, computed only if no source has the leaf); or a
-            `jax.ShapeDtypeStruct` of a leaf that must come from a source. A loaded leaf gets the
-            dtype given here, and the sharding where a ShapeDtypeStruct or a jax array has one.
+        wanted: shape, dtype and, where it has one, sharding of every leaf of the model by name.
         sources: workdirs or checkpoints; where two have a leaf the later one wins.
         tokenizers: fingerprints of the tokenizers of LLM and Q-Former, to be compared with those
             of the sources; empty compares nothing, as does a source that names none.
+        make: the leaves with these names, which no source has; by default there must be none.
 
     Returns:
-        The leaves, in the order of `fresh`, and a table of JSON types for the meta, so that every
+        The leaves, in the order of `wanted`, and a table of JSON types for the meta, so that every
         weight can be traced back. `sources`: path, step, planned steps, hash of the frozen leaves,
         stage, prompt and `provenance`, the source's own table. `towers`, for each: numbers of
         leaves and parameters loaded, new and unused; the names of the last two where the tower was
@@ -55,10 +56,9 @@ def initialise(
 
     Raises:
         CheckpointError: a leaf has another shape in a source; its words have other numbers there;
-            a source has no leaf of this model; a leaf without initial value is in no source; or a
-            source cannot be read.
+            a source has no leaf of this model; a leaf is in no source and is not made; or a source
+            cannot be read.
     """
-    wanted = {name: _spec(leaf) for name, leaf in fresh.items()}
     origin: dict[str, int] = {}
     unused: dict[str, jax.ShapeDtypeStruct] = {}
     metas = []
@@ -94,9 +94,9 @@ def initialise(
         if only:
             # Naming the step keeps to the checkpoint just described, should a newer one appear.
             values.update(checkpoint.load_params(source, metas[number]["step"], only)[0])
-    for name, leaf in fresh.items():
-        if name not in values:
-            values[name] = _make(name, leaf, sources)
+    missing = [name for name in wanted if name not in values]
+    if missing:
+        values.update(_made(missing, make, sources))
     table = {
         "sources": [_source(source, meta) for source, meta in zip(sources, metas, strict=True)],
         "towers": _towers(wanted, origin, unused),
@@ -105,7 +105,7 @@ def initialise(
         names = [name for name in origin if _tower(name) == row["tower"]]
         row["from"] = sorted({origin[name] for name in names})
         row["content"] = content_hash({name: values[name] for name in names}) if names else None
-    return {name: values[name] for name in fresh}, table
+    return {name: values[name] for name in wanted}, table
 
 
 def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,21 +195,15 @@ def _check_words(
             )
 
 
-def _spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    if callable(leaf):
-        leaf = jax.eval_shape(leaf)
-    return leaves.spec(leaf)
-
-
-def _make(name: str, leaf: Any, sources: Sequence[str]) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
+def _made(missing: list[str], make: Make | None, sources: Sequence[str]) -> Mapping[str, Any]:
+    if make is None:
         raise CheckpointError(
-            f"leaf {name!r} has no initial value and no source has it",
+            f"leaf {missing[0]!r} has no initial value and no source has it",
             where=", ".join(map(str, sources)) or "init_from is empty",
             expected="a source with that leaf",
             fix="add its workdir to --config.init_from",
         )
-    return leaf() if callable(leaf) else leaf
+    return make(missing)
 
 
 def _tower(name: str) -> str:

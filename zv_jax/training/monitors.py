@@ -1,9 +1,4 @@
-"""A run that makes no step for long is ended, with the stacks that say where it hangs.
-
-Only a thread of its own can tell: the main one waits inside compiled code or storage. Each process
-leaves its last step in `workdir/beats/`, so that in a run of several the one that is behind, which
-the others wait for, can be named.
-"""
+"""What watches over a run: skipped updates, hangs, a machine taken away, a slow compilation."""
 
 from __future__ import annotations
 
@@ -11,24 +6,123 @@ import faulthandler
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import jax
+
+from zv_jax.errors import TrainingError
 from zv_jax.files import write_json
 from zv_jax.parallel.distributed import journal
+from zv_jax.training.guards import FINE, NOTHING_TO_LEARN, REASONS
+from zv_jax.training.metrics import MetricLog
+from zv_jax.training.peers import Peer, StepInfo
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 COMPILING = 4.0  # times as long may pass before the first step, which compiles
 
+Names = Callable[[], list[str]]
+
 _log = logging.getLogger(__name__)
 
 
-class Watchdog:
-    """Expects a `beat` every `seconds`, inside a `with` block; 0 seconds watch nothing."""
+class SkippedUpdates(Peer):
+    """Reports the updates that the guards skipped, and ends a run that makes no others.
+
+    It looks at the verdict of a step when the next one is already under way, so the device never
+    waits for the host, and a run stops at most one step late.
+    """
+
+    def __init__(self, workdir: Path, log: MetricLog, limit: int, kinds: Sequence[str]):
+        """`limit` skipped updates in a row end the run, also in a row of one kind of batch.
+
+        `kinds` names the sources of each kind.
+        """
+        self._workdir, self._log, self._limit, self._kinds = workdir, log, limit, kinds
+        # Of the step before: its number from 0, kind, metrics and names. No batch is held for it.
+        self._last: tuple[int, int, Mapping[str, jax.Array], Names] | None = None
+        # The latest ones, without a good one between: of all batches, and of each kind.
+        self._skipped: list[dict[str, Any]] = []
+        self._skipped_of: list[list[dict[str, Any]]] = [[] for _ in kinds]
+
+    def on_step(self, info: StepInfo) -> None:
+        """The step is under way.
+
+        Raises:
+            TrainingError: the step before exceeded the limit, or had nothing to learn.
+        """
+        before, self._last = self._last, (info.step - 1, info.kind, info.metrics, info.names)
+        if before is not None:
+            self._look(*before)
+
+    def on_end(self) -> None:
+        """Looks at the last step too. Raises as `on_step`."""
+        before, self._last = self._last, None
+        if before is not None:
+            self._look(*before)
+
+    def _look(self, step: int, kind: int, metrics: Mapping[str, jax.Array], names: Names) -> None:
+        verdict = int(metrics["verdict"])
+        if verdict == FINE:
+            self._skipped.clear()
+            self._skipped_of[kind].clear()
+            return
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        del values["verdict"]
+        found = {"at": step, "reason": REASONS[verdict], **values, "samples": names()}
+        self._skipped.append(found)
+        self._skipped_of[kind].append(found)
+        self._log.event("skipped", **found)
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._log.say(f"the update of step {step} is skipped ({found['reason']}): {terms}")
+        if verdict == NOTHING_TO_LEARN:
+            raise TrainingError(
+                "no token or row of this batch carries a loss",
+                where=f"step {step}, samples {', '.join(found['samples'])}",
+                expected="at least one in every term of the loss",
+                fix="look at these records, and at data.max_length and data.max_answer",
+            )
+        if len(self._skipped) >= self._limit:
+            self._stop(self._skipped, "")
+        if len(self._skipped_of[kind]) >= self._limit:
+            self._stop(self._skipped_of[kind], self._kinds[kind])
+
+    def _stop(self, skipped: list[dict[str, Any]], sources: str) -> None:
+        """Ends the run over `skipped`, all of the batches of `sources` where these are named."""
+        process = jax.process_index()
+        path = self._workdir / ("stopped.json" if process == 0 else f"stopped-{process}.json")
+        write_json(path, skipped)
+        first, last = skipped[0], skipped[-1]
+        of = f" of batches from {sources}" if sources else ""
+        fix = "lower optimizer.lr or raise optimizer.warmup_steps. "
+        if sources:
+            fix = "the rest of the mixture learns, these sources do not: mend their records, or "
+            fix += "take them out of data.sources. "
+        raise TrainingError(
+            f"{len(skipped)} updates in a row{of} were skipped, the last one because its loss or "
+            "gradient " + ("is not finite" if last["reason"] == "not finite" else "is a spike"),
+            where=f"steps {first['at']} to {last['at']}; their samples, losses and gradient "
+            f"norms by tower are in {path}",
+            expected=f"fewer than {self._limit} in a row (guards.max_skipped)",
+            fix=f"look at those samples; {fix}The last checkpoint is from before",
+        )
+
+
+class Watchdog(Peer):
+    """Ends a process that makes no step for `seconds`, inside a `with` block; 0 watch nothing.
+
+    Only a thread of its own can tell: the main one waits inside compiled code or storage. Each
+    process leaves its last step in `workdir/beats/`, so that in a run of several the one that is
+    behind, which the others wait for, can be named.
+    """
 
     def __init__(
         self,
@@ -58,6 +152,10 @@ class Watchdog:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
+
+    def on_step(self, info: StepInfo) -> None:
+        """A sign of life."""
+        self.beat(info.step)
 
     def beat(self, step: int) -> None:
         """`step` steps are done."""
@@ -107,3 +205,57 @@ class Watchdog:
                 steps[number] = -1
         slow = [f"{n} (step {s})" for n, s in steps.items() if s < max(steps.values())]
         return f"; processes behind: {', '.join(slow)}" if slow else "; no process is behind"
+
+
+class Preemption:
+    """Listens for SIGTERM inside a `with` block: the machine is about to be taken away.
+
+    A scheduler sends it to one process or to all. In a run of several, JAX's coordination service
+    makes it a step that all of them reach (`jax.experimental.multihost_utils`); a run of one
+    process has no such service and listens itself.
+    """
+
+    def __init__(self, agreed: Callable[[int], bool]):
+        """`agreed(step)`: whether a run of several processes stops after `step` steps."""
+        self._agreed = agreed
+        self._told = False
+        self._before: Callable | int | None = None
+
+    def __enter__(self) -> Preemption:
+        # Python hands signals to the main thread only; elsewhere the caller handles them.
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._tell)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def reached(self, step: int) -> bool:
+        """Whether to save and stop now that `step` steps are done; all processes ask each step."""
+        return self._told if jax.process_count() == 1 else self._agreed(step)
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        self._told = True
+
+
+@contextmanager
+def heartbeat(what: str, say: Callable[[str], None], every: float = 30.0) -> Iterator[None]:
+    """Says `what` and the seconds so far, every so many seconds, until the block ends.
+
+    The log of each process gets every beat, and the duration at the end.
+    """
+    began, over = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not over.wait(every):
+            say(f"{what}: {time.monotonic() - began:.0f} s")
+
+    thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    journal.info("%s took %.1f s", what, time.monotonic() - began)

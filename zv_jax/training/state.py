@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax import trees
 from zv_jax.checkpoints.frozen import SCALE
 from zv_jax.config import Config
 from zv_jax.models import parameters
+from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import Stage, batch_spec, split, stage_model
 from zv_jax.training.losses.kind import Batch, Terms, loss_of
@@ -28,6 +29,7 @@ Flat = dict[str, jax.Array]
 QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Variables:
     """Flat leaves by path ("params/...", "lora/..."), trained and frozen apart."""
@@ -57,6 +59,42 @@ def fresh_variables(
     start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
     given = _learning(config, stage)
     return parameters.fresh(*given, seed=config.seed, mesh=mesh, only=only, start=start)
+
+
+def abstract_leaves(config: Config, stage: Stage, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes with shardings of the leaves that `fresh_variables` makes."""
+    boxed = abstract_variables(config, stage)
+    shardings = leaf_shardings(boxed, mesh)
+    return {
+        path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[path])
+        for path, leaf in trees.flatten(unboxed(boxed)).items()
+    }
+
+
+def abstract_parts(config: Config, stage: Stage, mesh: Mesh) -> Variables:
+    """Shapes with shardings of what trains and what is frozen, as `divide` leaves them.
+
+    Raises:
+        ConfigError: as `leaf_shardings`.
+    """
+    flat = abstract_leaves(config, stage, mesh)
+    parts = jax.eval_shape(lambda leaves: divide(leaves, stage, config), flat)
+
+    def placed(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_place_of(path, flat))
+            for path, leaf in leaves.items()
+        }
+
+    return Variables(placed(parts.trainable), placed(parts.frozen))
+
+
+def _place_of(path: str, flat: Mapping[str, jax.ShapeDtypeStruct]) -> NamedSharding:
+    if path in flat:
+        return flat[path].sharding
+    kernel = flat[path.removesuffix(SCALE)].sharding  # [..., in, out] of an int8 kernel
+    *stack, _, out = (*kernel.spec,)
+    return NamedSharding(kernel.mesh, PartitionSpec(*stack, out))
 
 
 def _learning(config: Config, stage: Stage) -> tuple[ZiyaVisual, parameters.Use, Any]:

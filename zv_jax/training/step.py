@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
-from clu import metrics as clu_metrics
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config.schema import Config, GuardConfig
 from zv_jax.parallel.sharding import like_parameters
 from zv_jax.stages import Stage, frozen_parts, stage_model
-from zv_jax.training.guards import init_guards, judge, tower_norms, unless_skipped
+from zv_jax.training.guards import Guards, init_guards, judge, tower_norms, unless_skipped
 from zv_jax.training.losses.kind import Terms, loss_of
 from zv_jax.training.losses.rows import split_rows
 from zv_jax.training.optimizer import within_range
 from zv_jax.training.state import Flat, join
 
-State = dict[str, object]  # step (int32), trainable (Flat), opt_state (of optax), guards
 Metrics = dict[str, jax.Array]
 
 
-@flax.struct.dataclass
-class Mean(clu_metrics.Average):
-    """The mean of a term (sum, weight); 0 where nothing was weighed."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """What a step changes.
 
-    def compute(self) -> jax.Array:
-        return self.total / jnp.maximum(self.count, 1e-9)
+    Attributes:
+        step: int32 scalar, steps done.
+        trainable: leaves by path.
+        opt_state: of optax, for these leaves.
+        guards: what skips an update; see `guards.py`.
+    """
+
+    step: jax.Array
+    trainable: Flat
+    opt_state: Any
+    guards: Guards
 
 
 def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The value of a term: what a step reports, and what its loss adds up."""
-    return Mean(*term).compute()
+    """The value of a term (sum, weight): what a step reports, and what its loss adds up; 0 where
+    nothing was weighed."""
+    total, weight = term
+    return total / jnp.maximum(weight, 1e-9)
 
 
 def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Terms]]:
@@ -100,26 +112,43 @@ def init_state(
     tx: optax.GradientTransformation,
     guards: GuardConfig | None = None,
     kinds: int = 1,
-) -> State:
+) -> TrainState:
     """Step 0, for batches of so many kinds.
 
     Run eagerly: under jit the moments would lose the sharding of their parameters.
     """
-    return {
-        "step": jnp.zeros((), jnp.int32),
-        "trainable": trainable,
-        "opt_state": tx.init(trainable),
-        "guards": init_guards(guards or GuardConfig(), kinds),
-    }
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        trainable=trainable,
+        opt_state=tx.init(trainable),
+        guards=init_guards(guards or GuardConfig(), kinds),
+    )
 
 
-def state_shardings(state: State, mesh: Mesh) -> State:
-    """Where the leaves of a state (arrays, or shapes with shardings) lie between steps."""
+def abstract_state(
+    trainable: dict[str, jax.ShapeDtypeStruct],
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    guards: GuardConfig | None = None,
+    kinds: int = 1,
+) -> TrainState:
+    """Shapes with shardings of what `init_state` makes, for shapes with shardings."""
+    shapes = jax.eval_shape(lambda leaves: init_state(leaves, tx, guards, kinds), trainable)
+    shapes = dataclasses.replace(shapes, trainable=trainable)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, mesh),
+    )
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """Where the leaves of a state (arrays, or shapes with shardings) lie between steps, as a tree
+    of shardings."""
     whole = NamedSharding(mesh, PartitionSpec())
-    trainable = {path: leaf.sharding for path, leaf in state["trainable"].items()}
-    moments = like_parameters(state["opt_state"], trainable, whole)
-    guards = jax.tree.map(lambda _: whole, state["guards"])
-    return {"step": whole, "trainable": trainable, "opt_state": moments, "guards": guards}
+    trainable = {path: leaf.sharding for path, leaf in state.trainable.items()}
+    moments = like_parameters(state.opt_state, trainable, whole)
+    return TrainState(whole, trainable, moments, jax.tree.map(lambda _: whole, state.guards))
 
 
 def make_step(
@@ -128,8 +157,8 @@ def make_step(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     mesh: Mesh,
-    state: State,
-) -> Callable[[State, Flat, dict], tuple[State, Metrics]]:
+    state: TrainState,
+) -> Callable[[TrainState, Flat, dict], tuple[TrainState, Metrics]]:
     """The jitted step(state, frozen, batch) -> (state, metrics); the state's buffers are donated.
 
     A batch may name its kind, an int32 scalar `kind`, by which the guards judge it.
@@ -137,33 +166,33 @@ def make_step(
     """
     gradient = make_gradient(config, stage)
 
-    def step(state: State, frozen: Flat, batch: dict) -> tuple[State, Metrics]:
+    def step(state: TrainState, frozen: Flat, batch: dict) -> tuple[TrainState, Metrics]:
         batch = dict(batch)
         kind = batch.pop("kind", 0)
-        key = jax.random.fold_in(jax.random.key(config.seed), state["step"])
-        grads, terms = gradient(state["trainable"], frozen, batch, key)
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        grads, terms = gradient(state.trainable, frozen, batch, key)
         metrics = {name: mean(term) for name, term in terms.items()}
         loss = sum(metrics[name] for name in stage.losses)
         norms = tower_norms(grads)
         norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
         weight = jnp.stack([terms[name][1] for name in stage.losses]).min()
-        verdict, guards = judge(config.guards, state["guards"], loss, norm, weight, kind)
-        updates, opt_state = tx.update(grads, state["opt_state"], state["trainable"])
-        trainable = within_range(optax.apply_updates(state["trainable"], updates))
+        verdict, guards = judge(config.guards, state.guards, loss, norm, weight, kind)
+        updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        trainable = within_range(optax.apply_updates(state.trainable, updates))
         metrics |= {
             "loss": loss,
             "grad_norm": norm,
             **{f"grad_norm/{tower}": value for tower, value in norms.items()},
-            "lr": schedule(state["step"] - state["guards"]["skipped"]),
+            "lr": schedule(state.step - state.guards["skipped"]),
             "skipped": guards["skipped"],
             "verdict": verdict,
         }
-        new = {
-            "step": state["step"] + 1,
-            "trainable": unless_skipped(verdict, trainable, state["trainable"]),
-            "opt_state": unless_skipped(verdict, opt_state, state["opt_state"]),
-            "guards": guards,
-        }
+        new = TrainState(
+            step=state.step + 1,
+            trainable=unless_skipped(verdict, trainable, state.trainable),
+            opt_state=unless_skipped(verdict, opt_state, state.opt_state),
+            guards=guards,
+        )
         return new, metrics
 
     shardings = state_shardings(state, mesh)

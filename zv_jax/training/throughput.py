@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -28,9 +27,10 @@ from zv_jax.config import Config
 from zv_jax.files import read_jsonl
 from zv_jax.parallel.hardware import chip_of
 from zv_jax.training.flops import FORMULA, model_flops
+from zv_jax.training.peers import Peer, StepInfo
 
 
-class Throughput:
+class Throughput(Peer):
     """Counts the batches of this process; `fields` makes the numbers of one log line."""
 
     def __init__(self, config: Config, workdir: Path, devices: list[jax.Device] | None = None):
@@ -54,8 +54,12 @@ class Throughput:
         self._waited = self._work = self._images = self._tokens = 0.0
         self._filled = self._places = 0
 
-    def add(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Counts the rows of this process for one step: their shape and their padding."""
+    def on_step(self, info: StepInfo) -> None:
+        """Counts the rows of this process, their shape and padding, and the wait for them."""
+        self._waited += info.waited
+        self._add(info.batch)
+
+    def _add(self, batch: Mapping[str, np.ndarray]) -> None:
         images, mask = batch.get("images"), batch.get("attention_mask", batch.get("text_mask"))
         per_row = 0 if images is None else 1 if images.ndim == 4 else images.shape[1]
         tokens = 0 if mask is None else mask.shape[1]
@@ -74,13 +78,6 @@ class Throughput:
             data = dataclasses.replace(self._config.data, **sizes)
             self._flops[key] = model_flops(dataclasses.replace(self._config, data=data))
         return self._flops[key]
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around the request for a batch."""
-        began = time.monotonic()
-        yield
-        self._waited += time.monotonic() - began
 
     def fields(self, step: int) -> dict[str, float]:
         """The numbers of the line after `step` steps; call it when the step's results are there."""

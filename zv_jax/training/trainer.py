@@ -1,17 +1,21 @@
 """The one training loop, for every stage and both variants.
 
-Order of operations: restore or start -> for each step: stop if told to, next batch, step, log,
-save if due. The position in the data is the step, and the step's randomness is folded from
-(seed, step), so a run that stops anywhere continues where it was.
+Order of operations: restore or start -> for each step: stop if told to, next batch, step, then
+everybody who goes along with the run, in the order of the list in `Run.train`. The position in the
+data is the step, and the step's randomness is folded from (seed, step), so a run that stops
+anywhere continues where it was.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,36 +36,37 @@ from zv_jax.data.pipeline.pipeline import (
 )
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.data.text.vocabulary import load_tokenizers
-from zv_jax.errors import CheckpointError, ConfigError, TrainingError
+from zv_jax.errors import CheckpointError
 from zv_jax.files import write_json
 from zv_jax.models.axes import check_heads, on_mesh
 from zv_jax.parallel.distributed import check_same, journal, log_to_file
-from zv_jax.parallel.sharding import (
-    batch_sharding,
-    local_rows,
-    make_mesh,
-    row_ways,
-    whole_leaves,
-)
-from zv_jax.stages import batch_spec, labelled_tokens, stage_of
-from zv_jax.training.guards import carried_over
-from zv_jax.training.heartbeat import heartbeat
+from zv_jax.parallel.sharding import batch_sharding, local_rows, make_mesh, whole_leaves
+from zv_jax.stages import stage_of
+from zv_jax.training.checks import check_batch, check_finite
+from zv_jax.training.guards import carried_over, init_guards
 from zv_jax.training.init_from import initialise, other_prompts, table_text
 from zv_jax.training.losses.kind import loss_of
 from zv_jax.training.metrics import MetricLog, peak_rss_bytes
-from zv_jax.training.monitors import Watchdog
+from zv_jax.training.monitors import Preemption, SkippedUpdates, Watchdog, heartbeat
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.overview import overview, stage_table
-from zv_jax.training.patrol import Patrol
-from zv_jax.training.preemption import Preemption
-from zv_jax.training.saving import Saver
-from zv_jax.training.state import Variables, divide, fresh_variables, place
-from zv_jax.training.step import State, init_state, make_step
+from zv_jax.training.peers import Peer, StepInfo
+from zv_jax.training.state import (
+    Flat,
+    Variables,
+    abstract_leaves,
+    abstract_parts,
+    divide,
+    fresh_variables,
+    place,
+)
+from zv_jax.training.step import TrainState, abstract_state, init_state, make_step
 from zv_jax.training.substitutes import Shortened, Substitutes
 from zv_jax.training.throughput import Throughput
 
 OVERVIEW = "parameters.txt"  # every leaf
 RESULTS = "results.json"  # written last: its presence says that the run came to its end
+ATTEMPTS = 8  # to save, one after the other, before a run stops
 
 
 Leaves = Mapping[str, jax.Array]
@@ -131,52 +136,147 @@ def finished_at(workdir: Path) -> int:
         ) from error
 
 
-def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups, or its
-    rows are longer than the language model has positions."""
-    train, stage, ways = config.train, stage_of(config), row_ways(mesh)
-    unit = ways * train.microbatches
-    if train.batch_size % unit:
-        raise ConfigError(
-            f"a batch of {train.batch_size} rows",
-            where="train.batch_size",
-            expected=f"a multiple of {unit} (mesh.data x mesh.fsdp x train.microbatches)",
-            fix=f"set --config.train.batch_size={-(-train.batch_size // unit) * unit}",
+def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    """The metrics that a log line holds; those of single towers are for post-mortems."""
+    kept = {k: v for k, v in metrics.items() if "/" not in k and k != "verdict"}
+    return {name: float(value) for name, value in jax.device_get(kept).items()}
+
+
+class LogLines(Peer):
+    """A line of metrics every `train.log_every` steps, and progress in between.
+
+    Attributes:
+        last: the newest line.
+    """
+
+    def __init__(
+        self, config: Config, log: MetricLog, throughput: Throughput, shortened: Shortened
+    ):
+        self._config, self._log = config.train, log
+        self._throughput, self._shortened = throughput, shortened
+        self.last: dict[str, Any] = {"step": config.train.steps}
+
+    def on_step(self, info: StepInfo) -> None:
+        self._log.advance(self._config.batch_size)
+        if info.step % self._config.log_every and info.step != self._config.steps:
+            return
+        values = shown(info.metrics)  # waits for the step
+        self._shortened.flush()
+        row = self.last = self._log.log({**values, **self._throughput.fields(info.step)})
+        journal.info("step %d: loss %.6g, %.3f s", info.step, row["loss"], row["step_seconds"])
+
+
+class Evaluations(Peer):
+    """Scores of the model as it is, every `every` steps.
+
+    Attributes:
+        scores: of the last time.
+    """
+
+    def __init__(self, every: int, log: MetricLog, evaluate: Callable[[Flat], Mapping[str, float]]):
+        self._every, self._log, self._evaluate = every, log, evaluate
+        self.scores: dict[str, float] = {}
+
+    def on_step(self, info: StepInfo) -> None:
+        if self._every > 0 and info.step % self._every == 0:
+            self.scores = dict(self._evaluate({**info.frozen, **info.state.trainable}))
+            self._log.event("eval", scores=self.scores)
+
+
+class CheckpointSchedule(Peer):
+    """Saves a run on schedule and writes each save that is complete into the events.
+
+    A full disk or a storage service that is down for a while costs no training: the next attempt
+    is made after 1, 2, 4, ... steps, and the last good checkpoint stays. In a run of several
+    processes a failure behind their backs ends it instead, since they could not agree.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpointer,
+        log: MetricLog,
+        every: int,
+        steps: int,
+        describe: Callable[[], Mapping[str, Any]],
+        scores: Callable[[], Mapping[str, float]] = dict,
+        before: Callable[[], None] = lambda: None,
+    ):
+        """Of a run of `steps`, the last of which `last` saves.
+
+        Args:
+            describe: the meta of the moment.
+            scores: of the last evaluation, to be kept with the metrics of the step.
+            before: what to do before each save.
+        """
+        self._checkpoints, self._log, self._every = checkpoints, log, every
+        self._steps, self._describe, self._scores, self._before = steps, describe, scores, before
+        self._failures = 0
+        self._again = 0  # the step of the next attempt after a failure
+
+    def on_step(self, info: StepInfo) -> None:
+        if info.step >= self._steps:
+            return
+        due = info.step == self._again or self._checkpoints.is_due(info.step)
+        if due:
+            check_finite(info.step, info.state.trainable)
+            self._before()
+        try:
+            self._collect(wait=due)
+            if due:
+                self._save(info.step, info.state, info.frozen, info.metrics)
+        except CheckpointError as error:
+            self._failed(info.step, error)
+
+    def last(
+        self,
+        step: int,
+        state: TrainState,
+        frozen: Flat,
+        metrics: Mapping[str, jax.Array],
+        *,
+        pause: float = 2.0,
+    ) -> None:
+        """Saves `step` and waits for it; between attempts it sleeps `pause` seconds, then twice
+        that, and so on.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        check_finite(step, state.trainable)
+        self._before()
+        while True:
+            try:
+                self._collect(wait=True)
+                self._save(step, state, frozen, metrics)
+                self._collect(wait=True)
+                return
+            except CheckpointError as error:
+                self._failed(step, error)
+                time.sleep(pause)
+                pause *= 2
+
+    def _save(
+        self, step: int, state: TrainState, frozen: Flat, metrics: Mapping[str, jax.Array]
+    ) -> None:
+        values = {**shown(metrics), **self._scores()}
+        self._checkpoints.save(step, state, frozen, self._describe(), metrics=values, force=True)
+
+    def _collect(self, wait: bool = False) -> None:
+        done = self._checkpoints.finished(wait)
+        if done is not None:
+            self._failures = self._again = 0
+            self._log.event("save", checkpoint=done)
+
+    def _failed(self, step: int, error: CheckpointError) -> None:
+        self._failures += 1
+        self._log.event("save_failed", attempt=self._failures, error=error.what)
+        if self._failures >= ATTEMPTS or jax.process_count() > 1:
+            raise error
+        self._again = step + min(2 ** (self._failures - 1), self._every)
+        self._log.say(
+            f"{error}\n  attempt {self._failures} of {ATTEMPTS}, at step {step}; the last good "
+            f"checkpoint is of step {self._checkpoints.latest_step()}"
         )
-    if train.microbatches > 1 and len(stage.losses) > 1 and not loss_of(stage).compares_rows:
-        raise ConfigError(
-            f"{train.microbatches} microbatches of the {config.stage.name} warm-up, whose "
-            f"{len(stage.losses)} terms differ in their weights",
-            where="train.microbatches",
-            expected="1",
-            fix="lower train.batch_size",
-        )
-    group, local = config.stage.itm_group, train.batch_size // ways
-    if group and (train.batch_size % group or max(group, local) % min(group, local)):
-        raise ConfigError(
-            f"groups of {group} rows in a batch of {train.batch_size}",
-            where="stage.itm_group",
-            expected=f"a divisor of the batch that fits the {local} rows of a device",
-            fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
-        )
-    data, positions = config.data, config.model.llm.max_positions
-    if "input_ids" in batch_spec(config) and data.max_length > positions:
-        raise ConfigError(
-            f"{data.max_length} tokens do not fit the {positions} positions of the language model",
-            where="data.max_length",
-            expected=f"at most {positions}, which is model.llm.max_positions",
-            fix=f"set --config.data.max_length={positions}",
-        )
-    for length in {source.max_length or data.max_length for source in data.sources}:
-        labelled = labelled_tokens(config, length)
-        if labelled % train.loss_chunks:
-            raise ConfigError(
-                f"{train.loss_chunks} chunks of {labelled} tokens",
-                where="train.loss_chunks",
-                expected="a divisor of data.max_length; in stages 1 and 2 of Chat of "
-                "data.max_answer, where that is less",
-                fix="set --config.train.loss_chunks=1",
-            )
 
 
 class Run:
@@ -199,15 +299,13 @@ class Run:
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.kinds = kinds_of(config)  # of batches, by the sources that fill them
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
-        self.throughput = Throughput(config, workdir)
-        self.saver = Saver(checkpoints, log, config.checkpoint.every, self._meta)
-        self.last = {"step": config.train.steps}  # the newest line of the metrics
-        self.scores: dict[str, float] = {}  # of the last evaluation
+        self.provenance: dict[str, Any] | None = None  # of the parameters that the run began with
         self.changes: list[resume.Change] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
         self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
         self.shortened = Shortened(workdir, jax.process_index(), jax.process_count())
         self.census: list[dict] = []
+        self.compiled: set[tuple] = set()  # shapes of batches that a program exists for
 
     def train(self, preemption: Preemption, watchdog: Watchdog) -> None:
         """From the latest checkpoint, or from the start, to the last step."""
@@ -215,8 +313,7 @@ class Run:
         self._count()
         resumes = self.checkpoints.latest_step() is not None
         variables, state = self._resume() if resumes else self._start()
-        step_fn = make_step(config, self.stage, self.tx, self.schedule, self.mesh, state)
-        first = int(state["step"])
+        first = int(state.step)
         log.start(first)
         self.substitutes.start(first)
         self.shortened.start(first)
@@ -228,48 +325,79 @@ class Run:
             processes=jax.process_count(),
             changes=[str(change) for change in self.changes],
         )
-        log.say(self.throughput.formula())
+        throughput = Throughput(config, self.workdir)
+        log.say(throughput.formula())
         for path, size in whole_leaves(variables.trainable | variables.frozen).items():
             log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
-        self.throughput.start(first)
+        throughput.start(first)
         batches = self._batches(first)
-        kinds = [", ".join(batches.labels[number] for number in kind) for kind in self.kinds]
-        patrol = Patrol(self.workdir, log, config.guards.max_skipped, kinds)
-        metrics: dict[str, jax.Array] = {}
-        compiled: set[tuple] = set()  # shapes that a program exists for
+        lines = LogLines(config, log, throughput, self.shortened)
+        evaluations = Evaluations(config.eval.every if self.evaluate else 0, log, self._scores)
+        schedule = CheckpointSchedule(
+            self.checkpoints,
+            log,
+            config.checkpoint.every,
+            config.train.steps,
+            describe=self._meta,
+            scores=lambda: evaluations.scores,
+            before=self.shortened.flush,
+        )
+        peers: list[Peer] = [
+            self._skipped_updates(batches),
+            watchdog,
+            throughput,
+            lines,
+            evaluations,
+            watchdog,  # an evaluation may have taken long
+            schedule,
+        ]
+        metrics: Mapping[str, jax.Array] = {}
+        steps = self._steps(state, variables.frozen, batches, first)
         try:
             for step in range(first, config.train.steps):
                 if preemption.reached(step):
                     if step > first:
-                        self._save_last(step, state, variables, metrics)
+                        schedule.last(step, state, variables.frozen, metrics)
                     log.event("preemption")
                     log.say(f"told to end; step {step} is saved, the same command continues")
                     return
-                # The step before still runs: making and sending this batch hides behind it.
-                with self.throughput.waiting():
-                    rows = next(batches)
-                self.throughput.add(rows)
-                kind = self._kind(batches.source(rows["index"]))
-                batch = self._to_devices(rows, kind)
-                shape = tuple(value.shape for value in rows.values())
-                known = shape in compiled
-                compiled.add(shape)
-                with nullcontext() if known else heartbeat("compiling the step", log.say):
-                    state, metrics = step_fn(state, variables.frozen, batch)
-                patrol.step(step, metrics, kind, partial(batches.names, rows["index"]))
-                log.advance(config.train.batch_size)
-                watchdog.beat(step + 1)
-                if (step + 1) % config.train.log_every == 0 or step + 1 == config.train.steps:
-                    self._log(step + 1, metrics)
-                self._evaluate(step + 1, state, variables)
-                watchdog.beat(step + 1)  # an evaluation may have taken long
-                if step + 1 < config.train.steps:
-                    self._save(step + 1, state, variables, metrics)
-            patrol.finish()
+                info = next(steps)
+                state, metrics = info.state, info.metrics
+                for peer in peers:
+                    peer.on_step(info)
+            for peer in peers:
+                peer.on_end()
         finally:
             batches.close()
-        self._save_last(config.train.steps, state, variables, metrics)
-        self._finish(step_fn._cache_size())
+        schedule.last(config.train.steps, state, variables.frozen, metrics)
+        self._finish(lines.last)
+
+    def _steps(
+        self, state: TrainState, frozen: Flat, batches: Batches, first: int
+    ) -> Iterator[StepInfo]:
+        """Makes a step each time one is asked for."""
+        step_fn = make_step(self.config, self.stage, self.tx, self.schedule, self.mesh, state)
+        for step in range(first, self.config.train.steps):
+            # The step before still runs: making and sending this batch hides behind it.
+            began = time.monotonic()
+            rows = next(batches)
+            waited = time.monotonic() - began
+            kind = self._kind(batches.source(rows["index"]))
+            batch = self._to_devices(rows, kind)
+            shape = tuple(value.shape for value in rows.values())
+            known = shape in self.compiled
+            self.compiled.add(shape)
+            with nullcontext() if known else heartbeat("compiling the step", self.log.say):
+                state, metrics = step_fn(state, frozen, batch)
+            names = partial(batches.names, rows["index"])
+            yield StepInfo(step + 1, state, frozen, metrics, rows, names, kind, waited)
+
+    def _skipped_updates(self, batches: Batches) -> SkippedUpdates:
+        kinds = [", ".join(batches.labels[number] for number in kind) for kind in self.kinds]
+        return SkippedUpdates(self.workdir, self.log, self.config.guards.max_skipped, kinds)
+
+    def _scores(self, leaves: Flat) -> Mapping[str, float]:
+        return self.evaluate(leaves, self.tokenizers, self.mesh)
 
     def _count(self) -> None:
         """Says what the run draws of its data and what it leaves out."""
@@ -280,22 +408,29 @@ class Run:
         for line in census.warnings(found):
             self.log.say(f"WARNING: {line}")
 
-    def _start(self) -> tuple[Variables, State]:
-        config = self.config
-        fresh, shardings = fresh_variables(config, self.stage, self.mesh)
-        flat, table = fresh, None
+    def _start(self) -> tuple[Variables, TrainState]:
+        """Step 0; of what the sources of `init_from` have, nothing is made first."""
+        config, stage, mesh = self.config, self.stage, self.mesh
         if config.init_from:
-            flat, table = initialise(
-                fresh, config.init_from, [t.fingerprint for t in self.tokenizers]
+            wanted = abstract_leaves(config, stage, mesh)
+            flat, self.provenance = initialise(
+                wanted,
+                config.init_from,
+                [t.fingerprint for t in self.tokenizers],
+                make=lambda names: fresh_variables(config, stage, mesh, only=names)[0],
             )
-            flat = place(flat, shardings)
-            self.log.say("\n".join([table_text(table), *other_prompts(table, config)]))
-        variables = divide(flat, self.stage, config)
-        self.provenance = table
+            flat = place(flat, {path: leaf.sharding for path, leaf in wanted.items()})
+            lines = [table_text(self.provenance), *other_prompts(self.provenance, config)]
+            self.log.say("\n".join(lines))
+        else:
+            flat, _ = fresh_variables(config, stage, mesh)
+        variables = divide(flat, stage, config)
         self._describe(flat, set(variables.trainable))
-        return variables, self._first_state(variables)
+        kinds = len(self.kinds)
+        return variables, init_state(variables.trainable, self.tx, config.guards, kinds)
 
-    def _resume(self) -> tuple[Variables, State]:
+    def _resume(self) -> tuple[Variables, TrainState]:
+        """The latest checkpoint, read into its place; nothing is made that it would replace."""
         meta = of_run(self.checkpoints.meta(), self.workdir)
         self.changes = resume.check(
             meta,
@@ -303,14 +438,15 @@ class Run:
             self.allow_change,
             str(self.workdir),
         )
-        flat = fresh_variables(self.config, self.stage, self.mesh)[0]
-        variables = divide(flat, self.stage, self.config)
-        like = self._first_state(variables)
+        guards, kinds = self.config.guards, len(self.kinds)
+        parts = abstract_parts(self.config, self.stage, self.mesh)
+        like = abstract_state(parts.trainable, self.tx, self.mesh, guards, kinds)
         state = self.checkpoints.restore(like)
         same_data = not any(within(change.field, "data") for change in self.changes)
-        state["guards"] = carried_over(state["guards"], like["guards"], same_data)
-        step = int(state["step"])
-        frozen = self.checkpoints.restore_frozen(variables.frozen, step)
+        held = carried_over(state.guards, init_guards(guards, kinds), same_data)
+        state = dataclasses.replace(state, guards=held)
+        step = int(state.step)
+        frozen = self.checkpoints.restore_frozen(parts.frozen, step)
         self.provenance = meta.get("provenance")
         self.history = meta.get("changes", []) + [
             {"step": step, **c._asdict()} for c in self.changes
@@ -320,10 +456,7 @@ class Run:
             self.log.say(f"  allowed: {change}")
         if self.changes and jax.process_index() == 0:
             write_json(self.workdir / "config.json", to_dict(self.config))
-        return Variables(state["trainable"], frozen), state
-
-    def _first_state(self, variables: Variables) -> State:
-        return init_state(variables.trainable, self.tx, self.config.guards, len(self.kinds))
+        return Variables(state.trainable, frozen), state
 
     def _kind(self, source: int) -> int:
         return next(kind for kind, sources in enumerate(self.kinds) if source in sources)
@@ -363,33 +496,10 @@ class Run:
             "changes": self.history,
         }
 
-    def _evaluate(self, step: int, state: State, variables: Variables) -> None:
-        every = self.config.eval.every
-        if self.evaluate is not None and every > 0 and step % every == 0:
-            leaves = {**variables.frozen, **state["trainable"]}
-            self.scores = dict(self.evaluate(leaves, self.tokenizers, self.mesh))
-            self.log.event("eval", scores=self.scores)
-
-    def _log(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        values = shown(metrics)  # waits for the step
-        self.shortened.flush()
-        row = self.last = self.log.log({**values, **self.throughput.fields(step)})
-        journal.info("step %d: loss %.6g, %.3f s", step, row["loss"], row["step_seconds"])
-
-    def _save(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
-        if self.saver.is_due(step):
-            check_finite(step, state["trainable"])
-            self.shortened.flush()
-        self.saver.step(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
-
-    def _save_last(self, step: int, state: State, variables: Variables, metrics: dict) -> None:
-        check_finite(step, state["trainable"])
-        self.shortened.flush()
-        self.saver.last(step, state, variables.frozen, lambda: {**shown(metrics), **self.scores})
-
-    def _finish(self, compilations: int) -> None:
+    def _finish(self, last: Mapping[str, Any]) -> None:
+        """Writes the results; `last` is the newest line of the metrics."""
         peak = peak_rss_bytes()
-        self.log.event("finish", peak_rss_bytes=peak, compilations=compilations)
+        self.log.event("finish", peak_rss_bytes=peak, compilations=len(self.compiled))
         if jax.process_index():
             return
         replaced = self.substitutes.counts()
@@ -400,7 +510,7 @@ class Run:
             kinds = ", ".join(f"{counts.get(kind, 0)} {SHORTENED[kind]}" for kind in SHORTENED)
             self.log.say(f"{source}: {kinds}")
         results = {
-            **self.last,
+            **last,
             "peak_rss_bytes": peak,
             "census": self.census,
             "substitutes": replaced,
@@ -419,21 +529,3 @@ class Run:
             else jax.device_put(value, whole)
             for name, value in given.items()
         }
-
-
-def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
-    """The metrics that a log line holds; those of single towers are for post-mortems."""
-    kept = {k: v for k, v in metrics.items() if "/" not in k and k != "verdict"}
-    return {name: float(value) for name, value in jax.device_get(kept).items()}
-
-
-def check_finite(step: int, leaves: Mapping[str, jax.Array]) -> None:
-    """Raises TrainingError, naming a leaf, when a checkpoint would hold what is not a number."""
-    for name, leaf in leaves.items():
-        if not bool(jax.numpy.isfinite(leaf).all()):
-            raise TrainingError(
-                f"the parameters are no longer finite numbers: {name}",
-                where=f"step {step}",
-                expected="finite values; this step is not saved",
-                fix="lower optimizer.lr, and continue from the step before",
-            )

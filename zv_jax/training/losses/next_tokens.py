@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from zv_jax.config.schema import Config
 from zv_jax.models.llama import Llama
+from zv_jax.models.pieces import one_by_one
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives.language import cross_entropy, labelled_positions
 from zv_jax.stages import labelled_tokens
@@ -35,7 +35,8 @@ def _token_terms(llm: Llama, hidden: Array, targets: Array, weights: Array, chun
     would take 40 MB a row in float32, and as much for their gradient.
     """
 
-    def terms(llm: Llama, hidden: Array, targets: Array, weights: Array) -> Terms:
+    def terms(llm: Llama, part: tuple[Array, Array, Array]) -> Terms:
+        hidden, targets, weights = part
         logits = llm.logits(hidden)
         right = ((logits.argmax(-1) == targets) * weights).sum()
         return {
@@ -43,18 +44,11 @@ def _token_terms(llm: Llama, hidden: Array, targets: Array, weights: Array, chun
             "token_accuracy": (right, weights.sum()),
         }
 
-    if chunks == 1:
-        return terms(llm, hidden, targets, weights)
-
-    def piece(llm: Llama, carry: None, part: tuple) -> tuple[None, Terms]:
-        return carry, terms(llm, *part)
-
     def split(x: Array) -> Array:
         return x.reshape(x.shape[0], chunks, -1, *x.shape[2:]).swapaxes(0, 1)
 
-    scanned = nn.scan(
-        nn.remat(piece, prevent_cse=False), variable_broadcast=("params", "lora"),
-        split_rngs={"params": False, "dropout": False},
-    )  # fmt: skip
-    _, found = scanned(llm, None, (split(hidden), split(targets), split(weights)))
+    given = hidden, targets, weights
+    if chunks == 1:
+        return terms(llm, given)
+    found = one_by_one(terms, llm, jax.tree.map(split, given))
     return jax.tree.map(lambda x: x.sum(0), found)

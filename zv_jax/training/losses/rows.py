@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from zv_jax.models.layers import constrain
+from zv_jax.models.pieces import one_by_one
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.training.losses.kind import Array
 
@@ -35,19 +35,11 @@ def in_parts(
 ) -> tuple[Any, Any]:
     """`function(model, rows) -> (rows, sums)`, in `parts` pieces one after the other.
 
-    Each piece keeps only its inputs and outputs for the gradient. `rows` are trees of arrays whose
-    first axis is the rows, `sums` trees of what adds up over them.
+    `rows` are trees of arrays whose first axis is the rows, `sums` trees of what adds up over them.
     """
     if parts == 1:
         return function(model, rows)
 
-    def piece(model: ZiyaVisual, carry: None, part: Any) -> tuple[None, tuple]:
-        return carry, function(model, part)
-
-    scanned = nn.scan(
-        nn.remat(piece, prevent_cse=False),
-        variable_broadcast=("params", "lora"),
-        split_rngs={"params": False, "dropout": True},
-    )
-    _, (out, sums) = scanned(model, None, jax.tree.map(lambda x: split_rows(x, parts), rows))
+    pieces = jax.tree.map(lambda x: split_rows(x, parts), rows)
+    out, sums = one_by_one(function, model, pieces, dropout=True)
     return jax.tree.map(join_rows, out), jax.tree.map(lambda x: x.sum(0), sums)
