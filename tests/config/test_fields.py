@@ -28,7 +28,7 @@ def fields(section: type, path: str = "") -> dict[str, str]:
 
 
 # What a section is called where its fields are read; others have attributes of these names too.
-CALLED = {"cfg", "config", "item", "source", "s", "wanted", "scaling"}
+CALLED = {"cfg", "config", "_config", "item", "source", "s", "wanted", "scaling"}
 
 
 def test_every_field_is_read_somewhere():
