@@ -70,10 +70,10 @@ def test_beats_keep_it_quiet_and_zero_switches_it_off(tmp_path):
 
 def test_processes_that_are_behind_are_named(tmp_path):
     watchdog = Watchdog(60.0, tmp_path, process=0, processes=3)
-    watchdog.beat(8)
+    watchdog.begin(8)
     watchdog._leave_beat()
-    (tmp_path / "beats/1.json").write_text(json.dumps({"step": 7}))
+    (tmp_path / "beats/1.json").write_text(json.dumps({"begun": 7}))
     assert watchdog._behind() == "; processes behind: 1 (step 7), 2 (step -1)"
     for number in (1, 2):
-        (tmp_path / f"beats/{number}.json").write_text(json.dumps({"step": 8}))
+        (tmp_path / f"beats/{number}.json").write_text(json.dumps({"begun": 8}))
     assert watchdog._behind() == "; no process is behind"

@@ -45,7 +45,15 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path):
     sweep.write_text(SWEEP.format(recipe=recipe))
     command = [sys.executable, "-m", "zv_jax", "sweep", f"--sweep={sweep}", f"--workdir={root}"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    first = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command,
+        env=env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, such as these tests may be, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not list(root.glob("*/results.json")):
         assert first.poll() is None, first.stdout.read()
         time.sleep(0.2)

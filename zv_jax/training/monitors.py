@@ -120,8 +120,8 @@ class Watchdog(Peer):
     """Ends a process that makes no step for `seconds`, inside a `with` block; 0 watch nothing.
 
     Only a thread of its own can tell: the main one waits inside compiled code or storage. Each
-    process leaves its last step in `workdir/beats/`, so that in a run of several the one that is
-    behind, which the others wait for, can be named.
+    process leaves in `workdir/beats/` how many steps it has begun, so that in a run of several the
+    one that is behind, which the others wait for inside the same step, can be named.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class Watchdog(Peer):
         self._stopped = threading.Event()
         self._beat = time.monotonic()
         self._step: int | None = None
+        self._begun = -1
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Watchdog:
@@ -157,6 +158,10 @@ class Watchdog(Peer):
         """A sign of life."""
         self.beat(info.step)
 
+    def begin(self, step: int) -> None:
+        """The batch of this step, counted from 1, is here, and the step is about to run."""
+        self._begun = step
+
     def beat(self, step: int) -> None:
         """`step` steps are done."""
         self._step, self._beat = step, time.monotonic()
@@ -174,7 +179,7 @@ class Watchdog(Peer):
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._folder / f"{self._process}.json", {"step": self._step})
+            write_json(self._folder / f"{self._process}.json", {"begun": self._begun})
         except OSError as error:
             _log.debug("no beat was left: %s", error)
 
@@ -193,14 +198,13 @@ class Watchdog(Peer):
         os._exit(EXIT_CODE)  # an exception would never reach the thread that hangs
 
     def _behind(self) -> str:
-        """Which processes of a larger run have made fewer steps than the foremost."""
+        """Which processes of a larger run have begun fewer steps than the foremost."""
         if self._processes == 1:
             return ""
         steps: dict[int, int] = {}
         for number in range(self._processes):
             try:
-                found = json.loads((self._folder / f"{number}.json").read_text())["step"]
-                steps[number] = -1 if found is None else found
+                steps[number] = json.loads((self._folder / f"{number}.json").read_text())["begun"]
             except (OSError, ValueError, KeyError):
                 steps[number] = -1
         slow = [f"{n} (step {s})" for n, s in steps.items() if s < max(steps.values())]

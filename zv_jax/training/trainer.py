@@ -352,7 +352,7 @@ class Run:
             schedule,
         ]
         metrics: Mapping[str, jax.Array] = {}
-        steps = self._steps(state, variables.frozen, batches, first)
+        steps = self._steps(state, variables.frozen, batches, first, watchdog.begin)
         try:
             for step in range(first, config.train.steps):
                 if preemption.reached(step):
@@ -373,9 +373,14 @@ class Run:
         self._finish(lines.last)
 
     def _steps(
-        self, state: TrainState, frozen: Flat, batches: Batches, first: int
+        self,
+        state: TrainState,
+        frozen: Flat,
+        batches: Batches,
+        first: int,
+        begin: Callable[[int], None],
     ) -> Iterator[StepInfo]:
-        """Makes a step each time one is asked for."""
+        """Makes a step each time one is asked for; `begin` hears its number before it runs."""
         step_fn = make_step(self.config, self.stage, self.tx, self.schedule, self.mesh, state)
         for step in range(first, self.config.train.steps):
             # The step before still runs: making and sending this batch hides behind it.
@@ -387,6 +392,7 @@ class Run:
             shape = tuple(value.shape for value in rows.values())
             known = shape in self.compiled
             self.compiled.add(shape)
+            begin(step + 1)
             with nullcontext() if known else heartbeat("compiling the step", self.log.say):
                 state, metrics = step_fn(state, frozen, batch)
             names = partial(batches.names, rows["index"])
@@ -522,10 +528,10 @@ class Run:
         loss_of(self.stage).check(batch, self.config)
         rows, whole = batch_sharding(self.mesh), NamedSharding(self.mesh, PartitionSpec())
         given = {name: value for name, value in batch.items() if name != "index"}
-        given["kind"] = np.int32(kind)
+        given["kind"] = np.asarray(kind, np.int32)
+        # Not `device_put`: it compares what is replicated between processes, and so waits for all
+        # of them before every step.
         return {
-            name: jax.make_array_from_process_local_data(rows, value)
-            if value.ndim
-            else jax.device_put(value, whole)
+            name: jax.make_array_from_process_local_data(rows if value.ndim else whole, value)
             for name, value in given.items()
         }
