@@ -25,7 +25,7 @@ help:
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
 	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
-	@echo "make lint         check style;  make format: mend it"
+	@echo "make lint         check style and types;  make format: mend the style"
 	@echo "make clean        remove environments and caches; runs/ stays"
 	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
 	@echo "3.11 or newer), RUNS=DIR (default: runs/quickstart),"
@@ -55,6 +55,7 @@ lint:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

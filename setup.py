@@ -52,6 +52,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "jieba==0.42.1",
         "jsonschema>=4.20",
+        "mypy==2.4.1",
         "pytest>=8",
         "ruff>=0.9",
         "setuptools>=78.1.1",
