@@ -30,13 +30,14 @@ from benchmarks.full_step import on_devices  # noqa: E402
 from zv_jax import trees  # noqa: E402
 from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
+from zv_jax.inference.inputs import Inputs  # noqa: E402
 from zv_jax.inference.sample import generate  # noqa: E402
 from zv_jax.models.axes import unboxed  # noqa: E402
 from zv_jax.parallel import hardware  # noqa: E402
 from zv_jax.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 
-NEVER = -1  # the id that would end a row
+NEVER = np.zeros(0, np.int32)  # no id ends a row
 
 
 def weights(config: Config) -> dict[str, jax.Array]:
@@ -45,8 +46,8 @@ def weights(config: Config) -> dict[str, jax.Array]:
     return on_devices(leaves, 0)
 
 
-def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
-    """Random prompts of `length` tokens behind one picture; arguments of `generate`."""
+def inputs(config: Config, rows: int, length: int) -> tuple[Inputs, np.ndarray]:
+    """Random prompts of `length` tokens behind one image, and the seeds of the rows."""
     rng, model = np.random.default_rng(0), config.model
     queries, size = model.qformer.num_queries, model.vision.image_size
     words = lambda most, *shape: rng.integers(4, most, shape).astype(np.int32)
@@ -56,13 +57,8 @@ def inputs(config: Config, rows: int, length: int) -> list[np.ndarray | None]:
     if model.qformer_sees_instruction:
         question = words(min(1000, model.qformer.vocab_size), rows, config.data.max_qformer_text)
         asked = [question, np.ones(question.shape, bool)]
-    return [
-        rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8),
-        ids,
-        np.ones(ids.shape, bool),
-        *asked,
-        np.zeros(rows, np.uint32),
-    ]
+    images = rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8)
+    return Inputs(images, ids, np.ones(ids.shape, bool), *asked), np.zeros(rows, np.uint32)
 
 
 def seconds(run: object, rounds: int) -> float:
@@ -97,12 +93,11 @@ def main() -> None:
     print("| rows | first token s | ms a token | tokens/s | of the bandwidth |")
     print("|---|---|---|---|---|")
     for rows in map(int, given.rows.split(",")):
-        arrays = jax.device_put(inputs(config, rows, given.prompt))
+        prompt, seeds = jax.device_put(inputs(config, rows, given.prompt))
 
-        def run(tokens: int, arrays: list = arrays) -> jax.Array:
-            return generate(
-                variables, *arrays, cfg=config.model, max_new_tokens=tokens, eos_id=NEVER, pad_id=0
-            )
+        def run(tokens: int, prompt: Inputs = prompt, seeds: jax.Array = seeds) -> jax.Array:
+            settings = dict(cfg=config.model, max_new_tokens=tokens, stop=NEVER, pad_id=0)
+            return generate(variables, prompt, seeds, **settings)
 
         first, whole = (seconds(lambda n=n: run(n), given.rounds) for n in (1, given.tokens))
         each = (whole - first) / (given.tokens - 1)

@@ -62,10 +62,10 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     variables, model = trees.unflatten(flat), stage_model(config)
     rng = np.random.default_rng(0)
     rows, count = options.rows, options.candidates
-    *given, _ = inputs(config, rows, options.prompt)
+    given, _ = inputs(config, rows, options.prompt)
     candidates = rng.integers(4, model.llm.vocab_size - 4, (rows, count, options.answer), np.int32)
     mask = np.ones(candidates.shape, bool)
-    run = functools.partial(score, variables, *given, cfg=model)
+    run = functools.partial(score, variables, given, cfg=model)
 
     def together() -> np.ndarray:
         return np.asarray(jax.block_until_ready(run(candidates, mask, chunk=chunk_of(count))))

@@ -1,9 +1,9 @@
-"""What evaluation asks of a model; `zv_jax.inference.model.load` returns one."""
+"""What evaluation asks of a model; `zv_jax.from_pretrained` returns one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -18,11 +18,14 @@ Prompt = str | tuple[Exchange, ...]
 class Ranking(Protocol):
     """The candidates of one prompt."""
 
-    best: int
+    @property
+    def best(self) -> int:
+        """Index of the best."""
+        ...
 
 
 class Model(Protocol):
-    """A loaded checkpoint. It may also offer ``query_attention(image) -> float [Q, h, w]``."""
+    """A loaded checkpoint. It may also offer ``attention_maps(images) -> float [N, Q, h, w]``."""
 
     config: Config
 
@@ -31,11 +34,14 @@ class Model(Protocol):
         prompts: Sequence[Prompt],
         images: Sequence[Sequence[Image.Image]],
         max_new_tokens: int,
+        *,
         instructions: Sequence[str] | None = None,
-        **decoding: Any,
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
+        min_new_tokens: int = 0,
     ) -> list[str]:
-        """The texts that greedy decoding gives, or beam search where `decoding` says so; the
-        Q-Former of Chat reads `instructions`."""
+        """The texts that greedy decoding gives, or beam search with several beams; the Q-Former of
+        Chat reads `instructions`."""
         ...
 
     def rank(
@@ -49,14 +55,14 @@ class Model(Protocol):
         """For each prompt the scores of its candidates; ``best`` is the index of the best."""
         ...
 
-    def image_embeddings(self, images: Sequence[Image.Image]) -> np.ndarray:
+    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """float [N, Q, D], L2-normalised."""
         ...
 
-    def text_embeddings(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """float [N, D], L2-normalised."""
         ...
 
-    def match_scores(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
+    def match(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
         """float [N]: logit that image i and text i belong together."""
         ...

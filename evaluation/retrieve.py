@@ -70,9 +70,9 @@ def similarities(
         return _batched(batches(rows, batch_size), embed, tick)
 
     images = embedded(
-        gallery.images, lambda part: model.image_embeddings([image(ref) for ref in part])
+        gallery.images, lambda part: model.embed_images([image(ref) for ref in part])
     )
-    texts = embedded(gallery.texts, model.text_embeddings)
+    texts = embedded(gallery.texts, model.embed_texts)
     return np.einsum("nqd,md->nqm", images, texts).max(1)
 
 
@@ -103,7 +103,7 @@ def matched(
 
         def match(part: list[tuple[int, int]]) -> np.ndarray:
             images = [image(gallery.images[i]) for i, _ in part]
-            return model.match_scores(images, [gallery.texts[j] for _, j in part])
+            return model.match(images, [gallery.texts[j] for _, j in part])
 
         logits = _batched(batches(pairs, batch_size), match, tick)
         return retrieval.reranked(scores, best, logits.reshape(best.shape))

@@ -66,7 +66,7 @@ def run(
       workdir: for predictions/ (kept and continued), results.json, items.jsonl, samples.jsonl,
         samples.html, images/, attention.json and, of tasks of the paper, tables.md.
       progress: whether to show a progress bar and print the tables.
-      load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.inference.model.load`.
+      load: ``(checkpoint, untrained=False) -> Model``; by default `zv_jax.from_pretrained`.
       shard: (number, count) where `count` processes share one workdir: each answers its part; the
         one that finds all answers there scores them.
 
@@ -116,9 +116,9 @@ def identity(checkpoint: str | Path) -> str:
 
 def _loader() -> Load:
     # It imports jax: only once the suite is known to be right.
-    from zv_jax.inference.model import load
+    from zv_jax.inference.model import from_pretrained
 
-    return load
+    return from_pretrained
 
 
 class _Run:
@@ -339,7 +339,7 @@ class _Run:
         """Maps of the first images, where they are wanted and the model can show them."""
         count = self.suite.attention_images
         model = self._model(self.checkpoint) if count else None
-        if not hasattr(model, "query_attention"):
+        if not hasattr(model, "attention_maps"):
             return
         refs: dict[ImageRef, Part] = {}
         for part in self.parts:
@@ -348,7 +348,7 @@ class _Run:
         maps = []
         for ref, part in list(refs.items())[:count]:
             self.writer.show(part.data.image, part.data.scope)
-            weights = np.asarray(model.query_attention(part.data.image(ref)))
+            weights = model.attention_maps([part.data.image(ref)])[0]
             maps.append((self.writer.image(ref), weights))
         if maps:
             self.writer.attention(maps)

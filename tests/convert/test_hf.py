@@ -14,7 +14,6 @@ from zv_jax.config import recipe, validate
 from zv_jax.convert import export, hf, ours
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConversionError
-from zv_jax.inference import model as api
 from zv_jax.models import vit
 from zv_jax.models.vit import resize_positions
 
@@ -77,8 +76,8 @@ def test_a_stage0_of_others_has_no_temperature_and_gets_the_first_one(tmp_path, 
     missing = [name for _, name in opened.coverage.missing]
     assert "temp" in missing and "cls.predictions.bias" in missing
     assert opened.leaves["params/heads/temperature"].value() == np.float32(0.07)
-    embedded = api.load(tmp_path / "src")  # and can be used
-    assert embedded.image_embeddings([np.zeros((28, 28, 3), np.uint8)]).shape == (1, 5, 256)
+    embedded = zv_jax.from_pretrained(tmp_path / "src")  # and can be used
+    assert embedded.embed_images([np.zeros((28, 28, 3), np.uint8)]).shape == (1, 5, 256)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def exported(workdir, tmp_path_factory):
 
 def test_merged_adapters_answer_as_separate_ones_do(workdir, exported):
     """And `from_pretrained` reads both forms."""
-    separate, merged = api.load(workdir("stage2")), zv_jax.from_pretrained(exported)
+    separate, merged = zv_jax.from_pretrained(workdir("stage2")), zv_jax.from_pretrained(exported)
     assert not any(path.startswith("lora") for path in merged.variables)
     asked, picture = ["What is in the picture?", "图里有什么？"], np.full((28, 28, 3), 90, np.uint8)
     answers = separate.answer(asked, [[picture]] * 2, 6)

@@ -119,16 +119,16 @@ class Colours:
             return "somewhere" if colour == "white" else "[0.10, 0.20, 0.50, 0.60]"
         return (word.upper(), word + "。")[lang]
 
-    def image_embeddings(self, images):
+    def embed_images(self, images):
         eye = np.eye(4, dtype=np.float32)
         rows = [eye[list(COLOURS).index(self.sees(image))] for image in images]
         return np.stack([np.stack([row * 0.5, row]) for row in rows])
 
-    def text_embeddings(self, texts):
+    def embed_texts(self, texts):
         found = [next(i for i, c in enumerate(COLOURS) if c in t or ZH[c] in t) for t in texts]
         return np.eye(4, dtype=np.float32)[found]
 
-    def match_scores(self, images, texts):
+    def match(self, images, texts):
         return np.array(
             [
                 2.0 * any(w in t for w in (self.sees(i), ZH[self.sees(i)]))

@@ -73,16 +73,16 @@ class Painter:
             found.append(types.SimpleNamespace(best=texts.index(self.sees(shown[0]))))
         return found
 
-    def image_embeddings(self, images):
+    def embed_images(self, images):
         eye = np.eye(4, dtype=np.float32)
         return np.stack([eye[[PICTURES.index(self.sees(image))]] for image in images])
 
-    def text_embeddings(self, texts):
+    def embed_texts(self, texts):
         return np.eye(4, dtype=np.float32)[
             [next(i for i, c in enumerate(PICTURES) if ZH[c] in text) for text in texts]
         ]
 
-    def match_scores(self, images, texts):
+    def match(self, images, texts):
         return np.array([float(ZH[self.sees(i)] in t) for i, t in zip(images, texts, strict=True)])
 
 

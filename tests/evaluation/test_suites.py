@@ -189,7 +189,7 @@ def test_retrieval_samples_in_both_directions(evaluate, colours):
 
 def test_attention_is_written_where_the_model_offers_it(evaluate, colours):
     model = colours()
-    model.query_attention = lambda image: np.full((2, 3, 4), 0.25)
+    model.attention_maps = lambda images: np.full((len(images), 2, 3, 4), 0.25)
     _, out = evaluate(model, tasks=("vqa",), attention_images=3)
     maps = json.loads((out / "attention.json").read_text())
     assert [(m["query"], m["grid"]) for m in maps[:2]] == [(0, [3, 4]), (1, [3, 4])]

@@ -9,8 +9,7 @@ import jax, numpy as np
 from zv_jax import trees
 from benchmarks.generate import NEVER, inputs, weights
 from zv_jax.config import recipe, validate
-from zv_jax.inference import beam
-from zv_jax.inference import sample as decode
+from zv_jax.inference import beam, sample
 
 kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
 config = validate(recipe(
@@ -18,16 +17,16 @@ config = validate(recipe(
     data={"max_qformer_text": 32},
 ))
 variables = trees.unflatten(weights(config))
-*prompt, seeds = jax.device_put(inputs(config, 4, 16))
-common = dict(cfg=config.model, max_new_tokens=12, eos_id=NEVER, pad_id=0)
-plain = jax.jit(decode.generate.__wrapped__, static_argnames=decode._STATIC)
-ours = decode.generate(variables, *prompt, seeds, **common)
-same = np.asarray(ours == plain(variables, *prompt, seeds, **common))
+prompt, seeds = jax.device_put(inputs(config, 4, 16))
+common = dict(cfg=config.model, max_new_tokens=12, stop=NEVER, pad_id=0)
+plain = jax.jit(sample.generate.__wrapped__, static_argnames=sample._STATIC)
+ours = sample.generate(variables, prompt, seeds, **common)
+same = np.asarray(ours == plain(variables, prompt, seeds, **common))
 # Sums in another order may turn a tie between two tokens, and all that follows it.
 assert same[:, 0].all() and same.mean() > 0.7, same
 more = dict(common, num_beams=3)
 plain = jax.jit(beam.beam_search.__wrapped__, static_argnames=beam._STATIC)
-scores = [np.asarray(f(variables, *prompt, **more)[1]) for f in (beam.beam_search, plain)]
+scores = [np.asarray(f(variables, prompt, **more)[1]) for f in (beam.beam_search, plain)]
 np.testing.assert_allclose(*scores, rtol=2e-2)
 """
 

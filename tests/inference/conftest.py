@@ -7,7 +7,7 @@ from PIL import Image
 from random_runs import TEXTS, random_runs
 
 from zv_jax.data.text import tokenizers
-from zv_jax.inference import model as api
+from zv_jax.inference.model import from_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def model(workdir):
 
     def make(stage, variant="chat"):
         if (stage, variant) not in made:
-            made[stage, variant] = api.load(workdir(stage, variant))
+            made[stage, variant] = from_pretrained(workdir(stage, variant))
         return made[stage, variant]
 
     return make

@@ -8,6 +8,7 @@ from zv_jax.models.presets import LlamaConfig, ModelConfig, QFormerConfig, Visio
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 WORDS, EOS, PAD, IMAGE = 10, 2, 0, 9
+STOP, NEVER = np.array([EOS], np.int32), np.array([-1], np.int32)
 CFG = ModelConfig(
     vision=VisionConfig(image_size=28, width=8, layers=1, heads=1, mlp_width=8),
     qformer=QFormerConfig(num_queries=2, width=8, layers=2, heads=1, mlp_width=8, vocab_size=8),

@@ -12,7 +12,6 @@ from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.inference import model as api
 from zv_jax.inference import prompts
-from zv_jax.inference import words as words_lib
 
 ASK = "What is in the picture?"
 
@@ -32,7 +31,7 @@ def test_many_rows_are_computed_in_parts(model, pictures, monkeypatch):
     talker = model("stage2", "base")
     asked = ["two", ASK, "two"]
     whole = talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5)
-    monkeypatch.setattr(words_lib, "BATCH", 2)
+    monkeypatch.setattr(api, "BATCH", 2)
     assert talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5) == whole
     assert whole[0] == whole[2] != whole[1] and talker.answer([], []) == []
 
@@ -41,16 +40,10 @@ def test_pictures_count_and_so_does_their_order(model, pictures):
     talker = model("stage2", "chat")
     a, b, c = pictures
     rows = [
-        prompts.collate(
-            [prompts.question(ASK, images, talker.config, talker._both, max_new_tokens=5)],
-            talker.config,
-            talker._both,
-            max_new_tokens=5,
-        )
-        for images in ([a, b], [b, a], [a, c])
+        talker.processor([ASK], [images], max_new_tokens=5) for images in ([a, b], [b, a], [a, c])
     ]
-    np.testing.assert_array_equal(rows[0]["images"][0, ::-1], rows[1]["images"][0])
-    found = [talker.generate(**row, max_new_tokens=5).tolist() for row in rows]
+    np.testing.assert_array_equal(rows[0].images[0, ::-1], rows[1].images[0])
+    found = [talker.generate(row, max_new_tokens=5).tolist() for row in rows]
     assert len({str(ids) for ids in found}) == 3
 
 
@@ -67,10 +60,7 @@ def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model
     talker = model("stage2", "chat")
 
     def ids(**kw):
-        row = prompts.question(
-            ASK, pictures[:1], talker.config, talker._both, max_new_tokens=5, **kw
-        )
-        return row.qformer_ids
+        return talker.processor.question(ASK, pictures[:1], max_new_tokens=5, **kw).qformer_ids
 
     tokens = talker.qformer_tokenizer
     past = (Exchange("two", "three"),)
@@ -78,9 +68,7 @@ def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model
     assert ids() == ids(history=past) == [tokens.cls_id, *read, tokens.sep_id]
     assert ids(instruction="two") == [tokens.cls_id, *told, tokens.sep_id]
     base = model("stage2", "base")
-    rows = [prompts.question(ASK, pictures, base.config, base._both, max_new_tokens=5)]
-    made = prompts.collate(rows, base.config, base._both, max_new_tokens=5)
-    assert made["qformer_input_ids"] is None
+    assert base.processor([ASK], [pictures], max_new_tokens=5).qformer_input_ids is None
 
 
 def test_pictures_may_be_files_arrays_or_images(pictures, tmp_path):
@@ -95,29 +83,29 @@ def test_retrieval(model, pictures, monkeypatch):
     finder = model("stage0", "base")
     texts = [ASK, "图里有什么？", "a red square"]
     cfg = finder.config.model.qformer
-    images, words = finder.image_embeddings(pictures), finder.text_embeddings(texts)
+    images, words = finder.embed_images(pictures), finder.embed_texts(texts)
     assert images.shape == (3, cfg.num_queries, cfg.embed_dim) and words.shape == (3, cfg.embed_dim)
     np.testing.assert_allclose(np.linalg.norm(images, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(words, axis=-1), 1, atol=1e-5)
-    scores = finder.match_scores(pictures, texts)
+    scores = finder.match(pictures, texts)
     assert scores.shape == (3,) and len(set(scores.tolist())) == 3
-    monkeypatch.setattr(words_lib, "BATCH", 2)
-    np.testing.assert_allclose(finder.match_scores(pictures, texts), scores, atol=1e-5)
-    assert finder.image_embeddings([]).shape == (0, cfg.num_queries, cfg.embed_dim)
-    with pytest.raises(DataError, match="3 pictures and 1 texts"):
-        finder.match_scores(pictures, texts[:1])
+    monkeypatch.setattr(api, "BATCH", 2)
+    np.testing.assert_allclose(finder.match(pictures, texts), scores, atol=1e-5)
+    assert finder.embed_images([]).shape == (0, cfg.num_queries, cfg.embed_dim)
+    with pytest.raises(DataError, match="3 images and 1 texts"):
+        finder.match(pictures, texts[:1])
 
 
 @pytest.mark.parametrize(("stage", "variant"), [("stage0", "base"), ("stage2", "chat")])
 def test_attention_maps_are_distributions_over_the_patches(model, pictures, stage, variant):
     looker = model(stage, variant)
-    maps = looker.query_attention(pictures[0])
+    maps = looker.attention_maps(pictures[:1])[0]
     cfg = looker.config.model
     side = cfg.vision.image_size // cfg.vision.patch_size
     assert maps.shape == (cfg.qformer.num_queries, side, side) and (maps > 0).all()
     np.testing.assert_allclose(maps.sum((1, 2)), 1, atol=1e-5)
-    assert not np.allclose(maps, looker.query_attention(pictures[1]))
-    told = looker.query_attention(pictures[0], "two")
+    assert not np.allclose(maps, looker.attention_maps(pictures[1:2])[0])
+    told = looker.attention_maps(pictures[:1], ["two"])[0]
     assert np.allclose(told, maps) == (variant == "base")
 
 
@@ -128,25 +116,25 @@ def test_each_stage_does_what_it_was_trained_for(model, pictures):
     with pytest.raises(ConfigError, match="stage0 gives no answers"):
         finder.answer([ASK], [pictures[:1]])
     with pytest.raises(ConfigError, match="stage2 gives no embeddings"):
-        talker.image_embeddings(pictures)
+        talker.embed_images(pictures)
     with pytest.raises(ConfigError, match="stage2 gives no match scores"):
-        talker.match_scores(pictures[:1], [ASK])
+        talker.match(pictures[:1], [ASK])
 
 
 def test_untrained_is_the_same_architecture_with_other_weights(workdir, model, pictures):
     folder = workdir("stage0", "base")
-    blind = api.load(folder, untrained=True).text_embeddings([ASK])
-    trained = model("stage0", "base").text_embeddings([ASK])
+    blind = api.from_pretrained(folder, untrained=True).embed_texts([ASK])
+    trained = model("stage0", "base").embed_texts([ASK])
     assert blind.shape == trained.shape and not np.allclose(blind, trained)
 
 
 def test_a_workdir_its_checkpoints_and_one_step_are_the_same_model(workdir, model):
     folder = workdir("stage0", "base")
-    expected = model("stage0", "base").text_embeddings([ASK])
+    expected = model("stage0", "base").embed_texts([ASK])
     for path in (folder / "checkpoints", folder / "checkpoints" / "1"):
-        np.testing.assert_array_equal(zv_jax.from_pretrained(path).text_embeddings([ASK]), expected)
-    half = api.load(folder, dtype="bfloat16")
-    np.testing.assert_allclose(half.text_embeddings([ASK]), expected, atol=0.1)
+        np.testing.assert_array_equal(zv_jax.from_pretrained(path).embed_texts([ASK]), expected)
+    half = api.from_pretrained(folder, dtype="bfloat16")
+    np.testing.assert_allclose(half.embed_texts([ASK]), expected, atol=0.1)
 
 
 def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
@@ -157,20 +145,20 @@ def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
         ["a text of other words", "另外一些文字"], 400, folder / "tokenizer"
     )
     with pytest.raises(CheckpointError, match="not those the model was trained with"):
-        api.load(folder)
+        api.from_pretrained(folder)
     shutil.rmtree(folder / "tokenizer")
     with pytest.raises(CheckpointError, match="tokenizers of this checkpoint are missing"):
-        api.load(folder)
+        api.from_pretrained(folder)
 
 
 def test_mistakes_are_named(model, pictures, workdir, tmp_path):
     talker = model("stage2", "chat")
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="pictures of a prompt are no list"):
+    with pytest.raises(DataError, match="images of a prompt are no list"):
         talker.answer([ASK], pictures[:1])
     with pytest.raises(DataError, match="1 prompts, 2 lists"):
         talker.answer([ASK], [[], []])
-    with pytest.raises(DataError, match="shows picture 1"):
+    with pytest.raises(DataError, match="shows image 1"):
         talker.answer([(Exchange(ASK, None, (1,)),)], [pictures[:1]])
     with pytest.raises(DataError, match="cannot be continued"):
         talker.answer([(Exchange(ASK), Exchange(ASK))], [[]])
@@ -181,7 +169,7 @@ def test_mistakes_are_named(model, pictures, workdir, tmp_path):
     with pytest.raises(DataError, match="image file not found"):
         talker.answer([ASK], [[tmp_path / "no.png"]])
     with pytest.raises(ConfigError, match="unknown dtype"):
-        api.load(workdir("stage0", "base"), dtype="int4")
+        api.from_pretrained(workdir("stage0", "base"), dtype="int4")
 
 
 def test_buckets_are_few_and_close():
@@ -190,18 +178,11 @@ def test_buckets_are_few_and_close():
     assert all(n <= prompts.bucket(n) < 1.5 * n for n in range(1, 129))
 
 
-def test_importing_the_package_is_light(fresh_python):
-    code = "import sys, zv_jax; assert 'jax' not in sys.modules; print(zv_jax.Chat.__name__)"
-    assert fresh_python("-c", code).stdout.strip() == "Chat"
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = zv_jax.nothing
-
-
 def test_a_model_lays_transparent_images_on_the_ground_it_was_trained_with(model):
     own = model("stage0")
     clear, ground = Image.new("RGBA", (28, 28), (0, 0, 0, 0)), own.config.data.transparency
-    assert ground == "white" and (own._pixels([clear]) == 255).all()
+    assert ground == "white" and (own.processor.images([clear]) == 255).all()
     data = dataclasses.replace(own.config.data, transparency="black")
     other = copy.copy(own)
     other.config = dataclasses.replace(own.config, data=data)
-    assert (other._pixels([clear]) == 0).all()
+    assert (other.processor.images([clear]) == 0).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from zv_jax.errors import DataError
-from zv_jax.inference import prompts
+from zv_jax.inference.decoding import Beam, Sample
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -20,17 +20,15 @@ def talker(model):
 @pytest.fixture
 def given(talker, pictures):
     """Two rows of the same picture, as `Model.answer` makes them; four queries."""
-    both = (talker.tokenizer, talker.qformer_tokenizer)
-    rows = [prompts.question(ASK, pictures[:1], talker.config, both, max_new_tokens=2)] * 2
-    return prompts.collate(rows, talker.config, both, max_new_tokens=2)
+    return talker.processor([ASK] * 2, [pictures[:1]] * 2, max_new_tokens=2)
 
 
 def with_placeholders(given, config, row, count):
     """`given`, `row` of it with `count` placeholders for the four visual tokens of its image."""
-    ids, image = given["input_ids"].copy(), config.model.image_token_id
+    ids, image = given.input_ids.copy(), config.model.image_token_id
     ids[row][ids[row] == image] = 5
     ids[row, -count - 2 : -2] = image
-    return {**given, "input_ids": ids}
+    return given._replace(input_ids=ids)
 
 
 @pytest.mark.parametrize("found", [0, 2, 9])
@@ -39,35 +37,35 @@ def test_other_placeholders_than_visual_tokens_are_refused(talker, given, found)
     wrong = with_placeholders(given, talker.config, 1, found)
     told = rf"row 1 has {found} placeholders for 4 visual tokens"
     with pytest.raises(DataError, match=told) as refused:
-        talker.generate(**wrong, max_new_tokens=2)
+        talker.generate(wrong, max_new_tokens=2)
     assert refused.value.expected.startswith("4 ids")
-    for search in ({"num_beams": 2}, {"temperature": 1.0}):
+    for method in (Beam(2), Sample()):
         with pytest.raises(DataError, match=told):
-            talker.generate(**wrong, max_new_tokens=2, **search)
+            talker.generate(wrong, max_new_tokens=2, decoding=method)
     with pytest.raises(DataError, match=told):
-        ZiyaVisual(talker.config.model).apply(talker.variables, *wrong.values())
+        ZiyaVisual(talker.config.model).apply(talker.variables, *wrong)
 
 
 def test_placeholders_without_an_image_are_refused(talker, given):
-    text = {**given, "images": None}
+    text = given._replace(images=None)
     with pytest.raises(DataError, match="row 0 has 4 placeholders for 0 visual tokens"):
-        talker.generate(**text, max_new_tokens=2)
+        talker.generate(text, max_new_tokens=2)
 
 
 def test_a_row_may_have_fewer_images_than_others_and_not_fewer_placeholders(talker, given):
     cfg = talker.config.model
-    none = np.zeros_like(given["images"])
-    more = np.concatenate([given["images"], none], 1)
-    check_placeholders(more, given["input_ids"], cfg)
-    text = with_placeholders(given, talker.config, 1, 0)["input_ids"]
-    check_placeholders(np.concatenate([given["images"][:1], none[:1]]), text, cfg)
+    none = np.zeros_like(given.images)
+    more = np.concatenate([given.images, none], 1)
+    check_placeholders(more, given.input_ids, cfg)
+    text = with_placeholders(given, talker.config, 1, 0).input_ids
+    check_placeholders(np.concatenate([given.images[:1], none[:1]]), text, cfg)
     with pytest.raises(DataError, match="row 0 has 4 placeholders for 8 visual tokens"):
-        check_placeholders(np.concatenate([more[:, :1]] * 2, 1), given["input_ids"], cfg)
+        check_placeholders(np.concatenate([more[:, :1]] * 2, 1), given.input_ids, cfg)
 
 
 def test_inside_of_a_compiled_program_nothing_is_counted(talker, given):
     wrong = with_placeholders(given, talker.config, 1, 2)
-    jax.eval_shape(ZiyaVisual(talker.config.model).apply, talker.variables, *wrong.values())
+    jax.eval_shape(ZiyaVisual(talker.config.model).apply, talker.variables, *wrong)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +82,4 @@ def test_inside_of_a_compiled_program_nothing_is_counted(talker, given):
 )
 def test_arrays_of_other_rows_or_axes_are_refused_by_name(talker, given, name, spoil, told):
     with pytest.raises(DataError, match=told):
-        talker.generate(**{**given, name: spoil(given[name])}, max_new_tokens=2)
+        talker.generate(given._replace(**{name: spoil(getattr(given, name))}), max_new_tokens=2)

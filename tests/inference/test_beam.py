@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, WORDS, random_variables
+from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, STOP, WORDS, random_variables
 
 from zv_jax.inference import trie
 from zv_jax.inference.beam import beam_search
+from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.sample import generate
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -47,8 +48,8 @@ def every(variables):
 
 def search(variables, beams, **options):
     return beam_search(
-        variables, None, jnp.asarray(IDS), jnp.asarray(MASK), None, None, cfg=CFG,
-        max_new_tokens=3, num_beams=beams, eos_id=EOS, pad_id=PAD, **options,
+        variables, Inputs(None, jnp.asarray(IDS), jnp.asarray(MASK)), cfg=CFG,
+        max_new_tokens=3, num_beams=beams, stop=STOP, pad_id=PAD, **options,
     )  # fmt: skip
 
 
@@ -67,15 +68,13 @@ def test_a_tree_of_answers_finds_the_most_probable_of_them(variables, every):
     padded, sizes, rows = every
     answers = [[3], [3, 4], [5, 6], [7], [8, 1], [4, 4]]
     tree = trie.build(answers, EOS)
-    wide, scores = search(
-        variables, len(answers), edges=(tree.parent, tree.token, tree.child), length_penalty=0.0
-    )
+    wide, scores = search(variables, len(answers), edges=tree.edges, length_penalty=0.0)
     index = {tuple(p[:n]): i for i, (p, n) in enumerate(zip(padded.tolist(), sizes, strict=True))}
     for got, value, sums in zip(wide.tolist(), scores, rows, strict=True):
         each = [sums[index[*answer, EOS]] for answer in answers]
         assert value == pytest.approx(max(each), abs=1e-4)
         assert [t for t in got if t not in (PAD, EOS)] == answers[int(np.argmax(each))]
-    narrow, _ = search(variables, 1, edges=(tree.parent, tree.token, tree.child))
+    narrow, _ = search(variables, 1, edges=tree.edges)
     for got in narrow.tolist():
         assert [t for t in got if t not in (PAD, EOS)] in answers
 
@@ -84,16 +83,16 @@ def test_a_tree_of_answers_finds_the_most_probable_of_them(variables, every):
 def prompts():
     """What `generate` and `beam_search` take of 24 rows, and what else, for six tokens."""
     ids = jnp.asarray(np.random.default_rng(0).integers(3, IMAGE, (24, 4)), jnp.int32)
-    given = (None, ids, jnp.ones_like(ids, bool), None, None)
-    return given, dict(cfg=CFG, max_new_tokens=6, eos_id=EOS, pad_id=PAD)
+    given = Inputs(None, ids, jnp.ones_like(ids, bool))
+    return given, dict(cfg=CFG, max_new_tokens=6, stop=STOP, pad_id=PAD)
 
 
 def test_a_score_is_that_of_the_tokens_that_are_returned(variables, prompts):
     """A few beams may miss the best continuation; what they return is scored as it stands."""
     given, common = prompts
-    tokens, scores = beam_search(variables, *given, num_beams=3, length_penalty=0.0, **common)
+    tokens, scores = beam_search(variables, given, num_beams=3, length_penalty=0.0, **common)
     counted = np.cumsum(tokens == EOS, 1) - (tokens == EOS) == 0  # up to the end and with it
-    whole = jnp.concatenate([given[1], tokens], 1)
+    whole = jnp.concatenate([given.input_ids, tokens], 1)
     logits = jax.jit(ZiyaVisual(CFG).apply)(variables, None, whole, jnp.ones_like(whole, bool))
     logp = np.take_along_axis(jax.nn.log_softmax(logits[:, 3:-1]), tokens[..., None], 2)[..., 0]
     np.testing.assert_allclose(scores, (logp * counted).sum(1), atol=1e-4)
@@ -102,7 +101,7 @@ def test_a_score_is_that_of_the_tokens_that_are_returned(variables, prompts):
 def test_an_end_behind_the_beams_is_not_kept(variables, prompts):
     """One beam is greedy decoding: an end that is only second best ends nothing."""
     given, common = prompts
-    greedy = generate(variables, *given, jnp.zeros(24, jnp.uint32), **common)
-    one, _ = beam_search(variables, *given, num_beams=1, length_penalty=0.0, **common)
+    greedy = generate(variables, given, jnp.zeros(24, jnp.uint32), **common)
+    one, _ = beam_search(variables, given, num_beams=1, length_penalty=0.0, **common)
     np.testing.assert_array_equal(one, greedy)
     assert (greedy == EOS).any() and (greedy != EOS).any()

@@ -4,6 +4,7 @@ import pytest
 from zv_jax.data.text.dialogue import Exchange, dialogue_row
 from zv_jax.errors import DataError
 from zv_jax.inference.chat import Chat
+from zv_jax.inference.decoding import Beam, Greedy, Sample
 
 
 @pytest.fixture
@@ -12,16 +13,16 @@ def said(model, monkeypatch):
     talker, prompts = model("stage2", "chat"), []
     generate = talker.generate
 
-    def record(**arrays):
-        prompts.append(arrays)
-        return generate(**arrays)
+    def record(inputs, *method, **settings):
+        prompts.append(inputs)
+        return generate(inputs, *method, **settings)
 
     monkeypatch.setattr(talker, "generate", record)
     return Chat(talker, max_new_tokens=5), prompts
 
 
 def ids_of(prompt):
-    return prompt["input_ids"][0][prompt["attention_mask"][0]].tolist()
+    return prompt.input_ids[0][prompt.attention_mask[0]].tolist()
 
 
 def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
@@ -45,8 +46,8 @@ def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
         asked = row.labels.index(next(label for label in row.labels if label != -100))
         assert ids_of(prompt) == row.input_ids[:asked]
     tokens = chat.model.qformer_tokenizer
-    mask = prompts[2]["qformer_attention_mask"][0]
-    assert prompts[2]["qformer_input_ids"][0][mask].tolist() == [
+    mask = prompts[2].qformer_attention_mask[0]
+    assert prompts[2].qformer_input_ids[0][mask].tolist() == [
         tokens.cls_id,
         *tokens.encode("<human>:图里有什么？\n<bot>:"),
         tokens.sep_id,
@@ -57,7 +58,7 @@ def test_pictures_stay_in_the_order_shown(said, pictures):
     chat, prompts = said
     chat.ask("two", images=pictures[:2])
     chat.ask("Where is it?", images=pictures[2:])
-    first, second = (prompt["images"][0] for prompt in prompts)
+    first, second = (prompt.images[0] for prompt in prompts)
     assert len(first) == 2 and len(second) == 3
     np.testing.assert_array_equal(second[:2], first)
     assert not np.allclose(second[2], first[0]) and not np.allclose(second[2], first[1])
@@ -86,3 +87,30 @@ def test_reset_and_mistakes(said, pictures, tmp_path):
     assert chat.history == ()
     assert chat.ask("two", images=pictures[:1]) == first
     assert ids_of(prompts[0]) == ids_of(prompts[-1])
+
+
+@pytest.mark.parametrize("decoding", [Greedy(), Sample(1.2, seed=4), Beam(2)])
+def test_a_stream_gives_the_answer_in_pieces(model, pictures, decoding):
+    talker = model("stage2", "chat")
+    asked, streamed = (Chat(talker, decoding, max_new_tokens=8) for _ in range(2))
+    for text, images in (("What is in the picture?", pictures[:1]), ("图里还有什么？", ())):
+        pieces = list(streamed.stream(text, images))
+        assert "".join(pieces) == asked.ask(text, images)
+        assert all(pieces) and "\ufffd" not in "".join(pieces[:-1])
+    assert streamed.history == asked.history
+
+
+def test_a_stream_that_is_not_read_to_its_end_leaves_the_conversation(model, pictures):
+    chat = Chat(model("stage2", "chat"), max_new_tokens=8)
+    pieces = chat.stream("What is in the picture?", pictures[:1])
+    next(pieces, None)
+    pieces.close()
+    assert chat.history == () or len(chat.history) == 1
+
+
+def test_what_may_begin_another_turn_is_held_back(model):
+    chat = Chat(model("stage2", "chat"))
+    assert chat.model.config.model.prompt.words.stop == "<human>:"
+    for text, known in (("red <hum", "red"), ("red <", "red"), ("red <human>: two", "red"),
+                        ("a < b", "a < b"), ("红\ufffd", "红")):  # fmt: skip
+        assert chat._settled(text) == known

@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ten_words import CFG, EOS, IDS, IMAGE, MASK, PAD, random_variables
+from ten_words import CFG, IDS, IMAGE, MASK, NEVER, PAD, STOP, random_variables
 
-from zv_jax.inference import prompts
+from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.sample import generate, nucleus
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -17,29 +17,21 @@ def talker(request, model):
 
 
 def arrays(talker, pictures, *questions, images=1):
-    both = (talker.tokenizer, talker.qformer_tokenizer)
-    rows = [
-        prompts.question(q, pictures[:images], talker.config, both, max_new_tokens=NEW)
-        for q in questions
-    ]
-    return prompts.collate(rows, talker.config, both, max_new_tokens=NEW)
+    shown = [pictures[:images]] * len(questions)
+    return talker.processor(questions, shown, max_new_tokens=NEW)
 
 
 def rerun(talker, given, new):
     """Greedy decoding without a cache: the whole row again for every token."""
     forward = ZiyaVisual(talker.config.model)
-    ids, mask = given["input_ids"], given["attention_mask"]
+    ids, mask = given.input_ids, given.attention_mask
     space = np.full((len(ids), new), 0, np.int32)
     ids = np.concatenate([ids, space], 1)
     mask = np.concatenate([mask, space.astype(bool)], 1)
     run = jax.jit(
         lambda i, m: forward.apply(
             talker.variables,
-            given["images"],
-            i,
-            m,
-            given["qformer_input_ids"],
-            given["qformer_attention_mask"],
+            *given._replace(input_ids=i, attention_mask=m),
         )
     )
     start, ended = ids.shape[1] - new, np.zeros(len(ids), bool)
@@ -57,29 +49,29 @@ def test_the_cache_changes_nothing(talker, pictures):
     assert llm.kv_heads < llm.heads  # grouped heads are decoded too
     given = arrays(talker, pictures, "What is in the picture?", "图里有什么？")
     np.testing.assert_array_equal(
-        talker.generate(**given, max_new_tokens=NEW), rerun(talker, given, NEW)
+        talker.generate(given, max_new_tokens=NEW), rerun(talker, given, NEW)
     )
 
 
 def test_left_padding_changes_nothing(talker, pictures):
     given = arrays(talker, pictures, "What is in the picture?")
     pad = ((0, 0), (9, 0))
-    wider = given | {
-        "input_ids": np.pad(given["input_ids"], pad, constant_values=7),
-        "attention_mask": np.pad(given["attention_mask"], pad),
-    }
+    wider = given._replace(
+        input_ids=np.pad(given.input_ids, pad, constant_values=7),
+        attention_mask=np.pad(given.attention_mask, pad),
+    )
     np.testing.assert_array_equal(
-        talker.generate(**wider, max_new_tokens=NEW), talker.generate(**given, max_new_tokens=NEW)
+        talker.generate(wider, max_new_tokens=NEW), talker.generate(given, max_new_tokens=NEW)
     )
 
 
 def test_what_follows_the_end_is_padding(model, pictures, monkeypatch):
     talker = model("stage2", "base")
     given = arrays(talker, pictures, "two", "Where is it?")
-    free = talker.generate(**given, max_new_tokens=NEW)
+    free = talker.generate(given, max_new_tokens=NEW)
     end = int(free[0, 2])
     monkeypatch.setitem(talker.tokenizer._model.special, "eos", end)
-    out = talker.generate(**given, max_new_tokens=NEW)
+    out = talker.generate(given, max_new_tokens=NEW)
     for row, before in zip(out, free, strict=True):
         ends = np.flatnonzero(before == end)
         stop = ends[0] + 1 if len(ends) else NEW
@@ -99,20 +91,20 @@ def test_the_nucleus_is_the_smallest_set_with_that_share():
 def test_sampling_is_repeatable_and_a_tiny_nucleus_is_greedy(model, pictures):
     talker = model("stage2", "base")
     given = arrays(talker, pictures, "What is in the picture?")
-    draw = lambda **kw: talker.generate(**given, max_new_tokens=NEW, temperature=1.5, **kw)
+    draw = lambda **kw: talker.generate(given, max_new_tokens=NEW, temperature=1.5, **kw)
     np.testing.assert_array_equal(draw(seed=1), draw(seed=1))
     assert len({draw(seed=s).tobytes() for s in range(4)}) > 1
-    twice = {k: None if v is None else np.repeat(v, 2, 0) for k, v in given.items()}
-    rows = talker.generate(**twice, max_new_tokens=NEW, temperature=1.5, seed=1)
+    twice = jax.tree.map(lambda array: np.repeat(array, 2, 0), given)
+    rows = talker.generate(twice, max_new_tokens=NEW, temperature=1.5, seed=1)
     np.testing.assert_array_equal(rows, np.concatenate([draw(seed=1), draw(seed=2)]))
-    np.testing.assert_array_equal(draw(top_p=1e-6), talker.generate(**given, max_new_tokens=NEW))
+    np.testing.assert_array_equal(draw(top_p=1e-6), talker.generate(given, max_new_tokens=NEW))
 
 
 def with_output(kernel):
     """The arguments of `generate` for a model of ten words with this output layer [D, words]."""
     params = random_variables()["params"]
     params = {**params, "llm": {**params["llm"], "lm_head": {"kernel": jnp.asarray(kernel)}}}
-    return {"params": params}, None, jnp.asarray(IDS), jnp.asarray(MASK), None, None
+    return {"params": params}, Inputs(None, jnp.asarray(IDS), jnp.asarray(MASK))
 
 
 @pytest.mark.usefixtures("quick_compilation")
@@ -122,7 +114,7 @@ def test_each_step_draws_anew_from_the_seed_of_its_row():
     draw = lambda *seeds: np.asarray(
         generate(
             *flat, jnp.array(seeds, jnp.uint32), cfg=CFG, max_new_tokens=16, sample=True,
-            eos_id=-1, pad_id=PAD,
+            stop=NEVER, pad_id=PAD,
         )
     )  # fmt: skip
     first, second = draw(5, 6)
@@ -146,6 +138,6 @@ def test_the_placeholder_is_never_said(sample, towards):
     assert (np.argmax(wanted, -1) == IMAGE).any()
     out = generate(
         *given, jnp.zeros(2, jnp.uint32), cfg=CFG, max_new_tokens=4, sample=sample,
-        eos_id=EOS, pad_id=PAD,
+        stop=STOP, pad_id=PAD,
     )  # fmt: skip
     assert not (np.asarray(out) == IMAGE).any()

@@ -15,7 +15,6 @@ def test_images_of_a_question_keep_their_order(tokenizer):
     past = (Exchange("two", "three", (0,)),)
     assert prompts.turns_of("two", 3)[-1].images == (0, 1, 2)
     assert prompts.turns_of("two", 3, past)[-1].images == (1, 2)
-    shown = prompts.question(
-        "two", ["a", "b", "c"], config, (tokenizer, tokenizer), max_new_tokens=5, history=past
-    )
-    assert shown.pictures == ("a", "b", "c")
+    processor = prompts.Processor(config, tokenizer, tokenizer)
+    shown = processor.question("two", ["a", "b", "c"], max_new_tokens=5, history=past)
+    assert shown.images == ("a", "b", "c")

@@ -29,25 +29,20 @@ def brute_force(talker, pictures):
 
     One row for each pair, so that one program serves all of them.
     """
-    both = talker.tokenizer, talker.qformer_tokenizer
     tokens, pairs = (
         talker.tokenizer,
         [(q, c) for q, cs in zip(ASK, CHOICES, strict=True) for c in cs],
     )
-    rows = [
-        prompts.question(q, pictures[:1], talker.config, both, max_new_tokens=LONGEST)
-        for q, _ in pairs
-    ]
-    given = prompts.collate(rows, talker.config, both, max_new_tokens=LONGEST)
+    questions, shown = [q for q, _ in pairs], [pictures[:1]] * len(pairs)
+    given = talker.processor(questions, shown, max_new_tokens=LONGEST)
     answers = [[*tokens.encode(c), tokens.eos_id] for _, c in pairs]
     padded = pad_right(answers, tokens.pad_id, LONGEST)
     mask = mask_of(answers, LONGEST)
-    ids = np.concatenate([given["input_ids"], padded], 1)
-    seen = np.concatenate([given["attention_mask"], mask], 1)
+    ids = np.concatenate([given.input_ids, padded], 1)
+    seen = np.concatenate([given.attention_mask, mask], 1)
     logits = jax.jit(ZiyaVisual(talker.config.model).apply)(
-        talker.variables, given["images"], ids, seen,
-        given["qformer_input_ids"], given["qformer_attention_mask"],
-    )  # fmt: skip
+        talker.variables, *given._replace(input_ids=ids, attention_mask=seen)
+    )
     logp = np.asarray(jax.nn.log_softmax(logits[:, -LONGEST - 1 : -1]))
     sums = (np.take_along_axis(logp, padded[..., None], 2)[..., 0] * mask).sum(1)
     return np.split(sums, np.cumsum([len(c) for c in CHOICES])[:-1])
@@ -84,8 +79,8 @@ def test_norms(model, pictures):
     lengths = [len(talker.tokenizer.encode(c)) + 1 for c in CHOICES[0]]
     np.testing.assert_allclose(rank("token_mean").scores, total / lengths, rtol=1e-6)
     np.testing.assert_allclose(rank("char").scores, total / [len(c) for c in CHOICES[0]], rtol=1e-6)
-    asked = prompts.question(ASK[0], pictures[:1], talker.config, talker._both, max_new_tokens=9)
-    grey = ranking.blinded([asked], 28)[0].pictures
+    asked = talker.processor.question(ASK[0], pictures[:1], max_new_tokens=9)
+    grey = ranking.blinded([asked], 28)[0].images
     assert abs(vit.normalise(prompts.pixels([grey], 28))).max() < 0.01
     without = rank("sum", list(grey)).scores
     np.testing.assert_allclose(rank("pmi").scores, total - without, atol=1e-4)
@@ -121,7 +116,7 @@ def test_what_cannot_be_ranked_is_explained(model, pictures):
 def test_a_trie_holds_every_answer_once_and_beginnings_end_inside():
     tree = trie.build([[5, 6], [5], [5, 6, 7], [8], [5, 6]], eos_id=2)
     assert (tree.answers, tree.depth) == (4, 4)
-    steps = zip(tree.parent.tolist(), tree.token.tolist(), tree.child.tolist(), strict=True)
+    steps = zip(*(array.tolist() for array in tree.edges), strict=True)
     edges = {(parent, token): child for parent, token, child in steps}
 
     def accepts(ids):

@@ -36,9 +36,9 @@ def run(folder: Path, lang: str) -> tuple[dict[str, Any], list[str]]:
 def differing(checkpoint: str, count: int = 150, tokens: int = 32) -> tuple[int, int]:
     """(how many answers differ, how many questions were asked), over both languages."""
     from zv_jax.data.sources.open import open_source
-    from zv_jax.inference import model as api
+    from zv_jax.inference.model import from_pretrained
 
-    model = api.load(checkpoint)
+    model = from_pretrained(checkpoint)
     source = open_source("zv_openmoji", "", "test")
     records = [source.record(i) for i in range(len(source))]
     wrong = total = 0

@@ -6,6 +6,7 @@ import pytest
 from test_transformers import IMAGE, LLM, llama_config, ours, t
 
 from zv_jax.inference.beam import beam_search
+from zv_jax.inference.inputs import Inputs
 
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
@@ -45,9 +46,9 @@ def test_the_same_tokens_and_scores(both, beams, penalty, least):
     cfg = ours().cfg
     assert cfg.llm == LLM
     got, scores = beam_search(
-        variables, None, jnp.asarray(ids), jnp.asarray(mask), None, None,
+        variables, Inputs(None, jnp.asarray(ids), jnp.asarray(mask)),
         cfg=cfg, max_new_tokens=NEW, min_new_tokens=least, num_beams=beams,
-        length_penalty=penalty, eos_id=EOS, pad_id=PAD,
+        length_penalty=penalty, stop=np.array([EOS]), pad_id=PAD,
     )  # fmt: skip
     said = expected.sequences[:, ids.shape[1] :].numpy()
     said = np.pad(said, ((0, 0), (0, NEW - said.shape[1])))

@@ -16,8 +16,7 @@ from random_runs import TEXTS, random_run
 from zv_jax.convert import formats
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import Exchange
-from zv_jax.inference import model as api
-from zv_jax.inference import prompts as prompts_lib
+from zv_jax.inference.model import from_pretrained
 from zv_jax.models.prompt import FORMATS, PromptConfig
 from zv_jax.models.vit import normalise
 
@@ -64,7 +63,7 @@ def exported(tokenizer, images, tmp_path_factory):
     @functools.cache
     def model_of(stage: str, variant: str):
         folder = tmp_path_factory.mktemp("run") / "run"
-        return api.load(random_run(folder, tokenizer, stage, variant, 512))
+        return from_pretrained(random_run(folder, tokenizer, stage, variant, 512))
 
     def make(stage: str, variant: str, prompt: PromptConfig = PROMPTS["ziya"]):
         torch.set_num_threads(1)
@@ -80,15 +79,14 @@ def exported(tokenizer, images, tmp_path_factory):
 
 def ours(model, questions, images, history=()):
     """The rows of `zv generate`."""
-    given = (questions, images, model.config, model._both)
-    return prompts_lib.questions(*given, max_new_tokens=NEW, history=history or None)
+    return model.processor.questions(questions, images, history or None, max_new_tokens=NEW)
 
 
 def answers(model, rows) -> list[list[int]]:
     """The ids of greedy answers: random models do not write UTF-8."""
     eos = model.tokenizer.eos_id
-    given = prompts_lib.collate(rows, model.config, model._both, max_new_tokens=NEW)
-    found = model.generate(**given, max_new_tokens=NEW).tolist()
+    given = model.processor.collate(rows, max_new_tokens=NEW)
+    found = model.generate(given, max_new_tokens=NEW).tolist()
     return [ids[: ids.index(eos)] if eos in ids else ids for ids in found]
 
 
@@ -168,6 +166,6 @@ def test_the_card_of_a_retrieval_model(exported, images):
     model, out = exported("stage0", "chat")
     for lang, text in (("en", "a red square"), ("zh", "一个红色的方块")):
         _, (shown,) = card_lines.run(out, lang)
-        image, words = model.image_embeddings(images[:1])[0], model.text_embeddings([text])[0]
+        image, words = model.embed_images(images[:1])[0], model.embed_texts([text])[0]
         score = float(shown.split("[[")[1].split("]")[0])
         assert score == pytest.approx((image @ words).max(), abs=1e-3)

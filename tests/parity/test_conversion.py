@@ -10,8 +10,9 @@ from zv_jax.convert import export, ours
 from zv_jax.data.images.decode import preprocess
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import pad_left
-from zv_jax.inference import model as api
-from zv_jax.inference import sample as decode
+from zv_jax.inference import sample
+from zv_jax.inference.inputs import Inputs
+from zv_jax.inference.model import from_pretrained
 from zv_jax.models import vit
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -66,13 +67,19 @@ def same(model, variables: dict, cfg, given: dict, chat: bool) -> None:
             **theirs, max_new_tokens=NEW, do_sample=False, suppress_tokens=[cfg.image_token_id]
         )
     tokens = tokens[:, given["ids"].shape[1] :].numpy()
-    inputs = given["images"], given["ids"], given["mask"], *text
+    inputs = Inputs(given["images"], given["ids"], given["mask"], *text)
     got = np.asarray(jax.jit(lambda v: ZiyaVisual(cfg).apply(v, *inputs))(variables))
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(got[given["mask"]], expected[given["mask"]], **CLOSE)
-    ours_ = decode.generate(
-        variables, *inputs, np.zeros(3, np.uint32), cfg=cfg, max_new_tokens=NEW, eos_id=-1, pad_id=0
-    )  # fmt: skip
+    ours_ = sample.generate(
+        variables,
+        inputs,
+        np.zeros(3, np.uint32),
+        cfg=cfg,
+        max_new_tokens=NEW,
+        stop=np.zeros(0, np.int32),
+        pad_id=0,
+    )
     assert tokens.shape == (3, NEW)
     np.testing.assert_array_equal(ours_, tokens)
 
@@ -119,7 +126,7 @@ def test_our_models_there(tmp_path, tokenizer, stage, variant):
     written = export.to_hf(ours.open_checkpoint(run), tmp_path / "out", options)
     model = load(getattr(hf, written.name), tmp_path / "out")
     without_end(model)
-    loaded = api.load(run)
+    loaded = from_pretrained(run)
     cfg = loaded.config.model
     given = batch(cfg.image_token_id, cfg.qformer.num_queries, 300, 300, 28)
     same(model, loaded.variables, cfg, given, chat)
@@ -143,7 +150,7 @@ def test_our_stage0_there(tmp_path, tokenizer):
     run = random_run(tmp_path / "run", tokenizer, "stage0", "chat")
     export.to_hf(ours.open_checkpoint(run), tmp_path / "out")
     model = load(hf.Blip2ForImageTextRetrieval, tmp_path / "out")
-    loaded = api.load(run)
+    loaded = from_pretrained(run)
     images = RNG.integers(0, 255, (2, 28, 28, 3), np.uint8)
     captions = ["a red square", "一个红色的方块"]
     normal = np.asarray(vit.normalise(np.stack(loaded._pixels(list(images)))))
@@ -156,8 +163,8 @@ def test_our_stage0_there(tmp_path, tokenizer):
     with torch.no_grad():
         itm = model(**given, use_image_text_matching_head=True).logits_per_image[:, 1]
         itc = model(**given, use_image_text_matching_head=False).logits_per_image
-    np.testing.assert_allclose(loaded.match_scores(list(images), captions), itm, **CLOSE)
-    image, text = loaded.image_embeddings(list(images)), loaded.text_embeddings(captions)
+    np.testing.assert_allclose(loaded.match(list(images), captions), itm, **CLOSE)
+    image, text = loaded.embed_images(list(images)), loaded.embed_texts(captions)
     got = np.einsum("bqe,ce->bqc", image, text).max(1)
     np.testing.assert_allclose(got, itc, **CLOSE)
 

@@ -14,7 +14,8 @@ import pytest
 
 from zv_jax import trees
 from zv_jax.convert.gguf import open_gguf
-from zv_jax.inference import sample as decode
+from zv_jax.inference import sample
+from zv_jax.inference.inputs import Inputs
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 pytestmark = pytest.mark.weights
@@ -98,11 +99,15 @@ def test_logits(ours, theirs, rows):
 def test_greedy_text(ours, theirs, rows):
     config, variables, tokenizer = ours
     ids, mask = rows
-    got = decode.generate(
-        variables, None, jnp.asarray(ids), jnp.asarray(mask), None, None,
-        jnp.zeros(len(ids), jnp.uint32), cfg=config, max_new_tokens=40, eos_id=tokenizer.eos_id,
+    got = sample.generate(
+        variables,
+        Inputs(None, jnp.asarray(ids), jnp.asarray(mask)),
+        jnp.zeros(len(ids), jnp.uint32),
+        cfg=config,
+        max_new_tokens=40,
+        stop=jnp.array([tokenizer.eos_id]),
         pad_id=tokenizer.pad_id,
-    )  # fmt: skip
+    )
     expected = theirs[0].generate(
         torch.from_numpy(ids), attention_mask=torch.from_numpy(mask.astype(int)),
         max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_id,

@@ -16,7 +16,7 @@ from zv_jax.parallel import runtime
 
 if TYPE_CHECKING:
     from zv_jax.inference.chat import Chat
-    from zv_jax.inference.prompts import Picture
+    from zv_jax.inference.prompts import Image
 
 USAGE = """
 usage: zv chat --checkpoint PATH [--image A.png]
@@ -39,14 +39,14 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     images = [read_image(path) for path in values.image]
     runtime.prepare()
-    from zv_jax.inference import model as api
     from zv_jax.inference.chat import Chat
+    from zv_jax.inference.model import from_pretrained
 
-    model = api.load(checkpoint)
+    model = from_pretrained(checkpoint)
     converse(lambda: Chat(model), images)
 
 
-def converse(new_chat: Callable[[], Chat], images: list[Picture]) -> None:
+def converse(new_chat: Callable[[], Chat], images: list[Image]) -> None:
     """Reads questions from standard input until it ends; `new_chat()` makes an empty Chat.
 
     What cannot be read or asked is told, and the conversation goes on as it was before.

@@ -29,9 +29,9 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     prompt = required(values, "prompt", '"What is in the picture?"')
     images = [read_image(path) for path in values.image]
     runtime.prepare()
-    from zv_jax.inference import model as api
+    from zv_jax.inference.model import from_pretrained
 
-    model = api.load(checkpoint)
+    model = from_pretrained(checkpoint)
     print(model.answer([prompt], [images], max_new_tokens=values.max_new_tokens)[0])
 
 

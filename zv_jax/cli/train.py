@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
+import zv_jax
 from zv_jax.cli.arguments import required
 from zv_jax.parallel import runtime
 
@@ -52,14 +53,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     workdir = Path(required(values, "workdir", "runs/NAME"))
     runtime.prepare()
     from zv_jax.parallel import distributed
-    from zv_jax.training import trainer as loop
 
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
-    evaluate = None
-    if config.eval.every > 0:
-        from zv_jax.evaluation.in_training import Evaluation
-
-        evaluate = Evaluation(config)
-    loop.run(config, workdir, values.allow_change, evaluate)
-    if loop.finished_at(workdir) < config.train.steps:
+    if zv_jax.train(config, workdir, allow_change=values.allow_change) < config.train.steps:
         sys.exit(AGAIN)

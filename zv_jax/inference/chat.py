@@ -1,72 +1,126 @@
-"""A conversation about pictures: what was said and shown so far goes before the next question."""
+"""A conversation about images: what was said and shown so far goes before the next question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from zv_jax.data.text.dialogue import IMAGE, Exchange
+from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
-from zv_jax.inference.prompts import Picture
+from zv_jax.inference.prompts import Image, existing
 
 _SEEDS_APART = 1009  # a turn draws by other numbers than the turn before
 
 
 class Chat:
-    """Asks `model` in turns, in English or Chinese, with new pictures in any turn.
+    """Asks `model` in turns, in English or Chinese, with new images in any turn.
 
-        chat = Chat(load("runs/quickstart/stage2_chat"))
+        chat = zv_jax.Chat(zv_jax.from_pretrained("runs/quickstart/stage2_chat"))
         chat.ask("What is in the picture?", images=["a.png"])
-        chat.ask("图里还有什么？")
+        for piece in chat.stream("图里还有什么？"):
+            print(piece, end="")
 
     When the conversation grows beyond the model's length its oldest texts are left out, and none
-    of its pictures.
+    of its images.
 
     Args:
         model: one that speaks (stage 1 or 2).
-        max_new_tokens, temperature, top_p, seed: as in `Model.answer`.
+        decoding: as in `Model.generate`; with `Sample` each turn draws by seeds of its own.
+        max_new_tokens: the longest answer.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ):
+    def __init__(self, model: Model, decoding: Decoding | None = None, *, max_new_tokens: int = 64):
         self.model, self.max_new_tokens = model, max_new_tokens
-        self.temperature, self.top_p, self.seed = temperature, top_p, seed
+        self.decoding = decoding or Greedy()
         self.reset()
 
     def reset(self) -> None:
         """Forgets all that was said and shown."""
         self._turns: tuple[Exchange, ...] = ()
-        self._pictures: tuple[Picture, ...] = ()
+        self._images: tuple[Image, ...] = ()
 
     @property
     def history(self) -> tuple[Exchange, ...]:
-        """The exchanges so far; their `images` number the pictures in the order shown."""
+        """The exchanges so far; their `images` number the images in the order shown."""
         return self._turns
 
-    def ask(self, text: str, images: Sequence[Picture] = ()) -> str:
+    def ask(self, text: str, images: Sequence[Image] = ()) -> str:
         """The answer to `text`, asked about `images` and all that came before.
 
         Raises:
-            DataError: a picture cannot be read, or the pictures leave no room for text. The
+            DataError: an image cannot be read, or the images leave no room for text. The
                 conversation is then as before.
         """
-        pictures = (*self._pictures, *images)
-        new = tuple(range(len(self._pictures), len(pictures)))
-        turn = Exchange(text.replace(IMAGE, "").strip(), None, new)
+        turn, shown = self._next(text, images)
         (answer,) = self.model.answer(
             [(turn,)],
-            [pictures],
+            [shown],
             max_new_tokens=self.max_new_tokens,
             history=[self._turns],
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed + _SEEDS_APART * len(self._turns),
+            decoding=self._method(),
         )
-        self._turns += (Exchange(turn.question, answer, new),)
-        self._pictures = pictures
+        self._keep(turn, answer, shown)
         return answer
+
+    def stream(self, text: str, images: Sequence[Image] = ()) -> Iterator[str]:
+        """The answer of `ask` in pieces, each as soon as it is known.
+
+        A search has no token before its end: its answer is one piece. The turn belongs to the
+        conversation when the last piece was taken.
+
+        Raises:
+            DataError: as in `ask`.
+        """
+        method = self._method()
+        if isinstance(method, Beam):
+            yield self.ask(text, images)
+            return
+        turn, shown = self._next(text, images)
+        tokenizer = existing(self.model.tokenizer, "answers")
+        inputs = self.model.processor(
+            [(turn,)], [shown], history=[self._turns], max_new_tokens=self.max_new_tokens
+        )
+        ids: list[int] = []
+        answer = ""
+        for column in self.model.stream(inputs, method, max_new_tokens=self.max_new_tokens):
+            ids.append(int(column[0]))
+            known = self._settled(tokenizer.decode(np.array(ids)))
+            if len(known) > len(answer):
+                yield known[len(answer) :]
+                answer = known
+        complete = self.model.config.model.prompt.heard(tokenizer.decode(np.array(ids)))
+        if len(complete) > len(answer):
+            yield complete[len(answer) :]
+        self._keep(turn, complete, shown)
+
+    def _next(self, text: str, images: Sequence[Image]) -> tuple[Exchange, tuple[Image, ...]]:
+        """The exchange that `text` begins, and all images up to it."""
+        shown = (*self._images, *images)
+        new = tuple(range(len(self._images), len(shown)))
+        return Exchange(text.replace(IMAGE, "").strip(), None, new), shown
+
+    def _method(self) -> Decoding:
+        if not isinstance(self.decoding, Sample):
+            return self.decoding
+        seeds = self.decoding.seeds(1) + _SEEDS_APART * len(self._turns)
+        return dataclasses.replace(self.decoding, seed=int(seeds[0]))
+
+    def _keep(self, turn: Exchange, answer: str, shown: tuple[Image, ...]) -> None:
+        self._turns += (Exchange(turn.question, answer, turn.images),)
+        self._images = shown
+
+    def _settled(self, text: str) -> str:
+        """The beginning of an answer that no later token changes."""
+        prompt = self.model.config.model.prompt
+        known = prompt.heard(text)
+        # A character may take several tokens.
+        known = known.rstrip("\ufffd").rstrip()
+        # What may turn out to be the beginning of another turn is held back.
+        stop = prompt.words.stop
+        for size in range(min(len(stop) - 1, len(known)), 0, -1):
+            if known.endswith(stop[:size]):
+                return known[:-size].rstrip()
+        return known

@@ -1,4 +1,4 @@
-"""Compiled functions of pictures and texts without decoding: embeddings, matching, attention."""
+"""Compiled functions of images and texts without decoding: embeddings, matching, attention."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""`load` and what it returns: a model that answers, embeds and matches pictures and texts."""
+"""`from_pretrained` and the `Model` it returns, which answers, ranks, embeds and matches."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast, overload
 
 import jax
 import numpy as np
@@ -16,23 +17,31 @@ from zv_jax import trees
 from zv_jax.checkpoints import contents
 from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
-from zv_jax.data.text import dialogue
+from zv_jax.data.text.dialogue import Exchange
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError, unknown_name
-from zv_jax.inference import embed
-from zv_jax.inference import prompts as prompts_lib
-from zv_jax.inference import words as words_lib
-from zv_jax.inference.prompts import Picture
-from zv_jax.inference.words import Words
+from zv_jax.inference import beam, embed, sample
+from zv_jax.inference import ranking as ranking_lib
+from zv_jax.inference import trie as trie_lib
+from zv_jax.inference.decoding import Beam, Decoding, Keywords, Sample, from_keywords
+from zv_jax.inference.inputs import Array, Inputs, check_inputs
+from zv_jax.inference.prompts import Image, Processor, Prompt, Question, bucket, existing
+from zv_jax.inference.ranking import Ranking
+from zv_jax.inference.trie import Trie
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.presets import DTYPES
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
 
+BATCH = 64  # most rows computed at once
+_SPEAKS = ("llm",)
+_SEES = ("vision", "qformer", "projector")
 _RETRIEVAL = ("vision", "qformer", "heads")
+# Of LLaMA and all its kin: where a model has no tokenizer that says otherwise.
+_EOS, _PAD = 2, 0
 
 
-def load(
+def from_pretrained(
     path: str | Path,
     dtype: str = "float32",
     untrained: bool = False,
@@ -41,8 +50,9 @@ def load(
     """A trained or converted model, on the devices of this process.
 
     Args:
-        path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's; or a
-            directory in the layout of Hugging Face transformers.
+        path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's; a
+            directory in the layout of Hugging Face transformers; a checkpoint file of LAVIS, or a
+            GGUF file.
         dtype: of weights and computation, whatever it was trained in.
         untrained: random weights, made by the run's seed, instead of the trained ones.
         mesh: how weights and rows are laid over several devices; by default every device holds
@@ -50,7 +60,7 @@ def load(
 
     Raises:
         CheckpointError: there is no readable checkpoint, or its tokenizers are missing or others.
-        ConversionError: the directory of transformers is none of our models.
+        ConversionError: what lies there is none of our models.
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
     if dtype not in DTYPES:
@@ -69,11 +79,11 @@ def load(
     return Model(config, flat, stored.tokenizers, devices, stored.provenance)
 
 
-class Model(Words):
-    """A loaded model; `load` makes it.
+class Model:
+    """A loaded model; `from_pretrained` makes it.
 
-    Answering, ranking and generating are those of `Words`. Every method takes any number of rows
-    and computes them in batches of a few sizes, so that little is compiled.
+    Every method takes any number of rows and computes them in batches of a few sizes, so that
+    little is compiled.
 
     Attributes:
         config: of the run that trained it, with the dtype it was loaded in.
@@ -86,15 +96,20 @@ class Model(Words):
         self,
         config: Config,
         flat: dict[str, jax.Array],
-        both: tuple[Tokenizer | None, Tokenizer | None],
+        tokenizers: tuple[Tokenizer | None, Tokenizer | None],
         mesh: Mesh,
         provenance: Mapping[str, Any],
     ):
         self.config, self.mesh, self._provenance = config, mesh, provenance
-        self.tokenizer, self.qformer_tokenizer = self._both = both
+        self.tokenizer, self.qformer_tokenizer = tokenizers
         self.towers = frozenset(name.split("/")[1] for name in flat)
         self.variables = trees.unflatten(flat)
         self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    @property
+    def processor(self) -> Processor:
+        """Makes `Inputs`: `model.processor(texts=["What is here?"], images=[["a.png"]])`."""
+        return Processor(self.config, self.tokenizer, self.qformer_tokenizer)
 
     @property
     def has_llm(self) -> bool:
@@ -106,64 +121,310 @@ class Model(Words):
         """Whether it can embed and match."""
         return "heads" in self.towers
 
-    # --- pictures and texts -----------------------------------------------------------------
+    # --- ids: logits and what follows -------------------------------------------------------
 
-    def image_embeddings(self, images: Sequence[Picture]) -> np.ndarray:
-        """float32 [N, Q, E]: the projected query outputs of every picture, L2-normalised.
+    @overload
+    def __call__(self, inputs: Inputs) -> np.ndarray: ...
+
+    @overload
+    def __call__(
+        self,
+        *,
+        images: Array | None = None,
+        input_ids: Array,
+        attention_mask: Array,
+        qformer_input_ids: Array | None = None,
+        qformer_attention_mask: Array | None = None,
+    ) -> np.ndarray: ...
+
+    def __call__(self, inputs: Inputs | None = None, **arrays: Any) -> np.ndarray:
+        """Logits float32 [B, T, V] of the next token at every place.
+
+        Args:
+            inputs: padded on either side; or its fields as keywords.
 
         Raises:
-            ConfigError: the checkpoint has no heads (only stage 0 has). DataError: a picture
-            cannot be read.
+            ConfigError: the checkpoint has no language model, or none that sees.
+            DataError: the arrays do not fit each other or the model.
+        """
+        inputs = self._checked(_one_inputs(inputs, arrays), "logits")
+        run = functools.partial(embed.apply, self.config.model, "__call__")
+        return self._batched(lambda variables, rows: run(variables, *rows), inputs)
+
+    @overload
+    def generate(
+        self,
+        inputs: Inputs,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[int] = (),
+        trie: Trie | None = None,
+    ) -> np.ndarray: ...
+
+    @overload
+    def generate(
+        self,
+        *,
+        images: Array | None = None,
+        input_ids: Array,
+        attention_mask: Array,
+        qformer_input_ids: Array | None = None,
+        qformer_attention_mask: Array | None = None,
+        max_new_tokens: int = 32,
+        stop: Sequence[int] = (),
+        trie: Trie | None = None,
+        **keywords: Unpack[Keywords],
+    ) -> np.ndarray: ...
+
+    def generate(
+        self,
+        inputs: Inputs | None = None,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[int] = (),
+        trie: Trie | None = None,
+        **keywords: Any,
+    ) -> np.ndarray:
+        """Ids that follow rows of ids; `answer` is this with texts.
+
+        It needs no tokenizer: without one, `</s>` is id 2 and padding id 0, as in LLaMA.
+
+        Args:
+            inputs: padded on the left; or its fields as keywords.
+            decoding: `Greedy()` (the default), `Sample(...)` or `Beam(...)`; or their fields as
+                keywords: `temperature` above 0 draws, `num_beams` above 1 searches.
+            max_new_tokens: the most that follow.
+            stop: ids that end a row, beside `</s>`.
+            trie: the only answers allowed.
+
+        Returns:
+            int32 [B, max_new_tokens]: the id that ends a row is followed by padding.
+
+        Raises:
+            ConfigError: the checkpoint cannot speak (stage 0) or see, a number is out of range, or
+                the rows are too long for the language model.
+            DataError: the arrays do not fit each other, as when a row has other placeholders than
+                its images need.
+        """
+        arrays = {name: keywords.pop(name) for name in Inputs._fields if name in keywords}
+        inputs = self._continued(_one_inputs(inputs, arrays), max_new_tokens)
+        decoding = from_keywords(decoding, cast(Keywords, keywords), trie is not None)
+        common = self._common(max_new_tokens, stop)
+        if isinstance(decoding, Beam):
+            edges = None if trie is None else trie.edges
+            search = dataclasses.asdict(decoding)
+            return self._batched(
+                lambda variables, rows: beam.beam_search(
+                    variables, rows, edges, **search, **common
+                )[0],
+                inputs,
+            )
+        seeds, drawing = _drawing(decoding, len(inputs.input_ids))
+        run = functools.partial(sample.generate, **drawing, **common)
+        return self._batched(run, inputs, seeds)
+
+    def stream(
+        self,
+        inputs: Inputs,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[int] = (),
+    ) -> Iterator[np.ndarray]:
+        """The columns of what `generate` returns, int32 [B] each, as soon as they are chosen.
+
+        It ends when all rows have ended. Arguments and errors as in `generate`; a search has no
+        token before its end, so `decoding` is no `Beam`.
+        """
+        inputs = self._continued(inputs, max_new_tokens)
+        decoding = from_keywords(decoding, Keywords(), False)
+        if isinstance(decoding, Beam):
+            raise ConfigError(
+                "a search has no token before its end",
+                where="decoding",
+                expected="Greedy or Sample",
+                fix="use generate",
+            )
+        rows = len(inputs.input_ids)
+        seeds, drawing = _drawing(decoding, rows)
+        with on_mesh(self.mesh):
+            placed = self._placed((inputs, seeds))
+            settings = drawing | self._common(max_new_tokens, stop)
+            for ids in sample.stream(self.variables, *placed, **settings):
+                yield _fetch(ids)[:rows]
+
+    # --- texts: answers and rankings --------------------------------------------------------
+
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image]] | None = None,
+        max_new_tokens: int = 32,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        decoding: Decoding | None = None,
+        choices: Sequence[str] | None = None,
+        **keywords: Unpack[Keywords],
+    ) -> list[str]:
+        """The answers to questions, in their order.
+
+        Args:
+            prompts: questions, or dialogues whose last exchange is to be answered.
+            images: for each prompt a list of all its images, those of its history first.
+            max_new_tokens: the longest answer.
+            history: for each prompt the exchanges before it.
+            instructions: for each prompt what the Q-Former of Chat reads, in place of the last
+                question.
+            decoding: as in `generate`, or its fields as keywords. Prompt i draws by `seed` + i,
+                whatever the other prompts are.
+            choices: the only answers allowed, for all prompts.
+
+        Raises:
+            ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
+            DataError: an image, a dialogue or a choice is wrong.
+        """
+        self._need(_SPEAKS, "answers")
+        tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
+        decoding = from_keywords(decoding, keywords, choices is not None)
+        trie = None
+        if choices is not None:
+            encoded = [tokenizer.encode(prompt.answer(choice)) for choice in choices]
+            trie = trie_lib.build(encoded, tokenizer.eos_id)
+            max_new_tokens = trie.depth
+        questions = self.processor.questions(
+            prompts, images, history, instructions, max_new_tokens=max_new_tokens
+        )
+        answers = [""] * len(questions)
+        for part, inputs in self._parts(questions, max_new_tokens):
+            method = decoding
+            if isinstance(method, Sample):
+                seeds = method.seeds(len(questions))
+                method = dataclasses.replace(method, seed=tuple(seeds[part].tolist()))
+            ids = self.generate(inputs, method, max_new_tokens=max_new_tokens, trie=trie)
+            for i, row in zip(part, ids, strict=True):
+                answers[i] = prompt.heard(tokenizer.decode(row))
+        return answers
+
+    def rank(
+        self,
+        prompts: Sequence[Prompt],
+        choices: Sequence[Sequence[str]],
+        images: Sequence[Sequence[Image]] | None = None,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        norm: str = "sum",
+    ) -> list[Ranking]:
+        """How probable each of the given answers is: no answer is made up, none has to be read.
+
+        Args:
+            prompts, images, history, instructions: as in `answer`.
+            choices: for each prompt its candidates.
+            norm: `sum` of the log-probabilities of the tokens and of `</s>`; `token_mean` or
+                `char`, that sum per token or per character; `pmi`, the sum less what the same
+                words get without the image.
+
+        Raises:
+            ConfigError, DataError: as in `answer`; or a prompt has no candidate.
+        """
+        self._need(_SPEAKS, "answers")
+        ranking_lib.check(choices, norm)
+        tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
+        rows = [
+            [[*tokenizer.encode(prompt.answer(c)), tokenizer.eos_id] for c in texts]
+            for texts in choices
+        ]
+        longest = max((len(ids) for row in rows for ids in row), default=1)
+        questions = self.processor.questions(
+            prompts, images, history, instructions, max_new_tokens=longest
+        )
+        if len(rows) != len(questions):
+            raise DataError(
+                f"{len(questions)} prompts and {len(rows)} lists of choices",
+                where="rank",
+                expected="a list of candidates for every prompt",
+            )
+        sums = self._scores(questions, rows, longest)
+        blind: list[np.ndarray | None] = [None] * len(rows)
+        if norm == "pmi":
+            size = self.config.model.vision.image_size
+            blind = list(self._scores(ranking_lib.blinded(questions, size), rows, longest))
+        lengths = [np.array([len(ids) for ids in row], np.float32) for row in rows]
+        return [
+            ranking_lib.ranking(ranking_lib.normalise(total, length, texts, norm, without))
+            for total, length, texts, without in zip(sums, lengths, choices, blind, strict=True)
+        ]
+
+    # --- images and texts: retrieval --------------------------------------------------------
+
+    def embed_images(self, images: Sequence[Image]) -> np.ndarray:
+        """float32 [N, Q, E]: the projected query outputs of every image, L2-normalised.
+
+        Raises:
+            ConfigError: the checkpoint has no heads (only stage 0 has).
+            DataError: an image cannot be read.
         """
         self._need(_RETRIEVAL, "embeddings")
         run = functools.partial(embed.apply, self.config.model, "image_embed")
-        return self._batched(run, self._pixels(images))
+        return self._batched(run, self.processor.images(images))
 
-    def text_embeddings(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [N, E], L2-normalised; the similarity of a pair is the largest over the queries.
 
         Raises:
-            ConfigError: see `image_embeddings`.
+            ConfigError: see `embed_images`.
         """
-        self._need(_RETRIEVAL, "embeddings", self.qformer_tokenizer)
+        self._need(_RETRIEVAL, "embeddings")
         run = functools.partial(embed.apply, self.config.model, "text_embed")
-        return self._batched(run, *self._texts([text.strip() for text in texts]))
+        return self._batched(run, *self.processor.qformer_texts([text.strip() for text in texts]))
 
-    def match_scores(self, images: Sequence[Picture], texts: Sequence[str]) -> np.ndarray:
-        """float32 [N]: the logit that picture i and text i belong together (ITM).
+    def match(self, images: Sequence[Image], texts: Sequence[str]) -> np.ndarray:
+        """float32 [N]: the logit that image i and text i belong together (ITM).
 
         Raises:
-            ConfigError: see `image_embeddings`. DataError: not as many pictures as texts, or a
-            picture cannot be read.
+            ConfigError: see `embed_images`.
+            DataError: not as many images as texts, or an image cannot be read.
         """
-        self._need(_RETRIEVAL, "match scores", self.qformer_tokenizer)
+        self._need(_RETRIEVAL, "match scores")
         if len(images) != len(texts):
             raise DataError(
-                f"{len(images)} pictures and {len(texts)} texts",
-                where="match_scores",
-                expected="pairs: as many pictures as texts",
+                f"{len(images)} images and {len(texts)} texts",
+                where="match",
+                expected="pairs: as many images as texts",
             )
         run = functools.partial(embed.match, self.config.model)
-        words = self._texts([text.strip() for text in texts])
-        return self._batched(run, self._pixels(images), *words)
+        text = self.processor.qformer_texts([text.strip() for text in texts])
+        return self._batched(run, self.processor.images(images), *text)
 
-    def query_attention(self, image: Picture, instruction: str | None = None) -> np.ndarray:
-        """Where each query looks: float32 [Q, h, w] over the patches, each map summing to 1.
+    def attention_maps(
+        self, images: Sequence[Image], instructions: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Where each query looks: float32 [N, Q, h, w] over the patches, each map summing to 1.
 
-        The last cross-attention, its heads averaged, the CLS token left out. `instruction` is
-        read by the Q-Former of Chat.
+        The last cross-attention, its heads averaged, the CLS token left out.
+
+        Args:
+            instructions: for each image what the Q-Former of Chat reads.
+
+        Raises:
+            ConfigError: the checkpoint has no Q-Former.
+            DataError: an image cannot be read.
         """
         self._need(("vision", "qformer"), "attention maps")
-        model, text = self.config.model, (None, None)
-        if instruction is not None and model.qformer_sees_instruction:
-            text = model.prompt.instruction(instruction)
-            text = self._texts([text], self.config.data.max_qformer_text, "end")
+        model = self.config.model
+        text: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if instructions is not None and model.qformer_sees_instruction:
+            told = [model.prompt.instruction(instruction) for instruction in instructions]
+            text = self.processor.qformer_texts(told, self.config.data.max_qformer_text, "end")
         run = functools.partial(embed.attention, model)
-        weights = self._batched(run, self._pixels([image]), *text)[0]
-        weights = weights if model.vision.drop_cls else weights[:, 1:]
+        weights = self._batched(run, self.processor.images(images), *text)
+        weights = weights if model.vision.drop_cls else weights[..., 1:]
         side = model.vision.image_size // model.vision.patch_size
         weights = weights / weights.sum(-1, keepdims=True)
-        return weights.reshape(-1, side, side)
+        return weights.reshape(*weights.shape[:2], side, side)
 
     # --- all --------------------------------------------------------------------------------
 
@@ -177,69 +438,120 @@ class Model(Words):
         Raises:
             ConversionError: transformers has no class for it, or the directory holds something.
         """
-        held = formats.in_memory(self.config, self.variables, self._both, self._provenance)
+        tokenizers = self.tokenizer, self.qformer_tokenizer
+        held = formats.in_memory(self.config, self.variables, tokenizers, self._provenance)
         export.to_hf(held, directory, options or export.Options(merge_lora=True))
 
-    def _need(
-        self, towers: Sequence[str], wanted: str, tokenizer: Tokenizer | None | bool = True
-    ) -> None:
+    def _need(self, towers: Sequence[str], purpose: str) -> None:
         missing = [tower for tower in towers if tower not in self.towers]
         if missing:
             stage = "stage 0" if "heads" in missing else "stage 1 or 2"
             raise ConfigError(
-                f"a checkpoint of {self.config.stage.name} gives no {wanted}",
+                f"a checkpoint of {self.config.stage.name} gives no {purpose}",
                 where="missing: " + ", ".join(missing),
                 expected=f"a checkpoint of {stage}",
                 fix=f"load the workdir of {stage}",
             )
-        if tokenizer is None:
+
+    def _checked(self, inputs: Inputs, purpose: str) -> Inputs:
+        self._need(_SPEAKS if inputs.images is None else _SPEAKS + _SEES, purpose)
+        check_inputs(inputs, self.config.model)
+        return inputs
+
+    def _continued(self, inputs: Inputs, max_new_tokens: int) -> Inputs:
+        inputs = self._checked(inputs, "answers")
+        room = self.processor.longest_prompt(max_new_tokens)
+        length = inputs.input_ids.shape[1]
+        if length > room:
             raise ConfigError(
-                f"without its tokenizer this checkpoint gives no {wanted}",
-                where="the directory it came from had none",
-                expected="a checkpoint with its tokenizer",
-                fix="zv convert from-hf ... --tokenizer=FILE (or --qformer-tokenizer=FILE)",
+                f"a prompt of {length} ids and {max_new_tokens} new tokens",
+                where="input_ids",
+                expected=f"at most {room} ids",
+                fix="shorten the prompt, or lower max_new_tokens",
             )
+        return inputs
 
-    def _pixels(self, images: Sequence[Picture]) -> np.ndarray:
-        size = self.config.model.vision.image_size
-        if not len(images):
-            return np.zeros((0, size, size, 3), np.uint8)
-        ground = self.config.data.transparency
-        return prompts_lib.pixels([[image] for image in images], size, ground)[:, 0]
+    def _common(self, max_new_tokens: int, stop: Sequence[int]) -> dict[str, Any]:
+        """What all decoding is given."""
+        tokenizer = self.tokenizer
+        eos, pad = (tokenizer.eos_id, tokenizer.pad_id) if tokenizer else (_EOS, _PAD)
+        return dict(
+            cfg=self.config.model,
+            max_new_tokens=max_new_tokens,
+            stop=np.array([eos, *stop], np.int32),
+            pad_id=pad,
+        )
 
-    def _texts(
-        self, texts: Sequence[str], length: int | None = None, keep: str = "start"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        length = length or self.config.data.max_text
-        rows = [dialogue.qformer_ids(t, self.qformer_tokenizer, length, keep) for t in texts]
-        ids = dialogue.pad_right(rows, self.qformer_tokenizer.pad_id, length)
-        return ids, dialogue.mask_of(rows, length)
+    def _scores(
+        self, questions: Sequence[Question], rows: Sequence[list[list[int]]], longest: int
+    ) -> list[np.ndarray]:
+        """Sums of log-probabilities of the candidates of every row."""
+        self._need(_SPEAKS + _SEES * any(q.images for q in questions), "answers")
+        sums: list[np.ndarray] = [np.zeros(0)] * len(rows)
+        pad_id = existing(self.tokenizer, "answers").pad_id
+        for part, inputs in self._parts(questions, longest):
+            ids, mask = ranking_lib.candidate_arrays([rows[i] for i in part], pad_id)
+            check_inputs(inputs, self.config.model)
+            chunk = ranking_lib.chunk_of(ids.shape[1])
+            run = functools.partial(ranking_lib.score, cfg=self.config.model, chunk=chunk)
+            for i, row in zip(part, self._batched(run, inputs, ids, mask), strict=True):
+                sums[i] = row[: len(rows[i])]
+        return sums
 
-    def _batched(self, run: Callable[..., jax.Array], *arrays: np.ndarray | None) -> np.ndarray:
-        """run(variables, *arrays) over batches of rows, the last one filled up to a bucket."""
-        total = next(len(array) for array in arrays if array is not None)
+    def _parts(
+        self, questions: Sequence[Question], max_new_tokens: int
+    ) -> Iterator[tuple[list[int], Inputs]]:
+        """Numbers of rows that are alike, at most `BATCH` of them, and their arrays."""
+        order = sorted(
+            range(len(questions)),
+            key=lambda i: (len(questions[i].images), len(questions[i].input_ids)),
+        )
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            rows = [questions[i] for i in part]
+            yield part, self.processor.collate(rows, max_new_tokens=max_new_tokens)
+
+    def _batched(self, run: Callable[..., jax.Array], *rows: Any) -> np.ndarray:
+        """run(variables, *rows) over batches of rows; `rows` are pytrees of arrays [N, ...]."""
+        total = len(jax.tree.leaves(rows)[0])
         out = []
         with on_mesh(self.mesh):
-            most = words_lib.BATCH
-            for start in range(0, max(total, 1), most):
-                part = [a if a is None else a[start : start + most] for a in arrays]
-                real = min(most, total - start)
-                size = prompts_lib.bucket(max(real, 1))
-                size = -(-size // self._ways) * self._ways
-                placed = [self._place(array, size) for array in part]
-                out.append(_fetch(run(self.variables, *placed))[:real])
+            for start in range(0, max(total, 1), BATCH):
+                part = jax.tree.map(operator.itemgetter(slice(start, start + BATCH)), rows)
+                found = _fetch(run(self.variables, *self._placed(part)))
+                out.append(found[: min(BATCH, total - start)])
         return np.concatenate(out)
 
-    def _place(self, array: np.ndarray | None, size: int) -> jax.Array | None:
-        if array is None:
-            return None
-        # Rows to fill up with repeat the first one; without any row they are zero.
-        full = np.zeros((size, *array.shape[1:]), array.dtype)
-        full[: len(array)], full[len(array) :] = array, array[:1] if len(array) else 0
-        # Every process has all rows and gives its devices theirs.
-        return jax.make_array_from_callback(
-            full.shape, batch_sharding(self.mesh), lambda index: full[index]
-        )
+    def _placed(self, rows: Any) -> Any:
+        """The arrays [N, ...] of a pytree on the devices, filled up to a bucket of rows."""
+        size = bucket(max(len(jax.tree.leaves(rows)[0]), 1))
+        size = -(-size // self._ways) * self._ways
+
+        def place(array: Array) -> jax.Array:
+            # Rows to fill up with repeat the first one; without any row they are zero.
+            full = np.zeros((size, *array.shape[1:]), array.dtype)
+            full[: len(array)], full[len(array) :] = array, array[:1] if len(array) else 0
+            # Every process has all rows and gives its devices theirs.
+            return jax.make_array_from_callback(
+                full.shape, batch_sharding(self.mesh), lambda index: full[index]
+            )
+
+        return jax.tree.map(place, rows)
+
+
+def _one_inputs(inputs: Inputs | None, arrays: dict[str, Any]) -> Inputs:
+    """The inputs that are given in one form or the other."""
+    if inputs is not None and arrays:
+        raise TypeError(f"give Inputs, or its fields: {', '.join(arrays)}")
+    return Inputs(**{"images": None} | arrays) if inputs is None else inputs
+
+
+def _drawing(decoding: Decoding, rows: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """The seeds of rows, and what `sample.generate` is told."""
+    if not isinstance(decoding, Sample):
+        return np.zeros(rows, np.uint32), {"sample": False}
+    drawing = dict(temperature=decoding.temperature, top_p=decoding.top_p, top_k=decoding.top_k)
+    return decoding.seeds(rows), {"sample": True} | drawing
 
 
 def _fetch(array: jax.Array) -> np.ndarray:

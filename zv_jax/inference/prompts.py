@@ -1,4 +1,4 @@
-"""Questions and pictures to the arrays of a prompt, in the layout the model was trained on."""
+"""`Processor`: questions and images to `Inputs`, in the layout the model was trained on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.data.images import decode as images
+from zv_jax.data.images import decode
 from zv_jax.data.text import dialogue
 from zv_jax.data.text.dialogue import IMAGE, Exchange
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.inference.inputs import Inputs
 
-Picture = Any
+Image = Any
 """A PIL image, the path or the bytes of a file, or a uint8 array [H, W, 3]."""
 
 Prompt = str | Sequence[Exchange]
@@ -26,10 +27,10 @@ _SHORTEST = 16
 
 @dataclass(frozen=True)
 class Question:
-    """One row before padding: ids, the pictures of its image blocks, the Q-Former's text."""
+    """One row before padding: ids, the images of its image blocks, the Q-Former's text."""
 
     input_ids: list[int]
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     qformer_ids: list[int]
 
 
@@ -43,21 +44,22 @@ def bucket(n: int) -> int:
     return smaller if n <= smaller else power
 
 
-def turns_of(
-    prompt: Prompt, pictures: int, history: Sequence[Exchange] = ()
-) -> tuple[Exchange, ...]:
-    """The whole dialogue: `history`, then the prompt.
+def turns_of(prompt: Prompt, images: int, history: Sequence[Exchange] = ()) -> tuple[Exchange, ...]:
+    """The dialogue: `history`, then the prompt.
 
-    A question in words introduces all pictures that no earlier exchange did; `<image>` in it is
-    left out, since the layout puts pictures before the text.
+    A question in words introduces all images that no earlier exchange did; `<image>` in it is
+    left out, since the layout puts images before the text.
+
+    Args:
+        images: how many there are.
 
     Raises:
-        DataError: there is no exchange, one but the last has no answer, or one names a picture
+        DataError: there is no exchange, one but the last has no answer, or one names an image
             that is not there.
     """
     if isinstance(prompt, str):
         used = {i for turn in history for i in turn.images}
-        new = tuple(i for i in range(pictures) if i not in used)
+        new = tuple(i for i in range(images) if i not in used)
         turns = (*history, Exchange(prompt.replace(IMAGE, "").strip(), None, new))
     else:
         turns = (*history, *prompt)
@@ -68,163 +70,224 @@ def turns_of(
             expected="an answer in every exchange but the last",
             fix="give the earlier answers, or only the last question",
         )
-    wrong = [i for turn in turns for i in turn.images if not 0 <= i < pictures]
+    wrong = [i for turn in turns for i in turn.images if not 0 <= i < images]
     if wrong:
         raise DataError(
-            f"an exchange shows picture {wrong[0]}, and there are {pictures}",
+            f"an exchange shows image {wrong[0]}, and there are {images}",
             where="images",
-            expected="all pictures of the dialogue, in the order of their numbers",
-            fix="give the pictures of the history too",
+            expected="all images of the dialogue, in the order of their numbers",
+            fix="give the images of the history too",
         )
     return turns
 
 
-def question(
-    prompt: Prompt,
-    pictures: Sequence[Picture],
-    config: Config,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    *,
-    max_new_tokens: int,
-    history: Sequence[Exchange] = (),
-    instruction: str | None = None,
-) -> Question:
-    """The row of one prompt; the Q-Former of Chat reads the last question, unless given another.
+class Processor:
+    """Makes the inputs of one model: `processor(texts=["What is here?"], images=[["a.png"]])`.
 
-    Raises:
-        DataError: see `turns_of`; or the pictures leave no room for text.
-        ConfigError: `max_new_tokens` leaves no room for a prompt.
+    Attributes:
+        config: of the run that trained the model.
+        tokenizer, qformer_tokenizer: of the language model and the Q-Former; None if not there.
     """
-    model = config.model
-    turns = turns_of(prompt, len(pictures), history)
-    row = dialogue.prompt_row(
-        turns,
-        tokenizers[0],
-        num_queries=model.qformer.num_queries,
-        image_token_id=model.image_token_id,
-        max_length=longest_prompt(config, max_new_tokens),
-        prompt=model.prompt,
-    )
-    asked = turns[-1].question if instruction is None else instruction.replace(IMAGE, "")
-    ids: list[int] = []
-    if model.qformer_sees_instruction:
-        text = model.prompt.instruction(asked)
-        ids = dialogue.qformer_ids(text, tokenizers[1], config.data.max_qformer_text)
-    return Question(row.input_ids, tuple(pictures[i] for i in row.images), ids)
 
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer | None, qformer_tokenizer: Tokenizer | None
+    ):
+        self.config = config
+        self.tokenizer, self.qformer_tokenizer = tokenizer, qformer_tokenizer
 
-def questions(
-    prompts: Sequence[Prompt],
-    images: Sequence[Sequence[Picture]] | None,
-    config: Config,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    *,
-    max_new_tokens: int,
-    history: Sequence[Sequence[Exchange]] | None = None,
-    instructions: Sequence[str] | None = None,
-) -> list[Question]:
-    """The row of every prompt; what is None is nothing for each of them. See `question`.
+    def __call__(
+        self,
+        texts: Sequence[Prompt],
+        images: Sequence[Sequence[Image]] | None = None,
+        *,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        max_new_tokens: int = 32,
+    ) -> Inputs:
+        """One row for each text, padded on the left to a common length.
 
-    Raises:
-        DataError: there are not as many pictures, histories or instructions as prompts.
-    """
-    images = [()] * len(prompts) if images is None else images
-    history = [()] * len(prompts) if history is None else history
-    given = [None] * len(prompts) if instructions is None else instructions
-    if not len(prompts) == len(images) == len(history) == len(given):
-        raise DataError(
-            f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
-            f"and {len(given)} instructions",
-            where="answer",
-            expected="one of each for every prompt",
-            fix="give [[image]] for one prompt about one picture",
+        Args:
+            texts: questions, or dialogues whose last exchange is to be answered.
+            images: for each text a list of all its images, those of its history first.
+            history: for each text the exchanges before it.
+            instructions: for each text what the Q-Former of Chat reads, in place of the last
+                question.
+            max_new_tokens: ids that are to follow; a longer dialogue loses its oldest texts.
+
+        Raises:
+            DataError: an image cannot be read, a dialogue cannot be continued, the images leave no
+                room for text, or there is not one list for each text.
+            ConfigError: `max_new_tokens` leaves no room for a prompt, or a tokenizer is missing.
+        """
+        rows = self.questions(texts, images, history, instructions, max_new_tokens=max_new_tokens)
+        return self.collate(rows, max_new_tokens=max_new_tokens)
+
+    def question(
+        self,
+        prompt: Prompt,
+        images: Sequence[Image],
+        *,
+        max_new_tokens: int,
+        history: Sequence[Exchange] = (),
+        instruction: str | None = None,
+    ) -> Question:
+        """The row of one prompt; the Q-Former of Chat reads the last question, or `instruction`.
+
+        Raises:
+            DataError, ConfigError: as in `__call__`.
+        """
+        model = self.config.model
+        turns = turns_of(prompt, len(images), history)
+        row = dialogue.prompt_row(
+            turns,
+            existing(self.tokenizer, "prompts"),
+            num_queries=model.qformer.num_queries,
+            image_token_id=model.image_token_id,
+            max_length=self.longest_prompt(max_new_tokens),
+            prompt=model.prompt,
         )
-    if not all(isinstance(row, list | tuple) for row in images):
-        raise DataError(
-            "the pictures of a prompt are no list",
-            where="images",
-            expected="a list of pictures for every prompt",
-            fix="give [[image]] for one prompt about one picture",
-        )
-    return [
-        question(
-            prompt,
-            pictures,
-            config,
-            tokenizers,
-            max_new_tokens=max_new_tokens,
-            history=past,
-            instruction=instruction,
-        )
-        for prompt, pictures, past, instruction in zip(prompts, images, history, given, strict=True)
-    ]
+        asked = turns[-1].question if instruction is None else instruction.replace(IMAGE, "")
+        ids: list[int] = []
+        if model.qformer_sees_instruction:
+            tokenizer = existing(self.qformer_tokenizer, "prompts")
+            text = model.prompt.instruction(asked)
+            ids = dialogue.qformer_ids(text, tokenizer, self.config.data.max_qformer_text)
+        return Question(row.input_ids, tuple(images[i] for i in row.images), ids)
 
+    def questions(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image]] | None = None,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        max_new_tokens: int,
+    ) -> list[Question]:
+        """The row of every prompt; what is None is nothing for each of them.
 
-def longest_prompt(config: Config, max_new_tokens: int) -> int:
-    """Ids of a prompt that leave room for the answer.
+        Raises:
+            DataError, ConfigError: as in `__call__`.
+        """
+        images = [()] * len(prompts) if images is None else images
+        history = [()] * len(prompts) if history is None else history
+        told = [None] * len(prompts) if instructions is None else instructions
+        if not len(prompts) == len(images) == len(history) == len(told):
+            raise DataError(
+                f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
+                f"and {len(told)} instructions",
+                where="answer",
+                expected="one of each for every prompt",
+                fix="give [[image]] for one prompt about one image",
+            )
+        if not all(isinstance(row, list | tuple) for row in images):
+            raise DataError(
+                "the images of a prompt are no list",
+                where="images",
+                expected="a list of images for every prompt",
+                fix="give [[image]] for one prompt about one image",
+            )
+        return [
+            self.question(
+                prompt, shown, max_new_tokens=max_new_tokens, history=past, instruction=instruction
+            )
+            for prompt, shown, past, instruction in zip(prompts, images, history, told, strict=True)
+        ]
 
-    Raises:
-        ConfigError: there is no room, or nothing is to be generated.
-    """
-    positions = config.model.llm.max_positions
-    if not 1 <= max_new_tokens <= positions - _SHORTEST:
-        raise ConfigError(
-            f"{max_new_tokens} new tokens",
-            where="max_new_tokens",
-            expected=f"from 1 to {positions - _SHORTEST}; the language model has {positions} "
-            "positions",
-            fix="ask for a number in that range",
-        )
-    return positions - max_new_tokens
+    def collate(self, questions: Sequence[Question], *, max_new_tokens: int) -> Inputs:
+        """The rows as arrays, their lengths rounded up to a bucket.
 
-
-def collate(
-    questions: Sequence[Question],
-    config: Config,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    *,
-    max_new_tokens: int,
-) -> dict[str, np.ndarray | None]:
-    """The arrays that `Model.generate` takes, their lengths rounded up to a bucket.
-
-    `images` is None when no row has a picture; the Q-Former's text is None then, and for Base.
-    """
-    model = config.model
-    longest = max(_SHORTEST, *(len(q.input_ids) for q in questions))
-    length = min(bucket(longest), longest_prompt(config, max_new_tokens))
-    ids, mask = dialogue.pad_left([q.input_ids for q in questions], tokenizers[0].pad_id, length)
-    out: dict[str, np.ndarray | None] = {
-        "images": pixels(
-            [q.pictures for q in questions], model.vision.image_size, config.data.transparency
-        ),
-        "input_ids": ids,
-        "attention_mask": mask,
-        "qformer_input_ids": None,
-        "qformer_attention_mask": None,
-    }
-    if model.qformer_sees_instruction and out["images"] is not None:
+        `images` is None when no row has an image; the Q-Former's text is None then, and for Base.
+        """
+        model, data = self.config.model, self.config.data
+        longest = max(_SHORTEST, *(len(q.input_ids) for q in questions))
+        length = min(bucket(longest), self.longest_prompt(max_new_tokens))
+        pad_id = existing(self.tokenizer, "prompts").pad_id
+        ids, mask = dialogue.pad_left([q.input_ids for q in questions], pad_id, length)
+        size = model.vision.image_size
+        images = pixels([q.images for q in questions], size, data.transparency)
+        if images is None or not model.qformer_sees_instruction:
+            return Inputs(images, ids, mask)
         rows = [q.qformer_ids for q in questions]
-        size = config.data.max_qformer_text
-        out["qformer_input_ids"] = dialogue.pad_right(rows, tokenizers[1].pad_id, size)
-        out["qformer_attention_mask"] = dialogue.mask_of(rows, size)
-    return out
+        pad_id = existing(self.qformer_tokenizer, "prompts").pad_id
+        text = dialogue.pad_right(rows, pad_id, data.max_qformer_text)
+        return Inputs(images, ids, mask, text, dialogue.mask_of(rows, data.max_qformer_text))
+
+    def longest_prompt(self, max_new_tokens: int) -> int:
+        """Ids of a prompt that leave room for the answer.
+
+        Raises:
+            ConfigError: there is no room, or nothing is to be generated.
+        """
+        positions = self.config.model.llm.max_positions
+        if not 1 <= max_new_tokens <= positions - _SHORTEST:
+            raise ConfigError(
+                f"{max_new_tokens} new tokens",
+                where="max_new_tokens",
+                expected=f"from 1 to {positions - _SHORTEST}; the language model has {positions} "
+                "positions",
+                fix="ask for a number in that range",
+            )
+        return positions - max_new_tokens
+
+    def images(self, images: Sequence[Image]) -> np.ndarray:
+        """uint8 [N, H, W, 3], resized.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        size = self.config.model.vision.image_size
+        if not len(images):
+            return np.zeros((0, size, size, 3), np.uint8)
+        rows = pixels([[image] for image in images], size, self.config.data.transparency)
+        assert rows is not None  # each row has an image
+        return rows[:, 0]
+
+    def qformer_texts(
+        self, texts: Sequence[str], length: int | None = None, keep: str = "start"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the Q-Former reads: ids int32 [N, S] and mask bool [N, S].
+
+        Args:
+            length: S; None takes that of the captions of stage 0.
+            keep: which part of a longer text is read, "start" or "end".
+        """
+        length = length or self.config.data.max_text
+        tokenizer = existing(self.qformer_tokenizer, "embeddings")
+        rows = [dialogue.qformer_ids(t, tokenizer, length, keep) for t in texts]
+        return dialogue.pad_right(rows, tokenizer.pad_id, length), dialogue.mask_of(rows, length)
+
+
+def existing(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:
+    """The tokenizer.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if tokenizer is None:
+        raise ConfigError(
+            f"without its tokenizer this checkpoint gives no {purpose}",
+            where="the directory it came from had none",
+            expected="a checkpoint with its tokenizer",
+            fix="zv convert from-hf ... --tokenizer=FILE (or --qformer-tokenizer=FILE)",
+        )
+    return tokenizer
 
 
 def pixels(
-    rows: Sequence[Sequence[Picture]], size: int, transparency: str = images.TRANSPARENCY[0]
+    rows: Sequence[Sequence[Image]], size: int, transparency: str = decode.TRANSPARENCY[0]
 ) -> np.ndarray | None:
-    """uint8 [B, I, size, size, 3]; places without a picture are 0; None if there is no picture.
+    """uint8 [B, I, size, size, 3]; places without an image are 0; None if there is no image.
 
     `transparency` is that of the images the model was trained on (`data.transparency`).
 
     Raises:
-        DataError: a picture cannot be read.
+        DataError: an image cannot be read.
     """
     count = max(map(len, rows))
     if not count:
         return None
     out = np.zeros((len(rows), count, size, size, 3), np.uint8)
     for target, row in zip(out, rows, strict=True):
-        for place, picture in enumerate(row):
-            target[place] = images.preprocess(picture, size, transparency)
+        for place, image in enumerate(row):
+            target[place] = decode.preprocess(image, size, transparency)
     return out

@@ -1,6 +1,6 @@
 """Answers restricted to given options: how probable is each of them (paper section 4.1)?
 
-The pictures are seen once and the prompt is read once; then the candidates of a row stand side by
+The images are encoded once and the prompt is read once; then the candidates of a row stand side by
 side behind it in one pass, each seeing the prompt and itself only. `</s>` is scored too, as in
 training: without it a candidate that begins another one always wins.
 """
@@ -17,8 +17,9 @@ import numpy as np
 
 from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import prompts as prompts_lib
+from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.prompts import Question
-from zv_jax.inference.sample import read_prompt
+from zv_jax.inference.sample import prefill
 from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import MEAN
@@ -80,7 +81,7 @@ def normalise(
     """Scores [C] of one row from sums of log-probabilities and numbers of tokens, both [C].
 
     ``sum``: the probability of the text; ``token_mean``: per token, `</s>` counted; ``char``: per
-    character; ``pmi``: minus the sum `blind` [C] that the same words get without the picture.
+    character; ``pmi``: minus the sum `blind` [C] that the same words get without the image.
     """
     if norm == "token_mean":
         return sums / lengths
@@ -115,11 +116,7 @@ def chunk_of(count: int) -> int:
 @functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
 def score(
     variables: dict,
-    images: Array | None,
-    input_ids: Array,
-    attention_mask: Array,
-    qformer_input_ids: Array | None,
-    qformer_attention_mask: Array | None,
+    inputs: Inputs,
     candidates: Array,
     candidate_mask: Array,
     *,
@@ -129,8 +126,7 @@ def score(
     """Log-probability of every candidate after its row's prompt.
 
     Args:
-        variables, images, input_ids, attention_mask, qformer_input_ids, qformer_attention_mask:
-            as in `decode.generate`.
+        variables, inputs: as in `sample.generate`.
         candidates: int [B, C, L], `</s>` last, then padding.
         candidate_mask: bool [B, C, L].
         cfg: the architecture.
@@ -141,34 +137,32 @@ def score(
     """
     batch, count, width = candidates.shape
     places = chunk * width
-    model, logits, cache, seen, lengths = read_prompt(
-        variables,
-        images,
-        input_ids,
-        attention_mask,
-        qformer_input_ids,
-        qformer_attention_mask,
-        cfg=cfg,
-        room=places,
-    )
-    prompt = input_ids.shape[1]
-    first = jax.nn.log_softmax(logits.astype(jnp.float32))
+    model = ZiyaVisual(cfg)
+    read = prefill(variables, inputs, cfg=cfg, room=places)
+    prompt = inputs.input_ids.shape[1]
+    first = jax.nn.log_softmax(read.logits.astype(jnp.float32))
     slot = jnp.arange(places)
     alike = slot[:, None] // width == slot[None] // width
     own = alike & (slot[:, None] >= slot[None])
     visible = jnp.concatenate(
         [
-            jnp.broadcast_to(seen[:, None, :prompt], (batch, places, prompt)),
+            jnp.broadcast_to(read.seen[:, None, :prompt], (batch, places, prompt)),
             jnp.broadcast_to(own, (batch, places, places)),
         ],
         2,
     )
-    positions = lengths[:, None] + slot % width
+    positions = read.lengths[:, None] + slot % width
 
     def one_pass(part: tuple[Array, Array]) -> Array:
         ids, mask = part  # [B, chunk, L]
         hidden = model.apply(
-            variables, ids.reshape(batch, places), positions, visible, cache, prompt, method=_read
+            variables,
+            ids.reshape(batch, places),
+            positions,
+            visible,
+            read.cache,
+            prompt,
+            method=_read,
         ).reshape(batch, chunk, width, -1)
         start = jnp.take_along_axis(first, ids[:, :, 0], 1) * mask[:, :, 0]
         # One place of all candidates at a time: the logits of all would not fit for a large V.
@@ -201,18 +195,18 @@ def _logits(model: ZiyaVisual, hidden: Array) -> Array:
 
 
 def blinded(questions: Sequence[Question], size: int) -> list[Question]:
-    """The same prompts about pictures in which nothing is to be seen: one even grey.
+    """The same prompts about images that show nothing: one even grey.
 
     Raises:
-      ConfigError: a prompt has no picture to leave out.
+      ConfigError: a prompt has no image to leave out.
     """
     from PIL import Image
 
     grey = Image.new("RGB", (size, size), tuple(round(255 * mean) for mean in MEAN))
-    if not all(question.pictures for question in questions):
+    if not all(question.images for question in questions):
         raise ConfigError(
-            "the norm pmi compares with the answer to no picture, and a prompt has none",
+            "the norm pmi compares with the answer to no image, and a prompt has none",
             where="norm",
-            expected="pictures with every prompt, or the norm sum",
+            expected="images with every prompt, or the norm sum",
         )
-    return [Question(q.input_ids, (grey,) * len(q.pictures), q.qformer_ids) for q in questions]
+    return [Question(q.input_ids, (grey,) * len(q.images), q.qformer_ids) for q in questions]

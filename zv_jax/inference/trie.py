@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,21 +18,31 @@ ROOT = 0
 LEAF = -1
 
 
-@dataclass(frozen=True)
-class Trie:
-    """Edges [E] from a node along a token to a node; `</s>` leads to `LEAF`.
+class Edges(NamedTuple):
+    """Edges from a node along a token to a node, all int32 [E]; `</s>` leads to `LEAF`.
 
     Attributes:
-      parent: int32, the node an edge starts at; `ROOT` is the first.
-      token: int32, what is said along it.
-      child: int32, where it ends.
-      depth: the longest answer in tokens, `</s>` counted.
-      answers: how many different ones there are.
+      parent: the node an edge starts at; `ROOT` is the first.
+      token: the token along it.
+      child: where it ends.
     """
 
     parent: np.ndarray
     token: np.ndarray
     child: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trie:
+    """A set of answers.
+
+    Attributes:
+      edges: of the tree.
+      depth: the longest answer in tokens, `</s>` counted.
+      answers: how many different ones there are.
+    """
+
+    edges: Edges
     depth: int
     answers: int
 
@@ -60,6 +71,6 @@ def build(answers: Sequence[Sequence[int]], eos_id: int) -> Trie:
             at = nodes[at][token]
         nodes[at][eos_id] = LEAF
     edges = [(n, token, to) for n, out in enumerate(nodes) for token, to in out.items()]
-    parent, token, child = np.array(edges, np.int32).T
+    arrays = Edges(*np.array(edges, np.int32).T)
     depth = 1 + max(map(len, answers))
-    return Trie(parent, token, child, depth, int((child == LEAF).sum()))
+    return Trie(arrays, depth, int((arrays.child == LEAF).sum()))

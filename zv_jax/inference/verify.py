@@ -19,9 +19,9 @@ import numpy as np
 from zv_jax import trees
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConversionError
-from zv_jax.inference import model as api
-from zv_jax.inference import sample as decode
-from zv_jax.inference.model import Model
+from zv_jax.inference import sample
+from zv_jax.inference.inputs import Inputs
+from zv_jax.inference.model import Model, from_pretrained
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.tables import align
@@ -88,7 +88,7 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
         ConversionError: they are models of different shape.
         CheckpointError, ConversionError, DataError: one of them cannot be read.
     """
-    one, other = api.load(a, dtype), api.load(b, dtype)
+    one, other = from_pretrained(a, dtype), from_pretrained(b, dtype)
     _check_alike(one, other)
     inputs = _inputs(one, seed)
     rows = _stage0(one, other, inputs) if one.has_heads else _answers(one, other, inputs)
@@ -171,11 +171,11 @@ def _inputs(one: Model, seed: int) -> dict[str, Any]:
 
 
 def _same_ids(one: Model, other: Model) -> bool | None:
-    pairs = [
+    tokenizers = (
         (one.tokenizer, other.tokenizer),
         (one.qformer_tokenizer, other.qformer_tokenizer),
-    ]
-    pairs = [(a, b) for a, b in pairs if a is not None and b is not None]
+    )
+    pairs = [(a, b) for a, b in tokenizers if a is not None and b is not None]
     if not pairs:
         return None
     texts = [one.config.model.prompt.ask(text) for text, _ in _ROWS]
@@ -246,7 +246,9 @@ def _answers(one: Model, other: Model, inputs: dict[str, Any]) -> list[Row]:
     ids, mask = inputs["ids"], inputs["mask"]
     rows.append(_both(one, other, "language model", logits, visual, ids, mask)[0])
 
-    def whole(model: ZiyaVisual, images: Any, ids: Any, mask: Any, text: Any, seen: Any):
+    def whole(
+        model: ZiyaVisual, images: Any, ids: Any, mask: Any, text: Any, seen: Any
+    ) -> jax.Array:
         return jnp.where(mask[..., None], model(images, ids, mask, text, seen), 0)
 
     given = inputs["images"], ids, mask, *inputs["text"]
@@ -256,22 +258,19 @@ def _answers(one: Model, other: Model, inputs: dict[str, Any]) -> list[Row]:
 
 def _same_tokens(one: Model, other: Model, inputs: dict[str, Any]) -> bool:
     eos = one.tokenizer.eos_id if one.tokenizer else 2
-    found = [
-        decode.generate(
+    mine, theirs = (
+        sample.generate(
             model.variables,
-            inputs["images"],
-            inputs["ids"],
-            inputs["mask"],
-            *inputs["text"],
+            Inputs(inputs["images"], inputs["ids"], inputs["mask"], *inputs["text"]),
             np.zeros(len(_ROWS), np.uint32),
             cfg=model.config.model,
             max_new_tokens=NEW_TOKENS,
-            eos_id=eos,
+            stop=np.array([eos], np.int32),
             pad_id=0,
         )
         for model in (one, other)
-    ]
-    return bool(np.array_equal(*map(np.asarray, found)))
+    )
+    return bool(np.array_equal(np.asarray(mine), np.asarray(theirs)))
 
 
 class DifferentModels(ConversionError):

@@ -71,8 +71,8 @@ def test_the_qformer_reads_the_blanks_of_a_format(tokenizer, make_config):
     ids = [tokenizer.cls_id, *tokenizer.encode(asked), tokenizer.sep_id]
     assert ids[1:-1] != tokenizer.encode(asked.strip())
     both = (tokenizer, tokenizer)
-    question = (" What colour is this? ", (), config, both)
-    assert prompts.question(*question, max_new_tokens=4).qformer_ids == ids
+    processor = prompts.Processor(config, *both)
+    assert processor.question(" What colour is this? ", (), max_new_tokens=4).qformer_ids == ids
     assembler = Assembler(pipeline.drawn_from(config), *both, cache_images=False)
     records = assembler.drawn[0].source
     number = next(

@@ -1,27 +1,46 @@
-"""Arrays that a user made: what does not fit the model or each other is refused by name."""
+"""`Inputs`: the five arrays that the model reads, checked against it and each other by name."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import jax
 import numpy as np
 
 from zv_jax.errors import DataError
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.models.presets import ModelConfig
 
+Array = np.ndarray | jax.Array
 
-def check_arrays(
-    images: np.ndarray | None,
-    input_ids: np.ndarray,
-    attention_mask: np.ndarray,
-    qformer_input_ids: np.ndarray | None,
-    qformer_attention_mask: np.ndarray | None,
-    cfg: ModelConfig,
-) -> None:
-    """Refuses what `Words.generate` cannot use; the arguments are described there.
+
+class Inputs(NamedTuple):
+    """Rows of images and ids, a pytree; `Model.processor` makes them from texts and images.
+
+    Attributes:
+        images: uint8 [B, I, H, W, 3], resized, or floats that are normalised already; None when no
+            row has an image. Rows with fewer images end in zeros.
+        input_ids: int [B, T], each image as `num_queries` placeholders; padded on the left where
+            they are to be continued.
+        attention_mask: bool [B, T].
+        qformer_input_ids: int [B, S], `[CLS] instruction [SEP]`; Chat needs it with images.
+        qformer_attention_mask: bool [B, S].
+    """
+
+    images: Array | None
+    input_ids: Array
+    attention_mask: Array
+    qformer_input_ids: Array | None = None
+    qformer_attention_mask: Array | None = None
+
+
+def check_inputs(inputs: Inputs, cfg: ModelConfig) -> None:
+    """Refuses what the model cannot read.
 
     Raises:
         DataError: naming the array, its shape or row, and what was expected.
     """
+    images, input_ids, attention_mask, qformer_input_ids, qformer_attention_mask = inputs
     rows, length = _shape("input_ids", input_ids, "[B, T]", 2)
     _same("attention_mask", attention_mask, (rows, length), "input_ids")
     if images is not None:
@@ -33,7 +52,7 @@ def check_arrays(
                     "the Q-Former of this model reads an instruction, and none is given",
                     where="qformer_input_ids, qformer_attention_mask",
                     expected="int [B, S] and bool [B, S] beside images",
-                    fix="give `[CLS] instruction [SEP]` of each row, or use Model.answer",
+                    fix="give `[CLS] instruction [SEP]` of each row, or use Model.processor",
                 )
             _, size = _shape("qformer_input_ids", qformer_input_ids, "[B, S]", 2)
             _same("qformer_input_ids", qformer_input_ids, (rows, size), "input_ids")
@@ -41,7 +60,7 @@ def check_arrays(
     check_placeholders(images, input_ids, cfg)
 
 
-def _shape(name: str, array: np.ndarray, letters: str, axes: int) -> tuple[int, ...]:
+def _shape(name: str, array: Array, letters: str, axes: int) -> tuple[int, ...]:
     if np.ndim(array) != axes:
         raise DataError(
             f"{name} has the shape {np.shape(array)}",
@@ -52,11 +71,11 @@ def _shape(name: str, array: np.ndarray, letters: str, axes: int) -> tuple[int, 
     return np.shape(array)
 
 
-def _same(name: str, array: np.ndarray, wanted: tuple[int, ...], other: str) -> None:
-    if np.shape(array) != wanted:
+def _same(name: str, array: Array, expected: tuple[int, ...], reference: str) -> None:
+    if np.shape(array) != expected:
         raise DataError(
             f"{name} has the shape {np.shape(array)}",
             where=name,
-            expected=f"{wanted}, as {other}",
+            expected=f"{expected}, as {reference}",
             fix="give both for the same rows",
         )
