@@ -27,7 +27,7 @@ import numpy as np
 from absl import app, flags
 
 from zv_jax.config.schema import Config, StageConfig
-from zv_jax.convert import architectures, config_json, hf, shards
+from zv_jax.convert import architectures, config_json, reader, shards
 from zv_jax.convert.names import Entry
 from zv_jax.convert.sources import Spec, open_source
 from zv_jax.convert.stream import hollow
@@ -59,7 +59,7 @@ def model(layers: int | None) -> ModelConfig:
 def tensors(config: Config) -> dict[str, Spec]:
     """Names and shapes of a checkpoint of transformers."""
     chat = architectures.INSTRUCT_BLIP
-    wanted = hf.wanted(config, chat)
+    wanted = reader.wanted(config, chat)
     out: dict[str, Spec] = {}
     for entry in chat.family.entries:
         if f"params/{entry.ours[0]}" in wanted:

@@ -7,7 +7,7 @@ import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
-from zv_jax.convert import architectures, asking, export, hf, ours
+from zv_jax.convert import architectures, asking, export, hf, ours, reader
 from zv_jax.convert.formats import open_any
 from zv_jax.errors import ConversionError
 from zv_jax.models.prompt import ZIYA, PromptConfig
@@ -34,7 +34,7 @@ def test_the_flag_has_the_last_word_and_the_report_says_so(directory, tmp_path, 
     assert "prompts: vicuna, as --prompt_format says" in capsys.readouterr().out
     assert open_any(dst).config.model.prompt == PromptConfig("vicuna", "turn")
     with pytest.raises(ConversionError, match="unknown format 'vicunna'.*vicuna"):
-        hf.open_hf(src, hf.Options(prompt_format="vicunna"))
+        hf.open_hf(src, reader.Options(prompt_format="vicunna"))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

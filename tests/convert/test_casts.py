@@ -10,7 +10,7 @@ import pytest
 from zv_jax import casts
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.cli import main as cli
-from zv_jax.convert import export, formats, hf, ours, stream
+from zv_jax.convert import export, formats, hf, ours, reader, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models.presets import LoraConfig
 
@@ -70,7 +70,7 @@ def test_from_hf_refuses_what_float16_cannot_hold(tmp_path, llama, dtype, capsys
     said = capsys.readouterr().err
     assert LEAF in said and "becomes infinite in float16" in said
     assert not (tmp_path / "dst").exists()
-    hf.from_hf(src, tmp_path / "dst", hf.Options(dtype="bfloat16"))
+    hf.from_hf(src, tmp_path / "dst", reader.Options(dtype="bfloat16"))
     stored = checkpoint.load_params(tmp_path / "dst")[0][LEAF]
     assert float(stored[3, 4]) == float(np.array(1e5, ml_dtypes.bfloat16))
 
@@ -88,7 +88,7 @@ def test_to_hf_refuses_what_float16_cannot_hold(tmp_path, llama, dtype, capsys):
 
 def test_both_ways_say_what_became_zero(tmp_path, llama, caplog):
     src = llama(1e-9, np.float32)
-    coverage = hf.from_hf(src, tmp_path / "half", hf.Options(dtype="float16"))
+    coverage = hf.from_hf(src, tmp_path / "half", reader.Options(dtype="float16"))
     assert coverage.zeroed[LEAF] == 1
     assert f"in {LEAF!r}" in caplog.text and "are 0 now" in caplog.text
     caplog.clear()

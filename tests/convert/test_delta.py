@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zv_jax.cli import main as cli
-from zv_jax.convert import hf
+from zv_jax.convert import hf, reader
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConfigError, ConversionError
 
@@ -43,7 +43,7 @@ def published(tmp_path, tensors, directory):
 
 
 def read(tmp_path, kind=None):
-    options = hf.Options(base=str(tmp_path / "base"), delta_kind=kind)
+    options = reader.Options(base=str(tmp_path / "base"), delta_kind=kind)
     opened = hf.open_hf(tmp_path / "published", options)
     found = {path.removeprefix("params/llm/"): leaf.value() for path, leaf in opened.leaves.items()}
     return opened, {
@@ -117,7 +117,7 @@ def test_the_command_prints_the_choice_and_knows_both_kinds(tmp_path, published,
 def test_a_kind_without_a_base_is_refused(tmp_path, published):
     published("all")
     with pytest.raises(ConfigError, match="--delta_kind without --base"):
-        hf.open_hf(tmp_path / "published", hf.Options(delta_kind="all"))
+        hf.open_hf(tmp_path / "published", reader.Options(delta_kind="all"))
 
 
 def test_a_base_with_more_rows_than_the_difference_is_refused(tmp_path, published, directory):
@@ -139,7 +139,7 @@ def test_a_sum_beyond_float16_is_refused_and_the_fix_that_is_named_works(
     directory(tmp_path / "published", "llama", given)
 
     def read(dtype):
-        options = hf.Options(base=str(tmp_path / "base"), delta_kind="layers", dtype=dtype)
+        options = reader.Options(base=str(tmp_path / "base"), delta_kind="layers", dtype=dtype)
         leaf = hf.open_hf(tmp_path / "published", options).leaves["params/llm/layers/up/kernel"]
         return leaf.value()[1].T[0, 0]
 

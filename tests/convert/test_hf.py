@@ -11,7 +11,7 @@ import pytest
 import zv_jax
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.config import recipe, validate
-from zv_jax.convert import export, hf, ours
+from zv_jax.convert import export, hf, ours, reader
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConversionError
 from zv_jax.models import vit
@@ -206,7 +206,7 @@ def test_the_split_form_of_the_published_base(tmp_path, tensors, directory):
     directory(tmp_path / "llm", "llama", llm)
     alone = hf.open_hf(src)
     assert not any("llm" in path for path in alone.leaves) and alone.coverage.missing
-    joined = hf.open_hf(src, hf.Options(llm=str(tmp_path / "llm")))
+    joined = hf.open_hf(src, reader.Options(llm=str(tmp_path / "llm")))
     with pytest.raises(ConversionError, match="language_model.* is missing"):
         hf.open_hf(directory(tmp_path / "half", "blip2", visual))
     together = hf.open_hf(directory(tmp_path / "whole", "blip2", whole))
@@ -231,7 +231,7 @@ def difference(tmp_path, tensors, directory):
 
 def test_a_difference_is_added_to_its_base(tmp_path, difference):
     published, base = difference
-    options = hf.Options(base=str(tmp_path / "base"))
+    options = reader.Options(base=str(tmp_path / "base"))
     found = hf.open_hf(tmp_path / "published", options).leaves
     name = "model.layers.1.mlp.up_proj.weight"
     np.testing.assert_array_equal(
@@ -249,7 +249,9 @@ def test_a_difference_given_as_a_model_is_refused(tmp_path, difference):
 
 def test_a_model_given_as_a_difference_is_refused(tmp_path, difference):
     with pytest.raises(ConversionError, match="a whole model, not a difference"):
-        hf.from_hf(tmp_path / "model", tmp_path / "dst", hf.Options(base=str(tmp_path / "base")))
+        hf.from_hf(
+            tmp_path / "model", tmp_path / "dst", reader.Options(base=str(tmp_path / "base"))
+        )
 
 
 def test_a_base_of_another_size_is_refused(tmp_path, difference, tensors, directory):
@@ -257,7 +259,7 @@ def test_a_base_of_another_size_is_refused(tmp_path, difference, tensors, direct
     directory(tmp_path / "other", "llama", other)
     with pytest.raises(ConversionError, match=r"the base has shape \(8, 8\)"):
         hf.from_hf(
-            tmp_path / "published", tmp_path / "dst", hf.Options(base=str(tmp_path / "other"))
+            tmp_path / "published", tmp_path / "dst", reader.Options(base=str(tmp_path / "other"))
         )
 
 
@@ -340,7 +342,7 @@ def test_a_vit_alone(tmp_path, tensors, shards):
 @pytest.mark.parametrize("size", [42, 14])
 def test_positions_are_resized_on_the_way_in(tmp_path, tensors, directory, size):
     src = directory(tmp_path / "src", "instructblip")
-    opened = hf.open_hf(src, hf.Options(image_size=size))
+    opened = hf.open_hf(src, reader.Options(image_size=size))
     side = size // 14
     got = opened.leaves["params/vision/pos_embed"].value()
     table = tensors("instructblip")["vision_model.embeddings.position_embedding"]
@@ -356,7 +358,7 @@ def test_positions_of_clip_are_resized_with_aligned_corners(preset, corners):
     """As LAVIS does, which resizes those of EVA without."""
     config = validate(recipe(preset, stage={"name": "stage1", "variant": "base"}))
     table = np.random.default_rng(0).standard_normal((1, 257, 2)).astype("f4")
-    config, change = hf.resized(config, hf.Options(image_size=336))
+    config, change = reader.resized(config, reader.Options(image_size=336))
     (resize,) = change.values()
     wanted, other = (resize_positions(table, (24, 24), way) for way in (corners, not corners))
     np.testing.assert_array_equal(resize(table), wanted)
@@ -375,7 +377,7 @@ def test_positions_are_resized_on_the_way_out(tmp_path, workdir):
 def test_an_image_size_that_cuts_a_patch_is_refused(tmp_path, directory):
     src = directory(tmp_path / "src", "instructblip")
     with pytest.raises(ConversionError, match="multiple of the patch size"):
-        hf.from_hf(src, tmp_path / "dst", hf.Options(image_size=30))
+        hf.from_hf(src, tmp_path / "dst", reader.Options(image_size=30))
 
 
 def test_the_number_of_queries_cannot_change(tmp_path, directory):

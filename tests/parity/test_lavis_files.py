@@ -10,7 +10,7 @@ import pytest
 from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.config.build import to_dict
-from zv_jax.convert import formats, hf, lavis, stream
+from zv_jax.convert import formats, lavis, reader, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models import presets
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -68,7 +68,7 @@ def test_stage_1_is_read_whole_and_written_back_bit_for_bit(state, save, tmp_pat
     assert v.ln_vision_eps == 1e-5 and q.embed_dim == SIZES.embed
     assert not opened.coverage.missing and not opened.coverage.unexpected
     with stream.building(tmp_path / "ours") as folder:
-        hf.save(opened, folder, "blip2_pretrained.pth")
+        reader.save(opened, folder, "blip2_pretrained.pth")
     back = formats.open_any(tmp_path / "ours")
     assert to_dict(back.config) == to_dict(config)
     towers = lavis.to_lavis(back, tmp_path / "again.pth")
@@ -103,7 +103,7 @@ def test_a_vicuna_takes_the_place_of_the_missing_language_model(state, save, tmp
         )
     )  # fmt: skip
     llama.save_pretrained(tmp_path / "vicuna")
-    options = hf.Options(llm=str(tmp_path / "vicuna"))
+    options = reader.Options(llm=str(tmp_path / "vicuna"))
     opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
     assert {tower for tower, _ in opened.coverage.missing} == {"vision"}
     assert opened.config.model.llm.vocab_size == 96
@@ -126,7 +126,7 @@ def vit(state) -> dict:
 @pytest.mark.parametrize("kind", ["alone", "in a file of LAVIS"])
 def test_a_vit_from_a_file_of_its_own_fills_the_gap(state, save, kind):
     held = vit(state) if kind == "alone" else state
-    options = hf.Options(vision=str(save(held, "eva_vit_g.pth")))
+    options = reader.Options(vision=str(save(held, "eva_vit_g.pth")))
     opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
     assert {tower for tower, _ in opened.coverage.missing} == {"llm"}
     whole = lavis.open_lavis(save(state, "whole.pth"), preset="tiny_chat")
@@ -151,7 +151,7 @@ def test_the_vit_of_clip_loses_its_last_block_too(state, save, monkeypatch):
     )  # fmt: skip
     clip = {name.removeprefix(VISION): value for name, value in clip_state(vision).items()}
     behind = {"ln_post.weight": torch.ones(32), "proj": torch.ones(32, 8)}
-    options = hf.Options(vision=str(save(clip | behind, "clip_vit_L.pth")))
+    options = reader.Options(vision=str(save(clip | behind, "clip_vit_L.pth")))
     opened = lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
     assert opened.config.model.vision.family == "clip"
     assert opened.leaves["params/vision/blocks/fc1/kernel"].shape[0] == 2
@@ -172,15 +172,15 @@ def test_a_vit_that_does_not_fit_is_refused(state, save):
         (part, "'visual_encoder.blocks.1.attn.v_bias' is missing"),
         (strange, "no place for tensor 'visual_encoder.rope.table'"),
     ):
-        options = hf.Options(vision=str(save(wrong, "vit.pth")))
+        options = reader.Options(vision=str(save(wrong, "vit.pth")))
         with pytest.raises(ConversionError, match=words):
             lavis.open_lavis(save(instruct(state)), options, preset="tiny_chat")
-    options = hf.Options(vision=str(save(vit(state), "vit.pth")))
+    options = reader.Options(vision=str(save(vit(state), "vit.pth")))
     with pytest.raises(ConversionError, match="has a ViT of its own") as caught:
         lavis.open_lavis(save(state), options, preset="tiny_chat")
     assert "leave --vision out" in str(caught.value)
     with pytest.raises(ConversionError, match="no weights here"):
-        lavis.open_lavis(save(instruct(state)), hf.Options(vision="nowhere.pth"), "tiny_chat")
+        lavis.open_lavis(save(instruct(state)), reader.Options(vision="nowhere.pth"), "tiny_chat")
 
 
 def clip_state(vision) -> dict:
@@ -249,7 +249,7 @@ def test_wrong_files_are_named(state, save, tmp_path):
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConversionError, match="cannot be read"):
         lavis.open_lavis(tmp_path / "cut.pth")
-    for options in (hf.Options(llm="vicuna"), hf.Options(base="llama")):
+    for options in (reader.Options(llm="vicuna"), reader.Options(base="llama")):
         with pytest.raises(ConversionError, match="leave --"):
             lavis.open_lavis(save(state), options, preset="tiny_chat")
 
@@ -275,7 +275,7 @@ def test_the_command_reports_resizes_and_writes(state, save, tmp_path, capsys):
 
 def test_what_lavis_cannot_hold_is_not_written(state, save, tmp_path):
     with stream.building(tmp_path / "ours") as folder:
-        hf.save(lavis.open_lavis(save(state), preset="tiny_chat"), folder, "x.pth")
+        reader.save(lavis.open_lavis(save(state), preset="tiny_chat"), folder, "x.pth")
     model = formats.open_any(tmp_path / "ours")
     (tmp_path / "there.pth").write_bytes(b"mine")
     for out, words in ((tmp_path / "there.pth", "exists"), (tmp_path / "folder", "is one file")):

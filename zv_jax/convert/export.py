@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax.convert import architectures, card, config_json, hf, ours, shards, stream
+from zv_jax.convert import architectures, card, config_json, hf, ours, reader, shards, stream
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.card import Options
 from zv_jax.convert.names import Entry
@@ -126,7 +126,7 @@ def _rows(architecture: Architecture, model: Ours, options: Options) -> list[_Ro
     Raises:
         ConversionError: a leaf is missing, or has no place in the class.
     """
-    wanted = hf.wanted(model.config, architecture)
+    wanted = reader.wanted(model.config, architecture)
     missing = [
         path
         for path in wanted

@@ -12,7 +12,7 @@ import numpy as np
 from zv_jax import casts, trees
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.config import Config
-from zv_jax.convert import architectures, gguf, hf, lavis, ours
+from zv_jax.convert import architectures, gguf, hf, lavis, ours, reader
 from zv_jax.convert.ours import Ours
 from zv_jax.convert.sources import Spec
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -35,7 +35,7 @@ def open_any(path: str | Path) -> Ours:
     return ours.open_checkpoint(path)
 
 
-def _theirs(opened: hf.Opened, path: str | Path) -> Ours:
+def _theirs(opened: reader.ForeignCheckpoint, path: str | Path) -> Ours:
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, spec in wanted.items():
@@ -48,7 +48,7 @@ def _theirs(opened: hf.Opened, path: str | Path) -> Ours:
         specs={p: Spec(leaf.shape, leaf.dtype) for p, leaf in opened.leaves.items()},
         read=read,
         tokenizers=opened.tokenizers,
-        provenance=hf.provenance(opened, path),
+        provenance=reader.provenance(opened, path),
         where=str(path),
     )
 

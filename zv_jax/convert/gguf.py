@@ -17,9 +17,10 @@ import ml_dtypes
 import numpy as np
 
 from zv_jax.config import Config
-from zv_jax.convert import asking, config_json, gguf_header, gguf_tokenizer, hf, names, stream
+from zv_jax.convert import asking, config_json, gguf_header, gguf_tokenizer, names, reader, stream
 from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.names import Entry, Family, Transform, entry
+from zv_jax.convert.reader import ForeignCheckpoint, Options
 from zv_jax.convert.sources import Spec
 from zv_jax.errors import ConversionError, EnvironmentProblem
 from zv_jax.models.llama import rope_frequencies
@@ -50,9 +51,9 @@ class GgufFile:
         self._dequantize = library.quants.dequantize
         try:
             gguf_header.check(path)
-            reader = library.GGUFReader(path)
-            self.fields = {name: field.contents() for name, field in reader.fields.items()}
-            if sum(tensor.n_bytes for tensor in reader.tensors) > path.stat().st_size:
+            file = library.GGUFReader(path)
+            self.fields = {name: field.contents() for name, field in file.fields.items()}
+            if sum(tensor.n_bytes for tensor in file.tensors) > path.stat().st_size:
                 raise ValueError("its tensors lie on one another")
         except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
             raise ConversionError(
@@ -69,7 +70,7 @@ class GgufFile:
                 expected="one file with the whole model",
                 fix="join them: gguf-split --merge FIRST OUT",
             )
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._tensors = {tensor.name: tensor for tensor in file.tensors}
         halves = {"F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
         self._dtypes = {
             name: halves.get(tensor.tensor_type.name, np.dtype(np.float32))
@@ -107,7 +108,7 @@ def _library(path: Path) -> ModuleType:
     return gguf
 
 
-def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
+def open_gguf(path: str | Path, options: Options | None = None) -> ForeignCheckpoint:
     """Reads everything of a GGUF file but its values.
 
     Raises:
@@ -115,7 +116,7 @@ def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
             of an unknown kind and `options` names none.
         EnvironmentProblem: the package `gguf` is not installed.
     """
-    options = options or hf.Options()
+    options = options or Options()
     source = GgufFile(Path(path))
     config = read_config(source)
     if options.prompt_format:
@@ -127,16 +128,16 @@ def open_gguf(path: str | Path, options: hf.Options | None = None) -> hf.Opened:
     found, coverage = stream.plan(
         family(llm),
         source,
-        hf.wanted(config, LLAMA),
+        reader.wanted(config, LLAMA),
         allow=options.allow,
         dtype=options.dtype,
     )
     if options.tokenizer:
-        tokenizer = hf.find_tokenizer([Path(options.tokenizer)], required=True)
+        tokenizer = reader.find_tokenizer([Path(options.tokenizer)], required=True)
     else:
         tokenizer = gguf_tokenizer.read_tokenizer(source.fields, source.where)
-    hf.check_vocabularies(config, (tokenizer, None))
-    return hf.Opened(
+    reader.check_vocabularies(config, (tokenizer, None))
+    return ForeignCheckpoint(
         config, found, replace(coverage, notes=(*coverage.notes, *notes)), (tokenizer, None)
     )
 

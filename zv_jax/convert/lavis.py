@@ -20,10 +20,11 @@ import numpy as np
 
 from zv_jax import casts
 from zv_jax.config import Config
-from zv_jax.convert import asking, config_json, hf, lavis_names, lavis_vision, stream
+from zv_jax.convert import asking, config_json, lavis_names, lavis_vision, reader, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
 from zv_jax.convert.ours import Ours
+from zv_jax.convert.reader import ForeignCheckpoint, Options
 from zv_jax.convert.sources import Renamed, Source, open_file, open_source, together
 from zv_jax.errors import ConversionError, EnvironmentProblem
 from zv_jax.models import presets
@@ -38,8 +39,8 @@ _OTHERS = {"opt_proj.weight": "OPT", "t5_proj.weight": "T5"}
 
 
 def open_lavis(
-    path: str | Path, options: hf.Options | None = None, preset: str | None = None
-) -> hf.Opened:
+    path: str | Path, options: Options | None = None, preset: str | None = None
+) -> ForeignCheckpoint:
     """Reads everything of a checkpoint file but its values.
 
     Args:
@@ -51,7 +52,7 @@ def open_lavis(
         ConversionError: it is none of LAVIS's BLIP-2 with a LLaMA, or a tower is there in part.
         EnvironmentProblem: torch is not installed.
     """
-    options = options or hf.Options()
+    options = options or Options()
     source: Source = open_file(Path(path))
     template = presets.preset(preset or PUBLISHED)
     if options.vision:
@@ -74,7 +75,7 @@ def open_lavis(
     if options.vision:
         like = presets.CLIP_L if config.model.vision.family == "clip" else template.vision
         config = lavis_vision.as_deep(config, like.layers)
-    config, resize = hf.resized(config, options)
+    config, resize = reader.resized(config, options)
     architecture = _architecture(config)
     family = architecture.family
     if options.vision:
@@ -83,15 +84,17 @@ def open_lavis(
     found, coverage = stream.plan(
         family,
         source,
-        hf.wanted(config, architecture),
+        reader.wanted(config, architecture),
         optional=[rf"params/{tower}/.*" for tower in absent],
         allow=options.allow,
         dtype=options.dtype,
         resize=resize,
     )
-    both = hf.tokenizers_of(Path(path), architecture, options)
-    hf.check_vocabularies(config, both)
-    return hf.Opened(config, found, replace(coverage, notes=(*coverage.notes, *notes)), both)
+    both = reader.tokenizers_of(Path(path), architecture, options)
+    reader.check_vocabularies(config, both)
+    return ForeignCheckpoint(
+        config, found, replace(coverage, notes=(*coverage.notes, *notes)), both
+    )
 
 
 def _has(source: Source, prefix: str) -> bool:
@@ -105,9 +108,7 @@ def _architecture(config: Config) -> Architecture:
     return Architecture("LAVIS", "lavis", family, stage.name, stage.variant)
 
 
-def _with_language_model(
-    config: Config, source: Source, options: hf.Options
-) -> tuple[Config, Source]:
+def _with_language_model(config: Config, source: Source, options: Options) -> tuple[Config, Source]:
     place = Path(options.llm) / "config.json"
     model = config_json.with_language_model(config.model, read_json(place), str(place))
     weights = Renamed(open_source(options.llm), lambda name: LANGUAGE + name)

@@ -11,7 +11,7 @@ from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.parallel import runtime
 
 if TYPE_CHECKING:
-    from zv_jax.convert import hf
+    from zv_jax.convert import reader
 
 
 def define_dtype(values: flags.FlagValues) -> None:
@@ -82,13 +82,13 @@ def _check_dtype(dtype: str | None) -> None:
         raise unknown_name("dtype", dtype, DTYPES, "--dtype")
 
 
-def options(values: flags.FlagValues) -> hf.Options:
+def options(values: flags.FlagValues) -> reader.Options:
     """The flags of `define_reading` and, where the subcommand has them, the others that read."""
-    from zv_jax.convert import hf
+    from zv_jax.convert import reader
 
-    names = [field.name for field in dataclasses.fields(hf.Options) if field.name in values]
+    names = [field.name for field in dataclasses.fields(reader.Options) if field.name in values]
     given = {name: values[name].value for name in names}
-    return hf.Options(**given | {"allow": tuple(values.allow)})
+    return reader.Options(**given | {"allow": tuple(values.allow)})
 
 
 def report(text: str, out: str) -> None:

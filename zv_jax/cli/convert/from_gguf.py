@@ -20,7 +20,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     src, dst = common.start("from-gguf", values, words, "what to read and where to write")
-    from zv_jax.convert import gguf, hf
+    from zv_jax.convert import gguf, reader
 
     opening = lambda: gguf.open_gguf(src, common.options(values))
-    common.report(hf.convert(opening, src, dst).text(), dst)
+    common.report(reader.convert(opening, src, dst).text(), dst)

@@ -24,7 +24,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     src, dst = common.start("from-lavis", values, words, "what to read and where to write")
-    from zv_jax.convert import hf, lavis
+    from zv_jax.convert import lavis, reader
 
     opening = lambda: lavis.open_lavis(src, common.options(values), values.preset)
-    common.report(hf.convert(opening, src, dst).text(), dst)
+    common.report(reader.convert(opening, src, dst).text(), dst)
