@@ -69,9 +69,7 @@ def similarities(
     def embedded(rows: Sequence[Any], embed: Callable[[list], np.ndarray]) -> np.ndarray:
         return _batched(batches(rows, batch_size), embed, tick)
 
-    images = embedded(
-        gallery.images, lambda part: model.embed_images([image(ref) for ref in part])
-    )
+    images = embedded(gallery.images, lambda part: model.embed_images([image(ref) for ref in part]))
     texts = embedded(gallery.texts, model.embed_texts)
     return np.einsum("nqd,md->nqm", images, texts).max(1)
 

@@ -114,13 +114,17 @@ def train(
     return trainer.finished_at(Path(workdir))
 
 
-def evaluate(model: Model, task: str, *, data: str | Path, limit: int = 0) -> dict[str, Any]:
-    """Scores a model on one benchmark, as `zv eval --suite configs/eval/ziya.py` does for several.
+def evaluate(
+    model: Model, task: str, *, data: str | Path | None = None, limit: int = 0
+) -> dict[str, Any]:
+    """Scores a model on one task, as `zv eval` does for a suite of them, without controls.
 
     Args:
-        task: "okvqa", "flickr30k", ...: a file of `evaluation/benchmarks/files` without its ending.
-        data: holds a folder for each data set, in its published layout.
-        limit: records; 0 means all. The names of scores over a part end in @n.
+        task: "okvqa", "flickr30k", "vqa", ...: a file of `evaluation/tasks` without its ending.
+        data: of a public task the folder that holds a folder for each data set, in its published
+            layout; of one of the embedded data set the place it was prepared in. None: `data`, and
+            the user's cache.
+        limit: records of each language; 0 means all. Names of scores over a part end in @n.
 
     Returns:
         The contents of results.json; `scores` has an entry for each metric.
@@ -128,11 +132,15 @@ def evaluate(model: Model, task: str, *, data: str | Path, limit: int = 0) -> di
     Raises:
         ConfigError: there is no such task. DataError: files are missing or not as published.
     """
-    from zv_jax.evaluation.benchmarks import config as suites
-    from zv_jax.evaluation.benchmarks import run as benchmarks
+    from zv_jax.evaluation import config, run
+    from zv_jax.evaluation import task as tasks
 
-    suite = suites.suite(benchmarks=(task,), data=str(data), limit=limit)
+    fields: dict[str, Any] = {"tasks": (task,), "controls": (), "attention_images": 0}
+    if data is not None:
+        place = str(data)
+        fields |= {"data": place} if tasks.load(task).expected else {"source": {"path": place}}
+    suite = config.suite(limit=limit, **fields)
     with tempfile.TemporaryDirectory() as folder:
-        results = benchmarks.run("in memory", suite, folder, lambda _: model, progress=False)
+        results = run.run("in memory", suite, folder, progress=False, load=lambda _: model)
     assert results is not None  # the only process that answers
     return results

@@ -8,9 +8,8 @@ import pytest
 
 from zv_jax import trees
 from zv_jax.cli import main as cli
-from zv_jax.convert import formats
+from zv_jax.convert import formats, reader
 from zv_jax.convert import gguf as ours
-from zv_jax.convert import hf as ours_hf
 from zv_jax.data.text import chinese_pieces, tokenizers
 from zv_jax.errors import ConversionError, EnvironmentProblem
 from zv_jax.models.presets import RopeScaling
@@ -116,7 +115,7 @@ def random_tensors(vocab: int) -> dict[str, np.ndarray]:
     return out
 
 
-def logits(opened: ours_hf.Opened, ids: np.ndarray) -> np.ndarray:
+def logits(opened: reader.ForeignCheckpoint, ids: np.ndarray) -> np.ndarray:
     leaves = {path: leaf.value().astype(np.float32) for path, leaf in opened.leaves.items()}
     model = ZiyaVisual(opened.config.model)
     run = jax.jit(lambda v: model.apply(v, None, ids, np.ones_like(ids, bool)))
