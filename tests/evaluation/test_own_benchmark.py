@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import zv_jax
 from zv_jax.cli import main as cli
 from zv_jax.data.public import catalogue
 from zv_jax.evaluation import config as config_lib
@@ -100,5 +101,7 @@ def test_one_card_and_one_file_make_a_benchmark(colours, tmp_path):
     assert cli.main([*words, f"--workdir={tmp_path / 'again'}"]) == 0
     again = json.loads((tmp_path / "again/results.json").read_text("utf-8"))
     assert [s["value"] for s in again["scores"]] == [100, 100]
+    alone = zv_jax.evaluate(Blinking(), "colours", data=colours)
+    assert [s["value"] for s in alone["scores"]] == [s["value"] for s in results["scores"]]
     suite = ["--suite=configs/eval/ziya.py", "--suite.tasks=colours", f"--suite.data={colours}"]
     assert cli.main(["eval", "check-data", *suite]) == 0
