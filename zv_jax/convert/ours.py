@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax import casts
-from zv_jax.checkpoints import manager as checkpoint
+from zv_jax.checkpoints import reader as checkpoint
 from zv_jax.config import Config
 from zv_jax.config.build import of_checkpoint, validate
 from zv_jax.convert.sources import Spec
