@@ -133,7 +133,7 @@ def test_every_format_has_our_ids(exported, images, name):
     made = card["talk"](turns)
     assert made["input_ids"].tolist() == [whole.input_ids]
     assert made["qformer_input_ids"].tolist() == [whole.qformer_ids] * 3
-    pixels = np.asarray(normalise(model._pixels(images[:3]))).transpose(0, 3, 1, 2)
+    pixels = np.asarray(normalise(model.processor.images(images[:3]))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(made["pixel_values"], pixels, atol=1e-5)
     back = formats.open_any(out).config
     assert back.model.prompt == PROMPTS[name]

@@ -153,8 +153,8 @@ def test_our_stage0_there(tmp_path, tokenizer):
     loaded = from_pretrained(run)
     images = RNG.integers(0, 255, (2, 28, 28, 3), np.uint8)
     captions = ["a red square", "一个红色的方块"]
-    normal = np.asarray(vit.normalise(np.stack(loaded._pixels(list(images)))))
-    ids, mask = loaded._texts(captions)
+    normal = np.asarray(vit.normalise(np.stack(loaded.processor.images(list(images)))))
+    ids, mask = loaded.processor.qformer_texts(captions)
     given = dict(
         pixel_values=pixels(normal),
         input_ids=t(ids.astype(int)),
