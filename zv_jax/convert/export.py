@@ -107,17 +107,17 @@ def _resized(model: Ours, options: Options) -> Ours:
     config = replace(model.config, model=replace(model.config.model, vision=vision))
     config = config_json.checked(config, "--image-size")
     side = options.image_size // vision.patch_size
-    old = model.specs[hf.POSITIONS]
+    old = model.specs[reader.POSITIONS]
     new = Spec((1, 1 + side * side, old.shape[-1]), old.dtype)
 
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
-        if hf.POSITIONS not in wanted:
+        if reader.POSITIONS not in wanted:
             return model.read(wanted)
-        found = model.read({**wanted, hf.POSITIONS: old})
-        found[hf.POSITIONS] = hf.resized_positions(found[hf.POSITIONS], side)
+        found = model.read({**wanted, reader.POSITIONS: old})
+        found[reader.POSITIONS] = reader.resized_positions(found[hf.POSITIONS], side)
         return found
 
-    return replace(model, config=config, specs={**model.specs, hf.POSITIONS: new}, read=read)
+    return replace(model, config=config, specs={**model.specs, reader.POSITIONS: new}, read=read)
 
 
 def _rows(architecture: Architecture, model: Ours, options: Options) -> list[_Row]:
