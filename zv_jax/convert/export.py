@@ -114,7 +114,7 @@ def _resized(model: Ours, options: Options) -> Ours:
         if reader.POSITIONS not in wanted:
             return model.read(wanted)
         found = model.read({**wanted, reader.POSITIONS: old})
-        found[reader.POSITIONS] = reader.resized_positions(found[hf.POSITIONS], side)
+        found[reader.POSITIONS] = reader.resized_positions(found[reader.POSITIONS], side)
         return found
 
     return replace(model, config=config, specs={**model.specs, reader.POSITIONS: new}, read=read)
