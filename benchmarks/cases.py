@@ -95,7 +95,7 @@ def make_batch(config: Config, seed: int = 0) -> Batch:
     """One batch in the layout of the data pipeline, of random pixels and words.
 
     Rows are padded on the right, and filled between half and whole. In stage 0 rows 0 and 1 show
-    the same picture, so that shared targets and excluded negatives are part of the work.
+    the same image, so that shared targets and excluded negatives are part of the work.
     """
     rng = np.random.default_rng(seed)
     if config.stage.name == "stage0":
@@ -124,7 +124,7 @@ def _pairs(config: Config, rng: np.random.Generator) -> Batch:
 
 
 def _dialogue(config: Config, rng: np.random.Generator) -> Batch:
-    """Every row holds `max_images` pictures, before its text; the answer ends the row."""
+    """Every row holds `max_images` images, before its text; the answer ends the row."""
     data, model, rows = config.data, config.model, config.train.batch_size
     size, visual = model.vision.image_size, data.max_images * model.qformer.num_queries
     text, text_mask = _words(

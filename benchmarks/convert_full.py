@@ -31,7 +31,7 @@ from zv_jax.convert import architectures, config_json, reader, shards
 from zv_jax.convert.names import Entry
 from zv_jax.convert.sources import Spec, open_source
 from zv_jax.convert.stream import hollow
-from zv_jax.errors import EnvironmentProblem
+from zv_jax.errors import SetupError
 from zv_jax.files import write_json
 from zv_jax.models import presets
 from zv_jax.models.presets import ModelConfig
@@ -133,7 +133,7 @@ def main(argv: Sequence[str]) -> None:
     if free < 2.2 * size:
         folder.rmdir()
         raise SystemExit(
-            EnvironmentProblem(
+            SetupError(
                 f"{free / 1e9:.0f} GB of disk are free",
                 where=str(folder),
                 expected=f"{2.2 * size / 1e9:.0f} GB",

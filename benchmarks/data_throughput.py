@@ -1,6 +1,6 @@
-"""Input speed on one core: pictures per second of the pipeline beside bare Pillow and WebDataset.
+"""Input speed on one core: images per second of the pipeline beside bare Pillow and WebDataset.
 
-    python benchmarks/data_throughput.py [--pictures=1536] [--passes=4] [--records=100000]
+    python benchmarks/data_throughput.py [--images=1536] [--passes=4] [--records=100000]
 
 All cases begin with the same JPEG files and end with the same squares, in this process, on one
 core; shards hold them resized. The order is rotated and medians are given. The last lines are about
@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from zv_jax.config import recipe, validate
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images
 from zv_jax.data.pipeline import pipeline
 from zv_jax.data.records import record as records_lib
@@ -86,10 +86,10 @@ def pillow(folder: Path, count: int) -> None:
 
 
 def codec(shards: Path) -> Callable[[int], None]:
-    """Nothing but Pillow's decoder on the pictures of the prepared shards: the bound for those."""
+    """Nothing but Pillow's decoder on the images of the prepared shards: the bound for those."""
     source = open_source("prepared", str(shards))
     stored = [
-        pictures.read(shards, ref)
+        image_store.read(shards, ref)
         for number in range(len(source))
         for ref in source.record(number).images
     ]
@@ -102,7 +102,7 @@ def codec(shards: Path) -> Callable[[int], None]:
 
 
 def batches(name: str, path: Path, tokenizer: tokenizers.Tokenizer) -> Callable[[int], None]:
-    """Draws batches of stage 0 for as many pictures as asked."""
+    """Draws batches of stage 0 for as many images as asked."""
     config = validate(
         recipe(
             "tiny_base",
@@ -158,7 +158,7 @@ def make_tar(folder: Path, count: int) -> Path:
 
 
 def timed(cases: dict[str, Callable[[int], None]], count: int) -> dict[str, float]:
-    """Median pictures per second of each case, the order rotated from round to round."""
+    """Median images per second of each case, the order rotated from round to round."""
     found: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
     for turn in range(ROUNDS):
@@ -212,7 +212,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_files(folder, options.pictures)
+        make_files(folder, options.image_store)
         tokenizer = make_tokenizer(folder)
         cases: dict[str, Callable[[int], None]] = {
             "Pillow, decode and resize": lambda count: pillow(folder, count),
@@ -224,10 +224,10 @@ def main() -> None:
                 f"zv_jax, {encoding} shards": batches("prepared", shards, tokenizer),
                 f"Pillow, decode what {encoding} shards hold": codec(shards),
             }
-        other = webdataset(make_tar(folder, options.pictures))
+        other = webdataset(make_tar(folder, options.image_store))
         if other:
             cases["WebDataset + DataLoader, JPEG in tar"] = other
-        speeds = timed(cases, options.passes * options.pictures // BATCH * BATCH)
+        speeds = timed(cases, options.passes * options.image_store // BATCH * BATCH)
         bare = speeds["Pillow, decode and resize"]
         print("| case | pictures/s | of bare Pillow |\n|---|---|---|")
         for case, speed in speeds.items():

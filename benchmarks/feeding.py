@@ -4,10 +4,10 @@
     python benchmarks/feeding.py --preset=small_base --size=224 --batch=512 --workers=8
     python benchmarks/feeding.py --config configs/stage0.py:base,h200 --batch=256 --workers=8
 
-`zv train` of stage 0 runs over prepared pictures of generated detail, from shards to updated
+`zv train` of stage 0 runs over prepared images of generated detail, from shards to updated
 weights: reading, decoding, batches, the way to the devices, logging. Beside it, in the same
 process, the same program runs over and over on one batch that lies on the devices already. The
-ratio of the two is what feeding costs. Without `--config`, `--preset` is trained, with pictures of
+ratio of the two is what feeding costs. Without `--config`, `--preset` is trained, with images of
 `--size` pixels if that is given.
 """
 
@@ -52,8 +52,8 @@ def small(options: argparse.Namespace) -> Config:
 
 
 def with_data(config: Config, folder: Path, options: argparse.Namespace) -> Config:
-    """The recipe over pictures that are made here, without checkpoints on the way."""
-    data_throughput.make_files(folder, options.pictures)
+    """The recipe over images that are made here, without checkpoints on the way."""
+    data_throughput.make_files(folder, options.images)
     shards = data_throughput.make_shards(folder, config.model.vision.image_size, "jpeg")
     data_throughput.make_tokenizer(folder)
     words = TokenizerConfig(kind="sentencepiece", path=str(folder / "tokenizer"))

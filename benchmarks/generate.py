@@ -2,8 +2,8 @@
 
     python benchmarks/generate.py --preset=ziya_visual_chat_13b --rows=1,16 --tokens=128
 
-Weights are random and made on the device in bfloat16; prompts are random, each with one picture. No
-row ends before its last token. The first token is timed alone: it holds the picture and the
+Weights are random and made on the device in bfloat16; prompts are random, each with one image. No
+row ends before its last token. The first token is timed alone: it holds the image and the
 prompt. For every later one, each weight of the language model is read once, whatever the number of
 rows: that many bytes over the bandwidth of the chip's memory is the least it can take.
 """

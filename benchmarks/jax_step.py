@@ -19,7 +19,7 @@ from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
 from zv_jax.stages import stage_model, stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.state import abstract_variables, divide, fresh_variables, join, place
+from zv_jax.training.state import abstract_variables, fresh_variables, merge, partition, shard
 from zv_jax.training.step import init_state, make_step
 from zv_jax.training.trainer import shown
 
@@ -48,8 +48,8 @@ class JaxStep:
         self.mesh = make_mesh(MeshConfig(), jax.devices()[:1])
         with on_mesh(self.mesh):
             shardings = leaf_shardings(abstract_variables(config, self.stage), self.mesh)
-            flat = place({path: leaves[path] for path in shardings}, shardings)
-            variables = divide(flat, self.stage, config)
+            flat = shard({path: leaves[path] for path in shardings}, shardings)
+            variables = partition(flat, self.stage, config)
             self.frozen = variables.frozen
             tx, schedule = make_optimizer(config.optimizer, config.train.steps)
             self.state = init_state(variables.trainable, tx)
@@ -87,7 +87,7 @@ class JaxStep:
             )  # fmt: skip
 
         with on_mesh(self.mesh):
-            variables = join(self.state.trainable, self.frozen)
+            variables = merge(self.state.trainable, self.frozen)
             apply = jax.jit(lambda v, rows, key: model.apply(v, rows, key, method=draw))
             drawn = apply(variables, self._placed(batch), key)
         return np.asarray(drawn[0]), np.asarray(drawn[1])

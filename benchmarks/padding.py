@@ -2,12 +2,12 @@
 
     python benchmarks/padding.py [--steps=200] [--rounds=3]
 
-One shape: every row as long and with as many pictures as the longest. Kinds of batches: sources
+One shape: every row as long and with as many images as the longest. Kinds of batches: sources
 with short rows fill batches of their own (what the pipeline does); one kind for each source is the
 finest division. Packing within a batch: the samples of a batch share rows, and there are as many
 rows as the fullest of the batches needs, since shapes are static. Packing over all batches: the
 bound, where any samples may meet in a row. Samples are laid first fit, longest first. Counted are
-positions of tokens and places of pictures for each sample; both are computed whether filled or not.
+positions of tokens and places of images for each sample; both are computed whether filled or not.
 
 With `--rounds`, training steps on rows of these shapes are timed too, in turn. That of packed rows
 is what it would cost at least: their attention would need one more mask.
@@ -40,27 +40,27 @@ from zv_jax.data.pipeline.pipeline import make_pipeline, samples_per_epoch  # no
 
 STEPS = 8  # of a round, after one that compiles
 
-Sample = tuple[int, int]  # tokens, pictures
-Shape = tuple[int, int, int]  # rows, tokens, pictures
+Sample = tuple[int, int]  # tokens, images
+Shape = tuple[int, int, int]  # rows, tokens, images
 
 
 def batches(config: Config, steps: int) -> Iterator[tuple[list[Sample], np.ndarray, int, int]]:
-    """The samples of each batch with the numbers of their sources; length and pictures of rows."""
+    """The samples of each batch with the numbers of their sources; length and images of rows."""
     ends = np.cumsum(samples_per_epoch(config))
     queries = config.model.qformer.num_queries
     stream = make_pipeline(config)
     for _ in range(steps):
         batch = next(stream)
         tokens = batch["attention_mask"].sum(1)
-        pictures = (batch["input_ids"] == config.model.image_token_id).sum(1) // queries
-        rows = list(zip(tokens.tolist(), pictures.tolist(), strict=True))
+        shown = (batch["input_ids"] == config.model.image_token_id).sum(1) // queries
+        rows = list(zip(tokens.tolist(), shown.tolist(), strict=True))
         sources = np.searchsorted(ends, batch["index"], side="right")
         yield rows, sources, batch["input_ids"].shape[1], batch["images"].shape[1]
     stream.close()
 
 
-def packed(rows: list[Sample], length: int, pictures: int) -> int:
-    """How many rows of `length` and `pictures` hold these samples, first fit, longest first."""
+def packed(rows: list[Sample], length: int, shown: int) -> int:
+    """How many rows of `length` and `images` hold these samples, first fit, longest first."""
     room: list[list[int]] = []
     for tokens, images in sorted(rows, reverse=True):
         for left in room:
@@ -69,22 +69,22 @@ def packed(rows: list[Sample], length: int, pictures: int) -> int:
                 left[1] -= images
                 break
         else:
-            room.append([length - tokens, pictures - images])
+            room.append([length - tokens, shown - images])
     return len(room)
 
 
 def for_each_source(samples: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Tokens and pictures of all rows, where a source's rows are as large as its largest."""
+    """Tokens and images of all rows, where a source's rows are as large as its largest."""
     parts = [samples[sources == source] for source in np.unique(sources)]
     return sum(len(part) * part.max(0) for part in parts)
 
 
-def step_seconds(config: Config, rows: int, length: int, pictures: int) -> float:
+def step_seconds(config: Config, rows: int, length: int, shown: int) -> float:
     """Median of a training step on random rows of this shape."""
     data = dataclasses.replace(
         config.data,
         max_length=length,
-        max_images=pictures,
+        max_images=shown,
         max_answer=min(config.data.max_answer, length),
     )
     config = full_step.at_batch(dataclasses.replace(config, data=data), rows)
@@ -112,23 +112,23 @@ def main() -> None:
     kinds = list(batches(config, options.steps))
     samples = np.array([sample for rows, *_ in kinds for sample in rows])
     sources = np.concatenate([numbers for _, numbers, *_ in kinds])
-    length, pictures = (max(kind[i] for kind in kinds) for i in (2, 3))
+    length, shown = (max(kind[i] for kind in kinds) for i in (2, 3))
     # The same sources in batches that hold any of them.
     whole = tuple(dataclasses.replace(s, max_length=0, max_images=0) for s in config.data.sources)
     data = dataclasses.replace(config.data, sources=whole)
     mixed = [rows for rows, *_ in batches(dataclasses.replace(config, data=data), options.steps)]
     places = {
-        "one shape": len(samples) * np.array([length, pictures]),
+        "one shape": len(samples) * np.array([length, shown]),
         "kinds of batches": sum(len(rows) * np.array(shape) for rows, _, *shape in kinds),
         "a kind for each source": for_each_source(samples, sources),
     }
     batch = config.train.batch_size
     shares = collections.Counter((len(rows), *shape) for rows, _, *shape in kinds)
     layouts = {
-        "one shape": [(1.0, (batch, length, pictures))],
+        "one shape": [(1.0, (batch, length, shown))],
         "kinds of batches": [(n / len(kinds), shape) for shape, n in shares.items()],
     }
-    for k, n in ((1, pictures), (1, 2 * pictures), (2, 2 * pictures)):
+    for k, n in ((1, shown), (1, 2 * shown), (2, 2 * shown)):
         shape = np.array([k * length, n])
         name = f"{k * length} tokens, {n} pictures"
         rows = max(packed(row, *shape) for row in mixed)

@@ -1,7 +1,7 @@
 """Ranking 20 given answers for 64 rows: python benchmarks/ranking.py [--help].
 
-Ours sees the pictures and reads the prompt once and then all candidates in one pass. Beside it the
-same model scores the candidates one after the other, each with the whole batch, pictures and prompt
+Ours sees the images and reads the prompt once and then all candidates in one pass. Beside it the
+same model scores the candidates one after the other, each with the whole batch, images and prompt
 read anew every time, which is how the published evaluation programs do it. Both must give the same
 scores before anything is timed; rounds alternate.
 """

@@ -324,7 +324,7 @@ class TorchZiyaVisual(nn.Module):
     def hidden(
         self, images: Tensor, input_ids: Tensor, instruction: Tensor, instruction_mask: Tensor
     ) -> Tensor:
-        """Hidden states of rows that all hold as many pictures as `images` [B, I, H, W, 3]."""
+        """Hidden states of rows that all hold as many images as `images` [B, I, H, W, 3]."""
         count = images.shape[1]
         features = self.encode_images(images.flatten(0, 1))
         ids = mask = None

@@ -160,7 +160,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0)
 
 
 def draw_negatives(scores: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
-    """An image for each text and a text for each image, from the softmax over other pictures."""
+    """An image for each text and a text for each image, from the softmax over other images."""
     scores = scores.float().masked_fill(same, -1e9)
     for_text = torch.multinomial(scores.T.softmax(1), 1)[:, 0]
     return for_text, torch.multinomial(scores.softmax(1), 1)[:, 0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax.errors import DataError, EnvironmentProblem
+from zv_jax.errors import DataError, SetupError
 from zv_jax.evaluation import metrics
 from zv_jax.evaluation.metrics import (
     captions,
@@ -136,7 +136,7 @@ def _captions(answers: Answers) -> Found:
     if answers.lang == "zh":
         try:
             measures += _captions_by(answers, "zh_jieba")[:1]
-        except EnvironmentProblem:
+        except SetupError:
             pass  # the second way of counting is an extra
     return measures, ()
 

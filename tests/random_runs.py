@@ -14,7 +14,7 @@ from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.models.axes import on_mesh
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_of
-from zv_jax.training.state import divide, fresh_variables
+from zv_jax.training.state import fresh_variables, partition
 
 TEXTS = [
     "<human>:What is in the picture?\n<bot>: a red square and a blue circle",
@@ -45,7 +45,7 @@ def random_run(
         name: leaf if leaf.ndim < 2 else leaf + 0.2 * rng.standard_normal(leaf.shape, "f4")
         for name, leaf in flat.items()
     }
-    both = divide(flat, stage_of(config), config)
+    both = partition(flat, stage_of(config), config)
     meta = {"config": to_dict(config), "tokenizers": [tokenizer.fingerprint] * 2}
     with Checkpointer(folder, CheckpointConfig(every=1)) as saver:
         saver.save(1, {"trainable": both.trainable}, both.frozen, meta, force=True)

@@ -20,7 +20,7 @@ from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
-from zv_jax.training.state import Variables, abstract_variables, divide, place
+from zv_jax.training.state import Variables, abstract_variables, partition, shard
 from zv_jax.training.step import init_state, make_step
 from zv_jax.warmup.symbols import EMPTY, SYMBOL_TOKENS
 
@@ -44,7 +44,7 @@ def tiny(stage: str, variant: str, model: dict | None = None, **more) -> Config:
 
 
 def batch(kind: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """Eight rows as the data pipeline makes them; rows 0 and 1 share a picture."""
+    """Eight rows as the data pipeline makes them; rows 0 and 1 share an image."""
     rng = np.random.default_rng(seed)
 
     def words(*shape: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def variables(config: Config, mesh: Mesh, seed: int = 0) -> Variables:
         noise = 0.05 * rng.standard_normal(leaf.shape)
         start = {"scale": 1.0, "temperature": 0.07}.get(path.rsplit("/", 1)[-1])
         flat[path] = np.asarray(noise if start is None else start + noise / 10, leaf.dtype)
-    return divide(place(flat, leaf_shardings(boxed, mesh)), stage, config)
+    return partition(shard(flat, leaf_shardings(boxed, mesh)), stage, config)
 
 
 def start(config: Config, mesh: Mesh):

@@ -16,7 +16,7 @@ from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import STAGES, Stage, split, stage_model, stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.overview import overview, stage_table
-from zv_jax.training.state import abstract_variables, divide, fresh_variables, join
+from zv_jax.training.state import abstract_variables, fresh_variables, merge, partition
 from zv_jax.training.step import init_state
 from zv_jax.warmup.start import EMBEDDING_SCALE
 
@@ -78,7 +78,7 @@ def test_optimiser_state_exists_for_trainable_leaves_only(name, variant):
         of_kind = {path.split(f"/{kind}/")[1] for path in moments if f"/{kind}/" in path}
         assert of_kind == set(held.trainable)
     assert not any(path.endswith(name) for path in state for name in held.frozen)
-    assert set(trees.flatten(join(held.trainable, held.frozen))) == set(paths(config))
+    assert set(trees.flatten(merge(held.trainable, held.frozen))) == set(paths(config))
 
 
 def test_vision_trains_on_request_in_stage_0_only():
@@ -160,4 +160,4 @@ def test_fresh_variables_follow_the_seed():
             table = 0.02 * EMBEDDING_SCALE  # a warm-up's
             expected = leaf.shape[-2] ** -0.5 if path.endswith("kernel") else table
             assert np.asarray(leaf).std() == pytest.approx(expected, rel=0.1), path
-    assert set(divide(one, stage, config).frozen) == set()
+    assert set(partition(one, stage, config).frozen) == set()

@@ -50,12 +50,12 @@ def record(number: int, lang: str, task: str) -> dict:
     }
 
 
-def write_corpus(folder: Path, pictures: int = 24) -> Path:
-    """`pictures` small images, four records of each, and a tokenizer trained on them."""
+def write_corpus(folder: Path, images: int = 24) -> Path:
+    """`images` small images, four records of each, and a tokenizer trained on them."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     records = []
-    for number in range(pictures):
+    for number in range(images):
         pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
         records += [record(number, la, task) for la in ("en", "zh") for task in ("caption", "vqa")]

@@ -89,7 +89,7 @@ class ServerError(ZvError):
     """A request to the server, or the server itself, is wrong."""
 
 
-class EnvironmentProblem(ZvError):
+class SetupError(ZvError):
     """A package, device, driver or disk this program needs is missing or unsuitable."""
 
 

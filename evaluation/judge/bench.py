@@ -34,9 +34,9 @@ class Question:
     Attributes:
       id: the file's, as text.
       category: ``conv``, ``detail`` or ``complex``.
-      image: file name of the picture.
+      image: file name of the image.
       text: the question.
-      context: the picture in words: captions, then one line for each box.
+      context: the image in words: captions, then one line for each box.
       reference: the answer of a model that read `context`.
       rule: what the judge is asked to do; ``role`` is what it calls the two answers.
     """

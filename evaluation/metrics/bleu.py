@@ -24,14 +24,14 @@ def bleu(
     """BLEU of captions.
 
     Args:
-      predictions: tokens of one caption per picture, N of them.
-      references: for each picture the tokens of its references, at least one.
+      predictions: tokens of one caption per image, N of them.
+      references: for each image the tokens of its references, at least one.
 
     Returns:
-      BLEU-1..4 of the corpus, and for every picture its own four; in 0..1.
+      BLEU-1..4 of the corpus, and for every image its own four; in 0..1.
 
     Raises:
-      ValueError: the two lists differ in length, are empty, or a picture has no reference.
+      ValueError: the two lists differ in length, are empty, or an image has no reference.
     """
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} captions for {len(references)} pictures")

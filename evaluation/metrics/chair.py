@@ -1,7 +1,7 @@
-"""CHAIR: which objects does a caption name that are not in the picture? English and Chinese.
+"""CHAIR: which objects does a caption name that are not in the image? English and Chinese.
 
 Rohrbach et al., Object Hallucination in Image Captioning (EMNLP 2018), over the 80 categories of
-COCO. Objects of a picture are those annotated and those its reference captions name. The word
+COCO. Objects of an image are those annotated and those its reference captions name. The word
 lists (`coco_objects.yaml`) are this project's own, so numbers compare only with numbers made by
 the same `VERSION`; the Chinese ones match the longest word first, since nothing is cut into words.
 """

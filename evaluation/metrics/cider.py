@@ -29,17 +29,17 @@ def cider_d(
     """CIDEr-D of tokenised captions.
 
     Args:
-      predictions: tokens of one caption per picture, N of them.
-      references: for each picture the tokens of its references, at least one.
+      predictions: tokens of one caption per image, N of them.
+      references: for each image the tokens of its references, at least one.
       corpus: references of the set whose document frequencies count, where `references` is only a
         part of it; by default `references`.
 
     Returns:
-      The mean over pictures and the N scores, each in 0..10. Papers print a hundredfold. A single
-      picture always scores 0, because then no n-gram has any idf.
+      The mean over images and the N scores, each in 0..10. Papers print a hundredfold. A single
+      image always scores 0, because then no n-gram has any idf.
 
     Raises:
-      ValueError: the two lists differ in length, are empty, or a picture has no reference.
+      ValueError: the two lists differ in length, are empty, or an image has no reference.
     """
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} captions for {len(references)} pictures")

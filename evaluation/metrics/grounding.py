@@ -1,6 +1,6 @@
 """Boxes in text: reading them, overlap, and the share of hits (Acc@0.5).
 
-One coordinate convention: ``[x1,y1,x2,y2]``, fractions of the picture's width and height. Of
+One coordinate convention: ``[x1,y1,x2,y2]``, fractions of the image's width and height. Of
 several boxes only the first counts, nothing is guessed from the true box, and what cannot be read
 is a miss.
 """

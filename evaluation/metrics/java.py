@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Hashable, Mapping, Sequence
 from types import ModuleType
 
-from zv_jax.errors import EnvironmentProblem, unknown_name
+from zv_jax.errors import SetupError, unknown_name
 
 METRICS = ("meteor", "spice")
 
@@ -22,7 +22,7 @@ def java_tokenize(texts: Sequence[str]) -> list[list[str]]:
     """Tokens of captions by the Java PTBTokenizer; compare `ptb.ptb_tokenize`.
 
     Line breaks of every kind become spaces first, and the number of lines is checked: one more and
-    all later captions would go to the wrong picture.
+    all later captions would go to the wrong image.
 
     Raises:
       EnvironmentProblem: Java or pycocoevalcap is missing, or the program fails.
@@ -31,7 +31,7 @@ def java_tokenize(texts: Sequence[str]) -> list[list[str]]:
     plain = {i: [{"caption": " ".join(text.splitlines())}] for i, text in enumerate(texts)}
     cut = _quietly(lambda: tool.PTBTokenizer().tokenize(plain))
     if sorted(cut) != sorted(plain):
-        raise EnvironmentProblem(
+        raise SetupError(
             f"PTBTokenizer gave {len(cut)} lines for {len(plain)}",
             where="java",
             expected="one line for each caption",
@@ -71,7 +71,7 @@ def _tool(name: str) -> ModuleType:
     import importlib
 
     if shutil.which("java") is None:
-        raise EnvironmentProblem(
+        raise SetupError(
             "there is no Java",
             where="PATH",
             expected="a program `java`, which METEOR, SPICE and PTBTokenizer are written for",
@@ -80,7 +80,7 @@ def _tool(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"pycocoevalcap.{name}")
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"pycocoevalcap is not installed: {error}",
             where="the back end in Java",
             expected="the extra `java`",
@@ -93,7 +93,7 @@ def _quietly(run):
         try:
             return run()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            raise EnvironmentProblem(
+            raise SetupError(
                 f"the Java program failed: {error}",
                 where="the back end in Java",
                 expected="Java 8 for SPICE, any later one for METEOR, and a site-packages folder "

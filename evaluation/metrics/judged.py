@@ -1,6 +1,6 @@
 """LLaVA-bench: reading a judge's two scores, and the ratio that papers print.
 
-Liu et al., Visual Instruction Tuning (NeurIPS 2023), section 5.1: a judge sees the picture in
+Liu et al., Visual Instruction Tuning (NeurIPS 2023), section 5.1: a judge sees the image in
 words, the question and two answers, the first from a text-only model that saw the words, the second
 from the model under test, and gives each 1 to 10. The relative score is the ratio of the means.
 """

@@ -178,7 +178,7 @@ def ptb_tokenize(text: str) -> list[str]:
     """Lower-cased tokens of one caption, without the dropped punctuation.
 
     Every kind of line break counts as a space: in the original one such character shifts all later
-    captions to the wrong picture.
+    captions to the wrong image.
     """
     text = " ".join(text.splitlines()).strip() + "\n"
     tokens: list[str] = []

@@ -17,14 +17,14 @@ EXCLUDED = -100.0  # score of what is not among the candidates
 
 
 def positives(image_of_text: Sequence[int], images: int) -> np.ndarray:
-    """bool [images, texts]: true where the text was written for the picture."""
+    """bool [images, texts]: true where the text was written for the image."""
     matrix = np.zeros((images, len(image_of_text)), bool)
     matrix[np.asarray(image_of_text), np.arange(len(image_of_text))] = True
     return matrix
 
 
 def same_text(texts: Sequence[str]) -> np.ndarray:
-    """bool [N, N] for one text per picture: equal texts belong to each other's pictures too."""
+    """bool [N, N] for one text per image: equal texts belong to each other's images too."""
     _, kind = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
     return kind[:, None] == kind[None, :]
 

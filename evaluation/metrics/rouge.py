@@ -17,14 +17,14 @@ Tokens = Sequence[str]
 def rouge_l(
     predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]
 ) -> tuple[float, list[float]]:
-    """ROUGE-L of captions: the mean over pictures and the value of each, in 0..1.
+    """ROUGE-L of captions: the mean over images and the value of each, in 0..1.
 
     Args:
-      predictions: tokens of one caption per picture, N of them.
-      references: for each picture the tokens of its references, at least one.
+      predictions: tokens of one caption per image, N of them.
+      references: for each image the tokens of its references, at least one.
 
     Raises:
-      ValueError: the two lists differ in length, are empty, or a picture has no reference.
+      ValueError: the two lists differ in length, are empty, or an image has no reference.
     """
     if len(predictions) != len(references) or not predictions:
         raise ValueError(f"{len(predictions)} captions for {len(references)} pictures")

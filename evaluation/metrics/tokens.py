@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from zv_jax.errors import EnvironmentProblem, unknown_name
+from zv_jax.errors import SetupError, unknown_name
 from zv_jax.evaluation.metrics import ptb
 
 Tokenize = Callable[[str], list[str]]
@@ -80,7 +80,7 @@ def _jieba() -> Callable[[str], list[str]]:
     try:
         import jieba
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             "jieba is not installed",
             where="tokenizer zh_jieba",
             expected="the extra `eval`",

@@ -158,7 +158,7 @@ def _facts(run: Run, name: str) -> list[Html]:
 
 
 def grounds(run: Run) -> Html:
-    """Environment, licences of the pictures, words used, and inputs that were not there."""
+    """Environment, licences of the images, words used, and inputs that were not there."""
     pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in environment().items()]
     blocks = [
         tag("h3", t("Environment of this report", "生成本报告的环境")),

@@ -1,4 +1,4 @@
-"""Conversations: several turns about one picture, and one about several pictures."""
+"""Conversations: several turns about one image, and one about several images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zv_jax.evaluation.report.examples import (
     references,
     verdict,
 )
+from zv_jax.evaluation.report.images import figure
 from zv_jax.evaluation.report.inputs import Evaluation, Run
-from zv_jax.evaluation.report.pictures import picture
 from zv_jax.html.markup import Html, absent, join, said, section, t, tag
 
 SHOWN = 2  # of each kind: one per language where both exist
@@ -29,7 +29,7 @@ def _images(sample: dict) -> list[object]:
 
 
 def dialogues(run: Run) -> Html:
-    """The section with a three-turn dialogue and a two-picture dialogue, or what is missing."""
+    """The section with a three-turn dialogue and a two-image dialogue, or what is missing."""
     lead = t(
         "Each answer of the model is fed back to it before the next question.",
         "模型的每个回答都会作为上文，再进入下一个问题。",
@@ -54,10 +54,8 @@ def dialogues(run: Run) -> Html:
 
 def _talk(evaluation: Evaluation, sample: dict) -> Html:
     lang = sample.get("lang")
-    pictures = [
-        picture(
-            evaluation.picture(image), f"Picture {at} of the dialogue", f"对话中的第 {at} 张图片"
-        )
+    images = [
+        figure(evaluation.image(image), f"Picture {at} of the dialogue", f"对话中的第 {at} 张图片")
         for at, image in enumerate(_images(sample), 1)
     ]
     lines = []
@@ -88,5 +86,5 @@ def _talk(evaluation: Evaluation, sample: dict) -> Html:
             )
         )
     return tag(
-        "article", tag("div", *pictures, cls="pair"), tag("ol", *lines, cls="bubbles"), cls="talk"
+        "article", tag("div", *images, cls="pair"), tag("ol", *lines, cls="bubbles"), cls="talk"
     )

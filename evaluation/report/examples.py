@@ -1,12 +1,12 @@
-"""The model at work on pictures: captions and answers, boxes, retrieval, attention."""
+"""The model at work on images: captions and answers, boxes, retrieval, attention."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
+from zv_jax.evaluation.report.images import figure, heat
 from zv_jax.evaluation.report.inputs import Evaluation, Run
-from zv_jax.evaluation.report.pictures import heat, picture
 from zv_jax.evaluation.report.scores import lang_badge, task_key
 from zv_jax.html import charts
 from zv_jax.html.markup import (
@@ -24,7 +24,7 @@ from zv_jax.html.markup import (
 
 SPOKEN = ("caption", "vqa", "mc_vqa", "grounded_caption")
 CARDS, PER_CARD, BOXES, QUERIES, MAPS = 6, 4, 8, 2, 12
-PICTURES = 3  # with attention maps
+IMAGES = 3  # with attention maps
 
 Chosen = tuple[Evaluation | None, list[dict]]
 
@@ -52,13 +52,13 @@ def by_whom(evaluation: Evaluation) -> Html:
 
 
 def image_of(sample: dict) -> object:
-    """The picture of a sample, the first where it has several."""
+    """The image of a sample, the first where it has several."""
     image = sample.get("image")
     return (image[0] if image else None) if isinstance(image, list) else image
 
 
 def plain(text: object) -> str:
-    """A question without its picture placeholders."""
+    """A question without its image placeholders."""
     return str(text or "").replace("<image>", "").strip()
 
 
@@ -85,7 +85,7 @@ def verdict(correct: object) -> Html | None:
 
 
 def spoken(run: Run) -> Html:
-    """Captions and answers in both languages beside their pictures."""
+    """Captions and answers in both languages beside their images."""
     evaluation, samples = choose(run, lambda s: task_key(s.get("task")) in SPOKEN)
     lead = t(
         "What the model writes about pictures it has never seen, in both languages.",
@@ -96,7 +96,7 @@ def spoken(run: Run) -> Html:
     groups: dict[object, list[dict]] = {}
     for sample in samples:
         groups.setdefault(str(image_of(sample)), []).append(sample)
-    # Pictures that show both languages and several tasks come first; results play no part.
+    # Images that show both languages and several tasks come first; results play no part.
     order = sorted(
         groups.values(),
         key=lambda g: (
@@ -106,7 +106,7 @@ def spoken(run: Run) -> Html:
     )
     cards = []
     for group in order[:CARDS]:
-        shown = picture(evaluation.picture(image_of(group[0])), "Test picture", "测试图片")
+        shown = figure(evaluation.image(image_of(group[0])), "Test picture", "测试图片")
         cards.append(
             tag("article", shown, tag("dl", *(_answer(s) for s in _spread(group))), cls="card")
         )
@@ -154,7 +154,7 @@ def _answer(sample: dict) -> Html:
 
 
 def boxes(run: Run) -> Html:
-    """True and predicted boxes drawn over the picture."""
+    """True and predicted boxes drawn over the image."""
     evaluation, samples = choose(run, lambda s: charts.as_box(s.get("box_true")) is not None)
     lead = t(
         "Asked where something is, the model answers with the corners of a box.",
@@ -181,8 +181,8 @@ def boxes(run: Run) -> Html:
             else t(f"overlap {share:.2f}", f"重叠 {share:.2f}")
         )
         correct = sample.get("correct")
-        shown = picture(
-            evaluation.picture(image_of(sample)),
+        shown = figure(
+            evaluation.image(image_of(sample)),
             "Test picture with the true and the predicted box",
             "测试图片，带真实框和预测框",
             charts.boxes(true, guess),
@@ -219,7 +219,7 @@ def _alternate(samples: list[dict]) -> list[dict]:
 
 
 def _found(item: object) -> tuple[str | None, str | None, float | None, bool]:
-    """One retrieved item as (picture, text, score, marked right)."""
+    """One retrieved item as (image, text, score, marked right)."""
     score, right = None, False
     if isinstance(item, (list, tuple)) and item:
         score = finite(item[1]) if len(item) > 1 else None
@@ -234,7 +234,7 @@ def _found(item: object) -> tuple[str | None, str | None, float | None, bool]:
 
 
 def retrieval(run: Run) -> Html:
-    """Caption to pictures and picture to captions, the right one marked."""
+    """Caption to images and image to captions, the right one marked."""
     evaluation, samples = choose(
         run, lambda s: isinstance(s.get("retrieved"), list) and s["retrieved"]
     )
@@ -244,10 +244,10 @@ def retrieval(run: Run) -> Html:
     )
     if evaluation is None:
         return section("retrieval", "Finding by meaning", "图文检索", absent(), lead=lead)
-    to_pictures = [s for s in samples if _found(s["retrieved"][0])[0]]
+    to_images = [s for s in samples if _found(s["retrieved"][0])[0]]
     to_texts = [s for s in samples if not _found(s["retrieved"][0])[0]]
     blocks = [tag("h3", t("From a caption to pictures", "以文找图"))]
-    queries = [_to_pictures(evaluation, s) for s in _alternate(to_pictures)[: 2 * QUERIES]]
+    queries = [_to_images(evaluation, s) for s in _alternate(to_images)[: 2 * QUERIES]]
     blocks.append(
         tag("div", *queries, cls="queries")
         if queries
@@ -263,14 +263,14 @@ def retrieval(run: Run) -> Html:
     )
 
 
-def _to_pictures(evaluation: Evaluation, sample: dict) -> Html:
+def _to_images(evaluation: Evaluation, sample: dict) -> Html:
     true = image_of(sample)
     tiles = []
     for rank, item in enumerate(sample["retrieved"][:5], 1):
         image, _, score, marked = _found(item)
         right = marked or (true is not None and image == true)
-        shown = picture(
-            evaluation.picture(image),
+        shown = figure(
+            evaluation.image(image),
             f"Guess {rank}" + (", right" if right else ""),
             f"第 {rank} 名" + ("，正确" if right else ""),
         )
@@ -312,7 +312,7 @@ def _to_texts(evaluation: Evaluation, sample: dict) -> Html:
                 cls="hit" if right else None,
             )
         )
-    shown = picture(evaluation.picture(image_of(sample)), "Query picture", "查询图片")
+    shown = figure(evaluation.image(image_of(sample)), "Query picture", "查询图片")
     return tag("article", shown, tag("ol", *rows, cls="sentences"), cls="card")
 
 
@@ -330,8 +330,8 @@ def attention(run: Run) -> Html:
             if over is None or len(groups.get(str(entry.get("image")), ())) >= MAPS:
                 continue
             name = escape(entry.get("query"))
-            shown = picture(
-                evaluation.picture(entry.get("image")),
+            shown = figure(
+                evaluation.image(entry.get("image")),
                 f"Where query {name} looks",
                 f"查询 {name} 关注的位置",
                 over,
@@ -341,8 +341,8 @@ def attention(run: Run) -> Html:
             )
         if groups:
             rows = []
-            for image, maps in list(groups.items())[:PICTURES]:
-                itself = picture(evaluation.picture(image), "The picture itself", "原图")
+            for image, maps in list(groups.items())[:IMAGES]:
+                itself = figure(evaluation.image(image), "The picture itself", "原图")
                 first = tag("figure", itself, tag("figcaption", t("picture", "原图")))
                 rows.append(tag("div", first, *maps, cls="tiles small"))
             who = tag(

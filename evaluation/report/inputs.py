@@ -125,8 +125,8 @@ class Evaluation:
         found = self.results.get("scores")
         return [_named(s) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
-    def picture(self, name: object) -> Path | None:
-        """The file of a picture inside this folder; `None` if there is none or it lies outside."""
+    def image(self, name: object) -> Path | None:
+        """The file of an image inside this folder; `None` if there is none or it lies outside."""
         if not isinstance(name, str) or not name:
             return None
         try:

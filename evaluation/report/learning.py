@@ -59,7 +59,7 @@ GUIDE = (
 def matching_prior(config: dict) -> float:
     """ITM loss in nats of always answering with the share of matching pairs.
 
-    One match beside a negative picture and a negative sentence (`itm_pairs="both"`): the entropy
+    One match beside a negative image and a negative sentence (`itm_pairs="both"`): the entropy
     of 1/3, 0.6365. One match beside one negative (`"single"`): ln 2, 0.6931.
     """
     if dig(config, "stage.itm_pairs") == "single":

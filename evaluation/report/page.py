@@ -47,7 +47,7 @@ def build(runs_dir: Path) -> Path:
     `times.jsonl`. What is missing or unreadable is said on the page.
 
     Returns:
-        The path of the page: one file, pictures inside, no request to anywhere.
+        The path of the page: one file, images inside, no request to anywhere.
 
     Raises:
         DataError: `runs_dir` is no folder, or cannot be written.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zv_jax.evaluation.report import scores
+from zv_jax.evaluation.report.images import image
 from zv_jax.evaluation.report.inputs import STAGES, Run, Stage, dig
-from zv_jax.evaluation.report.pictures import picture
 from zv_jax.html.markup import Html, count, finite, join, said, seconds, seconds_zh, t, tag
 
 WHAT: dict[str, tuple[str, str]] = {
@@ -110,8 +110,8 @@ def _origin(run: Run) -> Html | None:
             cls="origin",
         )
     towers_en, towers_zh = [], []
-    pictures, text = run.stages["vision"], run.stages["language"]
-    if pictures.metrics:
+    images, text = run.stages["vision"], run.stages["language"]
+    if images.metrics:
         towers_en.append("the image transformer (ViT)")
         towers_zh.append("图像编码器（ViT）")
     if text.metrics:
@@ -176,12 +176,12 @@ def _against(found: list[dict], metric: object) -> tuple[str, str]:
 
 
 def _example(run: Run) -> Html | None:
-    """The first picture that has captions, with the captions of the model, right or wrong."""
+    """The first image that has captions, with the captions of the model, right or wrong."""
     for evaluation in run.best_first():
         captions = [
             s
             for s in evaluation.samples
-            if scores.task_key(s.get("task")) == "caption" and evaluation.picture(s.get("image"))
+            if scores.task_key(s.get("task")) == "caption" and evaluation.image(s.get("image"))
         ]
         if not captions:
             continue
@@ -191,8 +191,8 @@ def _example(run: Run) -> Html | None:
         same += [s for s in captions if s.get("lang") not in langs and s["image"] == first][:1]
         return tag(
             "figure",
-            picture(
-                evaluation.picture(first),
+            image(
+                evaluation.image(first),
                 "A test picture that the model describes",
                 "模型所描述的一张测试图片",
             ),

@@ -11,7 +11,7 @@ from zv_jax.checkpoints import arrays as leaves
 from zv_jax.checkpoints import reader as stored
 from zv_jax.checkpoints.manager import Checkpointer
 from zv_jax.config.schema import CheckpointConfig
-from zv_jax.convert import ours
+from zv_jax.convert import own_checkpoint
 from zv_jax.errors import CheckpointError
 
 LARGE = "params/llm/a/kernel"
@@ -96,4 +96,4 @@ def test_a_meta_of_another_kind(run, text):
 def test_what_a_run_adds_is_checked_where_it_is_used(run, meta, fields):
     meta(**fields)
     with pytest.raises(CheckpointError):
-        ours.open_checkpoint(run)
+        own_checkpoint.open_checkpoint(run)

@@ -14,7 +14,7 @@ from zv_jax.errors import DataError
 
 
 class Echo:
-    """A Chat that answers with what it was asked and how many pictures came along."""
+    """A Chat that answers with what it was asked and how many images came along."""
 
     made = 0
 
@@ -33,7 +33,7 @@ def converse(monkeypatch, capsys, text, images=()):
     return capsys.readouterr()
 
 
-def test_pictures_go_with_the_next_question_only(monkeypatch, capsys, tmp_path):
+def test_images_go_with_the_next_question_only(monkeypatch, capsys, tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     text = f"图里有什么？\n\nwhy?\n/image {tmp_path / 'a.png'}\nand here?\n"
     out = converse(monkeypatch, capsys, text, ["picture"]).out
@@ -69,7 +69,7 @@ def test_an_image_that_cannot_be_used_does_not_end_the_talk(monkeypatch, capsys,
     assert "pixels are too many" in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path, capsys):
+def test_a_file_that_is_no_image_is_named(tmp_path, capsys):
     (tmp_path / "a.png").write_text("no picture")
     flags = ["--checkpoint=x", "--prompt=y", f"--image={tmp_path / 'a.png'}"]
     assert cli.main(["generate", *flags]) == 2

@@ -81,7 +81,7 @@ def test_where_images_inside_a_table_are(tmp_path, capsys):
 
 
 def test_other_commands_say_what_they_leave_unused_too(tmp_path, capsys):
-    layouts.picture(tmp_path / "1.png")
+    layouts.one_image(tmp_path / "1.png")
     layouts.lines(tmp_path / "in/a.jsonl", [GOOD])
     words = [f"--root={tmp_path / 'in'}", f"--image_root={tmp_path}"]
     assert main(["data", "prepare", "pairs_jsonl", *words, f"--out={tmp_path / 'shards'}"]) == 0

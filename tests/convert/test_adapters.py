@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from zv_jax.convert import ours, peft
+from zv_jax.convert import own_checkpoint, peft
 from zv_jax.convert.sources import open_file
 from zv_jax.errors import ConversionError
 
 
 def test_what_peft_computes_is_what_we_compute(tmp_path, workdir):
     """PEFT adds B A x, times lora_alpha / r; we add (x A B), times alpha / rank."""
-    model = ours.open_checkpoint(workdir("stage2"))
+    model = own_checkpoint.open_checkpoint(workdir("stage2"))
     lora = model.config.model.lora
     peft.to_peft(model, tmp_path / "out")
     told = json.loads((tmp_path / "out/adapter_config.json").read_text())
@@ -35,13 +35,13 @@ def changed(tmp_path, workdir):
     """`changed(lora_dropout=None)`: an adapter of ours whose configuration says so; a base."""
 
     def make(**changes):
-        base = ours.open_checkpoint(workdir("stage2"))
+        base = own_checkpoint.open_checkpoint(workdir("stage2"))
         peft.to_peft(base, tmp_path / "adapter")
         file = tmp_path / "adapter/adapter_config.json"
         raw = json.loads(file.read_text()) | changes
         told = {name: value for name, value in raw.items() if value != "left out"}
         file.write_text(json.dumps(told))
-        return tmp_path / "adapter", ours.open_checkpoint(workdir("stage1"))
+        return tmp_path / "adapter", own_checkpoint.open_checkpoint(workdir("stage1"))
 
     return make
 
@@ -50,7 +50,7 @@ def test_an_adapter_without_dropout_has_none(changed, tmp_path):
     """As PEFT reads it: null is 0."""
     adapter, base = changed(lora_dropout=None)
     assert peft.from_peft(adapter, base, tmp_path / "again") > 0
-    assert ours.open_checkpoint(tmp_path / "again").config.model.lora.dropout == 0.0
+    assert own_checkpoint.open_checkpoint(tmp_path / "again").config.model.lora.dropout == 0.0
 
 
 @pytest.mark.parametrize(

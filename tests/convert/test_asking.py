@@ -7,7 +7,7 @@ import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
-from zv_jax.convert import architectures, asking, export, hf, ours, reader
+from zv_jax.convert import architectures, asking, export, hf, own_checkpoint, reader
 from zv_jax.convert.formats import open_any
 from zv_jax.errors import ConversionError
 from zv_jax.models.prompt import ZIYA, PromptConfig
@@ -75,7 +75,7 @@ def test_the_release_of_ziya_visual_and_a_model_that_is_never_asked(tmp_path):
 def test_an_export_is_read_back_as_it_was(workdir, tmp_path):
     """Also one made before prompts had a format, whose Q-Former read the bare question."""
     out = tmp_path / "out"
-    export.to_hf(ours.open_checkpoint(workdir("stage1")), out)
+    export.to_hf(own_checkpoint.open_checkpoint(workdir("stage1")), out)
     back = open_any(out).config
     assert back.model.prompt == ZIYA
     assert (back.data.max_qformer_text, back.data.transparency) == (32, "white")
@@ -95,7 +95,7 @@ def test_an_export_is_read_back_as_it_was(workdir, tmp_path):
 
 
 def test_the_card_of_an_older_checkpoint_gives_the_qformer_the_bare_question(workdir, tmp_path):
-    model = ours.open_checkpoint(workdir("stage1"))
+    model = own_checkpoint.open_checkpoint(workdir("stage1"))
     old = replace(
         model.config, model=replace(model.config.model, prompt=PromptConfig("ziya", "question"))
     )

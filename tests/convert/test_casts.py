@@ -10,7 +10,7 @@ import pytest
 from zv_jax import casts
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.cli import main as cli
-from zv_jax.convert import export, formats, hf, ours, reader, stream
+from zv_jax.convert import export, formats, hf, own_checkpoint, reader, stream
 from zv_jax.errors import ConversionError
 from zv_jax.models.presets import LoraConfig
 
@@ -111,13 +111,13 @@ def test_a_merge_beyond_the_dtype_of_the_kernel_is_refused():
     kernel = np.full((2, 2), 6e4, np.float16)
     a, b = np.full((2, 1), 100, np.float32), np.full((1, 2), 100, np.float32)
     with pytest.raises(ConversionError, match="'llm/q' becomes infinite in float16"):
-        ours.merged(kernel, a, b, LoraConfig(rank=1, alpha=1.0), "llm/q")
+        own_checkpoint.merged(kernel, a, b, LoraConfig(rank=1, alpha=1.0), "llm/q")
 
 
 def test_adapters_that_are_not_finite_are_not_exported(tmp_path, workdir):
     from zv_jax.convert import peft
 
-    model = ours.open_checkpoint(workdir("stage2", "chat"))
+    model = own_checkpoint.open_checkpoint(workdir("stage2", "chat"))
     broken = lambda wanted: {p: np.asarray(v) * np.nan for p, v in model.read(wanted).items()}
     with pytest.raises(ConversionError, match="not finite numbers"):
         peft.to_peft(replace(model, read=broken), tmp_path / "out")

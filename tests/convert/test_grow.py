@@ -7,7 +7,7 @@ import pytest
 
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
-from zv_jax.convert import formats, ours
+from zv_jax.convert import formats, own_checkpoint
 from zv_jax.convert.grow import grow
 from zv_jax.data.text import chinese_pieces, tokenizers
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -28,7 +28,7 @@ def new(old):
     return Tokenizer("sentencepiece", chinese_pieces.extend(old.data, ["鑫", "鹏", "红猫"]))
 
 
-def model_with(old, other=None) -> ours.Ours:
+def model_with(old, other=None) -> own_checkpoint.OwnCheckpoint:
     """The leaves that have a row for every token, and one that has not."""
     size = old.vocab_size + SPARE_ROWS
     former = (other or old).vocab_size
@@ -60,7 +60,7 @@ def model_with(old, other=None) -> ours.Ours:
     return formats.in_memory(validate(config), variables, (old, other or old), {"step": 3})
 
 
-def leaf(model: ours.Ours, path: str) -> np.ndarray:
+def leaf(model: own_checkpoint.OwnCheckpoint, path: str) -> np.ndarray:
     path = f"params/{path}"
     return model.read({path: model.specs[path]})[path]
 
@@ -68,7 +68,7 @@ def leaf(model: ours.Ours, path: str) -> np.ndarray:
 def test_the_language_model_gets_rows_room_and_an_image_token(old, new, tmp_path):
     model = model_with(old)
     config = grow(model, tmp_path / "grown", new, multiple=32)
-    grown = ours.open_checkpoint(tmp_path / "grown")
+    grown = own_checkpoint.open_checkpoint(tmp_path / "grown")
     assert grown.config.model.llm == config.model.llm
     rows, known = config.model.llm.vocab_size, old.vocab_size
     assert rows % 32 == 0 and rows >= new.vocab_size + 2
@@ -99,7 +99,7 @@ def test_the_language_model_gets_rows_room_and_an_image_token(old, new, tmp_path
 def test_the_qformer_grows_alone(old, new, tmp_path):
     model = model_with(old)
     grow(model, tmp_path / "grown", qformer_tokenizer=new)
-    grown = ours.open_checkpoint(tmp_path / "grown")
+    grown = own_checkpoint.open_checkpoint(tmp_path / "grown")
     assert grown.config.model.qformer.vocab_size == new.vocab_size
     assert leaf(grown, "qformer/word/embedding").shape == (new.vocab_size, 32)
     assert leaf(grown, "qformer/text_head/bias").shape == (new.vocab_size,)
@@ -115,7 +115,7 @@ def test_new_characters_of_bert_start_near_the_mean_and_apart(old, tmp_path):
     assert union.dec_id == bert.dec_id == 6
     model = model_with(old, bert)
     grow(model, tmp_path / "grown", qformer_tokenizer=union)
-    grown = ours.open_checkpoint(tmp_path / "grown")
+    grown = own_checkpoint.open_checkpoint(tmp_path / "grown")
     before, after = leaf(model, "qformer/word/embedding"), leaf(grown, "qformer/word/embedding")
     np.testing.assert_array_equal(after[:7], before)  # [DEC] too
     assert after.shape[0] == 9

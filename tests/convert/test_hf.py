@@ -11,7 +11,7 @@ import pytest
 import zv_jax
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.config import recipe, validate
-from zv_jax.convert import export, hf, ours, reader
+from zv_jax.convert import export, hf, own_checkpoint, reader
 from zv_jax.convert.sources import open_source
 from zv_jax.errors import ConversionError
 from zv_jax.models import vit
@@ -39,7 +39,7 @@ def test_in_and_out_gives_the_same_tensors(tmp_path, tensors, directory, kind, d
     src = directory(tmp_path / "src", kind, given, shards)
     coverage = hf.from_hf(src, tmp_path / "dst")
     assert len(coverage.loaded) == len(given) and not coverage.unexpected
-    model = ours.open_checkpoint(tmp_path / "dst")
+    model = own_checkpoint.open_checkpoint(tmp_path / "dst")
     assert {path.split("/")[1] for path in model.specs} == TOWERS[kind]
     export.to_hf(model, tmp_path / "out", export.Options(max_shard_size="150KB"))
     back = open_source(tmp_path / "out")
@@ -58,7 +58,7 @@ def test_in_and_out_gives_the_same_tensors(tmp_path, tensors, directory, kind, d
 
 def test_our_own_stage0_loses_nothing(tmp_path, workdir):
     """Temperature and ITG head have no place in transformers and go into a file of their own."""
-    model = ours.open_checkpoint(workdir("stage0"))
+    model = own_checkpoint.open_checkpoint(workdir("stage0"))
     export.to_hf(model, tmp_path / "out")
     main = open_source(tmp_path / "out").specs
     assert "temp" not in main and not any(name.startswith("cls") for name in main)
@@ -84,7 +84,7 @@ def test_a_stage0_of_others_has_no_temperature_and_gets_the_first_one(tmp_path, 
 def exported(workdir, tmp_path_factory):
     """The random stage-2 Chat with its adapters merged, as a directory of transformers."""
     out = tmp_path_factory.mktemp("export") / "chat"
-    model = ours.open_checkpoint(workdir("stage2"))
+    model = own_checkpoint.open_checkpoint(workdir("stage2"))
     export.to_hf(model, out, export.Options(merge_lora=True, max_shard_size="60KB"))
     return out
 
@@ -93,18 +93,18 @@ def test_merged_adapters_answer_as_separate_ones_do(workdir, exported):
     """And `from_pretrained` reads both forms."""
     separate, merged = zv_jax.from_pretrained(workdir("stage2")), zv_jax.from_pretrained(exported)
     assert not any(path.startswith("lora") for path in merged.variables)
-    asked, picture = ["What is in the picture?", "图里有什么？"], np.full((28, 28, 3), 90, np.uint8)
-    answers = separate.answer(asked, [[picture]] * 2, 6)
-    assert answers == merged.answer(asked, [[picture]] * 2, 6) and all(answers)
+    asked, image = ["What is in the picture?", "图里有什么？"], np.full((28, 28, 3), 90, np.uint8)
+    answers = separate.answer(asked, [[image]] * 2, 6)
+    assert answers == merged.answer(asked, [[image]] * 2, 6) and all(answers)
 
 
 def test_adapters_are_merged_in_float32(workdir):
-    model = ours.open_checkpoint(workdir("stage2"))
+    model = own_checkpoint.open_checkpoint(workdir("stage2"))
     path = "params/llm/layers/attn/q/kernel"
     pair = model.adapters[path]
     found = model.read({p: model.specs[p] for p in (path, *pair)})
     kernel, a, b = found[path][1], found[pair[0]][1], found[pair[1]][1]
-    got = ours.merged(kernel.astype(ml_dtypes.bfloat16), a, b, model.config.model.lora)
+    got = own_checkpoint.merged(kernel.astype(ml_dtypes.bfloat16), a, b, model.config.model.lora)
     assert got.dtype == ml_dtypes.bfloat16
     exact = kernel.astype(ml_dtypes.bfloat16).astype(np.float64) + 2.0 * (
         a.astype(np.float64) @ b.astype(np.float64)
@@ -156,7 +156,7 @@ def test_the_card_shows_licence_base_and_scores(tmp_path, workdir):
         merge_lora=True, license="apache-2.0", base_model="someone/llama",
         results=str(tmp_path / "results.json"),
     )  # fmt: skip
-    export.to_hf(ours.open_checkpoint(workdir("stage2")), tmp_path / "out", options)
+    export.to_hf(own_checkpoint.open_checkpoint(workdir("stage2")), tmp_path / "out", options)
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert "license: apache-2.0" in card and "base_model: someone/llama" in card
     assert card.count("| vqa | zh | accuracy | 0.5 | 0.2 - 0.8 | 8 |") == 2
@@ -171,7 +171,7 @@ def test_a_loaded_model_saves_itself(tmp_path, workdir, exported):
 
 
 def test_adapters_need_a_decision(tmp_path, workdir):
-    model = ours.open_checkpoint(workdir("stage2"))
+    model = own_checkpoint.open_checkpoint(workdir("stage2"))
     with pytest.raises(ConversionError, match="adapted layers") as caught:
         export.to_hf(model, tmp_path / "out")
     assert "--merge-lora" in str(caught.value) and not (tmp_path / "out").exists()
@@ -184,7 +184,7 @@ def test_adapters_need_a_decision(tmp_path, workdir):
 
 
 def test_a_cast_on_the_way_out(tmp_path, workdir):
-    model = ours.open_checkpoint(workdir("stage1", "base"))
+    model = own_checkpoint.open_checkpoint(workdir("stage1", "base"))
     export.to_hf(model, tmp_path / "out", export.Options(dtype="bfloat16"))
     source = open_source(tmp_path / "out")
     assert {np.dtype(spec.dtype).name for spec in source.specs.values()} == {"bfloat16"}
@@ -366,7 +366,7 @@ def test_positions_of_clip_are_resized_with_aligned_corners(preset, corners):
 
 
 def test_positions_are_resized_on_the_way_out(tmp_path, workdir):
-    model = ours.open_checkpoint(workdir("stage1", "base"))
+    model = own_checkpoint.open_checkpoint(workdir("stage1", "base"))
     export.to_hf(model, tmp_path / "out", export.Options(image_size=56))
     spec = open_source(tmp_path / "out").specs["vision_model.embeddings.position_embedding"]
     assert spec.shape == (1, 17, 32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zv_jax
-from zv_jax.convert import export, hf, ours
+from zv_jax.convert import export, hf, own_checkpoint
 from zv_jax.errors import ConversionError
 
 
@@ -152,7 +152,7 @@ def test_a_pytorch_file_needs_torch(tmp_path, directory, monkeypatch):
     src = directory(tmp_path / "src", "llama")
     (src / "model.safetensors").rename(src / "pytorch_model.bin")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(zv_jax.errors.EnvironmentProblem, match="needs the package `torch`"):
+    with pytest.raises(zv_jax.errors.SetupError, match="needs the package `torch`"):
         hf.from_hf(src, tmp_path / "dst")
 
 
@@ -171,14 +171,14 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, workdir):
     for file in damaged.iterdir():
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(zv_jax.errors.CheckpointError):
-        export.to_hf(ours.open_checkpoint(tmp_path / "run"), tmp_path / "out")
+        export.to_hf(own_checkpoint.open_checkpoint(tmp_path / "run"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_models_that_transformers_cannot_express(tmp_path, workdir):
     from dataclasses import replace
 
-    model = ours.open_checkpoint(workdir("stage1", "base"))
+    model = own_checkpoint.open_checkpoint(workdir("stage1", "base"))
     vision = replace(model.config.model.vision, drop_cls=True)
     other = replace(model.config, model=replace(model.config.model, vision=vision))
     with pytest.raises(ConversionError, match="no class for this model"):

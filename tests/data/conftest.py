@@ -1,4 +1,4 @@
-"""A small bilingual record file with pictures, and configurations that read it."""
+"""A small bilingual record file with images, and configurations that read it."""
 
 import json
 
@@ -56,7 +56,7 @@ def make_records() -> list[dict]:
 
 @pytest.fixture
 def toy(tmp_path):
-    """The path of the record file; pictures lie beside it."""
+    """The path of the record file; images lie beside it."""
     (tmp_path / "images").mkdir()
     for i in range(len(COLOURS)):
         pixels = np.full((20, 30, 3), 30 * i, np.uint8)

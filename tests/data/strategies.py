@@ -18,7 +18,7 @@ def boxes(draw):
 
 @st.composite
 def records(draw):
-    """A record with 0 to 3 pictures, objects mentioned in its turns, and all optional fields."""
+    """A record with 0 to 3 images, objects mentioned in its turns, and all optional fields."""
     images = tuple(
         R.ImageRef(path=f"images/{draw(st.integers(0, 9))}.jpg", width=4, height=3)
         for _ in range(draw(st.integers(0, 3)))

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from tests.data.readers import layouts
 from zv_jax import json_input
 from zv_jax.cli import main as cli
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.readers import files, tars
 from zv_jax.data.records import record as records_lib
@@ -82,7 +82,7 @@ def test_a_folder_of_tfds_runs_no_code_that_it_names(evil, kind, capsys):
     record = layouts.lines(evil / "mine.jsonl", [row])
     refused("tfds", evil, words="not one of TensorFlow Datasets itself")
     with pytest.raises(DataError):
-        pictures.read(evil, ImageRef(shard_key="dataset_info.json#train:0:image"))
+        image_store.read(evil, ImageRef(shard_key="dataset_info.json#train:0:image"))
     assert cli.main(["data", "validate", str(record)]) == 2
     assert "TensorFlow Datasets" in "".join(capsys.readouterr())
 
@@ -245,14 +245,14 @@ def test_texts_in_a_tar_are_bounded(tmp_path, monkeypatch):
 def test_an_address_in_a_tar_is_within_it(tmp_path, place):
     one_member(tmp_path / "x.tar")
     with pytest.raises(DataError):
-        pictures.read(tmp_path, ImageRef(shard_key=f"x.tar#{place}"))
+        image_store.read(tmp_path, ImageRef(shard_key=f"x.tar#{place}"))
 
 
 def test_a_pipe_is_no_image_and_no_shard(tmp_path):
     for name in ("a.png", "x.tar", "chat.json"):
         os.mkfifo(tmp_path / name)
     for ref in (ImageRef(path="a.png"), ImageRef(shard_key="x.tar#0:5")):
-        for read in (pictures.load, pictures.read):
+        for read in (image_store.load, image_store.read):
             with pytest.raises(DataError, match="no file"):
                 read(tmp_path, ref)
     refused("llava_pretrain", tmp_path, words="no regular file")

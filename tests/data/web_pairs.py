@@ -1,6 +1,6 @@
-"""Pairs of picture and text as a crawl gives them, drawn from a seed: good and bad of each kind.
+"""Pairs of image and text as a crawl gives them, drawn from a seed: good and bad of each kind.
 
-The pictures lie in one tar, as crawls are distributed, and are small, so that many can be made.
+The images lie in one tar, as crawls are distributed, and are small, so that many can be made.
 """
 
 import io
@@ -37,7 +37,7 @@ SPOILED = {
 
 
 def write(folder: Path, count: int, seed: int = 0) -> Path:
-    """Writes the pictures and `web.jsonl`, the path of which is returned."""
+    """Writes the images and `web.jsonl`, the path of which is returned."""
     path = folder / "web.jsonl"
     with tarfile.open(folder / "pairs.tar", "w") as tar, path.open("w", encoding="utf-8") as file:
         for number, (text, lang, data, meta) in enumerate(_pairs(count, seed)):
@@ -111,5 +111,5 @@ def _blots(seed: tuple[int, int]) -> np.ndarray:
 
 
 def light(seed: tuple[int, int]) -> float:
-    """How light the picture of (seed of all, number) is, about."""
+    """How light the image of (seed of all, number) is, about."""
     return float(_blots(seed).mean())

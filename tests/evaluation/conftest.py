@@ -1,4 +1,4 @@
-"""A toy data set of one-colour pictures, and a model that sees only colours."""
+"""A toy data set of one-colour images, and a model that sees only colours."""
 
 import types
 
@@ -25,7 +25,7 @@ ASK = {
 
 
 def _records(split, number, colour, lang):
-    """All records of one picture in one language."""
+    """All records of one image in one language."""
     at = 0 if lang == "en" else 1
     names = dict(zip(COLOURS, COLOURS, strict=True)) if lang == "en" else ZH
     name = names[colour]
@@ -79,7 +79,7 @@ def _records(split, number, colour, lang):
 
 
 class Colours:
-    """Names the colour of the last picture; a `blind` one takes every picture for red."""
+    """Names the colour of the last image; a `blind` one takes every image for red."""
 
     def __init__(self, blind=False, stage="stage2"):
         self.blind, self.shapes, self.dialogues = blind, set(), []
@@ -145,7 +145,7 @@ def colours():
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
-    """Folder with test pictures of four colours; training is green, green, blue."""
+    """Folder with test images of four colours; training is green, green, blue."""
     folder = tmp_path_factory.mktemp("toy")
     for split, colours in (("test", list(COLOURS)), ("train", ["green", "green", "blue"])):
         (folder / split).mkdir()

@@ -150,7 +150,7 @@ WORDS = {
 
 
 def write_bench(folder, lang):
-    """Six questions about two pictures, in the published layout; returns the answers' file."""
+    """Six questions about two images, in the published layout; returns the answers' file."""
     suffix = "_zh" if lang == "zh" else ""
     join = " ".join if lang == "en" else "".join
     questions, references, answers = [], [], []

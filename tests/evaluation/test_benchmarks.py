@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from benchmark_files import COLOURS, EXPECTED, PICTURES, ZH, picture, write_all
+from benchmark_files import COLOURS, EXPECTED, IMAGES, ZH, one_image, write_all
 from PIL import Image
 
 from zv_jax.cli import main as cli
@@ -75,11 +75,11 @@ class Painter:
 
     def embed_images(self, images):
         eye = np.eye(4, dtype=np.float32)
-        return np.stack([eye[[PICTURES.index(self.sees(image))]] for image in images])
+        return np.stack([eye[[IMAGES.index(self.sees(image))]] for image in images])
 
     def embed_texts(self, texts):
         return np.eye(4, dtype=np.float32)[
-            [next(i for i, c in enumerate(PICTURES) if ZH[c] in text) for text in texts]
+            [next(i for i, c in enumerate(IMAGES) if ZH[c] in text) for text in texts]
         ]
 
     def match(self, images, texts):
@@ -288,7 +288,7 @@ def test_multiple_choice_is_asked_as_training_asks_it(files, tmp_path, sizes):
     records = catalogue.read("scienceqa", tmp_path / "scienceqa", "test")
     trained = [exchanges(record, box_decimals=3)[0] for record in records]
     assert model.prompts == [exchange.question for exchange in trained]
-    assert [exchange.answer for exchange in trained] == PICTURES  # the text, so texts are ranked
+    assert [exchange.answer for exchange in trained] == IMAGES  # the text, so texts are ranked
     assert "|ranked texts|sum+eos" in results["scores"][0]["protocol"]
     shown = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
     assert shown[1]["question"] == asked
@@ -331,7 +331,7 @@ def test_a_split_of_another_size_is_refused_and_missing_files_are_listed(files, 
     assert "annotation file not found: nocaps_val_4500_captions.json" in capsys.readouterr().out
 
 
-def test_missing_pictures_are_found_before_anything_runs(files, sizes, tmp_path):
+def test_missing_images_are_found_before_anything_runs(files, sizes, tmp_path):
     write_all(tmp_path)
     (tmp_path / "gqa/images/2.jpg").unlink()
     from zv_jax.evaluation import check
@@ -349,7 +349,7 @@ def write_predictions(file, rows):
 
 def test_anybodys_predictions_are_scored(files, tmp_path, sizes):
     rows = [{"id": 10 * n + k, "prediction": a}
-            for n, c in enumerate(PICTURES)
+            for n, c in enumerate(IMAGES)
             for k, a in enumerate((c, "no"))]  # fmt: skip
     file = write_predictions(tmp_path / "p.jsonl", rows[::-1])
     results = external.score_file("okvqa", str(files), file, tmp_path / "out")
@@ -524,9 +524,9 @@ def test_the_browser_of_samples_shows_text_as_text(files, tmp_path, sizes):
     assert "</script><b>" not in hostile and "\\u003c/script>" in hostile
 
 
-def test_pictures_of_the_same_name_in_two_data_sets_stay_apart(sizes, tmp_path):
+def test_images_of_the_same_name_in_two_data_sets_stay_apart(sizes, tmp_path):
     write_all(tmp_path)
-    picture(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
+    one_image(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
     run(tmp_path, tmp_path / "out", tasks=("gqa", "vqav2_t"))
     rows = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
     for task, colour in (("gqa", "red"), ("vqav2_t", "blue")):

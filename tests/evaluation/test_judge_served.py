@@ -52,7 +52,7 @@ QUESTIONS = {
 
 
 def write_bench(folder: Path, lang: str) -> Path:
-    """Three questions about one picture in the published layout; returns the answers' file."""
+    """Three questions about one image in the published layout; returns the answers' file."""
     folder.mkdir()
     suffix = "_zh" if lang == "zh" else ""
     image, asked = "000000000001.jpg", list(enumerate(QUESTIONS[lang]))

@@ -42,8 +42,8 @@ def test_overlap_and_hits():
     assert grounding.accuracy([whole, half, None, apart], [whole] * 4) == pytest.approx(0.5)
 
 
-def test_recall_with_several_captions_per_picture():
-    # Pictures 0 and 1; texts 0, 1 belong to picture 0 and text 2 to picture 1.
+def test_recall_with_several_captions_per_image():
+    # Images 0 and 1; texts 0, 1 belong to image 0 and text 2 to image 1.
     belongs = retrieval.positives([0, 0, 1], 2)
     similarity = np.array([[0.1, 0.9, 0.5], [0.8, 0.2, 0.6]])
     hits = retrieval.recall_hits(similarity, belongs, (1, 2))
@@ -68,7 +68,7 @@ def test_equal_captions_are_one_target():
 def test_chance_is_the_expected_recall_of_a_random_order():
     belongs = retrieval.positives([0, 0, 1, 2], 3)
     expected = retrieval.chance(belongs, (1, 2))
-    # Picture 0 has two of four texts, the others one.
+    # Image 0 has two of four texts, the others one.
     assert expected["text_recall@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
     assert expected["text_recall@2"] == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3)
     assert expected["image_recall@1"] == pytest.approx(1 / 3)

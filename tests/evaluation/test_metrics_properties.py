@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from zv_jax.errors import ConfigError, DataError, EnvironmentProblem
+from zv_jax.errors import ConfigError, DataError, SetupError
 from zv_jax.evaluation import metrics
 from zv_jax.evaluation.metrics import (
     caption_scores,
@@ -91,7 +91,7 @@ def test_a_list_written_as_text_is_noticed():
 
 def test_what_needs_java_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(EnvironmentProblem, match="there is no Java"):
+    with pytest.raises(SetupError, match="there is no Java"):
         java.java_scores(REFERENCES, SAID, "meteor")
     with pytest.raises(ConfigError, match="meteor, spice"):
         java.java_scores(REFERENCES, SAID, "bert")
@@ -231,10 +231,10 @@ def test_the_option_a_reply_names_by_our_reading_and_by_llavas(text, index, by_l
     assert parse_choice(text, choices, "llava") == by_llava
 
 
-def test_retrieval_recall_counts_any_caption_of_a_picture_and_ties_against_us():
+def test_retrieval_recall_counts_any_caption_of_an_image_and_ties_against_us():
     scores = np.array([[0.9, 0.1, 0.5, 0.2], [0.8, 0.3, 0.3, 0.3]])
     got = metrics.retrieval_recall(scores, [0, 0, 1, 1], ks=(1, 2))
-    # Picture 0 finds text 0; picture 1 has text 0 first, and text 1 ties with its own two.
+    # Image 0 finds text 0; image 1 has text 0 first, and text 1 ties with its own two.
     assert got == {
         "text_recall@1": 50.0,
         "image_recall@1": 50.0,

@@ -77,7 +77,7 @@ GOLDEN_SCORES = [5.943990037733, 3.562572190624, 2.602741342645, 0.000000000000]
 
 
 def test_cider_d_by_hand():
-    # Two pictures, one reference each, one word each: only the order of 1-grams has any weight.
+    # Two images, one reference each, one word each: only the order of 1-grams has any weight.
     mean, scores = cider.cider_d([["x"], ["z"]], [[["x"]], [["y"]]])
     assert scores == pytest.approx([2.5, 0.0])
     assert mean == pytest.approx(1.25)
@@ -89,7 +89,7 @@ def test_cider_d_by_hand():
     assert score == pytest.approx(10 / 4 * (unigrams + bigrams) * math.exp(-1 / 72))
 
 
-def test_a_single_picture_scores_nothing_and_a_corpus_mends_that():
+def test_a_single_image_scores_nothing_and_a_corpus_mends_that():
     words = ["a", "dog", "on", "grass"]
     assert cider.cider_d([words], [[words]])[0] == 0
     mean, _ = cider.cider_d([words], [[words]], corpus=[[words], [["two", "cats"]]])

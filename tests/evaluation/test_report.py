@@ -226,13 +226,13 @@ def test_weights_from_elsewhere_are_not_called_trained_from_nothing(runs):
     assert "from nothing" not in page.text
 
 
-def test_a_picture_outside_its_folder_is_not_shown(runs):
+def test_an_image_outside_its_folder_is_not_shown(runs):
     secret = runs / "secret.png"
     draw(secret, 1)
     evaluation = read(runs).evaluations[0]
-    assert evaluation.picture("../secret.png") is None
-    assert evaluation.picture(str(secret)) is None
-    assert evaluation.picture("images/1.png") is not None
+    assert evaluation.image("../secret.png") is None
+    assert evaluation.image(str(secret)) is None
+    assert evaluation.image("images/1.png") is not None
 
 
 def test_a_folder_that_does_not_exist_is_one_clear_error(tmp_path):

@@ -73,7 +73,7 @@ def test_only_common_items_count_and_none_is_an_error():
 
 @pytest.fixture
 def two_runs(evaluate, colours, tmp_path):
-    """Folders of a model that sees and of one that takes every picture for red."""
+    """Folders of a model that sees and of one that takes every image for red."""
     folders = []
     for name, blind in (("sees", False), ("blind", True)):
         _, out = evaluate(colours(blind=blind), tasks=("vqa", "caption"), controls=())

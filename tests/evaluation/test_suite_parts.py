@@ -49,7 +49,7 @@ def test_a_limit_of_a_task_goes_before_the_general_one():
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 300])
-def test_no_picture_keeps_its_place(n):
+def test_no_image_keeps_its_place(n):
     image = derangement(n, seed=0)
     assert sorted(image) == list(range(n))
     assert all(i != to for i, to in enumerate(image))

@@ -46,7 +46,7 @@ def test_scores_and_controls_of_answers(evaluate, lang):
             score["n"],
         )
         if task == "conversation":
-            # Which pictures are shuffled to which decides how often the second turn is right.
+            # Which images are shuffled to which decides how often the second turn is right.
             assert got[2] < got[0]
             got, numbers = got[:2] + got[3:], numbers[:2] + numbers[3:]
         assert got == pytest.approx(numbers), (task, metric)
@@ -107,7 +107,7 @@ def test_a_part_of_a_split_is_marked_and_controls_on_a_part_say_so(evaluate):
 
 
 def test_the_caption_control_on_a_part_uses_the_statistics_of_all(evaluate):
-    # Alone, one picture would have no document frequencies and score 0.
+    # Alone, one image would have no document frequencies and score 0.
     results, _ = evaluate(tasks=("caption",), langs=("en",), untrained_limit=1)
     value = by_metric(results, "caption", "en")["CIDEr-D"]["controls"]["untrained"]
     references = {c: [f"a {c} picture", c] for c in COLOURS}
@@ -129,8 +129,8 @@ def test_retrieval(evaluate, colours, lang):
     ]
     first = scores["text_recall@1_itc"]
     assert (first["value"], first["n"]) == (100, 4)
-    # Every picture looks red to the blind model, so only the red one finds its caption; for
-    # captions all pictures are alike, and ties count against it.
+    # Every image looks red to the blind model, so only the red one finds its caption; for
+    # captions all images are alike, and ties count against it.
     assert first["controls"] == {
         "untrained": 25,
         "shuffled_images": 0,

@@ -1,4 +1,4 @@
-"""Damaged pictures, records and workers: replaced, listed, and too many of them stop the run."""
+"""Damaged images, records and workers: replaced, listed, and too many of them stop the run."""
 
 import collections
 import html
@@ -24,7 +24,7 @@ from zv_jax.evaluation import report
 from zv_jax.evaluation.report import inputs
 from zv_jax.evaluation.report.substitutes import by_source
 
-PICTURES = 100
+IMAGES = 100
 
 
 def jpeg(image, **more) -> bytes:
@@ -85,7 +85,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_unusual_pictures_are_read_as_they_look(kind):
+def test_unusual_images_are_read_as_they_look(kind):
     image = decode(ODD[kind])
     assert image.mode == "RGB" and image.size == (30, 20)
     pixels = np.asarray(image, np.float32).mean(axis=(0, 2))
@@ -93,7 +93,7 @@ def test_unusual_pictures_are_read_as_they_look(kind):
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_pictures_are_one_kind_of_error(kind):
+def test_broken_images_are_one_kind_of_error(kind):
     with pytest.raises(ImageError) as error:
         decode(BROKEN[kind], "here.jpg")
     assert error.value.where == "here.jpg" and error.value.fix
@@ -101,8 +101,8 @@ def test_broken_pictures_are_one_kind_of_error(kind):
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory):
-    """A hundred pictures: five broken, each kind once, and six unusual; five records broken too."""
-    folder = toy_run.write_corpus(tmp_path_factory.mktemp("damaged") / "data", PICTURES)
+    """A hundred images: five broken, each kind once, and six unusual; five records broken too."""
+    folder = toy_run.write_corpus(tmp_path_factory.mktemp("damaged") / "data", IMAGES)
     images = folder / "images"
     for number, data in enumerate([*BROKEN.values(), *ODD.values()], 10):
         (images / f"{number}.png").write_bytes(data)
@@ -126,7 +126,7 @@ def label(folder) -> str:
     return f"sources[0] jsonl {folder / 'train.jsonl'} train"
 
 
-# Four records of each of six pictures; three lines that are no records, one without a text. One
+# Four records of each of six images; three lines that are no records, one without a text. One
 # more says nothing at all, and is never drawn.
 BAD_SAMPLES = 4 * 6 + 4
 
@@ -151,12 +151,12 @@ def read(folder, steps, shortened=None, **data):
 
 
 def test_every_bad_sample_of_a_damaged_corpus_is_replaced_and_listed(damaged):
-    steps = 4 * PICTURES // 8 + 1  # more than one epoch
+    steps = 4 * IMAGES // 8 + 1  # more than one epoch
     index, faults = read(damaged, steps)
     found = {fault.record for _, fault in faults}
-    pictures = {f"toy/train/{n}#{task}-{la}" for n in (*range(10, 15), 40) for la in ("en", "zh")
+    shown = {f"toy/train/{n}#{task}-{la}" for n in (*range(10, 15), 40) for la in ("en", "zh")
                 for task in ("caption", "vqa")}  # fmt: skip
-    assert pictures <= found
+    assert shown <= found
     lines = {str(damaged / "train.jsonl") + f":{n}" for n in (1, 9, 18)}
     assert lines <= found
     assert "toy/train/5#caption-en" in found and "toy/train/6#vqa-en" not in found
@@ -216,11 +216,14 @@ def flip(path, place: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_damaged_record_and_a_damaged_picture_of_a_shard_are_replaced_and_listed(tmp_path):
+def test_a_damaged_record_and_a_damaged_image_of_a_shard_are_replaced_and_listed(tmp_path):
     plain, out = toy_run.write_corpus(tmp_path / "plain"), tmp_path / "shards"
     count = prepare.prepare(records.read_jsonl(plain / "train.jsonl"), plain, out)["records"]
-    pictures = out / "00000.pictures.array_record"
-    flip(pictures, pictures.read_bytes().index((plain / "images/7.png").read_bytes()[:200]) + 99)
+    shown = out / "00000.pictures.array_record"
+    flip(
+        shown,
+        shown.read_bytes().index((plain / "images/7.png").read_bytes()[:200]) + 99,
+    )
     flip(out / "00000.records.array_record", 10_000)  # inside one of the compressed records
     source = open_source("prepared", str(out))
     damaged = []

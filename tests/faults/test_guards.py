@@ -27,8 +27,8 @@ from zv_jax.training.guards import (
     NOTHING_TO_LEARN,
     SPIKE,
     carried_over,
+    check_update,
     init_guards,
-    judge,
     tower_norms,
     unless_skipped,
 )
@@ -40,11 +40,11 @@ CALM = GuardConfig(spike_sigma=4.0, spike_window=8)
 
 def verdicts(cfg, values):
     """Verdicts of a series of (loss, gradient norm), and the state after it."""
-    step = jax.jit(functools.partial(judge, cfg))
+    step = jax.jit(functools.partial(check_update, cfg))
     guards, found = init_guards(cfg), []
     for loss, norm in values:
-        verdict, guards = step(guards, jnp.float32(loss), jnp.float32(norm), jnp.float32(7))
-        found.append(int(verdict))
+        update_status, guards = step(guards, jnp.float32(loss), jnp.float32(norm), jnp.float32(7))
+        found.append(int(update_status))
     return found, guards
 
 
@@ -86,16 +86,20 @@ def test_falling_values_are_no_spike_and_a_new_plateau_is_accepted():
 def test_a_batch_without_any_token_to_learn_is_told_apart_from_a_perfect_one():
     for weight, wanted in ((0.0, NOTHING_TO_LEARN), (1.0, FINE)):
         values = (jnp.float32(v) for v in (0.0, 0.0, weight))
-        verdict, _ = judge(GuardConfig(), init_guards(GuardConfig()), *values)
-        assert int(verdict) == wanted
+        update_status, _ = check_update(GuardConfig(), init_guards(GuardConfig()), *values)
+        assert int(update_status) == wanted
 
 
 def test_a_skipped_update_leaves_every_leaf_as_it_was():
     old = {"a": jnp.arange(3.0), "b": (jnp.int32(4), jnp.ones((2, 2), jnp.bfloat16))}
     new = jax.tree.map(lambda leaf: (leaf + 1).astype(leaf.dtype), old)
     bad = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype != jnp.int32 else leaf, new)
-    for verdict, given, wanted in ((FINE, new, new), (SPIKE, new, old), (NOT_FINITE, bad, old)):
-        kept = unless_skipped(jnp.int32(verdict), given, old)
+    for status, given, wanted in (
+        (FINE, new, new),
+        (SPIKE, new, old),
+        (NOT_FINITE, bad, old),
+    ):
+        kept = unless_skipped(jnp.int32(status), given, old)
         jax.tree.map(np.testing.assert_array_equal, kept, wanted)
 
 
@@ -181,13 +185,13 @@ def test_too_many_in_a_row_end_the_run_with_everything_written_out(compiled, cor
 
 def of_two_kinds(cfg, share, steps):
     """Verdicts of the rarer kind, a `share` of the mixture, whose loss is 2.5 and not 0.6."""
-    step, rng = jax.jit(functools.partial(judge, cfg)), np.random.default_rng(0)
+    step, rng = jax.jit(functools.partial(check_update, cfg)), np.random.default_rng(0)
     guards, found = init_guards(cfg, kinds=2), []
     for number in range(steps):
         kind = int(number * share) < int((number + 1) * share)
         loss = jnp.float32((2.5 if kind else 0.6) + 0.05 * rng.standard_normal())
-        verdict, guards = step(guards, loss, jnp.float32(1), jnp.float32(7), jnp.int32(kind))
-        found += [int(verdict)] if kind else []
+        update_status, guards = step(guards, loss, jnp.float32(1), jnp.float32(7), jnp.int32(kind))
+        found += [int(update_status)] if kind else []
     return found, guards
 
 
@@ -200,7 +204,7 @@ def test_a_rare_kind_of_batch_with_a_higher_loss_is_no_spike(share):
 
 def test_each_kind_is_judged_by_its_own_window():
     """One window for both would hold 2.5 to be usual."""
-    step = jax.jit(functools.partial(judge, CALM))
+    step = jax.jit(functools.partial(check_update, CALM))
     _, guards = of_two_kinds(CALM, 0.5, 32)
     for kind, loss, wanted in ((0, 2.5, SPIKE), (1, 2.5, FINE), (1, 9.0, SPIKE)):
         values = (jnp.float32(value) for value in (loss, 1, 7))
@@ -229,7 +233,9 @@ class Quiet:
 
 def test_a_kind_that_is_always_skipped_ends_the_run_though_the_others_learn(tmp_path):
     patrol = SkippedUpdates(tmp_path, Quiet(), 3, ["vqa/train", "chat/train, talk/train"])
-    good, bad = ({"verdict": jnp.int32(v), "loss": jnp.float32(1)} for v in (FINE, NOT_FINITE))
+    good, bad = (
+        {"update_status": jnp.int32(v), "loss": jnp.float32(1)} for v in (FINE, NOT_FINITE)
+    )
     with pytest.raises(TrainingError, match="3 updates in a row.*chat/train, talk/train") as ended:
         for step in range(40):
             rare = step % 10 == 0

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from tests.data.readers import layouts
 from zv_jax import json_input
 from zv_jax.convert import architectures, config_json, sources
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records import rules, validate
@@ -79,8 +79,8 @@ def groups() -> dict[str, Callable[[], dict[str, Target]]]:
 def forget() -> None:
     """Clears what is kept of files by their names, which are those of the last ones."""
     for kept in (
-        pictures.tfds_rows, pictures.arrow_table, pictures._parquet_file, pictures._parquet_column,
-        pictures._shard, data_sources._open,
+        image_store.tfds_rows, image_store.arrow_table, image_store._parquet_file,
+        image_store._parquet_column, image_store._shard, data_sources._open,
     ):  # fmt: skip
         kept.cache_clear()
 
@@ -97,7 +97,7 @@ def consumed(records: Iterator[Record], root: Path) -> int:
         list(rules.check(record))
         for ref in record.images[:2]:
             try:
-                pictures.load(root, ref)
+                image_store.load(root, ref)
             except DataError:
                 pass
     return count
@@ -215,9 +215,9 @@ def _tfds(root: Path) -> None:
 
 
 def _folder(root: Path) -> None:
-    layouts.picture(root / "1.jpg")
+    layouts.image(root / "1.jpg")
     layouts.dump(root / "1.json", {"question": "What?", "answer": "A dog"})
-    layouts.picture(root / "2.png")
+    layouts.image(root / "2.png")
     layouts.text(root / "2.txt", "一只狗\n")
 
 
@@ -239,7 +239,7 @@ def own() -> dict[str, Target]:
 
 
 def _record_file(root: Path) -> None:
-    layouts.picture(root / "a.png")
+    layouts.image(root / "a.png")
     inside = {"images": [{"shard_key": "0.tar#512:10"}, {"shard_key": "t.parquet#0:image"}]}
     inside["turns"] = []
     layouts.lines(root / "mine.jsonl", [ROW, ROW | {"id": "mine/train/1"} | inside])
@@ -257,7 +257,7 @@ def _read_records(root: Path) -> None:
             record = source.record(index)
             records_lib.dumps(record)
             for ref in record.images:
-                source.picture(ref)
+                source.image(ref)
         except DataError:
             pass
 
@@ -267,7 +267,7 @@ def _addresses(root: Path) -> None:
         key = line.decode(errors="surrogateescape")
         for ref in (ImageRef(shard_key=key), ImageRef(path=key)):
             try:
-                pictures.load(root, ref)
+                image_store.load(root, ref)
             except DataError:
                 pass
 
@@ -504,7 +504,7 @@ def _run(root: Path) -> None:
     layouts.lines(folder / "items.jsonl", [SCORE | {"id": "1", "values": [0.5]}])
     layouts.dump(folder / "attention.json", [{"image": "images/a.png", "query": 0, "grid": [1, 1],
                                               "weights": [1.0]}])  # fmt: skip
-    layouts.picture(folder / "images" / "a.png")
+    layouts.image(folder / "images" / "a.png")
     layouts.lines(root / "times.jsonl", [{"name": "stage1_base", "seconds": 5}])
 
 

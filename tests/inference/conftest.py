@@ -1,4 +1,4 @@
-"""Tiny models with random weights, loaded, and pictures to show them."""
+"""Tiny models with random weights, loaded, and images to show them."""
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def model(workdir):
 
 
 @pytest.fixture(scope="session")
-def pictures():
+def shown():
     rng = np.random.default_rng(0)
     return [
         Image.fromarray(rng.integers(0, 256, (30 + i, 40, 3), np.uint8)).resize((28, 28))

@@ -16,10 +16,10 @@ from zv_jax.inference import prompts
 ASK = "What is in the picture?"
 
 
-def test_rows_do_not_depend_on_their_batch(model, pictures):
+def test_rows_do_not_depend_on_their_batch(model, shown):
     talker = model("stage2", "chat")
     asked = [ASK, "图里有什么？", "two"]
-    images = [pictures[:1], pictures[:2], []]
+    images = [shown[:1], shown[:2], []]
     together = talker.answer(asked, images, max_new_tokens=5)
     alone = [
         talker.answer([q], [i], max_new_tokens=5)[0] for q, i in zip(asked, images, strict=True)
@@ -27,18 +27,18 @@ def test_rows_do_not_depend_on_their_batch(model, pictures):
     assert together == alone and len(set(together)) > 1
 
 
-def test_many_rows_are_computed_in_parts(model, pictures, monkeypatch):
+def test_many_rows_are_computed_in_parts(model, shown, monkeypatch):
     talker = model("stage2", "base")
     asked = ["two", ASK, "two"]
-    whole = talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5)
+    whole = talker.answer(asked, [shown[:1]] * 3, max_new_tokens=5)
     monkeypatch.setattr(api, "BATCH", 2)
-    assert talker.answer(asked, [pictures[:1]] * 3, max_new_tokens=5) == whole
+    assert talker.answer(asked, [shown[:1]] * 3, max_new_tokens=5) == whole
     assert whole[0] == whole[2] != whole[1] and talker.answer([], []) == []
 
 
-def test_pictures_count_and_so_does_their_order(model, pictures):
+def test_images_count_and_so_does_their_order(model, shown):
     talker = model("stage2", "chat")
-    a, b, c = pictures
+    a, b, c = shown
     rows = [
         talker.processor([ASK], [images], max_new_tokens=5) for images in ([a, b], [b, a], [a, c])
     ]
@@ -47,20 +47,20 @@ def test_pictures_count_and_so_does_their_order(model, pictures):
     assert len({str(ids) for ids in found}) == 3
 
 
-def test_a_dialogue_is_its_history_and_its_question(model, pictures):
+def test_a_dialogue_is_its_history_and_its_question(model, shown):
     talker = model("stage2", "chat")
     past = (Exchange(ASK, "a red square", (0,)),)
     whole = (*past, Exchange("图里有什么？", None, (1,)))
-    expected = talker.answer([whole], [pictures[:2]], max_new_tokens=5)
+    expected = talker.answer([whole], [shown[:2]], max_new_tokens=5)
     for prompt in ("图里有什么？", "<image>图里有什么？ "):
-        assert talker.answer([prompt], [pictures[:2]], 5, history=[past]) == expected
+        assert talker.answer([prompt], [shown[:2]], 5, history=[past]) == expected
 
 
-def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model, pictures):
+def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model, shown):
     talker = model("stage2", "chat")
 
     def ids(**kw):
-        return talker.processor.question(ASK, pictures[:1], max_new_tokens=5, **kw).qformer_ids
+        return talker.processor.question(ASK, shown[:1], max_new_tokens=5, **kw).qformer_ids
 
     tokens = talker.qformer_tokenizer
     past = (Exchange("two", "three"),)
@@ -68,60 +68,60 @@ def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model
     assert ids() == ids(history=past) == [tokens.cls_id, *read, tokens.sep_id]
     assert ids(instruction="two") == [tokens.cls_id, *told, tokens.sep_id]
     base = model("stage2", "base")
-    assert base.processor([ASK], [pictures], max_new_tokens=5).qformer_input_ids is None
+    assert base.processor([ASK], [shown], max_new_tokens=5).qformer_input_ids is None
 
 
-def test_pictures_may_be_files_arrays_or_images(pictures, tmp_path):
-    pictures[0].save(tmp_path / "a.png")
+def test_images_may_be_files_arrays_or_images(shown, tmp_path):
+    shown[0].save(tmp_path / "a.png")
     path = tmp_path / "a.png"
-    kinds = [pictures[0], path, str(path), path.read_bytes(), np.asarray(pictures[0])]
+    kinds = [shown[0], path, str(path), path.read_bytes(), np.asarray(shown[0])]
     found = prompts.pixels([kinds], 28)[0]
     np.testing.assert_array_equal(found, np.broadcast_to(found[:1], found.shape))
 
 
-def test_retrieval(model, pictures, monkeypatch):
+def test_retrieval(model, shown, monkeypatch):
     finder = model("stage0", "base")
     texts = [ASK, "图里有什么？", "a red square"]
     cfg = finder.config.model.qformer
-    images, words = finder.embed_images(pictures), finder.embed_texts(texts)
+    images, words = finder.embed_images(shown), finder.embed_texts(texts)
     assert images.shape == (3, cfg.num_queries, cfg.embed_dim) and words.shape == (3, cfg.embed_dim)
     np.testing.assert_allclose(np.linalg.norm(images, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(words, axis=-1), 1, atol=1e-5)
-    scores = finder.match(pictures, texts)
+    scores = finder.match(shown, texts)
     assert scores.shape == (3,) and len(set(scores.tolist())) == 3
     monkeypatch.setattr(api, "BATCH", 2)
-    np.testing.assert_allclose(finder.match(pictures, texts), scores, atol=1e-5)
+    np.testing.assert_allclose(finder.match(shown, texts), scores, atol=1e-5)
     assert finder.embed_images([]).shape == (0, cfg.num_queries, cfg.embed_dim)
     with pytest.raises(DataError, match="3 images and 1 texts"):
-        finder.match(pictures, texts[:1])
+        finder.match(shown, texts[:1])
 
 
 @pytest.mark.parametrize(("stage", "variant"), [("stage0", "base"), ("stage2", "chat")])
-def test_attention_maps_are_distributions_over_the_patches(model, pictures, stage, variant):
+def test_attention_maps_are_distributions_over_the_patches(model, shown, stage, variant):
     looker = model(stage, variant)
-    maps = looker.attention_maps(pictures[:1])[0]
+    maps = looker.attention_maps(shown[:1])[0]
     cfg = looker.config.model
     side = cfg.vision.image_size // cfg.vision.patch_size
     assert maps.shape == (cfg.qformer.num_queries, side, side) and (maps > 0).all()
     np.testing.assert_allclose(maps.sum((1, 2)), 1, atol=1e-5)
-    assert not np.allclose(maps, looker.attention_maps(pictures[1:2])[0])
-    told = looker.attention_maps(pictures[:1], ["two"])[0]
+    assert not np.allclose(maps, looker.attention_maps(shown[1:2])[0])
+    told = looker.attention_maps(shown[:1], ["two"])[0]
     assert np.allclose(told, maps) == (variant == "base")
 
 
-def test_each_stage_does_what_it_was_trained_for(model, pictures):
+def test_each_stage_does_what_it_was_trained_for(model, shown):
     finder, talker = model("stage0", "base"), model("stage2", "chat")
     assert (finder.has_llm, finder.has_heads) == (False, True)
     assert (talker.has_llm, talker.has_heads) == (True, False)
     with pytest.raises(ConfigError, match="stage0 gives no answers"):
-        finder.answer([ASK], [pictures[:1]])
+        finder.answer([ASK], [shown[:1]])
     with pytest.raises(ConfigError, match="stage2 gives no embeddings"):
-        talker.embed_images(pictures)
+        talker.embed_images(shown)
     with pytest.raises(ConfigError, match="stage2 gives no match scores"):
-        talker.match(pictures[:1], [ASK])
+        talker.match(shown[:1], [ASK])
 
 
-def test_untrained_is_the_same_architecture_with_other_weights(workdir, model, pictures):
+def test_untrained_is_the_same_architecture_with_other_weights(workdir, model, shown):
     folder = workdir("stage0", "base")
     blind = api.from_pretrained(folder, untrained=True).embed_texts([ASK])
     trained = model("stage0", "base").embed_texts([ASK])
@@ -151,15 +151,15 @@ def test_missing_or_foreign_tokenizers_are_an_error(workdir, tmp_path):
         api.from_pretrained(folder)
 
 
-def test_mistakes_are_named(model, pictures, workdir, tmp_path):
+def test_mistakes_are_named(model, shown, workdir, tmp_path):
     talker = model("stage2", "chat")
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="images of a prompt are no list"):
-        talker.answer([ASK], pictures[:1])
+        talker.answer([ASK], shown[:1])
     with pytest.raises(DataError, match="1 prompts, 2 lists"):
         talker.answer([ASK], [[], []])
     with pytest.raises(DataError, match="shows image 1"):
-        talker.answer([(Exchange(ASK, None, (1,)),)], [pictures[:1]])
+        talker.answer([(Exchange(ASK, None, (1,)),)], [shown[:1]])
     with pytest.raises(DataError, match="cannot be continued"):
         talker.answer([(Exchange(ASK), Exchange(ASK))], [[]])
     with pytest.raises(ConfigError, match="999 new tokens"):

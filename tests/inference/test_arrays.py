@@ -18,9 +18,9 @@ def talker(model):
 
 
 @pytest.fixture
-def given(talker, pictures):
-    """Two rows of the same picture, as `Model.answer` makes them; four queries."""
-    return talker.processor([ASK] * 2, [pictures[:1]] * 2, max_new_tokens=2)
+def given(talker, shown):
+    """Two rows of the same image, as `Model.answer` makes them; four queries."""
+    return talker.processor([ASK] * 2, [shown[:1]] * 2, max_new_tokens=2)
 
 
 def with_placeholders(given, config, row, count):

@@ -25,11 +25,11 @@ def ids_of(prompt):
     return prompt.input_ids[0][prompt.attention_mask[0]].tolist()
 
 
-def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
+def test_every_prompt_is_the_start_of_the_training_row(said, shown):
     chat, prompts = said
-    chat.ask("What is in the picture?", images=pictures[:1])
+    chat.ask("What is in the picture?", images=shown[:1])
     chat.ask(" two ")
-    last = chat.ask("图里有什么？", images=[pictures[2], pictures[1]])
+    last = chat.ask("图里有什么？", images=[shown[2], shown[1]])
     assert [turn.images for turn in chat.history] == [(0,), (), (1, 2)]
     assert chat.history[1].question == "two" and chat.history[2].answer == last
     model = chat.model.config.model
@@ -54,19 +54,19 @@ def test_every_prompt_is_the_start_of_the_training_row(said, pictures):
     ]
 
 
-def test_pictures_stay_in_the_order_shown(said, pictures):
+def test_images_stay_in_the_order_shown(said, shown):
     chat, prompts = said
-    chat.ask("two", images=pictures[:2])
-    chat.ask("Where is it?", images=pictures[2:])
+    chat.ask("two", images=shown[:2])
+    chat.ask("Where is it?", images=shown[2:])
     first, second = (prompt.images[0] for prompt in prompts)
     assert len(first) == 2 and len(second) == 3
     np.testing.assert_array_equal(second[:2], first)
     assert not np.allclose(second[2], first[0]) and not np.allclose(second[2], first[1])
 
 
-def test_a_long_conversation_forgets_texts_and_no_pictures(said, pictures):
+def test_a_long_conversation_forgets_texts_and_no_images(said, shown):
     chat, prompts = said
-    chat.ask("two", images=pictures[:1])
+    chat.ask("two", images=shown[:1])
     for _ in range(3):
         chat.ask(9 * "图里有什么？")
     cfg = chat.model.config.model
@@ -77,32 +77,32 @@ def test_a_long_conversation_forgets_texts_and_no_pictures(said, pictures):
     assert ids[cfg.qformer.num_queries] == chat.model.tokenizer.bos_id
 
 
-def test_reset_and_mistakes(said, pictures, tmp_path):
+def test_reset_and_mistakes(said, shown, tmp_path):
     chat, prompts = said
-    first = chat.ask("two", images=pictures[:1])
+    first = chat.ask("two", images=shown[:1])
     with pytest.raises(DataError, match="not found"):
         chat.ask("three", images=[tmp_path / "no.png"])
     assert chat.history == (Exchange("two", first, (0,)),)
     chat.reset()
     assert chat.history == ()
-    assert chat.ask("two", images=pictures[:1]) == first
+    assert chat.ask("two", images=shown[:1]) == first
     assert ids_of(prompts[0]) == ids_of(prompts[-1])
 
 
 @pytest.mark.parametrize("decoding", [Greedy(), Sample(1.2, seed=4), Beam(2)])
-def test_a_stream_gives_the_answer_in_pieces(model, pictures, decoding):
+def test_a_stream_gives_the_answer_in_pieces(model, shown, decoding):
     talker = model("stage2", "chat")
     asked, streamed = (Chat(talker, decoding, max_new_tokens=8) for _ in range(2))
-    for text, images in (("What is in the picture?", pictures[:1]), ("图里还有什么？", ())):
+    for text, images in (("What is in the picture?", shown[:1]), ("图里还有什么？", ())):
         pieces = list(streamed.stream(text, images))
         assert "".join(pieces) == asked.ask(text, images)
         assert all(pieces)
     assert streamed.history == asked.history
 
 
-def test_a_stream_that_is_not_read_to_its_end_leaves_the_conversation(model, pictures):
+def test_a_stream_that_is_not_read_to_its_end_leaves_the_conversation(model, shown):
     chat = Chat(model("stage2", "chat"), max_new_tokens=8)
-    pieces = chat.stream("What is in the picture?", pictures[:1])
+    pieces = chat.stream("What is in the picture?", shown[:1])
     next(pieces, None)
     pieces.close()
     assert chat.history == () or len(chat.history) == 1

@@ -16,8 +16,8 @@ def talker(request, model):
     return model("stage2", request.param)
 
 
-def arrays(talker, pictures, *questions, images=1):
-    shown = [pictures[:images]] * len(questions)
+def arrays(talker, shown, *questions, images=1):
+    shown = [shown[:images]] * len(questions)
     return talker.processor(questions, shown, max_new_tokens=NEW)
 
 
@@ -44,17 +44,17 @@ def rerun(talker, given, new):
     return ids[:, start:]
 
 
-def test_the_cache_changes_nothing(talker, pictures):
+def test_the_cache_changes_nothing(talker, shown):
     llm = talker.config.model.llm
     assert llm.kv_heads < llm.heads  # grouped heads are decoded too
-    given = arrays(talker, pictures, "What is in the picture?", "图里有什么？")
+    given = arrays(talker, shown, "What is in the picture?", "图里有什么？")
     np.testing.assert_array_equal(
         talker.generate(given, max_new_tokens=NEW), rerun(talker, given, NEW)
     )
 
 
-def test_left_padding_changes_nothing(talker, pictures):
-    given = arrays(talker, pictures, "What is in the picture?")
+def test_left_padding_changes_nothing(talker, shown):
+    given = arrays(talker, shown, "What is in the picture?")
     pad = ((0, 0), (9, 0))
     wider = given._replace(
         input_ids=np.pad(given.input_ids, pad, constant_values=7),
@@ -65,9 +65,9 @@ def test_left_padding_changes_nothing(talker, pictures):
     )
 
 
-def test_what_follows_the_end_is_padding(model, pictures, monkeypatch):
+def test_what_follows_the_end_is_padding(model, shown, monkeypatch):
     talker = model("stage2", "base")
-    given = arrays(talker, pictures, "two", "Where is it?")
+    given = arrays(talker, shown, "two", "Where is it?")
     free = talker.generate(given, max_new_tokens=NEW)
     end = int(free[0, 2])
     monkeypatch.setitem(talker.tokenizer._model.special, "eos", end)
@@ -88,9 +88,9 @@ def test_the_nucleus_is_the_smallest_set_with_that_share():
     assert np.isfinite(nucleus(p, 1.0)).all()
 
 
-def test_sampling_is_repeatable_and_a_tiny_nucleus_is_greedy(model, pictures):
+def test_sampling_is_repeatable_and_a_tiny_nucleus_is_greedy(model, shown):
     talker = model("stage2", "base")
-    given = arrays(talker, pictures, "What is in the picture?")
+    given = arrays(talker, shown, "What is in the picture?")
     draw = lambda **kw: talker.generate(given, max_new_tokens=NEW, temperature=1.5, **kw)
     np.testing.assert_array_equal(draw(seed=1), draw(seed=1))
     assert len({draw(seed=s).tobytes() for s in range(4)}) > 1

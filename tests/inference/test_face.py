@@ -26,8 +26,8 @@ def talker(model):
 
 
 @pytest.fixture(scope="module")
-def inputs(talker, pictures):
-    return talker.processor(texts=ASK, images=[pictures[:1], pictures[1:2]], max_new_tokens=NEW)
+def inputs(talker, shown):
+    return talker.processor(texts=ASK, images=[shown[:1], shown[1:2]], max_new_tokens=NEW)
 
 
 def test_inputs_are_a_pytree(inputs):
@@ -143,9 +143,9 @@ def test_a_stream_gives_the_columns_of_generate(talker, inputs, decoding):
         next(talker.stream(inputs, Beam(2)))
 
 
-def test_attention_maps_are_one_for_each_image(talker, pictures):
-    maps = talker.attention_maps(pictures, ASK[:1] * 3)
-    one = talker.attention_maps(pictures[1:2], ASK[:1])
+def test_attention_maps_are_one_for_each_image(talker, shown):
+    maps = talker.attention_maps(shown, ASK[:1] * 3)
+    one = talker.attention_maps(shown[1:2], ASK[:1])
     assert maps.shape == (3, *one.shape[1:])
     np.testing.assert_allclose(maps[1], one[0], atol=1e-6)
 

@@ -24,7 +24,7 @@ def talker(request, model):
     return model("stage2", request.param)
 
 
-def brute_force(talker, pictures):
+def brute_force(talker, shown):
     """Sums for every candidate of every question: the whole model anew, without a cache.
 
     One row for each pair, so that one program serves all of them.
@@ -33,7 +33,7 @@ def brute_force(talker, pictures):
         talker.tokenizer,
         [(q, c) for q, cs in zip(ASK, CHOICES, strict=True) for c in cs],
     )
-    questions, shown = [q for q, _ in pairs], [pictures[:1]] * len(pairs)
+    questions, shown = [q for q, _ in pairs], [shown[:1]] * len(pairs)
     given = talker.processor(questions, shown, max_new_tokens=LONGEST)
     answers = [[*tokens.encode(c), tokens.eos_id] for _, c in pairs]
     padded = pad_right(answers, tokens.pad_id, LONGEST)
@@ -48,10 +48,10 @@ def brute_force(talker, pictures):
     return np.split(sums, np.cumsum([len(c) for c in CHOICES])[:-1])
 
 
-def test_ranking_is_scoring_each_candidate_by_itself(talker, pictures):
-    images = [pictures[:1]] * 3
+def test_ranking_is_scoring_each_candidate_by_itself(talker, shown):
+    images = [shown[:1]] * 3
     ranked = talker.rank(ASK, CHOICES, images)
-    for got, expected in zip(ranked, brute_force(talker, pictures), strict=True):
+    for got, expected in zip(ranked, brute_force(talker, shown), strict=True):
         np.testing.assert_allclose(got.scores, expected, atol=1e-4)
         assert got.best == expected.argmax()
         first, second = np.sort(expected)[::-1][:2]
@@ -59,9 +59,9 @@ def test_ranking_is_scoring_each_candidate_by_itself(talker, pictures):
         assert got.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_rows_candidates_and_chunks_do_not_touch_each_other(model, pictures, monkeypatch):
+def test_rows_candidates_and_chunks_do_not_touch_each_other(model, shown, monkeypatch):
     talker = model("stage2", "chat")
-    images = [pictures[:1]] * 3
+    images = [shown[:1]] * 3
     whole = talker.rank(ASK, CHOICES, images)
     turned = talker.rank(ASK[::-1], [c[::-1] for c in CHOICES[::-1]], images)[::-1]
     monkeypatch.setattr(ranking, "CHUNK", 1)
@@ -72,14 +72,14 @@ def test_rows_candidates_and_chunks_do_not_touch_each_other(model, pictures, mon
         np.testing.assert_allclose(c.scores, a.scores, rtol=exact, atol=1e-5)
 
 
-def test_norms(model, pictures):
+def test_norms(model, shown):
     talker = model("stage2", "chat")
-    rank = lambda norm, shown=pictures[:1]: talker.rank(ASK, CHOICES, [shown] * 3, norm=norm)[0]
+    rank = lambda norm, shown=shown[:1]: talker.rank(ASK, CHOICES, [shown] * 3, norm=norm)[0]
     total = rank("sum").scores
     lengths = [len(talker.tokenizer.encode(c)) + 1 for c in CHOICES[0]]
     np.testing.assert_allclose(rank("token_mean").scores, total / lengths, rtol=1e-6)
     np.testing.assert_allclose(rank("char").scores, total / [len(c) for c in CHOICES[0]], rtol=1e-6)
-    asked = talker.processor.question(ASK[0], pictures[:1], max_new_tokens=9)
+    asked = talker.processor.question(ASK[0], shown[:1], max_new_tokens=9)
     grey = ranking.blinded([asked], 28)[0].images
     assert abs(vit.normalise(prompts.pixels([grey], 28))).max() < 0.01
     without = rank("sum", list(grey)).scores
@@ -90,10 +90,10 @@ def test_norms(model, pictures):
         rank("pmi", [])
 
 
-def test_equal_candidates_go_to_the_first_and_one_has_no_rival(model, pictures):
+def test_equal_candidates_go_to_the_first_and_one_has_no_rival(model, shown):
     talker = model("stage2", "chat")
     twins = [["two"] * len(c) for c in CHOICES]
-    for found in talker.rank(ASK, [*twins[:2], CHOICES[2]], [pictures[:1]] * 3)[:2]:
+    for found in talker.rank(ASK, [*twins[:2], CHOICES[2]], [shown[:1]] * 3)[:2]:
         assert found.best == 0 and found.margin == pytest.approx(0, abs=1e-5)
     assert ranking.ranking(np.array([-1.0, -1.0 + 1e-6, -2.0])).best == 0
     assert ranking.ranking(np.array([-1.0, -0.9])).best == 1
@@ -101,16 +101,16 @@ def test_equal_candidates_go_to_the_first_and_one_has_no_rival(model, pictures):
     assert lonely.margin == float("inf") and lonely.probabilities.tolist() == [1.0]
 
 
-def test_what_cannot_be_ranked_is_explained(model, pictures):
+def test_what_cannot_be_ranked_is_explained(model, shown):
     talker = model("stage2", "base")
     for choices, words in (([[]], "no list of candidates"), (["yes"], "choices of prompt 0"),
                            ([["a", " "]], "not empty")):  # fmt: skip
         with pytest.raises(DataError, match=words):
-            talker.rank(ASK[:1], choices, [pictures[:1]])
+            talker.rank(ASK[:1], choices, [shown[:1]])
     with pytest.raises(DataError, match="1 prompts and 2 lists"):
-        talker.rank(ASK[:1], [["a"], ["b"]], [pictures[:1]])
+        talker.rank(ASK[:1], [["a"], ["b"]], [shown[:1]])
     with pytest.raises(ConfigError, match="stage0 gives no answers"):
-        model("stage0", "base").rank(["two"], [["a"]], [pictures[:1]])
+        model("stage0", "base").rank(["two"], [["a"]], [shown[:1]])
 
 
 def test_a_trie_holds_every_answer_once_and_beginnings_end_inside():
@@ -135,9 +135,9 @@ def test_a_trie_holds_every_answer_once_and_beginnings_end_inside():
         trie.build([[5], []], eos_id=2)
 
 
-def test_beams_as_wide_as_the_answers_find_what_ranking_finds(model, pictures):
+def test_beams_as_wide_as_the_answers_find_what_ranking_finds(model, shown):
     talker, choices = model("stage2", "chat"), CHOICES[2]
-    images = [pictures[:1], pictures[1:2], pictures[2:3]]
+    images = [shown[:1], shown[1:2], shown[2:3]]
     best = [choices[r.best] for r in talker.rank(ASK, [choices] * 3, images)]
     wide = dict(num_beams=len(choices), length_penalty=0.0)
     assert talker.answer(ASK, images, choices=choices, **wide) == best

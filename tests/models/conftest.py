@@ -100,6 +100,6 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def pictures(rng) -> jax.Array:
-    """Three pictures [3, 28, 28, 3]."""
+def shown(rng) -> jax.Array:
+    """Three images [3, 28, 28, 3]."""
     return jnp.asarray(rng.standard_normal((3, 28, 28, 3)), jnp.float32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zv_jax.models.layers import float32_product, product
+from zv_jax.models.layers import float32_matmul, matmul
 from zv_jax.models.presets import preset
 
 BFLOAT16 = dict(dtype="bfloat16", param_dtype="bfloat16")
@@ -52,7 +52,7 @@ def test_the_gradient_is_that_of_any_other_layer(rng):
     x, kernel = (rng.standard_normal(shape, np.float32) for shape in ((3, 4, 8), (8, 16)))
     for dtype in (jnp.float32, jnp.bfloat16):
         pair = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
-        wide, back = jax.vjp(float32_product, *pair)
-        narrow, plainly = jax.vjp(product, *pair)
+        wide, back = jax.vjp(float32_matmul, *pair)
+        narrow, plainly = jax.vjp(matmul, *pair)
         np.testing.assert_array_equal(wide.astype(dtype), narrow)
         jax.tree.map(np.testing.assert_array_equal, back(wide), plainly(narrow))

@@ -158,13 +158,13 @@ def test_drop_path_leaves_the_expectation_as_it_is(rng):
 
 
 @pytest.mark.parametrize("remat", ["dots", pytest.param("dots_no_batch", marks=pytest.mark.slow)])
-def test_remat_policies_change_no_gradient(remat, pictures):
+def test_remat_policies_change_no_gradient(remat, shown):
     cfg = VisionConfig(**TINY)
-    params = unboxed(jax.jit(VisionTransformer(cfg).init)(jax.random.key(0), pictures))
+    params = unboxed(jax.jit(VisionTransformer(cfg).init)(jax.random.key(0), shown))
 
     def gradient(name):
         model = VisionTransformer(cfg, remat=name)
-        return jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, pictures) ** 2)))(params)
+        return jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, shown) ** 2)))(params)
 
     def same(plain, other):
         """To rounding: sums taken in another order differ by a part of the largest value."""

@@ -18,8 +18,8 @@ TEXT_MASK = TEXT > 0
 
 
 @pytest.fixture
-def arguments(pictures):
-    return pictures[:2, None], IDS, MASK, TEXT, TEXT_MASK
+def arguments(shown):
+    return shown[:2, None], IDS, MASK, TEXT, TEXT_MASK
 
 
 def test_placeholders_take_their_features_in_order(tiny_base, rng):
@@ -35,17 +35,17 @@ def test_placeholders_take_their_features_in_order(tiny_base, rng):
     np.testing.assert_array_equal(embeds[1, 4:], table[jnp.full(7, 8)])
 
 
-def test_images_of_a_row_keep_their_order(tiny_base, pictures):
-    both = tiny_base("visual_tokens", pictures[None, :2])
-    swapped = tiny_base("visual_tokens", pictures[None, 1::-1])
+def test_images_of_a_row_keep_their_order(tiny_base, shown):
+    both = tiny_base("visual_tokens", shown[None, :2])
+    swapped = tiny_base("visual_tokens", shown[None, 1::-1])
     assert both.shape == (1, 8, 48)
     np.testing.assert_allclose(both[:, :4], swapped[:, 4:], atol=2e-5)
     assert np.abs(both[:, :4] - both[:, 4:]).max() > 1e-2
 
 
-def test_a_row_without_an_image_reads_none(tiny_base, pictures):
+def test_a_row_without_an_image_reads_none(tiny_base, shown):
     ids = IDS.at[1].set(jnp.arange(10) + 40)
-    images = (pictures[:2, None], pictures[1:, None])
+    images = (shown[:2, None], shown[1:, None])
     one, other = (tiny_base("__call__", x, ids, MASK) for x in images)
     np.testing.assert_array_equal(one[1], other[1])
     assert np.abs(one[0, :9] - other[0, :9]).max() > 1e-3
@@ -62,8 +62,8 @@ def test_base_ignores_the_instruction_and_chat_uses_it(tiny_base, tiny_chat, arg
     )
 
 
-def test_chat_gives_each_image_of_a_row_the_row_s_instruction(tiny_chat, pictures):
-    pairs = jnp.stack([pictures[:2], pictures[1:]])
+def test_chat_gives_each_image_of_a_row_the_row_s_instruction(tiny_chat, shown):
+    pairs = jnp.stack([shown[:2], shown[1:]])
     together = tiny_chat("visual_tokens", pairs, TEXT, TEXT_MASK)
     for row in range(2):
         alone = tiny_chat(
@@ -72,8 +72,8 @@ def test_chat_gives_each_image_of_a_row_the_row_s_instruction(tiny_chat, picture
         np.testing.assert_allclose(together[row : row + 1, 4:], alone, atol=2e-5)
 
 
-def test_a_match_is_the_mean_over_the_queries(tiny_base, pictures):
-    features = tiny_base("encode_images", pictures[:2])
+def test_a_match_is_the_mean_over_the_queries(tiny_base, shown):
+    features = tiny_base("encode_images", shown[:2])
     queries = tiny_base("query", features, TEXT, TEXT_MASK)
     head = tiny_base.variables["params"]["heads"]["itm"]
     each = queries @ head["kernel"] + head["bias"]
@@ -117,7 +117,7 @@ def test_adapters_off_and_adapters_at_zero_change_no_bit(make_tiny, tiny_chat, a
     np.testing.assert_array_equal(zeroed("__call__", *arguments), expected)
 
 
-def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, pictures):
+def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, shown):
     leaves = set(trees.flatten(tiny_chat.variables["lora"]))
     assert leaves == {
         f"{place}/lora_{side}"
@@ -125,7 +125,7 @@ def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, pictur
         for side in "ab"
     }
     init = jax.jit(functools.partial(tiny_chat.model.init, method="encode_images"))
-    fresh = init(jax.random.key(0), pictures)["lora"]
+    fresh = init(jax.random.key(0), shown)["lora"]
     for path, leaf in trees.flatten(fresh).items():
         values = np.asarray(leaf.unbox(apply_constraint=False))
         assert values.any() == (path.endswith("lora_a")), path

@@ -38,7 +38,7 @@ def get_config(arg):
 
 @pytest.fixture(scope="session")
 def recipe_file(tmp_path_factory) -> Path:
-    """A recipe over sixteen pictures, each with a caption and a question in two languages."""
+    """A recipe over sixteen images, each with a caption and a question in two languages."""
     folder = tmp_path_factory.mktemp("multihost")
     lines = []
     for i in range(16):

@@ -6,7 +6,7 @@ import pytest
 from parity_models import IMAGE, QUERIES, blip2_config, instructblip_config, pixels, t
 from random_runs import TEXTS, random_run
 
-from zv_jax.convert import export, ours
+from zv_jax.convert import export, own_checkpoint
 from zv_jax.data.images.decode import preprocess
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import pad_left
@@ -123,7 +123,7 @@ def test_our_models_there(tmp_path, tokenizer, stage, variant):
     chat = variant == "chat"
     run = random_run(tmp_path / "run", tokenizer, stage, variant)
     options = export.Options(merge_lora=True, max_shard_size="100KB")
-    written = export.to_hf(ours.open_checkpoint(run), tmp_path / "out", options)
+    written = export.to_hf(own_checkpoint.open_checkpoint(run), tmp_path / "out", options)
     model = load(getattr(hf, written.name), tmp_path / "out")
     without_end(model)
     loaded = from_pretrained(run)
@@ -148,7 +148,7 @@ def test_our_models_there(tmp_path, tokenizer, stage, variant):
 
 def test_our_stage0_there(tmp_path, tokenizer):
     run = random_run(tmp_path / "run", tokenizer, "stage0", "chat")
-    export.to_hf(ours.open_checkpoint(run), tmp_path / "out")
+    export.to_hf(own_checkpoint.open_checkpoint(run), tmp_path / "out")
     model = load(hf.Blip2ForImageTextRetrieval, tmp_path / "out")
     loaded = from_pretrained(run)
     images = RNG.integers(0, 255, (2, 28, 28, 3), np.uint8)

@@ -9,9 +9,9 @@ import pytest
 from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.convert import formats, reader
-from zv_jax.convert import gguf as ours
+from zv_jax.convert import gguf as own_checkpoint
 from zv_jax.data.text import chinese_pieces, tokenizers
-from zv_jax.errors import ConversionError, EnvironmentProblem
+from zv_jax.errors import ConversionError, SetupError
 from zv_jax.models.presets import RopeScaling
 from zv_jax.models.ziya_visual import ZiyaVisual
 
@@ -126,7 +126,7 @@ def logits(opened: reader.ForeignCheckpoint, ids: np.ndarray) -> np.ndarray:
 def test_logits_equal_those_of_transformers(write, pieces, kind):
     untied = random_tensors(pieces.vocab_size)["token_embd.weight"][::-1].copy()
     path = write(kind, tensors={"output.weight": untied} if kind == "F32" else None)
-    opened = ours.open_gguf(path)
+    opened = own_checkpoint.open_gguf(path)
     assert opened.config.model.llm.tie_embeddings == (kind != "F32")
     ids = RNG.integers(3, 300, (2, 12))
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -141,13 +141,13 @@ def test_logits_equal_those_of_transformers(write, pieces, kind):
 
 def test_half_precision_is_kept_as_it_is_stored(write):
     for kind, dtype in (("F16", "float16"), ("BF16", "bfloat16"), ("Q8_0", "float32")):
-        leaves = ours.open_gguf(write(kind)).leaves
+        leaves = own_checkpoint.open_gguf(write(kind)).leaves
         assert leaves["params/llm/layers/attn/q/kernel"].dtype == dtype
         assert leaves["params/llm/norm/scale"].dtype == "float32"
 
 
 def test_the_sentencepiece_model_comes_back(write, pieces):
-    own, _ = ours.open_gguf(write()).tokenizers
+    own, _ = own_checkpoint.open_gguf(write()).tokenizers
     assert own.kind == "sentencepiece"
     assert own.special_names() == pieces.special_names()
     for text in ("the red cat", " 红色的猫 鑫, x\n", "☃"):
@@ -173,13 +173,13 @@ def test_the_scaling_of_llama_3_is_recognised_by_its_factors(write):
     kept = np.clip((waves - 1) / 3, 0, 1)
     factors = (1 / (kept + (1 - kept) / 8)).astype(np.float32)
     fields = {"llama.rope.freq_base": theta}
-    opened = ours.open_gguf(write(fields=fields, tensors={"rope_freqs.weight": factors}))
+    opened = own_checkpoint.open_gguf(write(fields=fields, tensors={"rope_freqs.weight": factors}))
     assert opened.config.model.llm.rope_scaling == scaling
     factors[1] *= 1.5
     with pytest.raises(ConversionError, match="rotary scaling"):
-        ours.open_gguf(write(fields=fields, tensors={"rope_freqs.weight": factors}))
+        own_checkpoint.open_gguf(write(fields=fields, tensors={"rope_freqs.weight": factors}))
     linear = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
-    opened = ours.open_gguf(write(fields=linear))
+    opened = own_checkpoint.open_gguf(write(fields=linear))
     assert opened.config.model.llm.rope_scaling == RopeScaling("linear", 4.0)
 
 
@@ -199,7 +199,7 @@ def test_the_scaling_of_llama_3_is_recognised_by_its_factors(write):
 )
 def test_what_has_no_counterpart_is_named(write, fields, drop, words):
     with pytest.raises(ConversionError) as caught:
-        ours.open_gguf(write(fields=fields, drop=drop))
+        own_checkpoint.open_gguf(write(fields=fields, drop=drop))
     assert words in str(caught.value) and "tiny.gguf" in str(caught.value)
 
 
@@ -210,7 +210,7 @@ def test_another_architecture_is_refused(tmp_path):
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(ConversionError, match="'gemma3'"):
-        ours.open_gguf(tmp_path / "other.gguf")
+        own_checkpoint.open_gguf(tmp_path / "other.gguf")
 
 
 def test_a_damaged_file_is_refused(write, tmp_path):
@@ -218,12 +218,12 @@ def test_a_damaged_file_is_refused(write, tmp_path):
     for data in (whole[:-1000], whole[:500], b"no GGUF at all", b""):
         (tmp_path / "bad.gguf").write_bytes(data)
         with pytest.raises(ConversionError, match="damaged"):
-            ours.open_gguf(tmp_path / "bad.gguf")
+            own_checkpoint.open_gguf(tmp_path / "bad.gguf")
 
 
 def test_a_tensor_that_is_not_finite_is_named(write):
     bad = np.full(WIDTH, np.nan, np.float32)
-    opened = ours.open_gguf(write(tensors={"blk.1.ffn_norm.weight": bad}))
+    opened = own_checkpoint.open_gguf(write(tensors={"blk.1.ffn_norm.weight": bad}))
     with pytest.raises(ConversionError, match="blk.1.ffn_norm.weight"):
         opened.leaves["params/llm/layers/ln_mlp/scale"].value()
 
@@ -237,5 +237,5 @@ def test_the_missing_package_is_named(write, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", blocked)
-    with pytest.raises(EnvironmentProblem, match="`gguf`"):
-        ours.open_gguf(path)
+    with pytest.raises(SetupError, match="`gguf`"):
+        own_checkpoint.open_gguf(path)

@@ -12,7 +12,7 @@ from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import make_mesh
 from zv_jax.stages import stage_model
 from zv_jax.training.losses.pairs import pretraining_terms
-from zv_jax.training.state import join
+from zv_jax.training.state import merge
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def terms():
         held = variables(config, mesh)
     # Larger than at the start of training, so that terms depend on what is read.
     scaled = {k: x * 10 if x.ndim > 1 else x for k, x in held.trainable.items()}
-    leaves = join(scaled, held.frozen)
+    leaves = merge(scaled, held.frozen)
     model = ZiyaVisual(stage_model(config))
 
     @jax.jit

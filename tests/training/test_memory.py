@@ -13,7 +13,7 @@ from zv_jax.errors import ConfigError
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.layers import constrain
 from zv_jax.parallel.hardware import MeshConfig
-from zv_jax.parallel.sharding import make_mesh, whole_leaves
+from zv_jax.parallel.sharding import make_mesh, replicated_leaves
 from zv_jax.stages import stage_of
 from zv_jax.training.state import quantise
 from zv_jax.training.step import make_gradient
@@ -99,4 +99,4 @@ def test_large_leaves_that_stay_whole_are_named():
         return jax.ShapeDtypeStruct((size, 1024), jnp.float32, sharding=sharding)
 
     leaves = {"large": leaf(2048), "small": leaf(8), "shared": leaf(2048, "fsdp")}
-    assert whole_leaves(leaves) == {"large": 2048 * 1024 * 4}
+    assert replicated_leaves(leaves) == {"large": 2048 * 1024 * 4}

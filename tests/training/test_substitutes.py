@@ -1,12 +1,12 @@
 """The list of samples that could not be used, over restarts on fewer and on more processes."""
 
-from zv_jax.data.pipeline.faults import Fault
+from zv_jax.data.pipeline.bad_samples import BadSample
 from zv_jax.files import read_jsonl
 from zv_jax.training.substitutes import Shortened, Substitutes
 
 
-def fault(name: str, source: str = "a/train") -> Fault:
-    return Fault(source, name, "picture not found", f"{name}.jpg", "other")
+def fault(name: str, source: str = "a/train") -> BadSample:
+    return BadSample(source, name, "picture not found", f"{name}.jpg", "other")
 
 
 def test_every_sample_is_listed_once_whatever_number_of_processes_goes_on(tmp_path):

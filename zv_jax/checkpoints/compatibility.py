@@ -19,7 +19,7 @@ from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.models.presets import ModelConfig
 
 # How and where a run is carried out; paths, because content is compared by its hash.
-FREE = (
+MUTABLE_FIELDS = (
     "mesh",
     "eval",
     "checkpoint",
@@ -42,7 +42,7 @@ ABSENT = "(absent)"
 VERSION = "data.version"  # of how batches are made, in the fingerprint
 
 
-class Change(NamedTuple):
+class ConfigDiff(NamedTuple):
     """One field of the configuration or the data, in the checkpoint and now."""
 
     field: str
@@ -58,7 +58,7 @@ def fields_of(config: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict
     return {**leaves(dict(config)), **fingerprint}
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[ConfigDiff]:
     """Differences between two `fields_of`, those in `FREE` left out.
 
     A field that the checkpoint does not know was added to the program later; there its default
@@ -69,14 +69,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     for field in dict.fromkeys((*before, *now)):
         default = defaults.get(re.sub(r"\[\d+\]", "[0]", field), ABSENT)
         old, new = before.get(field, default), now.get(field, ABSENT)
-        if old != new and not any(within(field, section) for section in FREE):
-            found.append(Change(field, old, new))
+        if old != new and not any(within(field, section) for section in MUTABLE_FIELDS):
+            found.append(ConfigDiff(field, old, new))
     return found
 
 
 def check(
     meta: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], where: str
-) -> list[Change]:
+) -> list[ConfigDiff]:
     """The differences between a checkpoint and `now`, all of them within `allowed`.
 
     Args:
@@ -119,7 +119,7 @@ def check(
     return found
 
 
-def _fix(refused: Sequence[Change], stored: Mapping[str, Any], allowed: Sequence[str]) -> str:
+def _fix(refused: Sequence[ConfigDiff], stored: Mapping[str, Any], allowed: Sequence[str]) -> str:
     """What to do about changes; first what goes on as before where `stored` lacks new fields."""
     names = dict.fromkeys(change.field for change in refused)
     fix = "undo the change, use a new --workdir, or say that it is meant: "

@@ -1,4 +1,4 @@
-"""`zv chat`: a conversation about pictures, in the terminal."""
+"""`zv chat`: a conversation about images, in the terminal."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zv_jax.errors import EnvironmentProblem, ZvError
+from zv_jax.errors import SetupError, ZvError
 from zv_jax.parallel.runtime import cache_dir
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -77,9 +77,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _disk_full(error: BaseException) -> EnvironmentProblem:
+def _disk_full(error: BaseException) -> SetupError:
     where = getattr(error, "filename", None)
-    return EnvironmentProblem(
+    return SetupError(
         "no space left on the disk",
         where=str(where) if where else None,
         expected="free space for checkpoints and prepared data",
@@ -88,11 +88,9 @@ def _disk_full(error: BaseException) -> EnvironmentProblem:
     )
 
 
-def _missing_package(name: str) -> EnvironmentProblem:
+def _missing_package(name: str) -> SetupError:
     if name in _EXTRAS:
         command = f"pip install 'zv_jax[{_EXTRAS[name]}]'"
     else:
         command = f"pip install {_REGISTRY_NAMES.get(name, name)}"
-    return EnvironmentProblem(
-        f"the package {name!r} is not installed", where=sys.executable, fix=command
-    )
+    return SetupError(f"the package {name!r} is not installed", where=sys.executable, fix=command)

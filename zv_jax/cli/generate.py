@@ -1,4 +1,4 @@
-"""`zv generate`: one answer about given pictures."""
+"""`zv generate`: one answer about given images."""
 
 from __future__ import annotations
 

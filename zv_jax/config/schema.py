@@ -135,7 +135,7 @@ class EvalConfig:
     limit: int = 64  # records per task and language, the first ones; 0: all
     batch_size: int = 64
     max_new_tokens: int = 32
-    controls: bool = False  # also with other pictures: who ignores them scores the same
+    controls: bool = False  # also with other images: who ignores them scores the same
     split: str = "val"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import zv_jax
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.usage import usage
 from zv_jax.errors import ConversionError
 
@@ -107,7 +107,7 @@ _TEXT = {
 }
 
 
-def model_card(model: Ours, name: str, dtype: str, options: Options) -> str:
+def model_card(model: OwnCheckpoint, name: str, dtype: str, options: Options) -> str:
     """Markdown with the fields of a model card first.
 
     Args:
@@ -138,7 +138,7 @@ def model_card(model: Ours, name: str, dtype: str, options: Options) -> str:
 def _section(
     words: dict[str, Any],
     lang: str,
-    model: Ours,
+    model: OwnCheckpoint,
     name: str,
     dtype: str,
     scores: list[dict[str, Any]],
@@ -158,7 +158,7 @@ def _table(rows: dict[str, object], names: dict[str, str]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {names[key]} | {value} |" for key, value in rows.items())]
 
 
-def _model_rows(model: Ours, name: str, dtype: str) -> dict[str, object]:
+def _model_rows(model: OwnCheckpoint, name: str, dtype: str) -> dict[str, object]:
     config = model.config.model
     vision, former, llm = config.vision, config.qformer, config.llm
     total = sum(_size(spec.shape) for spec in model.specs.values())
@@ -181,7 +181,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _recipe(model: Ours, words: dict[str, Any]) -> list[str]:
+def _recipe(model: OwnCheckpoint, words: dict[str, Any]) -> list[str]:
     config = model.config
     if model.converted:
         return [words["converted"].format(source=f"`{model.provenance['converted_from']}`")]

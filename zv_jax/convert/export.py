@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from zv_jax.convert import architectures, card, config_json, hf, ours, reader, shards, stream
+from zv_jax.convert import (
+    architectures,
+    card,
+    config_json,
+    hf,
+    own_checkpoint,
+    reader,
+    shards,
+    stream,
+)
 from zv_jax.convert.architectures import Architecture
 from zv_jax.convert.card import Options
 from zv_jax.convert.names import Entry
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.sources import Spec
 from zv_jax.convert.tokenizer_json import hf_files
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -38,7 +47,7 @@ class _Row:
         return tuple(f"params/{path}" for path in self.entry.ours)
 
 
-def to_hf(model: Ours, out: str | Path, options: Options | None = None) -> Architecture:
+def to_hf(model: OwnCheckpoint, out: str | Path, options: Options | None = None) -> Architecture:
     """Writes `model` into the new directory `out`: weights, configuration, processor, tokenizers
     and a model card in two languages.
 
@@ -67,7 +76,7 @@ def to_hf(model: Ours, out: str | Path, options: Options | None = None) -> Archi
 # --- which leaves ---------------------------------------------------------------------------------
 
 
-def _plain(model: Ours, options: Options) -> Ours:
+def _plain(model: OwnCheckpoint, options: Options) -> OwnCheckpoint:
     """The model without adapters: added to the weights, or left out.
 
     Raises:
@@ -91,14 +100,14 @@ def _plain(model: Ours, options: Options) -> Ours:
         for path, pair in pairs.items():
             kernel, a, b = found[path], *(found.pop(leaf) for leaf in pair)
             for i in range(len(kernel)):  # in place: every adapted kernel is a stack of layers
-                kernel[i] = ours.merged(kernel[i], a[i], b[i], lora, path)
+                kernel[i] = own_checkpoint.merged(kernel[i], a[i], b[i], lora, path)
         return found
 
     specs = {path: spec for path, spec in model.specs.items() if path.startswith("params/")}
     return replace(model, specs=specs, read=read)
 
 
-def _resized(model: Ours, options: Options) -> Ours:
+def _resized(model: OwnCheckpoint, options: Options) -> OwnCheckpoint:
     """The model for another image size, its position table resized."""
     vision = model.config.model.vision
     if options.image_size in (None, vision.image_size):
@@ -120,7 +129,7 @@ def _resized(model: Ours, options: Options) -> Ours:
     return replace(model, config=config, specs={**model.specs, reader.POSITIONS: new}, read=read)
 
 
-def _rows(architecture: Architecture, model: Ours, options: Options) -> list[_Row]:
+def _rows(architecture: Architecture, model: OwnCheckpoint, options: Options) -> list[_Row]:
     """The rows of the table that the model has, checked to be all of the model.
 
     Raises:
@@ -180,7 +189,9 @@ def _dtype(rows: list[_Row]) -> str:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _write_weights(folder: Path, rows: list[_Row], model: Ours, limit: int, side: set[str]) -> None:
+def _write_weights(
+    folder: Path, rows: list[_Row], model: OwnCheckpoint, limit: int, side: set[str]
+) -> None:
     """All tensors, leaf by leaf as they are read; in the files they stand layer by layer."""
     # Depth first, as loaders want them: everything of layer 0, then of layer 1.
     numbered = [
@@ -205,7 +216,7 @@ def _write_weights(folder: Path, rows: list[_Row], model: Ours, limit: int, side
         writer.close()
 
 
-def _groups(rows: list[_Row], model: Ours) -> Iterator[list[_Row]]:
+def _groups(rows: list[_Row], model: OwnCheckpoint) -> Iterator[list[_Row]]:
     """Rows that are read together: as many as fit `_TOGETHER`, at least one."""
     group: list[_Row] = []
     filled = 0
@@ -238,32 +249,35 @@ def _tower(entry: Entry) -> str:
 
 
 def _write_rest(
-    folder: Path, model: Ours, architecture: Architecture, dtype: str, options: Options
+    folder: Path, model: OwnCheckpoint, architecture: Architecture, dtype: str, options: Options
 ) -> None:
-    own, other = model.tokenizers
+    tokenizer, qformer_tokenizer = model.tokenizers
     special: dict[str, int] = {}
     added: dict[str, int] = {}
-    if own is not None and architecture is not architectures.RETRIEVAL:
-        special = {"bos": own.bos_id, "eos": own.eos_id, "pad": own.pad_id}
+    if tokenizer is not None and architecture is not architectures.RETRIEVAL:
+        special = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id}
         if architecture is not architectures.LLAMA:
             added[IMAGE] = model.config.model.image_token_id
-        if own.pad_id == own.unk_id and own.vocab_size < added.get(IMAGE, 0):
+        if tokenizer.pad_id == tokenizer.unk_id and tokenizer.vocab_size < added.get(IMAGE, 0):
             # LLaMA has no padding; like the placeholder it takes one of the spare rows.
-            added[PAD] = special["pad"] = own.vocab_size
-        _write_tokenizer(folder, own, added, longest=model.config.model.llm.max_positions)
+            added[PAD] = special["pad"] = tokenizer.vocab_size
+        _write_tokenizer(folder, tokenizer, added, longest=model.config.model.llm.max_positions)
         generation = _generation(special)
         if IMAGE in added:  # the placeholder is never a word
             generation["suppress_tokens"] = [added[IMAGE]]
         write_json(folder / "generation_config.json", generation)
-    if other is not None and architecture is architectures.RETRIEVAL:
+    if qformer_tokenizer is not None and architecture is architectures.RETRIEVAL:
         longest = model.config.data.max_text
-        _write_tokenizer(folder, other, {}, longest=longest, keep="start", qformer=True)
-    if other is not None and architecture is architectures.INSTRUCT_BLIP:
-        (folder / "qformer_tokenizer").mkdir()
+        _write_tokenizer(folder, qformer_tokenizer, {}, longest=longest, keep="start", qformer=True)
+    if qformer_tokenizer is not None and architecture is architectures.INSTRUCT_BLIP:
+        inside = folder / "qformer_tokenizer"
+        inside.mkdir()
         longest = model.config.data.max_qformer_text
-        _write_tokenizer(folder / "qformer_tokenizer", other, {}, longest=longest, qformer=True)
-    if other is not None:
-        special["qformer_pad"] = other.pad_id
+        _write_tokenizer(
+            folder / "qformer_tokenizer", qformer_tokenizer, {}, longest=longest, qformer=True
+        )
+    if qformer_tokenizer is not None:
+        special["qformer_pad"] = qformer_tokenizer.pad_id
     raw = config_json.write_config(model.config, architecture, dtype, special)
     write_json(folder / "config.json", raw)
     if architecture is not architectures.LLAMA:
@@ -297,7 +311,7 @@ def _write_tokenizer(
         tokenizer.save(folder)
 
 
-def _write_processor(folder: Path, model: Ours, architecture: Architecture) -> None:
+def _write_processor(folder: Path, model: OwnCheckpoint, architecture: Architecture) -> None:
     size = model.config.model.vision.image_size
     processor = "Blip2Processor"
     if architecture is architectures.INSTRUCT_BLIP:

@@ -12,13 +12,13 @@ import numpy as np
 from zv_jax import casts, trees
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.config import Config
-from zv_jax.convert import architectures, gguf, hf, lavis, ours, reader
-from zv_jax.convert.ours import Ours
+from zv_jax.convert import architectures, gguf, hf, lavis, own_checkpoint, reader
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.sources import Spec
 from zv_jax.data.text.tokenizers import Tokenizer
 
 
-def open_any(path: str | Path) -> Ours:
+def open_any(path: str | Path) -> OwnCheckpoint:
     """The model at `path`: a checkpoint of ours (workdir, `checkpoints` or one step), a directory
     in the layout of transformers, a GGUF file, or a checkpoint file of LAVIS.
 
@@ -32,10 +32,10 @@ def open_any(path: str | Path) -> Ours:
         return _theirs(gguf.open_gguf(path), path)
     if Path(path).suffix in lavis.SUFFIXES:
         return _theirs(lavis.open_lavis(path), path)
-    return ours.open_checkpoint(path)
+    return own_checkpoint.open_checkpoint(path)
 
 
-def _theirs(opened: reader.ForeignCheckpoint, path: str | Path) -> Ours:
+def _theirs(opened: reader.ForeignCheckpoint, path: str | Path) -> OwnCheckpoint:
     def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, spec in wanted.items():
@@ -43,7 +43,7 @@ def _theirs(opened: reader.ForeignCheckpoint, path: str | Path) -> Ours:
             out[name] = value if spec.sharding is None else jax.device_put(value, spec.sharding)
         return out
 
-    return Ours(
+    return OwnCheckpoint(
         config=opened.config,
         specs={p: Spec(leaf.shape, leaf.dtype) for p, leaf in opened.leaves.items()},
         read=read,
@@ -58,10 +58,10 @@ def in_memory(
     variables: Mapping[str, Any],
     tokenizers: tuple[Tokenizer | None, Tokenizer | None],
     provenance: Mapping[str, Any],
-) -> Ours:
+) -> OwnCheckpoint:
     """A loaded model: its `variables` as `apply` takes them, nested."""
     flat = trees.flatten(variables)
-    return Ours(
+    return OwnCheckpoint(
         config=config,
         specs={path: leaves.spec(leaf) for path, leaf in flat.items()},
         read=lambda wanted: {

@@ -22,7 +22,7 @@ from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.names import Entry, Family, Transform, entry
 from zv_jax.convert.reader import ForeignCheckpoint, Options
 from zv_jax.convert.sources import Spec
-from zv_jax.errors import ConversionError, EnvironmentProblem
+from zv_jax.errors import ConversionError, SetupError
 from zv_jax.models.llama import rope_frequencies
 from zv_jax.models.presets import LlamaConfig, LoraConfig, ModelConfig, RopeScaling
 
@@ -99,7 +99,7 @@ def _library(path: Path) -> ModuleType:
     try:
         import gguf
     except ImportError:
-        raise EnvironmentProblem(
+        raise SetupError(
             "reading a GGUF file needs the package `gguf`",
             where=str(path),
             expected="gguf installed",

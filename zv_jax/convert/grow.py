@@ -16,7 +16,7 @@ import numpy as np
 from zv_jax.config import Config
 from zv_jax.config.build import to_dict, validate
 from zv_jax.convert import stream, workdir
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.stream import Leaf
 from zv_jax.convert.tokenizer_json import SPACE
 from zv_jax.data.text.tokenizers import Tokenizer
@@ -31,7 +31,7 @@ Rows = Callable[[np.ndarray], np.ndarray]  # the old rows [V, ...] -> the grown 
 
 
 def grow(
-    model: Ours,
+    model: OwnCheckpoint,
     dst: str | Path,
     tokenizer: Tokenizer | None = None,
     qformer_tokenizer: Tokenizer | None = None,
@@ -88,7 +88,7 @@ def _grown(leaf: Leaf, axis: int, size: int, rows: Rows) -> Leaf:
     return replace(leaf, shape=shape, pieces=(read,))
 
 
-def _check(model: Ours, old: Tokenizer | None, new: Tokenizer, tower: str) -> None:
+def _check(model: OwnCheckpoint, old: Tokenizer | None, new: Tokenizer, tower: str) -> None:
     if not any(path.startswith(f"params/{tower}/") for path in model.specs):
         raise ConversionError(
             f"the model has no {tower}",

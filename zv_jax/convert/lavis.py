@@ -23,10 +23,10 @@ from zv_jax.config import Config
 from zv_jax.convert import asking, config_json, lavis_names, lavis_vision, reader, stream
 from zv_jax.convert.architectures import Architecture, read_json
 from zv_jax.convert.lavis_names import LANGUAGE, PROJECTOR, VISION
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.reader import ForeignCheckpoint, Options
 from zv_jax.convert.sources import Renamed, Source, open_file, open_source, together
-from zv_jax.errors import ConversionError, EnvironmentProblem
+from zv_jax.errors import ConversionError, SetupError
 from zv_jax.models import presets
 from zv_jax.models.presets import LoraConfig, ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.stages import stage_of
@@ -228,7 +228,7 @@ def _language(specs: Mapping, template: ModelConfig) -> presets.LlamaConfig:
 # --- ours -> theirs -------------------------------------------------------------------------------
 
 
-def to_lavis(model: Ours, out: str | Path) -> list[str]:
+def to_lavis(model: OwnCheckpoint, out: str | Path) -> list[str]:
     """Writes `model` as a file for LAVIS's `load_checkpoint`; the language model is left out, as
     its trainer does.
 
@@ -243,7 +243,7 @@ def to_lavis(model: Ours, out: str | Path) -> list[str]:
     try:
         import torch
     except ImportError:
-        raise EnvironmentProblem(
+        raise SetupError(
             "writing a PyTorch file needs the package `torch`",
             where=str(out),
             expected="torch installed",
@@ -277,7 +277,7 @@ def to_lavis(model: Ours, out: str | Path) -> list[str]:
     return list(dict.fromkeys(towers))
 
 
-def _check_export(model: Ours, out: Path) -> None:
+def _check_export(model: OwnCheckpoint, out: Path) -> None:
     if out.suffix not in SUFFIXES or out.exists():
         raise ConversionError(
             "the destination exists already" if out.exists() else "a LAVIS checkpoint is one file",

@@ -21,7 +21,7 @@ from zv_jax.config.checks import MAX_SIZE
 from zv_jax.convert import shards, stream, workdir
 from zv_jax.convert.architectures import INSTRUCT_BLIP, read_json
 from zv_jax.convert.names import LINEAR, Entry
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.convert.sources import Source, Spec, open_file
 from zv_jax.convert.stream import Leaf
 from zv_jax.errors import ConversionError
@@ -87,7 +87,7 @@ def _layers() -> dict[str, _Layer]:
 # --- ours -> theirs -------------------------------------------------------------------------------
 
 
-def to_peft(model: Ours, out: str | Path, base: str = "") -> int:
+def to_peft(model: OwnCheckpoint, out: str | Path, base: str = "") -> int:
     """Writes the adapters of `model` into the new directory `out`.
 
     They belong on the model without them, which `zv convert to-hf --nomerge-lora` writes.
@@ -154,7 +154,7 @@ def _config(lora: LoraConfig, modules: list[str], base: str) -> dict[str, Any]:
 # --- theirs -> ours -------------------------------------------------------------------------------
 
 
-def from_peft(adapter: str | Path, base: Ours, dst: str | Path) -> int:
+def from_peft(adapter: str | Path, base: OwnCheckpoint, dst: str | Path) -> int:
     """Writes `base` with the adapter in the directory `adapter` as a new workdir `dst`.
 
     Returns:
@@ -228,7 +228,9 @@ def _lora(raw: Mapping[str, Any], where: str) -> LoraConfig:
     return LoraConfig(rank=rank, alpha=float(alpha), dropout=float(dropout))
 
 
-def _leaves(source: Source, base: Ours, lora: LoraConfig) -> tuple[dict[str, Leaf], list[str]]:
+def _leaves(
+    source: Source, base: OwnCheckpoint, lora: LoraConfig
+) -> tuple[dict[str, Leaf], list[str]]:
     """Our adapter leaves, and the paths they are at."""
     left = set(source.specs)
     found: dict[str, Leaf] = {}

@@ -131,17 +131,17 @@ def tokenizers_of(
         DataError: one that `options` names is not there.
     """
     towers = {path.split("/")[0] for path in names.paths(architecture.family.entries)}
-    own = other = None
+    tokenizer = qformer_tokenizer = None
     if options.tokenizer or "llm" in towers:
         places = [Path(options.tokenizer)] if options.tokenizer else []
         places += [Path(options.llm)] if options.llm else []
-        own = find_tokenizer([*places, src], bool(options.tokenizer))
+        tokenizer = find_tokenizer([*places, src], bool(options.tokenizer))
     if options.qformer_tokenizer:
-        other = find_tokenizer([Path(options.qformer_tokenizer)], True)
+        qformer_tokenizer = find_tokenizer([Path(options.qformer_tokenizer)], True)
     elif architecture.variant == "chat":
         inside = src / "qformer_tokenizer" if "llm" in towers else src
-        other = find_tokenizer([inside], False)
-    return own, other
+        qformer_tokenizer = find_tokenizer([inside], False)
+    return tokenizer, qformer_tokenizer
 
 
 def find_tokenizer(places: Sequence[Path], required: bool) -> Tokenizer | None:

@@ -18,7 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from zv_jax.errors import ConversionError, EnvironmentProblem
+from zv_jax.errors import ConversionError, SetupError
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class TorchFile:
         try:
             import torch
         except ImportError:
-            raise EnvironmentProblem(
+            raise SetupError(
                 "reading a PyTorch file needs the package `torch`",
                 where=str(path),
                 expected="torch installed, or a .safetensors file",

@@ -8,7 +8,7 @@ put together from the same parts, since the processor puts one image in front of
 
 from __future__ import annotations
 
-from zv_jax.convert.ours import Ours
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.models.prompt import PromptConfig
 
 _EXAMPLES = {
@@ -39,7 +39,7 @@ _TITLES = {
 }
 
 
-def usage(model: Ours, name: str, lang: str) -> str:
+def usage(model: OwnCheckpoint, name: str, lang: str) -> str:
     """Markdown for the class `name`, its blocks of Python to be run one after the other."""
     titles, (question, answer, more) = _TITLES[lang], _EXAMPLES[lang]
     load = _LOAD.format(name=name, float=titles["float"])

@@ -12,13 +12,13 @@ from zv_jax import casts
 from zv_jax.config import Config
 from zv_jax.config.build import to_dict
 from zv_jax.convert import stream
-from zv_jax.convert.ours import TOKENIZERS, Ours
+from zv_jax.convert.own_checkpoint import TOKENIZERS, OwnCheckpoint
 from zv_jax.convert.stream import Leaf
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.files import write_json
 
 
-def stored(model: Ours) -> dict[str, Leaf]:
+def stored(model: OwnCheckpoint) -> dict[str, Leaf]:
     """Every leaf of `model`, each read when it is written."""
 
     def leaf(path: str) -> Leaf:

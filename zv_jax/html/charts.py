@@ -201,7 +201,7 @@ def as_box(value: object) -> tuple[float, float, float, float] | None:
 
 
 def boxes(true: Sequence[float] | None, predicted: Sequence[float] | None) -> Html:
-    """The boxes as an SVG that lies over a picture; both carry a light edge to stand out."""
+    """The boxes as an SVG that lies over an image; both carry a light edge to stand out."""
     edges, strokes = [], []
     for box, cls in ((predicted, "predicted"), (true, "true")):
         if box is None:

@@ -70,7 +70,7 @@ def document(title: object, *body: object, style: str = "", head: Iterable[objec
 
 
 def image(data: bytes, kind: str, alt: str = "image 图片") -> Html:
-    """A picture inside the page; `kind` is png or jpeg."""
+    """An image inside the page; `kind` is png or jpeg."""
     code = base64.b64encode(data).decode()
     return tag("img", src=f"data:image/{kind};base64,{code}", alt=alt)
 

@@ -19,7 +19,7 @@ class Chat:
     """Asks `model` in turns, in English or Chinese, with new images in any turn.
 
         chat = zv_jax.Chat(zv_jax.from_pretrained("runs/quickstart/stage2_chat"))
-        chat.ask("What is in the picture?", images=["a.png"])
+        chat.ask("What is in the image?", images=["a.png"])
         for piece in chat.stream("图里还有什么？"):
             print(piece, end="")
 

@@ -13,11 +13,10 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.errors import unknown_name
 from zv_jax.models.presets import LoraConfig
-from zv_jax.parallel.sharding import on_one_cpu
+from zv_jax.parallel.sharding import single_cpu
 
 Array = jax.Array
 Initializer = Callable[..., Array]
@@ -28,7 +27,6 @@ KERNEL = nn.initializers.lecun_normal()
 # Kaiming uniform with a = sqrt(5), PEFT's initialisation of lora_a: bound 1 / sqrt(fan_in).
 LORA_A = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
-named = checkpoint_name  # marks a value that a remat policy may keep
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # BERT and EVA use the exact erf form
 
 
@@ -37,38 +35,38 @@ def quick_gelu(x: Array) -> Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-def product(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
+def matmul(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
     """x [..., K] times kernel [K, N] -> [..., N], of `dtype` if given.
 
     On one CPU the rows are laid end to end first: XLA copies and transposes the operands of a
     gradient that sums over several axes, which takes as long as the product itself.
     """
-    if not on_one_cpu():
+    if not single_cpu():
         return jnp.matmul(x, kernel, preferred_element_type=dtype)
     rows = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
     return rows.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 @jax.custom_vjp
-def float32_product(x: Array, kernel: Array) -> Array:
+def float32_matmul(x: Array, kernel: Array) -> Array:
     """`product` in float32 as it was summed up, whatever the dtype of its operands: for logits.
 
     A logit of 20 that is rounded to bfloat16 is off by up to 0.06. The gradient goes back in the
     dtype of `x`, as through every other layer: products of the backward pass stay as cheap.
     """
-    return product(x, kernel, jnp.float32)
+    return matmul(x, kernel, jnp.float32)
 
 
 def _float32_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return float32_product(x, kernel), (x, kernel)
+    return float32_matmul(x, kernel), (x, kernel)
 
 
 def _float32_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    _, back = jax.vjp(product, *kept)
+    _, back = jax.vjp(matmul, *kept)
     return back(gradient.astype(kept[0].dtype))
 
 
-float32_product.defvjp(_float32_forward, _float32_backward)
+float32_matmul.defvjp(_float32_forward, _float32_backward)
 
 
 class Linear(nn.Module):
@@ -96,7 +94,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (x.shape[-1], self.features)
-        times = float32_product if self.logits else product
+        times = float32_matmul if self.logits else matmul
         x = x.astype(self.dtype)
         kernel = self.param(
             "kernel",
@@ -126,8 +124,8 @@ class Linear(nn.Module):
             "lora_b", nn.initializers.zeros, (rank, self.features), (None, "adapter_out")
         )
         x = nn.Dropout(self.lora.dropout)(x, deterministic=self.deterministic)
-        low = product(x, a.astype(self.dtype))
-        return product(low, b.astype(self.dtype)) * (self.lora.alpha / rank)
+        low = matmul(x, a.astype(self.dtype))
+        return matmul(low, b.astype(self.dtype)) * (self.lora.alpha / rank)
 
     def _lora_leaf(
         self, name: str, init: Initializer, shape: tuple[int, int], axes: tuple[str | None, ...]
@@ -209,7 +207,7 @@ class Embed(nn.Module):
 
     def attend(self, x: Array) -> Array:
         """x [..., width] -> float32 logits [..., rows]."""
-        return float32_product(x.astype(self.dtype), self.embedding.T.astype(self.dtype))
+        return float32_matmul(x.astype(self.dtype), self.embedding.T.astype(self.dtype))
 
 
 def constrain(x: Array, *axes: str | None) -> Array:
@@ -257,7 +255,7 @@ def remat_policy(name: str) -> Callable | None:
     }[name]
 
 
-def stacked(
+def scan_layers(
     layer: type[nn.Module], length: int, remat: str, *, scanned_inputs: int = 0, inputs: int = 0
 ) -> Callable[..., nn.Module]:
     """`layer` repeated `length` times by `nn.scan`, its parameters stacked on a leading axis.

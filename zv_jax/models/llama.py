@@ -8,9 +8,17 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.models.attention import attend, split_heads
-from zv_jax.models.layers import Array, Embed, Linear, RMSNorm, constrain, named, stacked
+from zv_jax.models.layers import (
+    Array,
+    Embed,
+    Linear,
+    RMSNorm,
+    constrain,
+    scan_layers,
+)
 from zv_jax.models.presets import LlamaConfig, LoraConfig, RopeScaling
 
 Cache = tuple[Array, Array]  # keys and values, each [L, B, S, G, K]
@@ -80,7 +88,7 @@ class SelfAttention(nn.Module):
             return split_heads(linear(x), count)
 
         q, k, v = heads("q", cfg.heads), heads("k", cfg.kv_heads), heads("v", cfg.kv_heads)
-        q, k, v = (named(x, "qkv") for x in (rotate(q, tables), rotate(k, tables), v))
+        q, k, v = (checkpoint_name(x, "qkv") for x in (rotate(q, tables), rotate(k, tables), v))
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache[0], k.astype(cache[0].dtype), index, 1)
             v = jax.lax.dynamic_update_slice_in_dim(cache[1], v.astype(cache[1].dtype), index, 1)
@@ -106,11 +114,11 @@ class DecoderLayer(nn.Module):
         linear = dict(use_bias=cfg.mlp_bias, **common)
         y = RMSNorm(cfg.norm_eps, name="ln_attn", **kinds)(x)
         y, cache = SelfAttention(cfg, name="attn", **common)(y, cache, tables, mask, index)
-        x = named(x + y, "residual")
+        x = checkpoint_name(x + y, "residual")
         y = RMSNorm(cfg.norm_eps, name="ln_mlp", **kinds)(x)
         gate = Linear(cfg.mlp_width, ("embed", "mlp"), name="gate", **linear)(y)
         up = Linear(cfg.mlp_width, ("embed", "mlp"), name="up", **linear)(y)
-        gate, up = named(gate, "mlp"), named(up, "mlp")
+        gate, up = checkpoint_name(gate, "mlp"), checkpoint_name(up, "mlp")
         x = x + Linear(cfg.width, ("mlp", "embed"), name="down", **linear)(jax.nn.silu(gate) * up)
         return constrain(x, "batch", "length", "act_embed"), cache
 
@@ -129,7 +137,7 @@ class Llama(nn.Module):
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         self.embed = Embed(cfg.vocab_size, cfg.width, **kinds)
-        self.layers = stacked(DecoderLayer, cfg.layers, self.remat, scanned_inputs=1, inputs=3)(
+        self.layers = scan_layers(DecoderLayer, cfg.layers, self.remat, scanned_inputs=1, inputs=3)(
             cfg, self.lora, self.deterministic, **kinds
         )
         self.norm = RMSNorm(cfg.norm_eps, **kinds)

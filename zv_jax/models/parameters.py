@@ -19,7 +19,7 @@ from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 Array = jax.Array
-Flat = dict[str, Array]
+FlatParams = dict[str, Array]
 Use = Callable[..., Any]  # of a bound model and its inputs
 
 
@@ -66,8 +66,8 @@ def fresh(
     seed: int,
     mesh: Mesh,
     only: Collection[str] | None = None,
-    start: Callable[[Flat], Mapping[str, Array]] = dict,
-) -> tuple[Flat, dict[str, NamedSharding]]:
+    start: Callable[[FlatParams], Mapping[str, Array]] = dict,
+) -> tuple[FlatParams, dict[str, NamedSharding]]:
     """Random variables that `use(model, *given)` touches, each made on its own shards.
 
     The value of a leaf depends on its path and the seed, not on the other leaves.
@@ -84,7 +84,7 @@ def fresh(
     if only is not None:
         shardings = {path: sharding for path, sharding in shardings.items() if path in only}
 
-    def init(key: Array) -> Flat:
+    def init(key: Array) -> FlatParams:
         flat = start(trees.flatten(unboxed(_initial(model, use, given, key))))
         return {path: flat[path] for path in shardings}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.models.attention import apply_weights, attend, attention_weights, split_heads
 from zv_jax.models.layers import (
@@ -19,8 +20,7 @@ from zv_jax.models.layers import (
     Linear,
     constrain,
     gelu,
-    named,
-    stacked,
+    scan_layers,
 )
 from zv_jax.models.presets import QFormerConfig
 
@@ -68,7 +68,7 @@ class FeedForward(nn.Module):
     def __call__(self, x: Array) -> Array:
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         y = Linear(self.cfg.mlp_width, ("embed", "mlp"), name="fc1", **kinds)(x)
-        y = gelu(named(y, "mlp"))
+        y = gelu(checkpoint_name(y, "mlp"))
         y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **kinds)(y)
         y = nn.Dropout(self.cfg.dropout)(y, deterministic=self.deterministic)
         return LayerNorm(self.cfg.norm_eps, name="ln", **kinds)(x + y)
@@ -90,7 +90,7 @@ class Attention(nn.Module):
 
         def heads(name: str, values: Array) -> Array:
             linear = Linear(cfg.width, ("embed", "heads"), name=name, **kinds)
-            return split_heads(named(linear(values), "qkv"), cfg.heads)
+            return split_heads(checkpoint_name(linear(values), "qkv"), cfg.heads)
 
         q, k, v = heads("q", x), heads("k", source), heads("v", source)
         wanted = self.is_mutable_collection("intermediates")
@@ -103,7 +103,7 @@ class Attention(nn.Module):
             y = attend(q, k, v, mask)
         y = Linear(cfg.width, ("heads", "embed"), name="out", **kinds)(y)
         y = nn.Dropout(cfg.dropout)(y, deterministic=self.deterministic)
-        return LayerNorm(cfg.norm_eps, name="ln", **kinds)(named(x + y, "residual"))
+        return LayerNorm(cfg.norm_eps, name="ln", **kinds)(checkpoint_name(x + y, "residual"))
 
 
 class Layer(nn.Module):
@@ -205,7 +205,7 @@ class QFormer(nn.Module):
         if cfg.pre_proj_dim:
             self.pre_proj = Linear(cfg.pre_proj_dim, ("embed", "embed_out"), **kinds)
         self.dropout = nn.Dropout(cfg.dropout)
-        self.pairs = stacked(LayerPair, cfg.layers // 2, self.remat, inputs=2)(
+        self.pairs = scan_layers(LayerPair, cfg.layers // 2, self.remat, inputs=2)(
             cfg, self.deterministic, **kinds
         )
         self.text_head = TextHead(cfg, **kinds)

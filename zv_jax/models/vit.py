@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from zv_jax.models.attention import attend, split_heads
 from zv_jax.models.layers import (
@@ -20,9 +21,8 @@ from zv_jax.models.layers import (
     Linear,
     constrain,
     gelu,
-    named,
     quick_gelu,
-    stacked,
+    scan_layers,
 )
 from zv_jax.models.presets import LoraConfig, VisionConfig
 
@@ -57,7 +57,7 @@ class FusedAttention(nn.Module):
             v_bias = self.param("v_bias", zeros, (width,), self.param_dtype)
             bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
             qkv = qkv + bias.astype(self.dtype)
-        parts = jnp.split(named(qkv, "qkv"), 3, -1)
+        parts = jnp.split(checkpoint_name(qkv, "qkv"), 3, -1)
         q, k, v = (split_heads(part, self.cfg.heads) for part in parts)
         out = attend(q, k, v)
         return Linear(width, ("heads", "embed"), name="out", **common)(out)
@@ -79,10 +79,10 @@ class Block(nn.Module):
         activation = quick_gelu if self.cfg.family == "clip" else gelu
         y = LayerNorm(self.cfg.norm_eps, name="ln1", **kinds)(x)
         y = FusedAttention(self.cfg, name="attn", **common)(y)
-        x = named(x + self._drop_path(y, drop_rate), "residual")
+        x = checkpoint_name(x + self._drop_path(y, drop_rate), "residual")
         y = LayerNorm(self.cfg.norm_eps, name="ln2", **kinds)(x)
         y = Linear(self.cfg.mlp_width, ("embed", "mlp"), name="fc1", **common)(y)
-        y = activation(named(y, "mlp"))
+        y = activation(checkpoint_name(y, "mlp"))
         y = Linear(self.cfg.width, ("mlp", "embed"), name="fc2", **common)(y)
         x = x + self._drop_path(y, drop_rate)
         return constrain(x, "batch", "patches", "act_embed"), None
@@ -140,7 +140,7 @@ class VisionTransformer(nn.Module):
         if cfg.family == "clip":
             x = LayerNorm(cfg.norm_eps, name="ln_pre", **kinds)(x)
         rates = jnp.linspace(0.0, cfg.drop_path, cfg.layers)
-        blocks = stacked(Block, cfg.layers, self.remat, scanned_inputs=1)(
+        blocks = scan_layers(Block, cfg.layers, self.remat, scanned_inputs=1)(
             cfg, self.lora, self.deterministic, name="blocks", **kinds
         )
         x, _ = blocks(x, rates)
@@ -150,7 +150,7 @@ class VisionTransformer(nn.Module):
 def normalise(images: Array) -> Array:
     """uint8 [..., 3] -> float32 [..., 3]: (x / 255 - mean) / deviation of each colour.
 
-    Pictures come to the device as bytes, a quarter of what floats would be, and the host need not
+    Images come to the device as bytes, a quarter of what floats would be, and the host need not
     touch them again. Floats are returned as they are: somebody has normalised them.
     """
     if images.dtype != jnp.uint8:

@@ -49,7 +49,7 @@ def itc(
         texts: normalised text projections [B, E]; text i belongs to image i.
         temperature: learnable scalar that divides the similarities.
         image_ids: int [B]; rows with equal ids are each other's positives too, and share the
-            target mass (1 - label_smoothing) evenly. None: every row is its own picture.
+            target mass (1 - label_smoothing) evenly. None: every row is its own image.
         label_smoothing: mass spread over all candidates.
         gather_grad: False lets each direction reach only its own anchor side, as LAVIS does on
             several GPUs (its gathered features carry no gradient).

@@ -23,12 +23,12 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from zv_jax.errors import CheckpointError, ConfigError, EnvironmentProblem
+from zv_jax.errors import CheckpointError, ConfigError, SetupError
 
 PATIENCE = 50.0  # seconds the processes wait for each other
 # What this process does, for its own file only: the terminal has the progress of process 0.
-journal = logging.getLogger("zv_jax.process")
-journal.propagate = False
+process_log = logging.getLogger("zv_jax.process")
+process_log.propagate = False
 
 
 def start(
@@ -97,7 +97,7 @@ def _reach(host: str, port: int, patience: float) -> None:
             return
         except OSError as error:
             if time.monotonic() >= end:
-                raise EnvironmentProblem(
+                raise SetupError(
                     f"no coordinator answers: {error}",
                     where=f"{host}:{port}",
                     expected="process 0 running there, and the port open between the hosts",
@@ -107,8 +107,8 @@ def _reach(host: str, port: int, patience: float) -> None:
 
 
 def _initialise(where: str, patience: float, **how: object) -> None:
-    def apart(why: str) -> EnvironmentProblem:
-        return EnvironmentProblem(
+    def apart(why: str) -> SetupError:
+        return SetupError(
             f"the processes of this job did not come together: {why}",
             where=where,
             expected=f"all of them within {patience:.0f} s",
@@ -185,8 +185,8 @@ def _digest(value: object) -> np.ndarray:
 
 @contextmanager
 def log_to_file(workdir: Path) -> Iterator[None]:
-    """`journal`, warnings and the traceback of an error go to `workdir/run.log`; those of further
-    processes to `run-1.log` and so on.
+    """`process_log`, warnings and the traceback of an error go to `workdir/run.log`; those of
+    further processes to `run-1.log` and so on.
 
     Raises:
         CheckpointError: the file cannot be opened.
@@ -204,7 +204,7 @@ def log_to_file(workdir: Path) -> Iterator[None]:
             fix="give another --workdir",
         ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
-    handlers = [(journal, handler), (logging.getLogger("zv_jax"), handler)]
+    handlers = [(process_log, handler), (logging.getLogger("zv_jax"), handler)]
     if not logging.getLogger().handlers:
         # With a handler of ours, Python no longer shows warnings where there is no other.
         shown = logging.StreamHandler(sys.stderr)
@@ -212,8 +212,8 @@ def log_to_file(workdir: Path) -> Iterator[None]:
         handlers.append((logging.getLogger(), shown))
     for logger, one in handlers:
         logger.addHandler(one)
-    journal.setLevel(logging.INFO)
-    journal.info(
+    process_log.setLevel(logging.INFO)
+    process_log.info(
         "process %d of %d on %s, %d of %d devices (%s), jax %s",
         jax.process_index(),
         jax.process_count(),
@@ -226,7 +226,7 @@ def log_to_file(workdir: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        journal.exception("stopped")
+        process_log.exception("stopped")
         raise
     finally:
         for logger, one in handlers:

@@ -118,7 +118,7 @@ def mesh_spec(
     return PartitionSpec(*spec)
 
 
-def whole_leaves(leaves: dict[str, jax.ShapeDtypeStruct | jax.Array]) -> dict[str, int]:
+def replicated_leaves(leaves: dict[str, jax.ShapeDtypeStruct | jax.Array]) -> dict[str, int]:
     """Large leaves that every device holds whole though the mesh could share them: path to bytes.
 
     Args:
@@ -143,7 +143,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
-def row_ways(mesh: Mesh) -> int:
+def data_parallel_size(mesh: Mesh) -> int:
     """How many parts a batch is spread over."""
     return int(np.prod([mesh.shape[axis] for axis in ROWS]))
 
@@ -151,10 +151,10 @@ def row_ways(mesh: Mesh) -> int:
 def is_shared() -> bool:
     """Whether rows are spread over more than one device of the mesh that is set."""
     mesh = jax.sharding.get_abstract_mesh()
-    return not mesh.empty and row_ways(mesh) > 1
+    return not mesh.empty and data_parallel_size(mesh) > 1
 
 
-def on_one_cpu() -> bool:
+def single_cpu() -> bool:
     """Whether one CPU device computes all rows; a few products take another form for it."""
     return jax.default_backend() == "cpu" and not is_shared()
 
@@ -178,7 +178,7 @@ def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
     """
     if not is_shared():
         return x[index]
-    ways = row_ways(jax.sharding.get_abstract_mesh())
+    ways = data_parallel_size(jax.sharding.get_abstract_mesh())
     local = x.shape[0] // ways
     members = ways if not group else max(1, group // local)  # devices that exchange rows
 

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.config import Config
-from zv_jax.errors import ConfigError, EnvironmentProblem
+from zv_jax.errors import ConfigError, SetupError
 from zv_jax.models.axes import on_mesh
 from zv_jax.parallel.hardware import Topology
 from zv_jax.parallel.sharding import batch_sharding
@@ -75,7 +75,7 @@ def devices(topology: Topology) -> list:
     try:
         import libtpu  # noqa: F401
     except ModuleNotFoundError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             "the TPU compiler is not installed",
             where="libtpu",
             expected="the extra tpu-aot",

@@ -13,7 +13,13 @@ from jax.sharding import AbstractMesh
 from zv_jax.config import Config
 from zv_jax.models.axes import check_heads
 from zv_jax.parallel.hardware import GIB, Topology
-from zv_jax.parallel.sharding import AXES, make_mesh, mesh_sizes, row_ways, whole_leaves
+from zv_jax.parallel.sharding import (
+    AXES,
+    data_parallel_size,
+    make_mesh,
+    mesh_sizes,
+    replicated_leaves,
+)
 from zv_jax.plan import activations, compiled, hlo
 from zv_jax.stages import images_per_row, stage_of, tokens_per_row
 from zv_jax.tables import align
@@ -48,7 +54,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
     program = compiled.abstract_program(config, mesh)
     held = {**program.variables.trainable, **program.variables.frozen}
     arguments = _bytes_on_a_chip((program.state, program.variables.frozen, program.batch))
-    rows, shards = config.train.batch_size / row_ways(mesh), mesh.shape["fsdp"]
+    rows, shards = config.train.batch_size / data_parallel_size(mesh), mesh.shape["fsdp"]
     guessed = activations.temporaries(config, rows, shards, mesh.shape["tensor"])
     found: dict[str, Any] = {
         "recipe": {
@@ -72,7 +78,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
         },
         "source": "compiled" if compiles else "calculated",
         "parameters": stage_table(held, set(program.variables.trainable)),
-        "whole_leaves": whole_leaves(held),
+        "whole_leaves": replicated_leaves(held),
         "flops": _flops(config, topology),
     }
     memory = {"arguments": arguments, "temporaries": guessed}
@@ -93,7 +99,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
     most = activations.rows_that_fit(
         config, room, shards, mesh.shape["tensor"], memory["temporaries"] / guessed
     )
-    found["largest_batch"] = most * row_ways(mesh)
+    found["largest_batch"] = most * data_parallel_size(mesh)
     hours = config.train.steps * found["step"]["seconds"] / 3600
     found["run"] = {"hours": hours, "chip_hours": hours * topology.chips}
     if price:

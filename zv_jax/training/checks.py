@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from zv_jax.config.schema import Config
 from zv_jax.errors import ConfigError, TrainingError
-from zv_jax.parallel.sharding import row_ways
+from zv_jax.parallel.sharding import data_parallel_size
 from zv_jax.stages import batch_spec, labelled_tokens, stage_of
 from zv_jax.training.losses.kind import loss_of
 
@@ -17,7 +17,7 @@ from zv_jax.training.losses.kind import loss_of
 def check_batch(config: Config, mesh: Mesh) -> None:
     """Raises ConfigError when the batch does not divide over mesh, microbatches and groups, or its
     rows are longer than the language model has positions."""
-    train, stage, ways = config.train, stage_of(config), row_ways(mesh)
+    train, stage, ways = config.train, stage_of(config), data_parallel_size(mesh)
     unit = ways * train.microbatches
     if train.batch_size % unit:
         raise ConfigError(

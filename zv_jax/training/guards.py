@@ -42,7 +42,7 @@ def init_guards(cfg: GuardConfig, kinds: int = 1) -> Guards:
     }
 
 
-def judge(
+def check_update(
     cfg: GuardConfig,
     guards: Guards,
     loss: jax.Array,
@@ -65,16 +65,16 @@ def judge(
         for name, value in values.items():
             usual, spread = guards[name][own].mean(), guards[name][own].std()
             spike |= full & (value > usual + cfg.spike_sigma * spread)
-    verdict = jnp.where(finite, jnp.where(spike, SPIKE, FINE), NOT_FINITE)
-    verdict = jnp.where(weight > 0, verdict, NOTHING_TO_LEARN).astype(jnp.int32)
+    update_status = jnp.where(finite, jnp.where(spike, SPIKE, FINE), NOT_FINITE)
+    update_status = jnp.where(weight > 0, update_status, NOTHING_TO_LEARN).astype(jnp.int32)
     place = (*own, seen % cfg.spike_window)
     after = {
         name: guards[name].at[place].set(jnp.where(finite, value, guards[name][place]))
         for name, value in values.items()
     }
     after["seen"] = guards["seen"].at[own].add(finite)
-    after["skipped"] = guards["skipped"] + (verdict != FINE)
-    return verdict, after
+    after["skipped"] = guards["skipped"] + (update_status != FINE)
+    return update_status, after
 
 
 def carried_over(held: Guards, fresh: Guards, same_data: bool) -> Guards:
@@ -89,9 +89,9 @@ def carried_over(held: Guards, fresh: Guards, same_data: bool) -> Guards:
     return {**fresh, "skipped": held["skipped"]}
 
 
-def unless_skipped(verdict: jax.Array, new: Any, old: Any) -> Any:
-    """`new`, leaf by leaf, or `old` where the verdict is not FINE."""
-    return jax.tree.map(lambda a, b: jnp.where(verdict == FINE, a, b), new, old)
+def unless_skipped(update_status: jax.Array, new: Any, old: Any) -> Any:
+    """`new`, leaf by leaf, or `old` where the update_status is not FINE."""
+    return jax.tree.map(lambda a, b: jnp.where(update_status == FINE, a, b), new, old)
 
 
 def tower_norms(gradients: dict[str, jax.Array]) -> dict[str, jax.Array]:

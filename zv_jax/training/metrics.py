@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from zv_jax.files import JsonLines
-from zv_jax.parallel.distributed import journal
+from zv_jax.parallel.distributed import process_log
 
 _BOARD_QUEUE = 10_000  # values
 
@@ -162,7 +162,7 @@ class MetricLog:
         """Prints a line above the bar, and leaves it in the log; an empty one not at all."""
         if not text:
             return
-        journal.info("%s", text)
+        process_log.info("%s", text)
         if self._enabled and self._bar is not None:
             self._bar.write(text, file=self._stream)
         elif self._enabled:
@@ -174,7 +174,7 @@ class MetricLog:
             try:
                 self._board.close()
             except OSError as error:
-                journal.warning("the TensorBoard file cannot be finished: %s", error)
+                process_log.warning("the TensorBoard file cannot be finished: %s", error)
             self._board = None
         if self._bar is not None:
             self._bar.close()

@@ -21,7 +21,7 @@ import jax
 
 from zv_jax.errors import TrainingError
 from zv_jax.files import write_json
-from zv_jax.parallel.distributed import journal
+from zv_jax.parallel.distributed import process_log
 from zv_jax.training.guards import FINE, NOTHING_TO_LEARN, REASONS
 from zv_jax.training.metrics import MetricLog
 from zv_jax.training.peers import Peer, StepInfo
@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 class SkippedUpdates(Peer):
     """Reports the updates that the guards skipped, and ends a run that makes no others.
 
-    It looks at the verdict of a step when the next one is already under way, so the device never
-    waits for the host, and a run stops at most one step late.
+    It looks at the status of a step's update when the next step is already under way, so the device
+    never waits for the host, and a run stops at most one step late.
     """
 
     def __init__(self, workdir: Path, log: MetricLog, limit: int, kinds: Sequence[str]):
@@ -70,20 +70,20 @@ class SkippedUpdates(Peer):
             self._look(*before)
 
     def _look(self, step: int, kind: int, metrics: Mapping[str, jax.Array], names: Names) -> None:
-        verdict = int(metrics["verdict"])
-        if verdict == FINE:
+        update_status = int(metrics["update_status"])
+        if update_status == FINE:
             self._skipped.clear()
             self._skipped_of[kind].clear()
             return
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        del values["verdict"]
-        found = {"at": step, "reason": REASONS[verdict], **values, "samples": names()}
+        del values["update_status"]
+        found = {"at": step, "reason": REASONS[update_status], **values, "samples": names()}
         self._skipped.append(found)
         self._skipped_of[kind].append(found)
         self._log.event("skipped", **found)
         terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._log.say(f"the update of step {step} is skipped ({found['reason']}): {terms}")
-        if verdict == NOTHING_TO_LEARN:
+        if update_status == NOTHING_TO_LEARN:
             raise TrainingError(
                 "no token or row of this batch carries a loss",
                 where=f"step {step}, samples {', '.join(found['samples'])}",
@@ -190,7 +190,7 @@ class Watchdog(Peer):
         with tempfile.TemporaryFile("w+") as stacks:
             faulthandler.dump_traceback(stacks, all_threads=True)
             stacks.seek(0)
-            journal.error("%s\n%s", text, stacks.read())
+            process_log.error("%s\n%s", text, stacks.read())
         print(f"zv: {text}; the stacks of all threads are in run.log", file=sys.stderr, flush=True)
         if self._on_hang is not None:
             self._on_hang(text)
@@ -262,4 +262,4 @@ def heartbeat(what: str, say: Callable[[str], None], every: float = 30.0) -> Ite
     finally:
         over.set()
         thread.join()
-    journal.info("%s took %.1f s", what, time.monotonic() - began)
+    process_log.info("%s took %.1f s", what, time.monotonic() - began)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from zv_jax.training.state import Flat
+from zv_jax.training.state import FlatParams
 from zv_jax.training.step import TrainState
 
 
@@ -30,7 +30,7 @@ class StepInfo:
 
     step: int
     state: TrainState
-    frozen: Flat
+    frozen: FlatParams
     metrics: Mapping[str, jax.Array]
     batch: Mapping[str, np.ndarray] = field(default_factory=dict)
     names: Callable[[], list[str]] = list

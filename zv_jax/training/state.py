@@ -21,10 +21,10 @@ from zv_jax.models import parameters
 from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import Stage, batch_spec, split, stage_model
-from zv_jax.training.losses.kind import Batch, Terms, loss_of
+from zv_jax.training.losses.kind import Batch, LossTerms, loss_of
 from zv_jax.warmup.start import warm_up_start
 
-Flat = dict[str, jax.Array]
+FlatParams = dict[str, jax.Array]
 # Where nearly all of the weights are: the linear layers in the stacks of ViT and language model.
 QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 
@@ -34,11 +34,11 @@ QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 class Variables:
     """Flat leaves by path ("params/...", "lora/..."), trained and frozen apart."""
 
-    trainable: Flat
-    frozen: Flat
+    trainable: FlatParams
+    frozen: FlatParams
 
 
-def join(trainable: Flat, frozen: Flat) -> dict:
+def merge(trainable: FlatParams, frozen: FlatParams) -> dict:
     """Both trees as the nested variables that `apply` takes."""
     return trees.unflatten({**frozen, **trainable})
 
@@ -50,7 +50,7 @@ def abstract_variables(config: Config, stage: Stage) -> dict:
 
 def fresh_variables(
     config: Config, stage: Stage, mesh: Mesh, only: Collection[str] | None = None
-) -> tuple[Flat, dict[str, NamedSharding]]:
+) -> tuple[FlatParams, dict[str, NamedSharding]]:
     """Random variables of the stage, or those of them in `only`, each made on its own shards.
 
     Returns:
@@ -72,13 +72,13 @@ def abstract_leaves(config: Config, stage: Stage, mesh: Mesh) -> dict[str, jax.S
 
 
 def abstract_parts(config: Config, stage: Stage, mesh: Mesh) -> Variables:
-    """Shapes with shardings of what trains and what is frozen, as `divide` leaves them.
+    """Shapes with shardings of what trains and what is frozen, as `partition` leaves them.
 
     Raises:
         ConfigError: as `leaf_shardings`.
     """
     flat = abstract_leaves(config, stage, mesh)
-    parts = jax.eval_shape(lambda leaves: divide(leaves, stage, config), flat)
+    parts = jax.eval_shape(lambda leaves: partition(leaves, stage, config), flat)
 
     def placed(leaves: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.ShapeDtypeStruct]:
         return {
@@ -104,23 +104,23 @@ def _learning(config: Config, stage: Stage) -> tuple[ZiyaVisual, parameters.Use,
     at_once = dataclasses.replace(config.train, microbatches=1, loss_chunks=1)
     whole = dataclasses.replace(config, train=at_once)
 
-    def terms(model: ZiyaVisual, batch: Batch) -> Terms:
+    def terms(model: ZiyaVisual, batch: Batch) -> LossTerms:
         return loss.terms(model, batch, jax.random.key(0), whole)
 
     batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in batch_spec(config).items()}
     return loss.model(stage_model(config)), terms, batch
 
 
-def place(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> Flat:
+def shard(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> FlatParams:
     """Host leaves onto their shards."""
     return {path: jax.device_put(leaf, shardings[path]) for path, leaf in flat.items()}
 
 
-def divide(flat: Flat, stage: Stage, config: Config) -> Variables:
+def partition(flat: FlatParams, stage: Stage, config: Config) -> Variables:
     """Split by the stage's table; frozen leaves are stored in the compute dtype, or in int8."""
     trainable, frozen = split(flat, stage)
     dtype = jnp.dtype(config.model.dtype)
-    held: Flat = {}
+    held: FlatParams = {}
     for path in frozen:
         if config.train.frozen_dtype == "int8" and re.fullmatch(QUANTISED, path):
             held[path], held[path + SCALE] = quantise(flat[path])

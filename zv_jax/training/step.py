@@ -15,11 +15,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from zv_jax.config.schema import Config, GuardConfig
 from zv_jax.parallel.sharding import like_parameters
 from zv_jax.stages import Stage, frozen_parts, stage_model
-from zv_jax.training.guards import Guards, init_guards, judge, tower_norms, unless_skipped
-from zv_jax.training.losses.kind import Terms, loss_of
+from zv_jax.training.guards import Guards, check_update, init_guards, tower_norms, unless_skipped
+from zv_jax.training.losses.kind import LossTerms, loss_of
 from zv_jax.training.losses.rows import split_rows
 from zv_jax.training.optimizer import within_range
-from zv_jax.training.state import Flat, join
+from zv_jax.training.state import FlatParams, merge
 
 Metrics = dict[str, jax.Array]
 
@@ -37,7 +37,7 @@ class TrainState:
     """
 
     step: jax.Array
-    trainable: Flat
+    trainable: FlatParams
     opt_state: Any
     guards: Guards
 
@@ -49,31 +49,37 @@ def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
     return total / jnp.maximum(weight, 1e-9)
 
 
-def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Terms]]:
-    """loss(trainable, frozen, batch, key, merge=mean) -> (scalar float32, terms).
+def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, LossTerms]]:
+    """loss(trainable, frozen, batch, key, reduce=mean) -> (scalar float32, terms).
 
-    The loss is the sum of `merge(term)` over the terms named in `stage.losses`.
+    The loss is the sum of `reduce(term)` over the terms named in `stage.losses`.
     """
     architecture, kind = stage_model(config), loss_of(stage)
 
-    def loss(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array, merge: Callable = mean):
+    def loss(
+        trainable: FlatParams,
+        frozen: FlatParams,
+        batch: dict,
+        key: jax.Array,
+        reduce: Callable = mean,
+    ):
         negatives, dropout = jax.random.split(key)
         still = frozen_parts(trainable, frozen)
         model = kind.model(architecture, deterministic=False, frozen=still)
         terms = model.apply(
-            join(trainable, frozen),
+            merge(trainable, frozen),
             batch,
             negatives,
             config,
             method=kind.terms,
             rngs={"dropout": dropout},
         )
-        return sum(merge(terms[name]) for name in stage.losses), terms
+        return sum(reduce(terms[name]) for name in stage.losses), terms
 
     return loss
 
 
-def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Terms]]:
+def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[FlatParams, LossTerms]]:
     """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the whole batch).
 
     Microbatches add up gradients of the sum over tokens and divide once by the number of tokens of
@@ -86,15 +92,17 @@ def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Ter
         return gradient
     (name,) = stage.losses
 
-    def summed(trainable: Flat, frozen: Flat, batch: dict, key: jax.Array) -> tuple[Flat, Terms]:
-        def part_of(xs: tuple[dict, jax.Array]) -> tuple[Flat, Terms]:
+    def summed(
+        trainable: FlatParams, frozen: FlatParams, batch: dict, key: jax.Array
+    ) -> tuple[FlatParams, LossTerms]:
+        def part_of(xs: tuple[dict, jax.Array]) -> tuple[FlatParams, LossTerms]:
             part, index = xs
             key_of_part = jax.random.fold_in(key, index)
-            return jax.grad(lambda *a: loss(*a, merge=lambda term: term[0]), has_aux=True)(
+            return jax.grad(lambda *a: loss(*a, reduce=lambda term: term[0]), has_aux=True)(
                 trainable, frozen, part, key_of_part
             )
 
-        def add(total: tuple[Flat, Terms], xs: tuple[dict, jax.Array]):
+        def add(total: tuple[FlatParams, LossTerms], xs: tuple[dict, jax.Array]):
             return jax.tree.map(jnp.add, total, part_of(xs)), None
 
         split = jax.tree.map(lambda x: split_rows(x, parts), batch), jnp.arange(parts)
@@ -108,7 +116,7 @@ def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[Flat, Ter
 
 
 def init_state(
-    trainable: Flat,
+    trainable: FlatParams,
     tx: optax.GradientTransformation,
     guards: GuardConfig | None = None,
     kinds: int = 1,
@@ -158,7 +166,7 @@ def make_step(
     schedule: optax.Schedule,
     mesh: Mesh,
     state: TrainState,
-) -> Callable[[TrainState, Flat, dict], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, FlatParams, dict], tuple[TrainState, Metrics]]:
     """The jitted step(state, frozen, batch) -> (state, metrics); the state's buffers are donated.
 
     A batch may name its kind, an int32 scalar `kind`, by which the guards judge it.
@@ -166,7 +174,7 @@ def make_step(
     """
     gradient = make_gradient(config, stage)
 
-    def step(state: TrainState, frozen: Flat, batch: dict) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, frozen: FlatParams, batch: dict) -> tuple[TrainState, Metrics]:
         batch = dict(batch)
         kind = batch.pop("kind", 0)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -176,7 +184,7 @@ def make_step(
         norms = tower_norms(grads)
         norm = jnp.sqrt(sum(jnp.square(value) for value in norms.values()))
         weight = jnp.stack([terms[name][1] for name in stage.losses]).min()
-        verdict, guards = judge(config.guards, state.guards, loss, norm, weight, kind)
+        update_status, guards = check_update(config.guards, state.guards, loss, norm, weight, kind)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
         trainable = within_range(optax.apply_updates(state.trainable, updates))
         metrics |= {
@@ -185,12 +193,12 @@ def make_step(
             **{f"grad_norm/{tower}": value for tower, value in norms.items()},
             "lr": schedule(state.step - state.guards["skipped"]),
             "skipped": guards["skipped"],
-            "verdict": verdict,
+            "update_status": update_status,
         }
         new = TrainState(
             step=state.step + 1,
-            trainable=unless_skipped(verdict, trainable, state.trainable),
-            opt_state=unless_skipped(verdict, opt_state, state.opt_state),
+            trainable=unless_skipped(update_status, trainable, state.trainable),
+            opt_state=unless_skipped(update_status, opt_state, state.opt_state),
             guards=guards,
         )
         return new, metrics

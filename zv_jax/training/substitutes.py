@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from zv_jax.data.pipeline import faults
-from zv_jax.data.pipeline.faults import Fault
+from zv_jax.data.pipeline import bad_samples
+from zv_jax.data.pipeline.bad_samples import BadSample
 from zv_jax.files import JsonLines, Row, read_jsonl
 
 
@@ -45,11 +45,11 @@ class _Lists:
 
 
 class Substitutes(_Lists):
-    """The list of every sample that could not be used; a row holds the fields of `Fault`."""
+    """The list of every sample that could not be used; a row holds the fields of `BadSample`."""
 
     name = "substitutes"
 
-    def add(self, step: int, fault: Fault) -> Row:
+    def add(self, step: int, fault: BadSample) -> Row:
         """Lists a sample of batch `step`; returns its fields."""
         row = fault.as_row()
         self._own.append({"step": step, **row})
@@ -72,7 +72,7 @@ class Shortened(_Lists):
         super().__init__(workdir, process, processes)
         self._step, self._counts = 0, Counter[tuple[str, str]]()
 
-    def add(self, step: int, counts: faults.Shortened) -> None:
+    def add(self, step: int, counts: bad_samples.Shortened) -> None:
         """Takes in batch `step`; `flush` writes it."""
         self._step = step
         self._counts.update(counts)
@@ -85,7 +85,7 @@ class Shortened(_Lists):
             self._counts = Counter()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """{source: {one of `faults.SHORTENED`: how often}}, of all processes."""
+        """{source: {one of `bad_samples.SHORTENED`: how often}}, of all processes."""
         found: Counter[tuple[str, str]] = Counter()
         for row in self._rows():
             for source, kinds in row["counts"].items():
@@ -93,7 +93,7 @@ class Shortened(_Lists):
         return _nested(found)
 
 
-def _nested(counts: faults.Shortened) -> dict[str, dict[str, int]]:
+def _nested(counts: bad_samples.Shortened) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for (source, kind), count in sorted(counts.items()):
         found.setdefault(source, {})[kind] = count

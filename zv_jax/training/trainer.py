@@ -27,7 +27,7 @@ from zv_jax.config.build import to_dict
 from zv_jax.config.fields import within
 from zv_jax.config.schema import Config
 from zv_jax.data.pipeline import census
-from zv_jax.data.pipeline.faults import SHORTENED, Fault
+from zv_jax.data.pipeline.bad_samples import SHORTENED, BadSample
 from zv_jax.data.pipeline.pipeline import (
     Batches,
     kinds_of,
@@ -39,8 +39,8 @@ from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError
 from zv_jax.files import write_json
 from zv_jax.models.axes import check_heads, on_mesh
-from zv_jax.parallel.distributed import check_same, journal, log_to_file
-from zv_jax.parallel.sharding import batch_sharding, local_rows, make_mesh, whole_leaves
+from zv_jax.parallel.distributed import check_same, log_to_file, process_log
+from zv_jax.parallel.sharding import batch_sharding, local_rows, make_mesh, replicated_leaves
 from zv_jax.stages import stage_of
 from zv_jax.training.checks import check_batch, check_finite
 from zv_jax.training.guards import carried_over, init_guards
@@ -52,13 +52,13 @@ from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.overview import overview, stage_table
 from zv_jax.training.peers import Peer, StepInfo
 from zv_jax.training.state import (
-    Flat,
+    FlatParams,
     Variables,
     abstract_leaves,
     abstract_parts,
-    divide,
     fresh_variables,
-    place,
+    partition,
+    shard,
 )
 from zv_jax.training.step import TrainState, abstract_state, init_state, make_step
 from zv_jax.training.substitutes import Shortened, Substitutes
@@ -138,7 +138,7 @@ def finished_at(workdir: Path) -> int:
 
 def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
     """The metrics that a log line holds; those of single towers are for post-mortems."""
-    kept = {k: v for k, v in metrics.items() if "/" not in k and k != "verdict"}
+    kept = {k: v for k, v in metrics.items() if "/" not in k and k != "update_status"}
     return {name: float(value) for name, value in jax.device_get(kept).items()}
 
 
@@ -163,7 +163,7 @@ class LogLines(Peer):
         values = shown(info.metrics)  # waits for the step
         self._shortened.flush()
         row = self.last = self._log.log({**values, **self._throughput.fields(info.step)})
-        journal.info("step %d: loss %.6g, %.3f s", info.step, row["loss"], row["step_seconds"])
+        process_log.info("step %d: loss %.6g, %.3f s", info.step, row["loss"], row["step_seconds"])
 
 
 class Evaluations(Peer):
@@ -173,7 +173,9 @@ class Evaluations(Peer):
         scores: of the last time.
     """
 
-    def __init__(self, every: int, log: MetricLog, evaluate: Callable[[Flat], Mapping[str, float]]):
+    def __init__(
+        self, every: int, log: MetricLog, evaluate: Callable[[FlatParams], Mapping[str, float]]
+    ):
         self._every, self._log, self._evaluate = every, log, evaluate
         self.scores: dict[str, float] = {}
 
@@ -231,7 +233,7 @@ class CheckpointSchedule(Peer):
         self,
         step: int,
         state: TrainState,
-        frozen: Flat,
+        frozen: FlatParams,
         metrics: Mapping[str, jax.Array],
         *,
         pause: float = 2.0,
@@ -256,7 +258,7 @@ class CheckpointSchedule(Peer):
                 pause *= 2
 
     def _save(
-        self, step: int, state: TrainState, frozen: Flat, metrics: Mapping[str, jax.Array]
+        self, step: int, state: TrainState, frozen: FlatParams, metrics: Mapping[str, jax.Array]
     ) -> None:
         values = {**shown(metrics), **self._scores()}
         self._checkpoints.save(step, state, frozen, self._describe(), metrics=values, force=True)
@@ -300,7 +302,7 @@ class Run:
         self.kinds = kinds_of(config)  # of batches, by the sources that fill them
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
         self.provenance: dict[str, Any] | None = None  # of the parameters that the run began with
-        self.changes: list[resume.Change] = []  # allowed when this process resumed
+        self.changes: list[resume.ConfigDiff] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
         self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
         self.shortened = Shortened(workdir, jax.process_index(), jax.process_count())
@@ -327,7 +329,7 @@ class Run:
         )
         throughput = Throughput(config, self.workdir)
         log.say(throughput.formula())
-        for path, size in whole_leaves(variables.trainable | variables.frozen).items():
+        for path, size in replicated_leaves(variables.trainable | variables.frozen).items():
             log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
         throughput.start(first)
         batches = self._batches(first)
@@ -375,7 +377,7 @@ class Run:
     def _steps(
         self,
         state: TrainState,
-        frozen: Flat,
+        frozen: FlatParams,
         batches: Batches,
         first: int,
         begin: Callable[[int], None],
@@ -402,7 +404,7 @@ class Run:
         kinds = [", ".join(batches.labels[number] for number in kind) for kind in self.kinds]
         return SkippedUpdates(self.workdir, self.log, self.config.guards.max_skipped, kinds)
 
-    def _scores(self, leaves: Flat) -> Mapping[str, float]:
+    def _scores(self, leaves: FlatParams) -> Mapping[str, float]:
         return self.evaluate(leaves, self.tokenizers, self.mesh)
 
     def _count(self) -> None:
@@ -425,12 +427,12 @@ class Run:
                 [t.fingerprint for t in self.tokenizers],
                 make=lambda names: fresh_variables(config, stage, mesh, only=names)[0],
             )
-            flat = place(flat, {path: leaf.sharding for path, leaf in wanted.items()})
+            flat = shard(flat, {path: leaf.sharding for path, leaf in wanted.items()})
             lines = [table_text(self.provenance), *other_prompts(self.provenance, config)]
             self.log.say("\n".join(lines))
         else:
             flat, _ = fresh_variables(config, stage, mesh)
-        variables = divide(flat, stage, config)
+        variables = partition(flat, stage, config)
         self._describe(flat, set(variables.trainable))
         kinds = len(self.kinds)
         return variables, init_state(variables.trainable, self.tx, config.guards, kinds)
@@ -477,16 +479,16 @@ class Run:
             shorten=self.shortened.add,
         )
 
-    def _replaced(self, step: int, fault: Fault) -> None:
+    def _replaced(self, step: int, fault: BadSample) -> None:
         self.log.event("substitute", at=step, **self.substitutes.add(step, fault))
 
     def _describe(self, flat: dict, trainable: set[str]) -> None:
         """Write what a person or the report wants to know beside the checkpoints."""
         if jax.process_index():
             return
-        own, other = self.tokenizers
-        own.save(self.workdir / "tokenizer")
-        other.save(self.workdir / "qformer_tokenizer")
+        tokenizer, qformer_tokenizer = self.tokenizers
+        tokenizer.save(self.workdir / "tokenizer")
+        qformer_tokenizer.save(self.workdir / "qformer_tokenizer")
         write_json(self.workdir / "config.json", to_dict(self.config))
         write_json(self.workdir / "stage_table.json", stage_table(flat, trainable))
         (self.workdir / OVERVIEW).write_text(overview(flat, trainable) + "\n", encoding="utf-8")

@@ -83,12 +83,12 @@ def drawing(seed, size=(240, 220)):
     return image
 
 
-def test_the_hash_of_a_picture_survives_resizing_and_compression():
+def test_the_hash_of_an_image_survives_resizing_and_compression():
     codes = []
     for seed in range(20):
         image, out = drawing(seed), io.BytesIO()
         image.resize((300, 275)).save(out, "JPEG", quality=60)
-        codes.append((duplicates.picture_hash(image), duplicates.picture_hash(Image.open(out))))
+        codes.append((duplicates.image_hash(image), duplicates.image_hash(Image.open(out))))
     assert all((a ^ b).bit_count() <= duplicates.MAX_DISTANCE for a, b in codes)
     originals = [a for a, _ in codes]
     apart = [(a ^ b).bit_count() for i, a in enumerate(originals) for b in originals[:i]]
@@ -118,7 +118,7 @@ def test_a_pair_repeats_another_within_three_bits_and_with_most_of_its_character
     assert pairs.repeats(duplicates.look(code, text)) == known
 
 
-def test_picture_and_text_must_be_those_of_one_pair():
+def test_image_and_text_must_be_those_of_one_pair():
     pairs = duplicates.Pairs()
     other = "Two people at a table with a cloth on it"
     assert not pairs.repeats(duplicates.look(CODE, DOG))
@@ -129,7 +129,7 @@ def test_picture_and_text_must_be_those_of_one_pair():
 @hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from([DOG, DOG + "!", "x y"]))))
 def test_looking_through_each_key_alone_finds_the_same_repeats(rows):
-    # Pictures of few bits: chains in which neighbours are alike and ends are not.
+    # Images of few bits: chains in which neighbours are alike and ends are not.
     looks = [duplicates.look(2**bits - 1, text) for bits, text in rows]
     pairs = duplicates.Pairs()
     expected = {place for place, pair in enumerate(looks) if pairs.repeats(pair)}
@@ -278,18 +278,18 @@ def test_precision_instead_of_a_share(web):
     root, records = web
 
     def own(images, texts):
-        """Fits only the text that was made for the picture."""
+        """Fits only the text that was made for the image."""
         return np.array(
             [
-                float(duplicates.picture_hash(i) in FITS.get(t, ()))
+                float(duplicates.image_hash(i) in FITS.get(t, ()))
                 for i, t in zip(images, texts, strict=True)
             ]
         )
 
     FITS = {
-        r.answers[0]: {duplicates.picture_hash(Image.open(root / r.images[0].path))}
+        r.answers[0]: {duplicates.image_hash(Image.open(root / r.images[0].path))}
         for r in records[:40]
-    }  # half of the pairs are given a wrong picture
+    }  # half of the pairs are given a wrong image
     outcome = run.clean(records[:80], root, root / "c.jsonl", scorer=own, precision=0.99)
     assert sum(outcome.kept.values()) == 40
 

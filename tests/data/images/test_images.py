@@ -8,7 +8,7 @@ from zv_jax.data.images import decode as images
 from zv_jax.errors import DataError
 
 
-def test_a_picture_is_stretched_not_cropped():
+def test_an_image_is_stretched_not_cropped():
     pixels = np.zeros((10, 40, 3), np.uint8)
     pixels[:, 30:] = 255
     small = images.resize(Image.fromarray(pixels), 8)
@@ -37,12 +37,12 @@ def test_exif_orientation_and_modes(tmp_path):
 
 
 def test_same_pixels_from_path_bytes_pil_and_array():
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8))
     file = io.BytesIO()
-    picture.save(file, "PNG")
-    want = images.preprocess(picture, 6)
+    image.save(file, "PNG")
+    want = images.preprocess(image, 6)
     np.testing.assert_array_equal(images.preprocess(file.getvalue(), 6), want)
-    np.testing.assert_array_equal(images.preprocess(np.asarray(picture), 6), want)
+    np.testing.assert_array_equal(images.preprocess(np.asarray(image), 6), want)
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "missing"])
@@ -74,6 +74,6 @@ def test_the_cache_reads_once_and_only_if_asked_to():
         assert len(reads) == expected
 
 
-def test_an_array_that_is_no_picture_is_refused():
+def test_an_array_that_is_no_image_is_refused():
     with pytest.raises(DataError, match="uint8"):
         images.preprocess(np.zeros((4, 4, 3), np.float32), 4)

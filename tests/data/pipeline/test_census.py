@@ -8,7 +8,7 @@ import sentencepiece
 
 from zv_jax.data.pipeline import census, pipeline
 from zv_jax.data.pipeline.assembler import Assembler
-from zv_jax.data.pipeline.mixing import Pick
+from zv_jax.data.pipeline.mixing import SampleRef
 from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import TooLong
 from zv_jax.errors import ConfigError
@@ -173,7 +173,7 @@ def test_what_is_too_long_is_not_blamed_on_a_bad_record_among_it(
     config = make_config("stage2", max_bad=0.9)
     assembler = Assembler(pipeline.drawn_from(config), tokenizer, tokenizer, cache_images=False)
     with pytest.raises(TooLong, match=what) as caught:
-        assembler([Pick(0, n, 0) for n in range(8)])
+        assembler([SampleRef(0, n, 0) for n in range(8)])
     assert "data.max_length" in caught.value.fix
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.pipeline import pipeline
 from zv_jax.data.pipeline.assembler import Assembler
-from zv_jax.data.pipeline.mixing import Pick
+from zv_jax.data.pipeline.mixing import SampleRef
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.stages import batch_spec
 
@@ -122,7 +122,7 @@ def test_one_image_has_one_id_whatever_root_it_is_read_from(make_config, batches
     for batch in batches(config, 8):
         for index, name in zip(batch["index"] % size, batch["image_ids"], strict=True):
             ids[index // 2].add(int(name))
-    # Records of a picture follow each other, English and Chinese.
+    # Records of an image follow each other, English and Chinese.
     assert [len(ids[n]) for n in range(8)] == [1] * 8 and len(set.union(*ids.values())) == 8
 
 
@@ -139,14 +139,14 @@ def test_one_path_below_two_roots_is_two_images(make_config, batches, toy, cache
         assert not set(batch["image_ids"][white]) & set(batch["image_ids"][~white])
 
 
-def test_cached_pictures_are_the_same_pictures(make_config, batches):
+def test_cached_images_are_the_same_images(make_config, batches):
     for stage in ("stage0", "stage2"):
         plain, cached = (batches(make_config(stage, cache_images=c), 8) for c in (False, True))
         for a, b in zip(plain, cached, strict=True):
             same(a, b)
 
 
-def test_pairs_hold_the_picture_and_one_of_its_captions(make_config, batches, tokenizer):
+def test_pairs_hold_the_image_and_one_of_its_captions(make_config, batches, tokenizer):
     seen = {}
     for batch in batches(make_config("stage0"), 16):
         for i in range(4):
@@ -156,7 +156,7 @@ def test_pairs_hold_the_picture_and_one_of_its_captions(make_config, batches, to
             assert batch["text_ids"][i, 0] == tokenizer.cls_id
             last = batch["text_mask"][i].sum() - 1
             assert batch["text_ids"][i, last] == tokenizer.sep_id
-    assert len(seen) == 8  # one number per picture, in both languages
+    assert len(seen) == 8  # one number per image, in both languages
     for pairs in seen.values():
         assert len({level for level, _ in pairs}) == 1
     red = {text for pairs in seen.values() for level, text in pairs if level == 0}
@@ -214,17 +214,17 @@ def test_stage_0_reads_an_image_once_for_its_pixels_and_its_identity(
     make_config, tokenizer, monkeypatch
 ):
     read = []
-    located = pictures._file
-    monkeypatch.setattr(pictures, "_file", lambda *place: read.append(place) or located(*place))
+    located = image_store._file
+    monkeypatch.setattr(image_store, "_file", lambda *place: read.append(place) or located(*place))
     drawn = pipeline.drawn_from(make_config("stage0"))
     assembler = Assembler(drawn, tokenizer, tokenizer, cache_images=False)
-    made = assembler([Pick(0, sample, 0) for sample in range(4)])
+    made = assembler([SampleRef(0, sample, 0) for sample in range(4)])
     # Threads of streams that others have closed may still be reading.
     own = [root for root, *_ in read if root == drawn[0].source.root]
     assert len(own) == len(made.batch["image_ids"]) == 4
 
 
-def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batches, toy, caplog):
+def test_a_broken_image_is_replaced_the_same_way_everywhere(make_config, batches, toy, caplog):
     (toy.parent / "images" / "3.png").write_bytes(b"broken")
     config = make_config("stage0", sources=({"langs": ("en",)},))
     alone = batches(config, 4)
@@ -234,7 +234,7 @@ def test_a_broken_picture_is_replaced_the_same_way_everywhere(make_config, batch
     np.testing.assert_array_equal(alone[3]["index"][2:], second[3]["index"])
 
 
-def test_too_many_broken_pictures_stop_the_run(make_config, batches, toy):
+def test_too_many_broken_images_stop_the_run(make_config, batches, toy):
     for i in range(6):
         (toy.parent / "images" / f"{i}.png").unlink()
     with pytest.raises(DataError, match=r"cannot be used(.|\n)*png"):

@@ -20,7 +20,7 @@ def draw(facts, stage, **kw):
 
 
 def test_what_each_stage_draws(facts):
-    n = 8  # pictures, each with four records in two languages
+    n = 8  # images, each with four records in two languages
     assert len(draw(facts, "stage0")) == 2 * n
     assert len(draw(facts, "language")) == (4 + 1) * 2 * n
     assert len(draw(facts, "stage1", one_answer=False)) == 4 * 2 * n

@@ -17,7 +17,7 @@ def test_a_box_that_hardly_touches_a_patch_is_not_what_it_shows():
     assert shown_objects(np.array([[0.0, 0.0, 0.52, 1.0]]), 2).tolist() == [0, -1, 0, -1]
 
 
-def test_a_picture_without_objects_shows_only_its_background():
+def test_an_image_without_objects_shows_only_its_background():
     view = {"background": "blue 蓝色", "objects": []}
     assert patch_symbols(view, 2, 2) == [["blue 蓝色"] * 4] * 4
 

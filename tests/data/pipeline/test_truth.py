@@ -39,7 +39,7 @@ def corpora(draw):
                 "split": "train",
                 "task": task,
                 "lang": lang,
-                # The colour of the picture tells which record it belongs to.
+                # The colour of the image tells which record it belongs to.
                 "images": [{"path": f"{number}_{k}.png"}],
                 "turns": [],
             }
@@ -102,7 +102,7 @@ def config_of(paths):
 
 @settings(max_examples=6, deadline=None)
 @given(corpora())
-def test_tokens_boxes_masks_and_pictures_are_those_of_the_record(tokenizer, sources):
+def test_tokens_boxes_masks_and_images_are_those_of_the_record(tokenizer, sources):
     with tempfile.TemporaryDirectory() as folder:
         config = config_of(write(Path(folder), sources))
         stream = pipeline.make_pipeline(config, tokenizers=(tokenizer, tokenizer))
@@ -128,7 +128,7 @@ def check(config, row, tokenizer):
     if record.task == "ref_ground":
         box = [float(v) for v in answer.strip("[]").split(",")]
         assert box == pytest.approx(record.objects[0].box, abs=5e-4)
-        # Back to pixels of the original picture.
+        # Back to pixels of the original image.
         pixels = np.array(box) * [12, 9, 12, 9]
         assert np.allclose(pixels, np.array(record.objects[0].box) * [12, 9, 12, 9], atol=0.01)
         assert record.objects[0].label in asked
@@ -141,7 +141,7 @@ def check(config, row, tokenizer):
         int(i) for i in row["qformer_input_ids"][row["qformer_attention_mask"]]
     )
     assert question.split() == asked.split()  # one text for both
-    # The picture is that of the record, by its colour.
+    # The image is that of the record, by its colour.
     place, k = (int(v) for v in record.images[0].path[:-4].split("_"))
     assert (row["images"][0] == colour(place, k)).all()
     assert (ids == config.model.image_token_id).sum() == config.model.qformer.num_queries

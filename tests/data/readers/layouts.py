@@ -1,4 +1,4 @@
-"""Writes small files in the exact layouts of public data sets; every text and picture is made up.
+"""Writes small files in the exact layouts of public data sets; every text and image is made up.
 
 Each function takes the folder to write to, which then is the root of the data set.
 """
@@ -38,7 +38,7 @@ def jpeg(colour="red", size=(8, 6)) -> bytes:
     return out.getvalue()
 
 
-def picture(path: Path, colour="red", size=(8, 6)) -> Path:
+def one_image(path: Path, colour="red", size=(8, 6)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
@@ -533,8 +533,8 @@ def svit(root):
 
 
 def m3it(root):
-    def row(output, pictures=1, instruction="Answer the question."):
-        encoded = [base64.b64encode(jpeg("blue", (4 + k, 4))).decode() for k in range(pictures)]
+    def row(output, shown=1, instruction="Answer the question."):
+        encoded = [base64.b64encode(jpeg("blue", (4 + k, 4))).decode() for k in range(shown)]
         return {
             "instruction": instruction,
             "inputs": "What colour?",

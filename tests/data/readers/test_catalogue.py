@@ -71,7 +71,7 @@ def test_every_evaluation_split_of_every_card_is_refused(name):
 
 @pytest.fixture
 def copies(tmp_path):
-    """Local copies of sets that share picture 42 of COCO, which OKVQA's val shows."""
+    """Local copies of sets that share image 42 of COCO, which OKVQA's val shows."""
     layouts.vqav2(tmp_path / "okvqa", prefix="")
     layouts.vqav2(tmp_path / "vqav2")
     layouts.coco_caption(tmp_path / "coco_caption")
@@ -85,7 +85,7 @@ def lists(copies, *names):
     return guard_lists.collect({name: copies / name for name in names})
 
 
-def test_pictures_of_evaluations_are_left_out_of_all_sets_that_share_them(copies, caplog):
+def test_images_of_evaluations_are_left_out_of_all_sets_that_share_them(copies, caplog):
     found = lists(copies, "okvqa", "visual_genome")
     assert found["coco"] == {"okvqa/val": {"9", "42"}}
     assert found["visual_genome"] == {"okvqa/val": {"1"}}, "by the coco_id of image_data.json"

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.readers.intake import Intake
 from zv_jax.errors import DataError
@@ -233,7 +233,7 @@ def test_images_of_a_sample_are_in_natural_order(tmp_path):
     members = [(f"s.{n}.jpg", layouts.jpeg("red", size)) for n, size in enumerate(sizes)]
     layouts.tar(tmp_path / "a.tar", [*sorted(members), ("s.txt", "十二个")])
     (record,), _ = read("webdataset", tmp_path)
-    assert [pictures.load(tmp_path, ref).size for ref in record.images] == sizes
+    assert [image_store.load(tmp_path, ref).size for ref in record.images] == sizes
 
 
 JPEG = layouts.jpeg()
@@ -285,7 +285,7 @@ def test_what_the_image_of_a_sample_is_called_is_listed_only(tmp_path):
 
 
 def test_a_text_beside_an_image_keeps_its_paragraphs(tmp_path):
-    layouts.picture(tmp_path / "1.jpg")
+    layouts.one_image(tmp_path / "1.jpg")
     (tmp_path / "1.txt").write_bytes("一\r\n\r\n二\r\n".encode("utf-8-sig"))
     assert read("folder", tmp_path)[0][0].answers == ("一\n\n二",)
 
@@ -306,7 +306,7 @@ def test_a_row_without_an_image_is_text_only_and_a_path_is_a_file(tmp_path):
     cells = [image((9, 5)), None, {"bytes": None, "path": "红.png"}, {"bytes": None, "path": None}]
     talk = [[{"role": "user", "content": "什么？"}, {"role": "assistant", "content": "红"}]] * 4
     records, intake = read("parquet", write(tmp_path / "t.parquet", image=cells, messages=talk))
-    assert pictures.load(tmp_path, records[0].images[0]).size == (9, 5)
+    assert image_store.load(tmp_path, records[0].images[0]).size == (9, 5)
     assert [len(record.images) for record in records] == [1, 0, 1, 0]
     assert records[2].images[0].path == "红.png"
     assert intake.images == {"inside": 1, "path": 1}
@@ -316,12 +316,12 @@ def test_lists_of_images_and_images_in_turns_are_addressed(tmp_path):
     cells = [[image((9, 5)), image((8, 5))], [], [image((7, 5))]]
     path = write(tmp_path / "t.parquet", images=cells, caption=["两", "零", "一"])
     records, _ = read("parquet", path)
-    sizes = [pictures.load(tmp_path, ref).size for record in records for ref in record.images]
+    sizes = [image_store.load(tmp_path, ref).size for record in records for ref in record.images]
     assert sizes == [(9, 5), (8, 5), (7, 5)]
     parts = [{"type": "image", "image": image((6, 5))}, {"type": "text", "text": "什么？"}]
     talk = [[{"role": "user", "content": parts}, {"role": "assistant", "content": [parts[1]]}]]
     (record,), _ = read("parquet", write(tmp_path / "u.parquet", messages=talk))
-    assert pictures.load(tmp_path, record.images[0]).size == (6, 5)
+    assert image_store.load(tmp_path, record.images[0]).size == (6, 5)
 
 
 def test_other_bytes_beside_the_image_are_refused_by_column(tmp_path):
@@ -391,7 +391,7 @@ def test_files_are_of_the_split_that_any_word_of_their_name_says(tmp_path, names
 
 def test_a_folder_is_of_the_split_that_its_name_says(tmp_path):
     for name in ("val", "train"):
-        layouts.picture(tmp_path / name / "1.png")
+        layouts.one_image(tmp_path / name / "1.png")
         (tmp_path / name / "1.txt").write_text(name)
         layouts.text(tmp_path / name / "a.csv", f"caption\n{name}\n")
     for reader in ("folder", "csv"):
@@ -414,7 +414,7 @@ def test_a_row_with_an_image_and_a_list_is_no_table(tmp_path, end):
 
 def test_images_of_one_name_do_not_share_a_text(tmp_path):
     for name in ("1.png", "1.jpg"):
-        layouts.picture(tmp_path / name)
+        layouts.one_image(tmp_path / name)
     (tmp_path / "1.txt").write_text("一")
     assert "Id '1' is there twice" in refused("folder", tmp_path)
 

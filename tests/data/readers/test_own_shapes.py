@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.readers import layouts
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.readers import columns
 from zv_jax.data.readers.intake import Intake
@@ -148,7 +148,7 @@ def test_images_written_into_json_lines_are_read_where_they_are(tmp_path):
         {"messages": turns([{"type": "image", "source": source}, "什么？"], "红色。")},
     ]
     records, _ = convert(tmp_path, *rows)
-    sizes = [pictures.load(tmp_path, ref).size for r in records for ref in r.images]
+    sizes = [image_store.load(tmp_path, ref).size for r in records for ref in r.images]
     assert sizes == [(9, 5)] * 4
     layouts.dump(tmp_path / "mine.json", rows)
     with pytest.raises(DataError, match="holds an encoded image at messages.0..content.0."):

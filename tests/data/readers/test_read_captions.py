@@ -59,7 +59,7 @@ def test_flickr30k_by_karpathy_or_whole(tmp_path):
     (test,) = read("flickr30k", tmp_path, "test")
     assert images([test]) == ["flickr30k-images/1003.jpg"]
     assert test.answers == tuple(f"Man {k}." for k in range(5))
-    # The same pictures have the same names whichever file they are read from.
+    # The same images have the same names whichever file they are read from.
     apart = [i for s in ("train", "val", "test") for i in images(read("flickr30k", tmp_path, s))]
     assert apart == images(read("flickr30k", tmp_path, "all"))
 
@@ -76,7 +76,7 @@ def test_flickr30k_in_chinese_groups_five_lines_and_drops_tags(tmp_path):
     assert record.translated_from == "en"
 
 
-def test_textcaps_rows_of_one_picture_are_one_record(tmp_path):
+def test_textcaps_rows_of_one_image_are_one_record(tmp_path):
     layouts.textcaps(tmp_path)
     records = read("textcaps", tmp_path, "val")
     assert [r.answers for r in records] == [("A sign reads stop.", "Stop sign."), ("A can.",)]

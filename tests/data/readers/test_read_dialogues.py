@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
@@ -48,18 +48,18 @@ def test_svit_boxes_in_the_text_become_objects(tmp_path):
     assert said(first)[0][1] == "It is man [0.100,0.200,0.500,0.900] near x"
     assert first.images[0].path == "VG_100K_2/1.jpg"
     (tmp_path / "image_data.json").unlink()
-    layouts.picture(tmp_path / "VG_100K" / "1.jpg")
+    layouts.image(tmp_path / "VG_100K" / "1.jpg")
     assert read("svit", tmp_path, "referring_qa")[0].images[0].path == "VG_100K/1.jpg"
 
 
-def test_svit_without_any_way_to_find_pictures_says_so(tmp_path):
+def test_svit_without_any_way_to_find_images_says_so(tmp_path):
     layouts.svit(tmp_path)
     (tmp_path / "image_data.json").unlink()
     with pytest.raises(DataError, match="image_data.json"):
         read("svit", tmp_path, "referring_qa")
 
 
-def test_m3it_pictures_are_read_where_they_stand_and_overlaps_stay_out(tmp_path):
+def test_m3it_images_are_read_where_they_stand_and_overlaps_stay_out(tmp_path):
     layouts.m3it(tmp_path)
     records = read("m3it", tmp_path)
     assert [r.id for r in records] == [
@@ -70,7 +70,7 @@ def test_m3it_pictures_are_read_where_they_stand_and_overlaps_stay_out(tmp_path)
     assert [r.lang for r in records] == ["zh", "en", "en"]
     two = records[2]
     assert said(two)[0][:2] == ("Answer the question.\nWhat colour?", "two")
-    sizes = [pictures.load(tmp_path, ref).size for ref in two.images]
+    sizes = [image_store.load(tmp_path, ref).size for ref in two.images]
     assert sizes == [(4, 4), (5, 4)], "both pictures of the second line, in order"
     everything = read("m3it", tmp_path, paper_mixture=True)
     assert [r.task for r in everything].count("caption") == 1

@@ -25,7 +25,7 @@ def asked(record):
     return [(e.question, e.answer) for e in exchanges(record, box_decimals=3)]
 
 
-def test_visual_genome_boxes_are_of_its_own_pictures(tmp_path):
+def test_visual_genome_boxes_are_of_its_own_images(tmp_path):
     layouts.visual_genome(tmp_path)
     records = by_end(read("visual_genome", tmp_path))
     # Without area: left out; beyond the edge: cut off.
@@ -66,7 +66,7 @@ def test_refcoco_is_one_pair_of_records_per_expression(tmp_path, name, folder, b
         record = records[ways[0]]
         assert record.objects[0].box == (0.1, 0.1, 0.6, 0.6)
         assert record.objects[0].label == "man left" and record.meta["raw"] == "Man LEFT!"
-        # The file name in the refs has a number behind it; the picture has none.
+        # The file name in the refs has a number behind it; the image has none.
         assert record.images[0].path == f"train2014/COCO_train2014_{100 + number:012d}.jpg"
     with pytest.raises(DataError, match="'train2'"):
         read(name, tmp_path, "train2")
@@ -105,7 +105,7 @@ def test_vcr_in_both_directions_and_as_choice(tmp_path):
 
 
 @given(st.tuples(*[st.floats(-50, 150)] * 4), st.floats(1, 100), st.floats(1, 100))
-def test_a_box_is_cut_to_the_picture_or_left_out(corners, width, height):
+def test_a_box_is_cut_to_the_image_or_left_out(corners, width, height):
     sides = (width, height, width, height)
     cut = [min(max(v / s, 0), 1) for v, s in zip(corners, sides, strict=True)]
     visible = cut[0] < cut[2] and cut[1] < cut[3]

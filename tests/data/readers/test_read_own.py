@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.text.dialogue import exchanges
 from zv_jax.errors import DataError
@@ -47,14 +47,14 @@ def test_files_of_another_split_do_not_pass_for_the_one_asked_for(tmp_path):
             read(name, tmp_path, "val")
     (tmp_path / "train.csv").rename(tmp_path / "mine.csv")
     assert len(read("csv", tmp_path, "val")) == 1, "a table that names no split may be any"
-    layouts.picture(tmp_path / "photos" / "train" / "1.png")
+    layouts.image(tmp_path / "photos" / "train" / "1.png")
     (tmp_path / "photos" / "train" / "1.txt").write_text("a red square")
     assert len(read("folder", tmp_path / "photos", "train")) == 1
     with pytest.raises(DataError, match="(?s)no split 'val' here.*photos/train.*--split=train"):
         read("folder", tmp_path / "photos", "val")
 
 
-def test_conversations_keep_placeholders_only_where_there_are_several_pictures(tmp_path):
+def test_conversations_keep_placeholders_only_where_there_are_several_images(tmp_path):
     turns = [
         {"from": "human", "value": "<image>\n这是什么？"},
         {"from": "gpt", "value": "猫。"},
@@ -121,15 +121,15 @@ def test_a_row_with_too_few_cells_is_named(tmp_path):
     assert "train.csv:3" in str(caught.value)
 
 
-def test_pictures_with_texts_beside_them(tmp_path):
-    layouts.picture(tmp_path / "dogs" / "1.jpg")
+def test_images_with_texts_beside_them(tmp_path):
+    layouts.image(tmp_path / "dogs" / "1.jpg")
     layouts.text(tmp_path / "dogs" / "1.txt", "一只狗\n")
-    layouts.picture(tmp_path / "2.PNG")
+    layouts.image(tmp_path / "2.PNG")
     layouts.dump(tmp_path / "2.json", {"question": "What?", "answer": "A cat"})
     ask, caption = read("folder", tmp_path)
     assert [ask.images[0].path, caption.images[0].path] == ["2.PNG", "dogs/1.jpg"]
     assert caption.answers == ("一只狗",) and said(ask) == [("What?", "A cat", (0,))]
-    layouts.picture(tmp_path / "3.jpg")
+    layouts.image(tmp_path / "3.jpg")
     with pytest.raises(DataError, match="without a text: 3.jpg"):
         read("folder", tmp_path)
 
@@ -147,7 +147,7 @@ def test_webdataset_with_questions_or_captions(tmp_path):
     )
     ask, caption = read("webdataset", tmp_path)
     assert said(ask) == [("什么？", "狗", (0,))] and caption.answers == ("a cat",)
-    sizes = [pictures.load(tmp_path, r.images[0]).size for r in (ask, caption)]
+    sizes = [image_store.load(tmp_path, r.images[0]).size for r in (ask, caption)]
     assert sizes == [(3, 4), (5, 4)]
 
 
@@ -156,14 +156,14 @@ def table(sizes=((3, 4), (5, 4), (7, 4))):
     return pyarrow.table({"image": cells, "text": ["一", "二", "三"][: len(sizes)]})
 
 
-def test_parquet_pictures_are_addressed_by_row(tmp_path):
+def test_parquet_images_are_addressed_by_row(tmp_path):
     pyarrow.parquet.write_table(
         table(), tmp_path / "train-00000-of-00001.parquet", row_group_size=2
     )
     pyarrow.parquet.write_table(table(((1, 1),)), tmp_path / "test-00000-of-00001.parquet")
     records = read("parquet", tmp_path)
     assert [r.answers for r in records] == [("一",), ("二",), ("三",)]
-    sizes = [pictures.load(tmp_path, r.images[0]).size for r in records]
+    sizes = [image_store.load(tmp_path, r.images[0]).size for r in records]
     assert sizes == [(3, 4), (5, 4), (7, 4)]
     (tmp_path / "train-00000-of-00001.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match="no Parquet file"):
@@ -186,7 +186,11 @@ def test_a_hugging_face_data_set_saved_to_disk(tmp_path):
     save_to_disk(tmp_path / "train")
     records = read("hf_disk", tmp_path)
     assert [r.answers[0] for r in records] == ["一", "二", "三"]
-    assert [pictures.load(tmp_path, r.images[0]).size for r in records] == [(3, 4), (5, 4), (7, 4)]
+    assert [image_store.load(tmp_path, r.images[0]).size for r in records] == [
+        (3, 4),
+        (5, 4),
+        (7, 4),
+    ]
     with pytest.raises(DataError, match="one of train, test"):
         read("hf_disk", tmp_path, "val")
     layouts.dump(
@@ -241,7 +245,7 @@ def test_tensorflow_datasets_without_tensorflow(tmp_path):
     assert record.answers == ("a dog", "一只狗")
     (thing,) = record.objects
     assert thing.label == "dog" and thing.box == pytest.approx((0.2, 0.1, 0.6, 0.5))
-    assert pictures.load(builder.data_path, record.images[0]).size == (9, 5)
+    assert image_store.load(builder.data_path, record.images[0]).size == (9, 5)
 
 
 @pytest.mark.parametrize(
@@ -268,4 +272,4 @@ def test_a_wrong_address_is_explained(tmp_path, address, says):
     layouts.lines(tmp_path / "a.jsonl", [{"images": [None, 7]}])
     pyarrow.parquet.write_table(table(), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=says):
-        pictures.load(tmp_path, ImageRef(shard_key=address))
+        image_store.load(tmp_path, ImageRef(shard_key=address))

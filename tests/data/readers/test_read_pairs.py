@@ -1,4 +1,4 @@
-"""Web pairs: lists of urls in their several orders, and tars of downloaded pictures."""
+"""Web pairs: lists of urls in their several orders, and tars of downloaded images."""
 
 import json
 
@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.readers import layouts
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.errors import DataError
 
@@ -116,7 +116,7 @@ def test_tars_of_img2dataset_are_read_instead_of_the_list(shards):
     layouts.text(shards / "cc12m.tsv", "http://x/1\tnot read\n")
     records = read("cc12m", shards)
     assert [r.answers[0] for r in records] == ["的狗", "a cat", "猫"], "a lost picture is left out"
-    assert [pictures.load(shards, r.images[0]).size for r in records] == [(2, 5), (4, 5), (5, 5)]
+    assert [image_store.load(shards, r.images[0]).size for r in records] == [(2, 5), (4, 5), (5, 5)]
     assert records[0].id == "cc12m/train/00000/000000000"
     assert [r.answers[0] for r in read("laion_zh", shards)] == ["的狗", "猫"]
 

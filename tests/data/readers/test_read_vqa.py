@@ -80,7 +80,7 @@ def test_ocr_vqa_splits_are_told_apart(tmp_path):
     assert second.images[0].path == "images/0003.gif"
 
 
-def test_textvqa_pictures_of_val_lie_with_those_of_train(tmp_path):
+def test_textvqa_images_of_val_lie_with_those_of_train(tmp_path):
     layouts.textvqa(tmp_path)
     (record,) = read("textvqa", tmp_path, "val")
     assert record.images[0].path == "train_images/0054c91397f2fe05.jpg"
@@ -96,7 +96,7 @@ def test_clevr_below_its_own_folder(tmp_path):
     assert hidden.answers is None
 
 
-def test_scienceqa_only_questions_with_a_picture(tmp_path):
+def test_scienceqa_only_questions_with_an_image(tmp_path):
     layouts.scienceqa(tmp_path)
     (record,) = read("scienceqa", tmp_path)
     assert record.images[0].path == "train/1/image.png"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from zv_jax import json_input
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.records.record import ImageRef
 from zv_jax.data.records.validate import check_file
 from zv_jax.data.sources.open import open_source
@@ -31,7 +31,7 @@ def line(number=0, **changes):
 
 @pytest.fixture
 def write(tmp_path):
-    """`write(line, ...)` writes a record file beside a folder with one picture."""
+    """`write(line, ...)` writes a record file beside a folder with one image."""
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (6, 4)).save(tmp_path / "photos" / "a.png")
 
@@ -49,7 +49,7 @@ def found(path, **options):
     return {number: "\n".join(map(str, errors)) for number, errors in checked if errors}
 
 
-def picture(path, **size):
+def image(path, **size):
     return [{"path": path, **size}]
 
 
@@ -73,15 +73,15 @@ BAD = {
     "empty reference": (line(1, answers=["dog", ""]), "'answers[1]'", "not blank"),
     "duplicate id": (line(0), "'mine/train/0' is taken", "mine.jsonl:1"),
     "unknown field": (line(1, anwsers=["狗"]), "'anwsers'", "did you mean 'answers'"),
-    "missing picture": (line(1, images=picture("photos/b.png")), "photos/b.png", "not there"),
-    "folder as picture": (line(1, images=picture("photos")), "'images[0]'", "no file"),
+    "missing picture": (line(1, images=image("photos/b.png")), "photos/b.png", "not there"),
+    "folder as picture": (line(1, images=image("photos")), "'images[0]'", "no file"),
     "path out of the root": (
-        line(1, images=picture("../../etc/passwd")),
+        line(1, images=image("../../etc/passwd")),
         "outside the image root",
         "image_root",
     ),
     "absolute path": (
-        line(1, images=picture("/etc/passwd")),
+        line(1, images=image("/etc/passwd")),
         "'images[0]'",
         "outside the image root",
     ),
@@ -108,13 +108,13 @@ def test_all_mistakes_are_reported_not_the_first_only(write):
 def test_a_loop_of_symbolic_links_is_named(write, tmp_path):
     os.symlink("two.png", tmp_path / "photos" / "one.png")
     os.symlink("one.png", tmp_path / "photos" / "two.png")
-    errors = found(write(line(1, images=picture("photos/one.png"))))
+    errors = found(write(line(1, images=image("photos/one.png"))))
     assert "loop of symbolic links" in errors[1]
 
 
-def test_a_linked_folder_of_pictures_is_no_escape(write, tmp_path):
+def test_a_linked_folder_of_images_is_no_escape(write, tmp_path):
     os.symlink(tmp_path / "photos", tmp_path / "linked", target_is_directory=True)
-    assert not found(write(line(1, images=picture("linked/a.png"))), decode=True)
+    assert not found(write(line(1, images=image("linked/a.png"))), decode=True)
 
 
 def test_a_line_without_end_is_refused_without_being_read(write, tmp_path, monkeypatch):
@@ -134,12 +134,12 @@ def test_a_sparse_file_of_three_gigabytes_costs_no_memory(tmp_path):
     assert "huge.jsonl:1" in str(error)
 
 
-def test_pictures_are_decoded_and_measured_on_request(write, tmp_path):
+def test_images_are_decoded_and_measured_on_request(write, tmp_path):
     (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     path = write(
         line(0),
-        line(1, images=picture("photos/a.png", width=9, height=4)),
-        line(2, images=picture("photos/broken.png")),
+        line(1, images=image("photos/a.png", width=9, height=4)),
+        line(2, images=image("photos/broken.png")),
     )
     assert not found(path)
     errors = found(path, decode=True)
@@ -148,18 +148,18 @@ def test_pictures_are_decoded_and_measured_on_request(write, tmp_path):
 
 
 def test_the_image_root_may_be_elsewhere(write, tmp_path):
-    path = write(line(0, images=picture("a.png")))
+    path = write(line(0, images=image("a.png")))
     assert found(path)
     root = tmp_path / "photos"
     assert not found(path, image_root=root)
     source = open_source("jsonl", str(path), "train", str(root))
-    assert source.picture(source.record(0).images[0]).size == (6, 4)
+    assert source.image(source.record(0).images[0]).size == (6, 4)
     inside = ImageRef(path=str(root / "a.png"))
-    assert pictures.load(root, inside).size == (6, 4), "absolute, but below the root"
+    assert image_store.load(root, inside).size == (6, 4), "absolute, but below the root"
 
 
 def test_a_path_out_of_the_root_stops_training_too(write):
-    path = write(line(0, images=picture("../secret.png")))
+    path = write(line(0, images=image("../secret.png")))
     source = open_source("jsonl", str(path))
     with pytest.raises(DataError, match="outside the image root"):
-        source.picture(source.record(0).images[0])
+        source.image(source.record(0).images[0])

@@ -35,8 +35,8 @@ def command(web, out, *flags):
     clean = out / "clean.jsonl"
     rules = f"--rules=min_side={web_pairs.RULES.min_side}"
     assert cli.main(["data", "filter", str(web), f"--out={clean}", rules, *flags]) == 0
-    pictures = [f"--image_root={web.parent}", "--image_size=32", "--shard_size=300"]
-    assert cli.main(["data", "prepare", str(clean), f"--out={out / 's'}", *pictures, *flags]) == 0
+    shown = [f"--image_root={web.parent}", "--image_size=32", "--shard_size=300"]
+    assert cli.main(["data", "prepare", str(clean), f"--out={out / 's'}", *shown, *flags]) == 0
     return contents(out)
 
 
@@ -68,8 +68,8 @@ def test_every_rule_has_work_on_these_pairs(tmp_path):
 
 
 def make_scorer():
-    """The text tells the seed of its picture, and so how light that is; every tenth tells of
-    another picture. A batch's mean is added, so that other batches would give other scores."""
+    """The text tells the seed of its image, and so how light that is; every tenth tells of
+    another image. A batch's mean is added, so that other batches would give other scores."""
 
     def score(images, texts):
         light = np.array([np.asarray(image, np.float64).mean() for image in images])

@@ -12,7 +12,7 @@ from PIL import Image
 
 import zv_jax.data
 from zv_jax.cli import main as cli
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images
 from zv_jax.data.pipeline.pipeline import make_pipeline
 from zv_jax.data.records import record as R
@@ -43,7 +43,7 @@ def test_a_prepared_set_is_its_source(toy, tmp_path):
         one, two = plain.record(index), shards.record(index)
         assert dataclasses.replace(two, images=one.images) == one
         np.testing.assert_array_equal(
-            np.asarray(shards.picture(two.images[0])), np.asarray(plain.picture(one.images[0]))
+            np.asarray(shards.one_image(two.images[0])), np.asarray(plain.one_image(one.images[0]))
         )
 
 
@@ -68,14 +68,14 @@ def test_batches_of_shards_equal_those_of_files(toy, tmp_path, make_config, toke
             np.testing.assert_array_equal(value, rows[1][index][name], err_msg=name)
 
 
-def test_pictures_are_stretched_as_in_training_and_turned_as_exif_says(toy, tmp_path):
+def test_images_are_stretched_as_in_training_and_turned_as_exif_says(toy, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored on its side
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     Image.fromarray(pixels).save(toy.parent / "images" / "0.png", exif=exif)
     make(toy, tmp_path / "out", settings={"image_size": 16, "encoding": "png"})
     shards = open_source("prepared", str(tmp_path / "out"))
-    stored = np.asarray(shards.picture(shards.record(0).images[0]))
+    stored = np.asarray(shards.one_image(shards.record(0).images[0]))
     expected = images.resize(images.decode(toy.parent / "images" / "0.png"), 16)
     np.testing.assert_array_equal(stored, expected)
     upright = images.resize(Image.fromarray(pixels), 16)
@@ -88,7 +88,7 @@ def test_a_jpeg_of_another_quality_is_smaller(toy, tmp_path):
         out = tmp_path / str(quality)
         manifest = make(toy, out, settings={"image_size": 64, "quality": quality})
         shards = open_source("prepared", str(out))
-        data = pictures.read(shards.root, shards.record(0).images[0])
+        data = image_store.read(shards.root, shards.record(0).images[0])
         assert Image.open(io.BytesIO(data)).format == "JPEG"
         sizes[quality] = len(data)
         assert manifest["settings"]["quality"] == quality
@@ -135,7 +135,7 @@ def test_a_finished_run_is_not_repeated_nor_overwritten_by_another(toy, tmp_path
     assert contents(tmp_path / "out") == before
 
 
-def test_records_without_a_readable_picture_are_listed(toy, tmp_path):
+def test_records_without_a_readable_image_are_listed(toy, tmp_path):
     (toy.parent / "images" / "3.png").write_bytes(b"broken")
     with pytest.raises(DataError, match="8 of 64 records have pictures that cannot be read"):
         make(toy, tmp_path / "strict")
@@ -305,7 +305,7 @@ def test_transparent_images_are_laid_on_their_ground_once(toy, tmp_path, make_co
 
     def first_pixel(out):
         source = open_source("prepared", str(out))
-        return source.picture(source.record(0).images[0]).getpixel((0, 0))
+        return source.one_image(source.record(0).images[0]).getpixel((0, 0))
 
     png = {"image_size": 8, "encoding": "png"}
     make(toy, tmp_path / "white", settings=png)

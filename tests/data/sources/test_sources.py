@@ -10,11 +10,11 @@ from zv_jax.data.sources.open import open_source
 from zv_jax.errors import ConfigError, DataError
 
 
-def test_records_and_pictures_by_number(toy):
+def test_records_and_images_by_number(toy):
     source = open_source("jsonl", str(toy))
     everything = list(records.read_jsonl(toy))
     assert [source.record(i) for i in range(len(source))] == everything
-    assert source.picture(everything[-1].images[0]).size == (30, 20)
+    assert source.image(everything[-1].images[0]).size == (30, 20)
     parts = [max(1, sum(t.role == "assistant" for t in r.turns)) for r in everything]
     assert source.facts.parts.tolist() == parts
 
@@ -62,12 +62,12 @@ def test_faults_are_located(toy, tmp_path):
         open_source("jsonl", str(toy))
 
 
-def test_a_picture_that_is_not_there_is_an_image_error(toy):
+def test_an_image_that_is_not_there_is_an_image_error(toy):
     source = open_source("jsonl", str(toy))
     with pytest.raises(ImageError, match="9.png"):
-        source.picture(records.ImageRef(path="images/9.png"))
+        source.image(records.ImageRef(path="images/9.png"))
     with pytest.raises(ImageError, match="http"):
-        source.picture(records.ImageRef(url="http://x/y.png"))
+        source.image(records.ImageRef(url="http://x/y.png"))
 
 
 def test_an_image_is_its_content_whatever_root_it_is_read_from(toy, tmp_path):

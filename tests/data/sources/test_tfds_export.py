@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.public import catalogue
 from zv_jax.data.records import record as R
 from zv_jax.data.sources import tfds_export
 
 
-def test_records_and_pictures_come_back(toy, tmp_path):
+def test_records_and_images_come_back(toy, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored on its side
     pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
@@ -31,13 +31,14 @@ def test_records_and_pictures_come_back(toy, tmp_path):
     rows = tfds.builder_from_directory(path).as_data_source("train")
     assert rows[0]["images"][0].shape == (30, 20, 3), "upright"
     assert len(rows) == 11 and len(rows[10]["images"]) == 2
-    expected = np.asarray(pictures.load(toy.parent, two.images[1]))
+    expected = np.asarray(image_store.load(toy.parent, two.images[1]))
     np.testing.assert_array_equal(rows[10]["images"][1], expected)
     again = list(catalogue.read("tfds", path))
     for before, after in zip(splits["train"], again, strict=True):
         assert dataclasses.replace(after, images=before.images) == before
         for one, other in zip(before.images, after.images, strict=True):
             np.testing.assert_array_equal(
-                np.asarray(pictures.load(toy.parent, one)), np.asarray(pictures.load(path, other))
+                np.asarray(image_store.load(toy.parent, one)),
+                np.asarray(image_store.load(path, other)),
             )
     assert len(list(catalogue.read("tfds", path, "val"))) == 2

@@ -47,7 +47,7 @@ def learned(row):
 TURNS = (Exchange("What colour?", "red", (0,)), Exchange("这是什么？", "方块", (1,)))
 
 
-def test_the_layout_of_a_dialogue_with_two_pictures(tokenizer):
+def test_the_layout_of_a_dialogue_with_two_images(tokenizer):
     enc = tokenizer.encode
     got = row(TURNS, tokenizer)
     assert got.input_ids == [
@@ -92,7 +92,7 @@ def test_inference_sees_what_training_saw(tokenizer, count):
     assert asked.images == trained.images
 
 
-def test_a_dialogue_without_picture_starts_with_bos(tokenizer):
+def test_a_dialogue_without_image_starts_with_bos(tokenizer):
     assert row((Exchange("q", "a"),), tokenizer).input_ids[0] == tokenizer.bos_id
 
 
@@ -354,7 +354,7 @@ def test_answers_are_drawn_by_weight():
     assert captions == {"a", "b", "c"}
 
 
-def test_pictures_come_with_the_turn_that_names_them():
+def test_images_come_with_the_turn_that_names_them():
     turns = [
         ("user", "first"),
         ("assistant", "a"),

@@ -1,4 +1,4 @@
-"""`zv data guard`: lists of the pictures that evaluations show, to keep them out of training."""
+"""`zv data guard`: lists of the images that evaluations show, to keep them out of training."""
 
 from __future__ import annotations
 

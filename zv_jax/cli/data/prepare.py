@@ -1,4 +1,4 @@
-"""`zv data prepare`: records and pictures in shards, as training reads them."""
+"""`zv data prepare`: records and images in shards, as training reads them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Near-duplicates: pictures by difference hash, texts by MinHash; the first pair of a kind is kept.
+"""Near-duplicates: images by difference hash, texts by MinHash; the first pair of a kind is kept.
 
-A picture may have several captions and a caption several pictures: a pair is a duplicate only if
-an earlier pair, kept or not, has a picture within `MAX_DISTANCE` bits and a text that shares a band
+An image may have several captions and a caption several images: a pair is a duplicate only if
+an earlier pair, kept or not, has an image within `MAX_DISTANCE` bits and a text that shares a band
 of MinHash values (LSH). Two such pairs have a key in common, so the pairs of each key can be looked
 through alone, on any machine, and no pair's fate depends on that of another.
 """
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-_BANDS, _BYTES = 4, 2  # of a picture's 64 bits: a distance of 3 leaves one of 4 bands equal
+_BANDS, _BYTES = 4, 2  # of an image's 64 bits: a distance of 3 leaves one of 4 bands equal
 MAX_DISTANCE = _BANDS - 1
 _THRESHOLD, _PERMUTATIONS = 0.8, 64  # of MinHash, over character 5-grams
 
 
-def picture_hash(image: Image.Image) -> int:
+def image_hash(image: Image.Image) -> int:
     """64 bits: is each of 8x8 grey cells brighter than its right neighbour (difference hash)?
 
     Resizing, recompression and small changes of colour leave nearly all bits.
@@ -52,18 +52,18 @@ def text_bands(text: str) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Look:
-    """What is compared of a pair: the hash of its picture, and the keys it is found by."""
+    """What is compared of a pair: the hash of its image, and the keys it is found by."""
 
     code: int
     keys: tuple[bytes, ...]
 
 
 def look(code: int, text: str) -> Look:
-    """Of a pair of a picture with this hash and a text: a key per band of one and of the other."""
+    """Of a pair of an image with this hash and a text: a key per band of one and of the other."""
     data = code.to_bytes(_BANDS * _BYTES, "big")
     seen = [bytes([k]) + data[k * _BYTES : (k + 1) * _BYTES] for k in range(_BANDS)]
     read = text_bands(text)
-    # 8 bytes: two keys that fall together by chance still differ in their pictures.
+    # 8 bytes: two keys that fall together by chance still differ in their images.
     return Look(
         code, tuple(hashlib.blake2b(a + b, digest_size=8).digest() for a in seen for b in read)
     )
@@ -73,7 +73,7 @@ class Pairs:
     """Finds pairs like an earlier one."""
 
     def __init__(self):
-        self._codes: dict[bytes, tuple[int, ...]] = {}  # the different pictures of each key
+        self._codes: dict[bytes, tuple[int, ...]] = {}  # the different images of each key
 
     def repeats(self, pair: Look) -> bool:
         """Was a pair like this seen? It is from now on."""

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from zv_jax.data.cleaning import duplicates, rules, scores, steps
 from zv_jax.data.cleaning.steps import Row
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.records.record import Record
 from zv_jax.data.sources import on_beam
 
@@ -106,7 +106,7 @@ class _Finish(beam.DoFn):
         rows, finished = steps.marked(rows, set(found["repeats"])), []
         for batch in steps.batches(rows, steps.BATCH):
             if self.scorer:
-                # Reading a picture again is cheaper than sending it.
+                # Reading an image again is cheaper than sending it.
                 batch = [self._shown(row) for row in batch]
             for row in steps.scored(batch, self.scorer, self.crossed):
                 finished.append(dataclasses.replace(row, image=None, look=None))
@@ -115,4 +115,4 @@ class _Finish(beam.DoFn):
     def _shown(self, row: Row) -> Row:
         if row.look is None:
             return row
-        return dataclasses.replace(row, image=pictures.load(self.root, row.record.images[0]))
+        return dataclasses.replace(row, image=image_store.load(self.root, row.record.images[0]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zv_jax.data.cleaning.run import Outcome
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import DataError
 from zv_jax.files import write_atomic
@@ -41,7 +41,7 @@ _BINS, _WIDTH, _HEIGHT = 50, 500, 120
 
 
 def write(outcome: Outcome, root: str | Path, out: str | Path) -> None:
-    """Writes the page; `root` is that of the pictures."""
+    """Writes the page; `root` is that of the images."""
     parts = [_kept(outcome), _dropped(outcome)]
     for key, values in sorted(outcome.scored.items()):
         parts += _histogram(key, values, outcome.thresholds[key])
@@ -123,7 +123,7 @@ def _example(record: Record, root: str | Path) -> Html:
 
 def _thumbnail(root: str | Path, ref: ImageRef) -> bytes:
     """The image in small, as JPEG."""
-    small = pictures.load(root, ref)
+    small = image_store.load(root, ref)
     small.thumbnail((128, 128))
     data = io.BytesIO()
     small.save(data, "JPEG", quality=80)

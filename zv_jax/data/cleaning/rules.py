@@ -1,4 +1,4 @@
-"""Cheap rules, in the order of their cost: the text, the flags of the source, the picture.
+"""Cheap rules, in the order of their cost: the text, the flags of the source, the image.
 
 The steps are those that published pipelines share (LAION, Wukong, Qwen-VL); every limit is a field
 of `Rules`.
@@ -101,7 +101,7 @@ def flag_fault(record: Record, rules: Rules) -> str | None:
 
 
 def size_fault(width: int, height: int, rules: Rules) -> str | None:
-    """Why a picture of this size is unfit, or None."""
+    """Why an image of this size is unfit, or None."""
     if min(width, height) < rules.min_side:
         return "small"
     if max(width, height) > rules.max_aspect * min(width, height):
@@ -112,7 +112,7 @@ def size_fault(width: int, height: int, rules: Rules) -> str | None:
 def clean_record(record: Record, rules: Rules) -> tuple[Record | None, str | None]:
     """The record with its answers cleaned, or None and the rule that left none of them.
 
-    Records without answers (dialogues) pass: their texts were written for the picture.
+    Records without answers (dialogues) pass: their texts were written for the image.
     """
     fault = flag_fault(record, rules)
     if fault or not record.answers:

@@ -1,6 +1,6 @@
 """The whole cleaning: rules, duplicates, scores, thresholds; in memory only what duplicates need.
 
-First pass: every record through rules, picture and duplicates, its score noted; here or on Apache
+First pass: every record through rules, image and duplicates, its score noted; here or on Apache
 Beam (see `on_beam`). Then one threshold per source and language. Second pass: what passes is
 written, in the order it came.
 """
@@ -26,7 +26,7 @@ from zv_jax.data.sources import convert
 _EXAMPLES = 12  # shown per reason
 
 Runner = Callable[[Iterable[Record], str, rules.Rules, Path], Iterable[Row]]
-"""Records, root of their pictures, limits, a folder for the time being -> a row per record."""
+"""Records, root of their images, limits, a folder for the time being -> a row per record."""
 
 
 @dataclasses.dataclass
@@ -70,10 +70,10 @@ def clean(
     """Writes the records that pass to `out` and returns what happened to all.
 
     Args:
-      records: in order; root: of their pictures.
+      records: in order; root: of their images.
       out: a `.jsonl` file; it appears when it is complete.
       limits: of the rules.
-      scorer: of picture and text; none: rules and duplicates only.
+      scorer: of image and text; none: rules and duplicates only.
       keep: share of the scored pairs to keep; by default that of Table 1 for its sources, else all.
       precision: choose the threshold by matched against shuffled pairs instead.
       runner: of the first pass; none: this process. One that is given has a scorer of its own.

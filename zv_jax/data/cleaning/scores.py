@@ -1,4 +1,4 @@
-"""How well a text fits a picture: any scorer, a cache, and thresholds that suit the scorer.
+"""How well a text fits an image: any scorer, a cache, and thresholds that suit the scorer.
 
 Cosines of different models do not compare (those of Chinese-CLIP lie at 0.3 to 0.6, of CLIP at 0.2
 to 0.35), so a threshold is calibrated per model, language and source and never carried over.
@@ -19,7 +19,7 @@ from zv_jax.errors import ConfigError
 _VERSION = 2  # of how pairs are scored: part of the key that a score is remembered under
 
 Scorer = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
-"""Pictures and as many texts -> float [N]; higher fits better."""
+"""Images and as many texts -> float [N]; higher fits better."""
 
 # Share of pairs kept per source: Table 1 of the paper, as printed.
 KEEP = {
@@ -49,7 +49,7 @@ def by_precision(matched: np.ndarray, shuffled: np.ndarray, precision: float) ->
 
     Args:
       matched: scores of pairs as they are, float [N].
-      shuffled: scores of the same pictures with the texts of others, float [N].
+      shuffled: scores of the same images with the texts of others, float [N].
       precision: hits of `matched` over all hits, both kinds being equally many; above 0.5.
 
     Raises:

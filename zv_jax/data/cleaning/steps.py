@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image
 
 from zv_jax.data.cleaning import duplicates, rules, scores
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images.decode import ImageError
 from zv_jax.data.records.record import Record
 
 # Records are scored in batches of as many as were read, whatever became of them, so that a batch
-# is the same wherever it is made. Their pictures are in memory at the same time.
+# is the same wherever it is made. Their images are in memory at the same time.
 BATCH = 64
 
 
@@ -28,8 +28,8 @@ class Row:
     Attributes:
       record: cleaned, or as it was read where it is left out.
       reason: why it is left out, or None.
-      image: its first picture; look: what duplicates are found by; both of records that have one.
-      score: how well picture and text fit; crossed: the picture with the text of a neighbour.
+      image: its first image; look: what duplicates are found by; both of records that have one.
+      score: how well image and text fit; crossed: the image with the text of a neighbour.
     """
 
     record: Record
@@ -41,20 +41,20 @@ class Row:
 
 
 def examine(record: Record, root: str, limits: rules.Rules) -> Row:
-    """Rules on text, flags and picture; `root` is that of the pictures."""
+    """Rules on text, flags and image; `root` is that of the images."""
     cleaned, reason = rules.clean_record(record, limits)
     if cleaned is None:
         return Row(record, reason)
     if not cleaned.images:
         return Row(cleaned)
     try:
-        image = pictures.load(root, cleaned.images[0])
+        image = image_store.load(root, cleaned.images[0])
     except ImageError:
         return Row(record, "picture")
     fault = rules.size_fault(*image.size, limits)
     if fault:
         return Row(record, fault)
-    found = duplicates.look(duplicates.picture_hash(image), text_of(cleaned))
+    found = duplicates.look(duplicates.image_hash(image), text_of(cleaned))
     return Row(cleaned, None, image, found)
 
 
@@ -66,14 +66,14 @@ def marked(rows: Sequence[Row], repeats: Container[int]) -> list[Row]:
 
 
 def text_of(record: Record) -> str:
-    """The text that belongs to the picture."""
+    """The text that belongs to the image."""
     if record.answers:
         return record.answers[0]
     return " ".join(turn.text for turn in record.turns)
 
 
 def scored(rows: Sequence[Row], scorer: scores.Scorer | None, crossed: bool) -> list[Row]:
-    """A batch with the scores of the pairs of picture and caption that are still there."""
+    """A batch with the scores of the pairs of image and caption that are still there."""
     rows = list(rows)
     if scorer is None:
         return rows
@@ -86,7 +86,7 @@ def scored(rows: Sequence[Row], scorer: scores.Scorer | None, crossed: bool) -> 
         images = [rows[place].image for place in places]
         texts = [text_of(rows[place].record) for place in places]
         values = scorer(images, texts)
-        # Each picture with the text of its neighbour.
+        # Each image with the text of its neighbour.
         others = scorer(images, texts[1:] + texts[:1]) if crossed and len(places) > 1 else None
         for k, place in enumerate(places):
             other = None if others is None else float(others[k])

@@ -1,4 +1,4 @@
-"""From an image reference to the bytes of the picture: a file below a root, or a place in a shard.
+"""From an image reference to the bytes of the image: a file below a root, or a place in a shard.
 
 A shard key is `<file>#<address>`, the file relative to the same root:
 
@@ -9,7 +9,7 @@ A shard key is `<file>#<address>`, the file relative to the same root:
     coco/train.jsonl#8192:0:field       line at a byte offset, item and field with base64 text
     mine.jsonl#8192:/images/0/url       line, and a JSON pointer to base64 text or a data: URL
     dataset_info.json#train:17:image    split, row and feature of a TensorFlow data set (and item)
-    00000.pictures.array_record#17      entry of a file that `zv data prepare` wrote
+    00000.images.array_record#17      entry of a file that `zv data prepare` wrote
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from zv_jax.errors import DataError
 def load(
     root: str | Path, ref: ImageRef, transparency: str = images_lib.TRANSPARENCY[0]
 ) -> Image.Image:
-    """The picture, RGB, turned as its EXIF orientation says; see `images.decode`.
+    """The image, RGB, turned as its EXIF orientation says; see `images.decode`.
 
     Raises:
       DataError: the reference leads out of `root` or is an address that cannot be understood.
-      ImageError: there is no such picture, or it cannot be decoded.
+      ImageError: there is no such image, or it cannot be decoded.
     """
     if ref.path is not None:
         return images_lib.decode(_file(root, ref.path), transparency=transparency)
@@ -47,7 +47,7 @@ def load(
 
 
 def read(root: str | Path, ref: ImageRef) -> bytes:
-    """The encoded picture; errors as in `load`."""
+    """The encoded image; errors as in `load`."""
     if ref.path is not None:
         return _file(root, ref.path).read_bytes()
     if ref.shard_key is None:
@@ -85,7 +85,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
 def _file(root: str | Path, path: str) -> Path:
     """`locate`, of a file that is there."""
     found = locate(root, path)
-    problem = trouble(found)
+    problem = why_unreadable(found)
     if problem:
         raise ImageError(
             problem,
@@ -120,9 +120,9 @@ def locate(root: str | Path, path: str) -> Path:
 
 @functools.lru_cache(1024)
 def _shard(root: str | Path, name: str) -> Path:
-    """`locate` for files that hold many pictures each."""
+    """`locate` for files that hold many images each."""
     file = locate(root, name)
-    if trouble(file) == _NO_FILE:
+    if why_unreadable(file) == _NO_FILE:
         raise ImageError(_NO_FILE, where=str(file), expected="a shard file")
     return file
 
@@ -130,7 +130,7 @@ def _shard(root: str | Path, name: str) -> Path:
 _NO_FILE = "the picture is no file"
 
 
-def trouble(path: Path) -> str | None:
+def why_unreadable(path: Path) -> str | None:
     """Why there is no file at `path`, or None if there is one."""
     try:
         path.stat()

@@ -22,7 +22,7 @@ from zv_jax.errors import DataError
 
 # Pillow knows many more, and runs Ghostscript for one of them.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-MAX_PIXELS = 89_478_485  # Pillow's own bound for a picture that is no decompression bomb
+MAX_PIXELS = 89_478_485  # Pillow's own bound for an image that is no decompression bomb
 # Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
@@ -44,15 +44,15 @@ KEPT = "kept"  # until a model's own way is known: the image is RGBA where anyth
 
 
 class ImageError(DataError):
-    """One picture cannot be read; the pipeline may put another sample in its place."""
+    """One image cannot be read; the pipeline may put another sample in its place."""
 
 
 def decode(
     data: bytes | str | Path, where: str | None = None, transparency: str = TRANSPARENCY[0]
 ) -> Image.Image:
-    """The picture in a file or in its bytes: RGB, turned as its EXIF orientation says.
+    """The image in a file or in its bytes: RGB, turned as its EXIF orientation says.
 
-    Of a moving picture it is the first frame. The size is read from the header and checked before
+    Of a moving image it is the first frame. The size is read from the header and checked before
     any pixel is decoded.
 
     Args:
@@ -228,18 +228,18 @@ def preprocess(image: Any, size: int, transparency: str = TRANSPARENCY[0]) -> np
 
 
 class ImageCache:
-    """Resized pictures by key, kept in memory when `keep`; safe to use from several threads."""
+    """Resized images by key, kept in memory when `keep`; safe to use from several threads."""
 
     def __init__(self, size: int, keep: bool, transparency: str = TRANSPARENCY[0]):
         self.size, self.keep, self.transparency = size, keep, transparency
         self._kept: dict[Hashable, np.ndarray] = {}
 
     def __reduce__(self):
-        # A worker process starts with an empty cache: pictures are cheaper to read than to send.
+        # A worker process starts with an empty cache: images are cheaper to read than to send.
         return ImageCache, (self.size, self.keep, self.transparency)
 
     def get(self, key: Hashable, read: Callable[[], Image.Image]) -> np.ndarray:
-        """uint8 [size, size, 3] of the picture `key`, which `read()` decodes on the first call."""
+        """uint8 [size, size, 3] of the image `key`, which `read()` decodes on the first call."""
         pixels = self._kept.get(key)
         if pixels is None:
             pixels = resize(opaque(read(), self.transparency), self.size)

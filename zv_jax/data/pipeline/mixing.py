@@ -19,7 +19,7 @@ MIXINGS: dict[str, float] = {"weights": 0.0, "sqrt_size": 0.5, "size": 1.0}
 """How the shares of sources follow from their sizes: weight x size ** exponent."""
 
 
-class Pick(NamedTuple):
+class SampleRef(NamedTuple):
     """One place of the stream: sample `sample` of source `source`, seen for the `epoch`-th time."""
 
     source: int
@@ -33,8 +33,8 @@ class _Tag:
     def __init__(self, source: int, size: int):
         self.source, self.size = source, size
 
-    def __call__(self, place: int, sample: int) -> Pick:
-        return Pick(self.source, int(sample), place // self.size)
+    def __call__(self, place: int, sample: int) -> SampleRef:
+        return SampleRef(self.source, int(sample), place // self.size)
 
 
 def mixture(

@@ -1,4 +1,4 @@
-"""Samples as a model gets them, on one HTML page: pictures with boxes, tokens, what is learned.
+"""Samples as a model gets them, on one HTML page: images with boxes, tokens, what is learned.
 
 Everything is taken from a batch of the pipeline, decoded again: what the page shows is what
 training sees, not what the record says it should be.
@@ -40,7 +40,7 @@ img { margin: .3em .5em 0 0; max-width: 100% }
 .tokens .image { background: #dde }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em }
 """
-_MIN_SIDE = 224  # of a picture on the page
+_MIN_SIDE = 224  # of an image on the page
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,8 @@ def samples(
 
 def write_page(config: Config, count: int, out: str | Path) -> int:
     """Writes the page of `count` samples and returns how many it shows."""
-    own, other = load_tokenizers(config)
-    shown = [
-        _section(sample, config, own, other) for sample in samples(config, count, (own, other))
-    ]
+    tokenizers = load_tokenizers(config)
+    shown = [_section(sample, config, *tokenizers) for sample in samples(config, count, tokenizers)]
     name, number = config.stage.name, len(shown)
     page = document(
         "zv data peek",
@@ -104,20 +102,22 @@ def write_page(config: Config, count: int, out: str | Path) -> int:
     return number
 
 
-def _section(sample: Sample, config: Config, own: Tokenizer, other: Tokenizer) -> Html:
+def _section(
+    sample: Sample, config: Config, tokenizer: Tokenizer, qformer_tokenizer: Tokenizer
+) -> Html:
     record, row = sample.record, sample.row
-    parts = _pictures(record, row)
+    parts = _images(record, row)
     if "text_ids" in row:
-        parts += _tokens("text 文本", row["text_ids"][row["text_mask"]], None, other)
+        parts += _tokens("text 文本", row["text_ids"][row["text_mask"]], None, qformer_tokenizer)
     if "input_ids" in row:
         kept = row["attention_mask"]
         ids, labels = row["input_ids"][kept], row["labels"][kept]
-        parts += _tokens("language model 语言模型", ids, labels, own, config)
+        parts += _tokens("language model 语言模型", ids, labels, tokenizer, config)
         learned = [int(i) for i in labels if i != dialogue.IGNORE]
-        parts.append(tag("p", tag("b", "learned 学习内容"), " ", own.decode(learned)))
+        parts.append(tag("p", tag("b", "learned 学习内容"), " ", tokenizer.decode(learned)))
     if "qformer_input_ids" in row:
         ids = row["qformer_input_ids"][row["qformer_attention_mask"]]
-        parts += _tokens("Q-Former", ids, None, other)
+        parts += _tokens("Q-Former", ids, None, qformer_tokenizer)
     facts = " · ".join(filter(None, [record.task, record.lang, sample.template]))
     return tag(
         "section",
@@ -153,7 +153,7 @@ def _tokens(
     return [tag("p", tag("b", name), f" ({len(ids)})"), tag("div", *cells, cls="tokens")]
 
 
-def _pictures(record: Record, row: dict[str, Any]) -> list[Html]:
+def _images(record: Record, row: dict[str, Any]) -> list[Html]:
     if "images" not in row:
         return []
     shown = row["images"] if row["images"].ndim == 4 else row["images"][None]
@@ -164,16 +164,16 @@ def _pictures(record: Record, row: dict[str, Any]) -> list[Html]:
 
 
 def _png(pixels: np.ndarray, record: Record, number: int) -> bytes:
-    """The picture of a batch with the boxes of its record."""
-    picture = Image.fromarray(pixels)
-    scale = -(-_MIN_SIDE // picture.width)
-    picture = picture.resize((picture.width * scale,) * 2, Image.Resampling.NEAREST)
-    draw, side = ImageDraw.Draw(picture), picture.width
+    """The image of a batch with the boxes of its record."""
+    one_image = Image.fromarray(pixels)
+    scale = -(-_MIN_SIDE // one_image.width)
+    one_image = one_image.resize((one_image.width * scale,) * 2, Image.Resampling.NEAREST)
+    draw, side = ImageDraw.Draw(one_image), one_image.width
     boxes = [(k, o.box) for k, o in enumerate(record.objects) if o.image == number]
     for k, box in boxes:
         x1, y1, x2, y2 = (min(round(v * side), side - 1) for v in box)
         draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=_INK[k % len(_INK)], width=2)
         draw.text((x1 + 4, y1 + 2), str(k), fill=_INK[k % len(_INK)])
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    one_image.save(out, "PNG")
     return out.getvalue()

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from zv_jax.config.schema import Config, SourceConfig
 from zv_jax.data.pipeline import mixing, selection
-from zv_jax.data.pipeline.assembler import Assembler, Made
-from zv_jax.data.pipeline.batches.kind import Drawn, Shape
-from zv_jax.data.pipeline.faults import Fault, Ledger, Shortened, too_many
-from zv_jax.data.pipeline.stream import Batches, Failure, Rows, Safely, read_ahead
+from zv_jax.data.pipeline.assembler import AssembledBatch, Assembler
+from zv_jax.data.pipeline.bad_samples import BadSample, BadSampleCounter, Shortened, too_many
+from zv_jax.data.pipeline.batches.kind import BatchShape, Drawn
+from zv_jax.data.pipeline.stream import Batches, CatchErrors, Failure, Rows, read_ahead
 from zv_jax.data.public import catalogue
 from zv_jax.data.records.record import Record
 from zv_jax.data.sources.open import Source, open_source
@@ -44,7 +44,7 @@ def make_pipeline(
     rows: Sequence[int] | None = None,
     start_step: int = 0,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
-    report: Callable[[int, Fault], None] | None = None,
+    report: Callable[[int, BadSample], None] | None = None,
     shorten: Callable[[int, Shortened], None] | None = None,
 ) -> Batches:
     """The batches of `config.stage`, from `start_step` on.
@@ -69,8 +69,8 @@ def make_pipeline(
     size = config.train.batch_size
     rows = range(size) if rows is None else rows
     drawn = drawn_from(config)
-    own, other = tokenizers or load_tokenizers(config)
-    assembler = Assembler(drawn, own, other, config.data.cache_images)
+    tokenizer, qformer_tokenizer = tokenizers or load_tokenizers(config)
+    assembler = Assembler(drawn, tokenizer, qformer_tokenizer, config.data.cache_images)
     sizes = [len(d.table) for d in drawn]
     weights = [config.data.sources[d.place].weight for d in drawn]
     shares = mixing.shares(sizes, weights, config.data.mixing)
@@ -79,13 +79,13 @@ def make_pipeline(
     batches = mixing.interleaved(
         [
             Rows(mixing.mixture(sizes, shares, config.seed, places, kind), rows, size).batch(
-                len(rows), drop_remainder=True, batch_fn=Safely(assembler)
+                len(rows), drop_remainder=True, batch_fn=CatchErrors(assembler)
             )
             for kind in kinds
         ],
         [sum(shares[i] for i in kind) for kind in kinds],
     )
-    ledger = Ledger(config.data.max_bad, report or _log_fault, shorten or _uncounted)
+    ledger = BadSampleCounter(config.data.max_bad, report or _log_fault, shorten or _uncounted)
     for d in drawn:
         faults = _broken(d)
         if start_step == 0 and 0 in rows:  # once for the whole run
@@ -95,7 +95,7 @@ def make_pipeline(
             share = f"{len(faults)} of {len(d.source) + len(faults)}"
             raise too_many(share, config.data.max_bad, faults[-1])
 
-    def open_at(step: int) -> Iterator[Made | Failure]:
+    def open_at(step: int) -> Iterator[AssembledBatch | Failure]:
         return iter(read_ahead(batches[step:], config.data.workers))
 
     return Batches(open_at, start_step, ledger, assembler)
@@ -109,13 +109,13 @@ def kinds_of(config: Config) -> list[list[int]]:
     ]
 
 
-def _broken(drawn: Drawn) -> list[Fault]:
+def _broken(drawn: Drawn) -> list[BadSample]:
     """The records that a source left out when it was opened."""
     places = [(error, error.where or "") for error in drawn.source.broken]
-    return [Fault(drawn.label, place, error.what, place) for error, place in places]
+    return [BadSample(drawn.label, place, error.what, place) for error, place in places]
 
 
-def _log_fault(step: int, fault: Fault) -> None:
+def _log_fault(step: int, fault: BadSample) -> None:
     log.warning("batch %d: %s: %s (%s)", step, fault.record, fault.what, fault.where)
 
 
@@ -192,9 +192,9 @@ def _first(source: Source) -> Record:
     raise errors[0]
 
 
-def _shape(config: Config, source: SourceConfig) -> Shape:
+def _shape(config: Config, source: SourceConfig) -> BatchShape:
     data, model = config.data, config.model
-    return Shape(
+    return BatchShape(
         kind=stage_of(config).batch,
         seed=config.seed,
         image_size=model.vision.image_size,
@@ -241,8 +241,8 @@ def pipeline_fingerprint(
         name = f"data.sources[{drawn.place}]"
         found[f"{name}.records"] = drawn.source.fingerprint
         found[f"{name}.samples"] = hashlib.sha256(drawn.table.tobytes()).hexdigest()
-    own, other = tokenizers or load_tokenizers(config)
+    tokenizer, qformer_tokenizer = tokenizers or load_tokenizers(config)
     return found | {
-        "data.tokenizer.content": own.fingerprint,
-        "data.qformer_tokenizer.content": other.fingerprint,
+        "data.tokenizer.content": tokenizer.fingerprint,
+        "data.qformer_tokenizer.content": qformer_tokenizer.fingerprint,
     }

@@ -10,7 +10,7 @@ import numpy as np
 from zv_jax.config.schema import Config, SourceConfig
 from zv_jax.data.pipeline.batches.kind import KINDS
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts
+from zv_jax.data.records.record_index import RecordIndex
 from zv_jax.errors import unknown_name
 from zv_jax.stages import stage_of
 
@@ -54,13 +54,13 @@ def check_tasks(tasks: Sequence[str], langs: Sequence[str], where: str) -> None:
                 )
 
 
-def samples(facts: Facts, wanted: Selection) -> np.ndarray:
+def samples(facts: RecordIndex, wanted: Selection) -> np.ndarray:
     """int64 [N, 2] of (record, part): what is drawn from one source; see the kinds of batch."""
     kept = ~np.logical_or.reduce(list(excluded(facts, wanted).values()))
     return KINDS[wanted.kind].samples(facts, kept, wanted.one_answer)
 
 
-def excluded(facts: Facts, wanted: Selection) -> dict[str, np.ndarray]:
+def excluded(facts: RecordIndex, wanted: Selection) -> dict[str, np.ndarray]:
     """{reason: bool [N]}: the records that are not drawn, each under its first reason: task,
     language, number of images, or nothing in it to learn."""
     tasks = [records_lib.TASKS.index(task) for task in wanted.drawn_tasks]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import grain
 
-from zv_jax.data.pipeline.assembler import Assembler, Made
+from zv_jax.data.pipeline.assembler import AssembledBatch, Assembler
+from zv_jax.data.pipeline.bad_samples import BadSampleCounter
 from zv_jax.data.pipeline.batches.kind import Batch
-from zv_jax.data.pipeline.faults import Ledger
-from zv_jax.data.pipeline.mixing import Pick
+from zv_jax.data.pipeline.mixing import SampleRef
 from zv_jax.errors import DataError, ZvError
 from zv_jax.parallel.runtime import cores
 
@@ -37,13 +37,13 @@ class Failure:
     trace: str
 
 
-class Safely:
+class CatchErrors:
     """Makes a batch or a `Failure`."""
 
     def __init__(self, assemble: Assembler):
         self.assemble = assemble
 
-    def __call__(self, picks: Sequence[Pick]) -> Made | Failure:
+    def __call__(self, picks: Sequence[SampleRef]) -> AssembledBatch | Failure:
         try:
             return self.assemble(picks)
         except ZvError as error:
@@ -62,7 +62,7 @@ class Rows(grain.MapDataset):
     def __len__(self) -> int:
         return len(self._parent) // self.size * len(self.rows)
 
-    def __getitem__(self, place: int | slice) -> Pick | grain.MapDataset:
+    def __getitem__(self, place: int | slice) -> SampleRef | grain.MapDataset:
         if isinstance(place, slice):
             return self.slice(place)
         step, row = divmod(place, len(self.rows))
@@ -84,9 +84,9 @@ class Batches(Iterator[Batch]):
 
     def __init__(
         self,
-        open_at: Callable[[int], Iterator[Made | Failure]],
+        open_at: Callable[[int], Iterator[AssembledBatch | Failure]],
         step: int,
-        ledger: Ledger,
+        ledger: BadSampleCounter,
         assembler: Assembler,
     ):
         self._open_at, self._ledger = open_at, ledger
@@ -112,7 +112,7 @@ class Batches(Iterator[Batch]):
         self.step += 1
         return item.batch
 
-    def _next(self) -> Made | Failure:
+    def _next(self) -> AssembledBatch | Failure:
         for attempt in range(1, _RESTARTS + 1):
             try:
                 return next(self._stream)

@@ -1,4 +1,4 @@
-"""Pictures in symbols, short texts whose words are added up into one vector each.
+"""Images in symbols, short texts whose words are added up into one vector each.
 
 The language warm-up reads them in the place of visual tokens; the vision warm-up writes those of
 what each patch shows.
@@ -27,7 +27,7 @@ def encoded(text: str, tokenizer: Tokenizer) -> np.ndarray:
 
 
 def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
-    """Each picture of the record in symbols, where `meta["views"]` has them.
+    """Each image of the record in symbols, where `meta["views"]` has them.
 
     `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
     of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
@@ -51,8 +51,8 @@ def shown_objects(boxes: np.ndarray, grid: int) -> np.ndarray:
     """Which object a patch shows: the one whose box covers most of it.
 
     Args:
-        boxes: float [N, 4], x1 y1 x2 y2 as shares of the picture.
-        grid: patches along each side of the picture.
+        boxes: float [N, 4], x1 y1 x2 y2 as shares of the image.
+        grid: patches along each side of the image.
 
     Returns:
         int [grid * grid], row by row; -1 where no box covers `SMALLEST` of the patch.
@@ -76,7 +76,7 @@ def patch_symbols(view: Mapping[str, Any], grid: int, decimals: int) -> list[lis
 
     Args:
         view: an entry of `meta["views"]` of a record.
-        grid: patches along each side of the picture.
+        grid: patches along each side of the image.
         decimals: of the box.
 
     Returns:

@@ -41,7 +41,7 @@ class Card:
     Attributes:
       paper: where the paper names it; files: relative to the root; images: how they are named.
       obtain, note: by language.
-      space: whose image ids its pictures have ("" for its own); guarded: splits whose pictures no
+      space: whose image ids its images have ("" for its own); guarded: splits whose images no
         training may see.
       counted: the published unit is one record whose id ends so; "" counts every record.
       mixture: splits the paper's mixture takes; the first that trains if none is named.
@@ -111,11 +111,11 @@ def read(
       columns: for tables of one's own, {role: column}; ignore: columns to leave out on purpose.
       intake: counts what became of the rows of such a table and takes in its bad ones; without it
         the first bad row is an error.
-      training: the records are to be learned: evaluation splits are refused, and pictures of
+      training: the records are to be learned: evaluation splits are refused, and images of
         `guard` are left out.
       paper_mixture: what `training` would refuse is read all the same, as the counts of the
         paper's tables need, with a warning.
-      guard: pictures of evaluation splits.
+      guard: images of evaluation splits.
 
     Raises:
       ConfigError: there is no such data set. DataError: files are missing or not as published, or

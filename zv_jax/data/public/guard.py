@@ -1,6 +1,6 @@
-"""Pictures of evaluation splits, as lists of ids with hashes, to be kept out of training.
+"""Images of evaluation splits, as lists of ids with hashes, to be kept out of training.
 
-Data sets share pictures: those of OKVQA's val are in COCO captions, VQAv2, LLaVA and half of Visual
+Data sets share images: those of OKVQA's val are in COCO captions, VQAv2, LLaVA and half of Visual
 Genome. A list belongs to a space of image ids (`coco`, `flickr30k`, `visual_genome`...), so that
 one list guards against all sets of that space.
 """
@@ -24,14 +24,14 @@ _NUMBER = re.compile(r"(\d+)$")
 
 
 def image_ids(record: Record, space: str) -> Iterator[tuple[str, str]]:
-    """(space, id) of each picture of a record; one picture may have an id in two spaces."""
+    """(space, id) of each image of a record; one image may have an id in two spaces."""
     for ref in record.images:
         if ref.path is None:  # inside a shard it has no name of its own
             yield space, str(ref.shard_key or ref.url)
             continue
         stem = PurePosixPath(ref.path).stem
         number = _NUMBER.search(stem)
-        # COCO_val2014_000000000042, 000000000042 and 42 are one picture.
+        # COCO_val2014_000000000042, 000000000042 and 42 are one image.
         yield space, (number[1].lstrip("0") or "0") if space == "coco" and number else stem
     if record.meta.get("coco_id"):
         yield "coco", str(record.meta["coco_id"])
@@ -46,7 +46,7 @@ class Guard:
         self.lists = {space: frozenset(ids) for space, ids in lists.items()}
 
     def holds(self, record: Record, space: str) -> bool:
-        """Does the record show a picture of the lists?"""
+        """Does the record show an image of the lists?"""
         empty: frozenset[str] = frozenset()
         return any(name in self.lists.get(own, empty) for own, name in image_ids(record, space))
 

@@ -13,7 +13,7 @@ from zv_jax.errors import ConfigError
 def collect(roots: Mapping[str, str | Path]) -> dict[str, dict[str, set[str]]]:
     """{space: {"<data set>/<split>": image ids}} of the guarded splits of each data set.
 
-    `visual_genome` has no such split; where it is given, its pictures that are guarded as pictures
+    `visual_genome` has no such split; where it is given, its images that are guarded as images
     of COCO are guarded under their own ids too, which also guards GQA and SVIT.
 
     Args:
@@ -52,5 +52,5 @@ def collect(roots: Mapping[str, str | Path]) -> dict[str, dict[str, set[str]]]:
 
 
 def guarded_sets() -> list[str]:
-    """Data sets with splits whose pictures no training may see."""
+    """Data sets with splits whose images no training may see."""
     return [name for name in catalogue.names() if catalogue.card(name).guarded]

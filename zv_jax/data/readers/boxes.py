@@ -1,4 +1,4 @@
-"""Boxes of any convention to xyxy in 0..1 of their own picture: once, at ingestion."""
+"""Boxes of any convention to xyxy in 0..1 of their own image: once, at ingestion."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from zv_jax.data.records.record import Box
 
 
 def from_xyxy(box: Sequence[float], width: float, height: float) -> Box | None:
-    """Pixels [x1, y1, x2, y2] of a picture of `width` x `height`; None if no area is left of it.
+    """Pixels [x1, y1, x2, y2] of an image of `width` x `height`; None if no area is left of it.
 
-    Corners beyond the picture are moved to its edge. NaN gives None.
+    Corners beyond the image are moved to its edge. NaN gives None.
 
     Raises:
-      ValueError: the picture has no area.
+      ValueError: the image has no area.
     """
     if not (width > 0 and height > 0):
         raise ValueError(f"a picture of {width} x {height} pixels")

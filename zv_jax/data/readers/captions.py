@@ -1,5 +1,5 @@
-"""Captions written for pictures: COCO, AI Challenger, COCO-CN, Flickr30k and its Chinese twins,
-TextCaps, NoCaps. One record per picture, all its captions as answers."""
+"""Captions written for images: COCO, AI Challenger, COCO-CN, Flickr30k and its Chinese twins,
+TextCaps, NoCaps. One record per image, all its captions as answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def coco_caption(request: Request) -> Iterator[Record]:
 
 @reader("ai_challenger")
 def ai_challenger(request: Request) -> Iterator[Record]:
-    """Five Chinese captions per picture; picture ids are file names."""
+    """Five Chinese captions per image; image ids are file names."""
     request.one_of(CHALLENGER)
     name, date = CHALLENGER[request.split]
     folder = f"ai_challenger_caption_{name}_{date}"
@@ -60,7 +60,7 @@ def ai_challenger(request: Request) -> Iterator[Record]:
 
 @reader("coco_cn")
 def coco_cn(request: Request) -> Iterator[Record]:
-    """Captions by native speakers; `test_translated` has the translated ones of the test pictures.
+    """Captions by native speakers; `test_translated` has the translated ones of the test images.
 
     Which of the two a number was measured on changes CIDEr by far more than models do.
     """
@@ -89,7 +89,7 @@ def coco_cn(request: Request) -> Iterator[Record]:
 
 
 def _keyed(path: Path) -> dict[str, list[str]]:
-    """{picture: texts} of lines `key#k text`; behind the key stands a tab or, in some, a blank."""
+    """{image: texts} of lines `key#k text`; behind the key stands a tab or, in some, a blank."""
     found: dict[str, list[str]] = {}
     for where, line in files.text_lines(path):
         key, *rest = line.split(None, 1)
@@ -104,7 +104,7 @@ def _keyed(path: Path) -> dict[str, list[str]]:
 
 @reader("flickr30k")
 def flickr30k(request: Request) -> Iterator[Record]:
-    """Karpathy's splits, or all pictures of the original token file (split `all`)."""
+    """Karpathy's splits, or all images of the original token file (split `all`)."""
     if request.split == "all":
         captions = _keyed(files.find(request.root, "results_20130124.token"))
         for name, said in captions.items():
@@ -132,7 +132,7 @@ def _flickr(
 
 @reader("flickr30k_cn", "flickr30k_cna")
 def flickr30k_zh(request: Request) -> Iterator[Record]:
-    """The machine (CN) and the human (CNA) translation, five lines per picture.
+    """The machine (CN) and the human (CNA) translation, five lines per image.
 
     A public copy of CN carries part-of-speech tags inside the texts; they are removed.
     """
@@ -144,10 +144,10 @@ def flickr30k_zh(request: Request) -> Iterator[Record]:
 
 @reader("textcaps")
 def textcaps(request: Request) -> Iterator[Record]:
-    """Captions that read the text in the picture; several rows of the file per picture."""
+    """Captions that read the text in the image; several rows of the file per image."""
     split = request.one_of(["train", "val", "test"])
     path = files.find(request.root, f"TextCaps_0.1_{split}.json")
-    # Pictures of val come from the training part of Open Images.
+    # Images of val come from the training part of Open Images.
     folder = "test_images" if split == "test" else "train_images"
     found = grouped(
         files.json_items(path, "data.item"),
@@ -160,7 +160,7 @@ def textcaps(request: Request) -> Iterator[Record]:
 
 @reader("nocaps")
 def nocaps(request: Request) -> Iterator[Record]:
-    """Ten captions each of 4,500 pictures of Open Images, with the domain in `question_type`."""
+    """Ten captions each of 4,500 images of Open Images, with the domain in `question_type`."""
     request.one_of(["val"])
     path = files.find(
         request.root, "nocaps_val_4500_captions.json", "annotations/nocaps_val_4500_captions.json"

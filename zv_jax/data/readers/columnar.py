@@ -171,7 +171,7 @@ def _inside(root: Path, name: str) -> str:
 def tfds_source(request: Request) -> Iterator[Record]:
     """A data set prepared by TensorFlow Datasets as ArrayRecord; `root` holds its features.json.
 
-    Features are found by name like columns; `objects` with `bbox` become objects. Pictures are
+    Features are found by name like columns; `objects` with `bbox` become objects. Images are
     addressed by row; TensorFlow is not needed.
     """
     files.find(request.root, "dataset_info.json")

@@ -18,7 +18,7 @@ from zv_jax.data.readers.boxes import from_xywh, from_xyxy
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records.record import Box, ImageRef, Object, Record
 
-# Folder, and by whom the pictures were split: the only splits that keep pictures apart.
+# Folder, and by whom the images were split: the only splits that keep images apart.
 REFERRING = {
     "refcoco": ("refcoco", "unc"),
     "refcoco_plus": ("refcoco+", "unc"),
@@ -47,7 +47,7 @@ def both_ways(
 def visual_genome(request: Request) -> Iterator[Record]:
     """Region phrases (`train`) or object names (`objects`).
 
-    Boxes are pixels of Visual Genome's own pictures, not of the COCO pictures half of them are;
+    Boxes are pixels of Visual Genome's own images, not of the COCO images half of them are;
     regions call their sides width and height, objects w and h.
     """
     objects = request.one_of(["train", "objects"]) == "objects"
@@ -89,7 +89,7 @@ def refcoco(request: Request) -> Iterator[Record]:
         "instances_train2014.json",
     )
     chosen = [row for row in files.pickled_list(refs) if row["split"] == split]
-    pictures = {row.of("image_id", int) for row in chosen}
+    shown = {row.of("image_id", int) for row in chosen}
     wanted = {row.of("ann_id", int) for row in chosen}
 
     def image(row: Row) -> tuple[int, ImageRef]:
@@ -97,7 +97,7 @@ def refcoco(request: Request) -> Iterator[Record]:
         return row["id"], ImageRef(path=path, width=row["width"], height=row["height"])
 
     rows = files.json_items(instances, "images.item")
-    images = by_key((row for row in rows if row.of("id", int) in pictures), image)
+    images = by_key((row for row in rows if row.of("id", int) in shown), image)
     rows = files.json_items(instances, "annotations.item")
     boxes = by_key(
         (row for row in rows if row.of("id", int) in wanted), lambda row: (row["id"], row["bbox"])
@@ -185,7 +185,7 @@ def _below(folder: Path, name: str) -> Path:
 
 
 class _Scene:
-    """The people and things of a VCR picture: `person 2` is the second person, with its box."""
+    """The people and things of a VCR image: `person 2` is the second person, with its box."""
 
     def __init__(self, facts: Row):
         counts: dict[str, int] = {}

@@ -36,7 +36,7 @@ BENCH_TASKS = {"conv": "conversation", "detail": "detail", "complex": "reason"}
 def turns_of(conversation: Any, images: int) -> list[tuple[str, str]]:
     """(role, text) of the turns, from `from`/`value` or `role`/`content` objects.
 
-    `<image>` stays only where a record has several pictures, since its place in the first question
+    `<image>` stays only where a record has several images, since its place in the first question
     is a matter of the template. A conversation that begins with an answer keeps it.
 
     Raises:
@@ -89,7 +89,7 @@ def llava_pretrain(request: Request) -> Iterator[Record]:
 
 @reader("llava_instruct")
 def llava_instruct(request: Request) -> Iterator[Record]:
-    """One of the files of LLaVA-Instruct-150K; pictures are those of COCO 2017."""
+    """One of the files of LLaVA-Instruct-150K; images are those of COCO 2017."""
     name, task = INSTRUCT[request.one_of(INSTRUCT)]
     path = files.find(request.root, name)
     return each(
@@ -111,7 +111,7 @@ _REFERRED = re.compile(r"<st>(.*?)<ed>\s*\[([^\]]*)\]")
 
 @reader("svit")
 def svit(request: Request) -> Iterator[Record]:
-    """SVIT: several conversations per picture of Visual Genome, boxes written into the text."""
+    """SVIT: several conversations per image of Visual Genome, boxes written into the text."""
     name, task = SVIT[request.one_of(SVIT)]
     path = files.find(request.root, f"{name}.json", f"data/{name}.json", f"SVIT_{name}*.json")
     folders = genome_folders(request)
@@ -154,7 +154,7 @@ def _referred(text: str, objects: list[Object], where: str) -> str:
 def genome_folders(request: Request) -> Any:
     """A function from a Visual Genome image id to its path.
 
-    Pictures lie in two folders; `image_data.json` says which, or the folders themselves do.
+    Images lie in two folders; `image_data.json` says which, or the folders themselves do.
     """
     data = request.root / "image_data.json"
     if data.is_file():
@@ -190,7 +190,7 @@ def genome_folders(request: Request) -> Any:
 
 @reader("llava_bench", "llava_bench_zh")
 def llava_bench(request: Request) -> Iterator[Record]:
-    """The 90 questions about 30 pictures of COCO val2014 with GPT-4's reference answers."""
+    """The 90 questions about 30 images of COCO val2014 with GPT-4's reference answers."""
     request.one_of(["test"])
     zh = request.name.endswith("_zh")
     tail = "_zh" if zh else ""

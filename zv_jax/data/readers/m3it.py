@@ -1,4 +1,4 @@
-"""M3IT: instructions for forty tasks, pictures as base64 inside the lines of the files."""
+"""M3IT: instructions for forty tasks, images as base64 inside the lines of the files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERLAPS = frozenset(
     "coco coco-cn coco-goi coco-itm coco-text vqa-v2 gqa okvqa a-okvqa science-qa text-vqa "
     "textcap ocr-vqa multi30k".split()
 )
-"""Subsets whose pictures or questions the evaluations of the paper use too."""
+"""Subsets whose images or questions the evaluations of the paper use too."""
 _FIELD = "image_base64_str"
 
 
@@ -41,8 +41,8 @@ def _subset(request: Request, path: Path) -> Iterator[Record]:
 
 def _instance(request: Request, row: Row, place: str, task: str, name: str) -> Iterator[Record]:
     outputs = str(row["outputs"]).strip()
-    pictures = row[_FIELD]
-    count = 1 if isinstance(pictures, str) else len(pictures)
+    images = row[_FIELD]
+    count = 1 if isinstance(images, str) else len(images)
     if not outputs:
         return
     asked = "\n".join(t for t in (row["instruction"].strip(), row["inputs"].strip()) if t)

@@ -1,4 +1,4 @@
-"""Web-scale pairs of a picture and its alternative text: url lists, and img2dataset's tars."""
+"""Web-scale pairs of an image and its alternative text: url lists, and img2dataset's tars."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from zv_jax import json_input
 from zv_jax.data.readers import files, tars, wording
 from zv_jax.data.readers.base import Request, each, reader, texts
 from zv_jax.data.readers.columnar import PARQUET, table_rows, whole
+from zv_jax.data.readers.custom import addresses
 from zv_jax.data.readers.files import Row
-from zv_jax.data.readers.own import addresses
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.storage import parquet
 
 LANGS = {"cc3m": "en", "cc12m": "en", "sbu": "en", "wukong": "zh", "laion_zh": "zh"}
-# Per split the files of urls and texts; tars of downloaded pictures are taken instead where found.
+# Per split the files of urls and texts; tars of downloaded images are taken instead where found.
 LISTS = {
     "cc3m": {
         "train": ("Train_GCC-training.tsv", "Train%2FGCC-training.tsv"),

@@ -15,7 +15,7 @@ from zv_jax.data.readers.base import Request, by_key, each, reader, texts, user
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records.record import ImageRef, Record
 
-# Per split: name in the question file, in the annotation file, and the folder of the pictures.
+# Per split: name in the question file, in the annotation file, and the folder of the images.
 VQA = {
     "train": ("train2014", "train2014", "train2014"),
     "val": ("val2014", "val2014", "val2014"),
@@ -160,7 +160,7 @@ def ocr_vqa(request: Request) -> Iterator[Record]:
 
 @reader("textvqa")
 def textvqa(request: Request) -> Iterator[Record]:
-    """Questions about text in pictures; OCR tokens go to `meta` where their file is there."""
+    """Questions about text in images; OCR tokens go to `meta` where their file is there."""
     split = request.one_of(["train", "val", "test"])
     path = files.find(request.root, f"TextVQA_0.5.1_{split}.json")
     folder = "test_images" if split == "test" else "train_images"
@@ -209,7 +209,7 @@ def clevr(request: Request) -> Iterator[Record]:
 
 @reader("scienceqa")
 def scienceqa(request: Request) -> Iterator[Record]:
-    """The questions of ScienceQA that have a picture (IMG), with their options; the hint, which
+    """The questions of ScienceQA that have an image (IMG), with their options; the hint, which
     goes before the question, is in `meta`."""
     split = request.one_of(["train", "val", "test"])
     path = files.find(request.root, "problems.json", "data/scienceqa/problems.json")

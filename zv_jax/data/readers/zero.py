@@ -37,7 +37,7 @@ def _caption(request: Request, row: Row, native: str, image: ImageRef) -> Record
 
 @reader("icm", "iqm")
 def matching(request: Request) -> Iterator[Record]:
-    """Does the text fit the picture? Texts of pairs that do are captions or queries as well."""
+    """Does the text fit the image? Texts of pairs that do are captions or queries as well."""
 
     def make(row: Row) -> Iterator[Record]:
         image = ImageRef(path=row["image_path"])

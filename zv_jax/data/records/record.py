@@ -42,7 +42,7 @@ OBJECT = re.compile(r"<obj_(\d+)>")
 
 @dataclass(frozen=True)
 class ImageRef:
-    """Where a picture is, never the picture itself.
+    """Where an image is, never the image itself.
 
     Exactly one of ``path``, ``shard_key``, ``url`` is set.
 
@@ -85,7 +85,7 @@ class Record:
       id: ``"<source>/<split>/<native id>[#k]"``, stable and unique.
       source: registry key of the data set; ``split`` its native split name.
       task: one of `TASKS`; ``lang`` one of `LANGS`, the language of the target text.
-      images: pictures in order; turns: the dialogue; objects: regions the texts may mention.
+      images: images in order; turns: the dialogue; objects: regions the texts may mention.
       answers: all references, with optional ``weights`` of the same length.
       choices: options of a multiple-choice question, with ``answer_index`` into them.
       translated_from: ``"en"`` or ``"zh"`` where the text is a translation.

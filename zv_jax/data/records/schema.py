@@ -1,6 +1,6 @@
 """The record as a JSON Schema (draft 2020-12), derived from the dataclasses of `records`.
 
-What a schema cannot say (x1 < x2, indices into other lists, one placeholder per picture) only
+What a schema cannot say (x1 < x2, indices into other lists, one placeholder per image) only
 `records.from_json` checks: every record it accepts satisfies the schema, not the other way round.
 """
 

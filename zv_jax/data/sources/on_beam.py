@@ -1,4 +1,4 @@
-"""Chunks of records on Apache Beam, for sets whose pictures are too many for one machine.
+"""Chunks of records on Apache Beam, for sets whose images are too many for one machine.
 
 Records are read here, one after the other, and laid down as numbered files in a folder that all
 workers see. A worker makes of a chunk what this process would make of it, by the same function, and

@@ -1,4 +1,4 @@
-"""A source name and a path to records one can reach by number, with their pictures.
+"""A source name and a path to records one can reach by number, with their images.
 
 Records stay JSON lines until they are asked for, so that a source costs little memory and starts
 with one scan. `jsonl` reads records with image paths beside the file; `prepared` the shards of
@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 
 from zv_jax import json_input
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images_lib
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts, facts_of
 from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.records.record_index import RecordIndex, facts_of
 from zv_jax.data.storage import array_records
 from zv_jax.errors import DataError, nearest, unknown_name
 
@@ -63,7 +63,7 @@ class Source:
         self._keep(whole)
         self.fingerprint = digest.hexdigest()
         table = np.array(rows, np.int16).reshape(-1, 4).T
-        self.facts = Facts(*table)
+        self.facts = RecordIndex(*table)
 
     def __reduce__(self):
         return open_source, (self.name, self.path, self.split, self.image_root, True)
@@ -90,8 +90,8 @@ class Source:
         """Record `index`; `DataError` naming file, line and field if it is no record."""
         return records_lib.loads(self.line(index), self.where(index))
 
-    def picture(self, ref: ImageRef) -> Image.Image:
-        """The picture a record of this source refers to; `ImageError` if it cannot be read.
+    def one_image(self, ref: ImageRef) -> Image.Image:
+        """The image a record of this source refers to; `ImageError` if it cannot be read.
 
         RGBA where it is transparent, since models differ in what they make of it: `images.opaque`.
         """
@@ -99,15 +99,15 @@ class Source:
 
     def encoded(self, ref: ImageRef) -> bytes:
         """The stored bytes of that image; `ImageError` if they cannot be read."""
-        return pictures.read(self.root, ref)
+        return image_store.read(self.root, ref)
 
     def identified(self, ref: ImageRef) -> tuple[str, Image.Image]:
         """What tells an image from all others, whatever root it is read from, and the image as
-        `picture` gives it: the SHA-1 of its file, from the record or else from the bytes."""
+        `image` gives it: the SHA-1 of its file, from the record or else from the bytes."""
         if ref.sha1:
-            return ref.sha1, self.picture(ref)
+            return ref.sha1, self.one_image(ref)
         data = self.encoded(ref)  # read once for both
-        where = str(pictures.locate(self.root, ref.path)) if ref.path else ref.shard_key
+        where = str(image_store.locate(self.root, ref.path)) if ref.path else ref.shard_key
         image = images_lib.decode(data, where, images_lib.KEPT)
         return hashlib.sha1(data, usedforsecurity=False).hexdigest(), image
 
@@ -192,8 +192,8 @@ class JsonlSource(Source):
     def where(self, index: int) -> str:
         return f"{self._file}:{self._spans[index][2]}"
 
-    def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref, images_lib.KEPT)
+    def one_image(self, ref: ImageRef) -> Image.Image:
+        return image_store.load(self.root, ref, images_lib.KEPT)
 
 
 def _named(line: bytes) -> tuple[str | None, bytes]:
@@ -266,7 +266,7 @@ class PreparedSource(Source):
     """
 
     def __init__(self, path: str, split: str, image_root: str = ""):
-        del image_root  # its pictures lie in the shards
+        del image_root  # its images lie in the shards
         folder = _prepared_folder(path, split)
         manifest = (folder / array_records.MANIFEST).read_bytes()
         self.name, self.path, self.split = "prepared", path, split
@@ -288,7 +288,7 @@ class PreparedSource(Source):
                 self.other_splits = every - len(self._table)
                 digest.update(split.encode())
         self.fingerprint = digest.hexdigest()
-        self.facts = Facts(*self._table[:, :4].T)
+        self.facts = RecordIndex(*self._table[:, :4].T)
         self.broken = []  # `zv data prepare` has reported them
 
     def _read(self) -> tuple[list[str], np.ndarray]:
@@ -313,8 +313,8 @@ class PreparedSource(Source):
                 fix="copy the shard again, or remove the folder and run `zv data prepare` again",
             ) from error
 
-    def picture(self, ref: ImageRef) -> Image.Image:
-        return pictures.load(self.root, ref, images_lib.KEPT)
+    def one_image(self, ref: ImageRef) -> Image.Image:
+        return image_store.load(self.root, ref, images_lib.KEPT)
 
 
 def _facts_table(file: Path, splits: list[str] | None) -> np.ndarray:
@@ -379,11 +379,11 @@ class OpenMojiSource(Source):
     def __init__(self, path: str, split: str, image_root: str = ""):
         from zv_jax.data.openmoji import prepare
 
-        del image_root  # its pictures lie in the shards
+        del image_root  # its images lie in the shards
 
         folder = path or prepare.prepare()
         self._scenes = prepare.open_split(folder, split)
-        # Straight to the stored lines: `scenes[i]` would decode each picture and parse each record.
+        # Straight to the stored lines: `scenes[i]` would decode each image and parse each record.
         rows = (self._scenes.row(i) for i in range(len(self._scenes)))
         self._lines = [line for row in rows for line in bytes(row["records"]).splitlines()]
         root = str(Path(folder).resolve())
@@ -395,7 +395,7 @@ class OpenMojiSource(Source):
     def line(self, index: int) -> bytes:
         return self._lines[index]
 
-    def picture(self, ref: ImageRef) -> Image.Image:
+    def one_image(self, ref: ImageRef) -> Image.Image:
         with _unreadable():
             return self._scenes.image(str(ref.shard_key))
 

@@ -1,4 +1,4 @@
-"""Any records and pictures -> shards for training: parallel, resumable, checksummed.
+"""Any records and images -> shards for training: parallel, resumable, checksummed.
 
 The folder holds the shards (see `shards`), `facts.npy` (int32 [N, 7], mapped and not read, so that
 a source opens in no time whatever its size) and, written last, `manifest.json`.
@@ -30,10 +30,10 @@ from zv_jax.data.storage import array_records
 from zv_jax.errors import DataError
 from zv_jax.files import write_atomic
 
-MAX_REJECTED = 0.01  # share of records with pictures that cannot be read
+MAX_REJECTED = 0.01  # share of records with images that cannot be read
 
 Writer = Callable[[Iterator[list[bytes]], str, str, Settings], Iterable[dict[str, Any]]]
-"""Records of each shard, root of their pictures, folder -> facts of each shard, in order."""
+"""Records of each shard, root of their images, folder -> facts of each shard, in order."""
 
 
 def prepare(
@@ -54,13 +54,13 @@ def prepare(
     Args:
       records: in the order they are to have; root: what their image paths are relative to.
       out: an empty or new folder, or one of an interrupted run.
-      settings: of the pictures.
+      settings: of the images.
       workers: processes that encode; 0 is this one.
-      max_rejected: the share of records that may have unreadable pictures.
+      max_rejected: the share of records that may have unreadable images.
       writer: of the shards, instead of `workers` (see `on_beam`).
 
     Raises:
-      DataError: an id repeats, too many pictures cannot be read, there is no record, or `out` holds
+      DataError: an id repeats, too many images cannot be read, there is no record, or `out` holds
         something else.
     """
     settings, out = settings or Settings(), Path(out)
@@ -195,7 +195,7 @@ def _write(
 def _check_rejected(done: list[dict[str, Any]], most: float, final: bool) -> None:
     rejected = [r for shard in done for r in shard["rejected"]]
     tried = len(rejected) + sum(shard["records"] for shard in done)
-    # Early on a few bad pictures are a large share; the end decides.
+    # Early on a few bad images are a large share; the end decides.
     if rejected and len(rejected) > most * tried and (final or len(rejected) > 100):
         raise DataError(
             f"{len(rejected)} of {tried} records have pictures that cannot be read or are wrong; "

@@ -1,10 +1,10 @@
-"""One prepared shard: records in one ArrayRecord file, their pictures in another, both by number.
+"""One prepared shard: records in one ArrayRecord file, their images in another, both by number.
 
-    00007.records.array_record    one JSON line each; pictures are `00007.pictures.array_record#k`
-    00007.pictures.array_record   encoded pictures, each once however many records show it
+    00007.records.array_record    one JSON line each; images are `00007.images.array_record#k`
+    00007.images.array_record   encoded images, each once however many records show it
     00007.json                    what the shard was made from and holds, until all shards are done
 
-A shard depends on its own records, pictures and settings only, so that shards can be made in any
+A shard depends on its own records, images and settings only, so that shards can be made in any
 order, by any number of processes or machines, and come out the same.
 """
 
@@ -24,32 +24,32 @@ import numpy as np
 from PIL import Image
 
 from zv_jax import json_input
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images_lib
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records import rules
-from zv_jax.data.records.facts import facts_of
 from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.records.record_index import facts_of
 from zv_jax.data.storage import array_records
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.files import write_atomic
 
 ENCODINGS = {"jpeg": "JPEG", "png": "PNG", "ppm": "PPM"}
-# Records compress well; pictures are compressed already.
-_RECORDS, _PICTURES = "group_size:1,zstd:3", "group_size:1,uncompressed"
+# Records compress well; images are compressed already.
+_RECORDS, _IMAGES = "group_size:1,zstd:3", "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are stored, and which records are right.
+    """How images are stored, and which records are right.
 
     Attributes:
       image_size: side in pixels, stretched to a square as in training, so that boxes stay; 0 keeps
         the files as they are.
-      encoding: jpeg, png or ppm, where pictures are resized; `quality` of a JPEG. ppm is not
+      encoding: jpeg, png or ppm, where images are resized; `quality` of a JPEG. ppm is not
         compressed: as many bytes as the model sees, and next to nothing to decode.
       shard_size: records per shard.
-      transparency: what becomes of it where pictures are resized; see `images.TRANSPARENCY`.
+      transparency: what becomes of it where images are resized; see `images.TRANSPARENCY`.
       purpose: train or eval; for training every record needs an answer (`rules.check`).
     """
 
@@ -81,7 +81,7 @@ class Settings:
 
 
 def inputs_digest(lines: Sequence[bytes], settings: Settings) -> str:
-    """SHA-256 of what a shard is made from, pictures aside."""
+    """SHA-256 of what a shard is made from, images aside."""
     digest = hashlib.sha256(repr((array_records.FORMAT, settings)).encode())
     for line in lines:
         digest.update(line + b"\n")
@@ -93,18 +93,18 @@ def write(
 ) -> dict[str, Any]:
     """Writes shard `number` and returns its facts; a shard that is there already is kept.
 
-    Records that are wrong, or whose pictures cannot be read, are left out and listed as rejected.
+    Records that are wrong, or whose images cannot be read, are left out and listed as rejected.
 
     Args:
       number: of the shard; lines: its records as JSON.
-      root: of their pictures; folder: where to.
+      root: of their images; folder: where to.
     """
     out, digest = Path(folder), inputs_digest(lines, settings)
     about = out / f"{number:05d}.json"
     done = _finished(about, digest)
     if done is not None:
         return done
-    stored, kept, facts, rejected = _Pictures(number, root, settings), [], [], []
+    stored, kept, facts, rejected = _Images(number, root, settings), [], [], []
     splits = []
     for line in lines:
         record = records_lib.loads(line, f"shard {number}")
@@ -123,7 +123,7 @@ def write(
             out / array_records.file_name(number, "records"), kept, _RECORDS
         ),
         array_records.file_name(number, "pictures"): _write_all(
-            out / array_records.file_name(number, "pictures"), stored.encoded, _PICTURES
+            out / array_records.file_name(number, "pictures"), stored.encoded, _IMAGES
         ),
     }
     result = {
@@ -149,8 +149,8 @@ def _finished(about: Path, digest: str) -> dict[str, Any] | None:
     return result if whole and result["inputs"] == digest else None
 
 
-class _Pictures:
-    """The pictures of a shard, each stored once."""
+class _Images:
+    """The images of a shard, each stored once."""
 
     def __init__(self, number: int, root: str, settings: Settings):
         self.file, self.root, self.settings = (
@@ -176,15 +176,15 @@ class _Pictures:
     def _encode(self, ref: ImageRef) -> tuple[bytes, str]:
         """The bytes to store, and the SHA-1 of the file they are made from: an image is the same
         to the contrastive loss in whatever shard, at whatever size, prepared or not."""
-        data = pictures.read(self.root, ref)
+        data = image_store.read(self.root, ref)
         sha1 = ref.sha1 or hashlib.sha1(data, usedforsecurity=False).hexdigest()
-        picture = images_lib.decode(data, ref.path or ref.shard_key, self.settings.transparency)
+        image = images_lib.decode(data, ref.path or ref.shard_key, self.settings.transparency)
         size = self.settings.image_size
         if not size:
             return data, sha1
         out = io.BytesIO()
         options = {"quality": self.settings.quality} if self.settings.encoding == "jpeg" else {}
-        square = Image.fromarray(images_lib.resize(picture, size))
+        square = Image.fromarray(images_lib.resize(image, size))
         square.save(out, ENCODINGS[self.settings.encoding], **options)
         return out.getvalue(), sha1
 

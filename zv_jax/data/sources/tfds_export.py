@@ -1,4 +1,4 @@
-"""Records and their pictures as a TensorFlow data set, without TensorFlow: for BMMIC and the like.
+"""Records and their images as a TensorFlow data set, without TensorFlow: for BMMIC and the like.
 
     import tensorflow_datasets as tfds
     rows = tfds.builder_from_directory(path).as_data_source("train")
@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
-from zv_jax.data.images import addresses as pictures
+from zv_jax.data.images import addresses as image_store
 from zv_jax.data.images import decode as images
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
@@ -41,12 +41,12 @@ def export(
 
     Args:
       splits: records by split, read once each.
-      root: of their pictures, which are stored as they are.
+      root: of their images, which are stored as they are.
       name: of the configuration, such as `bmmic`.
       licence, description: for the data set's card.
 
     Raises:
-      ImageError: a picture cannot be read.
+      ImageError: an image cannot be read.
     """
     builder = ZvRecords(
         splits=splits,
@@ -109,8 +109,8 @@ class ZvRecords(tfds.core.GeneratorBasedBuilder):
 
 
 def _upright(root: str, ref: ImageRef) -> bytes:
-    """The picture as it is stored, or turned: other readers ignore the EXIF orientation."""
-    data, decoded = pictures.read(root, ref), pictures.load(root, ref, images.KEPT)
+    """The image as it is stored, or turned: other readers ignore the EXIF orientation."""
+    data, decoded = image_store.read(root, ref), image_store.load(root, ref, images.KEPT)
     with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
         if images.orientation(image) in (None, 1):
             return data

@@ -1,6 +1,6 @@
 """Records to rows of ids, in the one layout that training and inference share.
 
-    turn k:  [image x num_queries, per picture the turn brings] [<s> before the first text only]
+    turn k:  [image x num_queries, per image the turn brings] [<s> before the first text only]
              "<human>:" question "\\n<bot>:"  |  answer </s>
 
 Prompt and answer are tokenised apart, as they are at inference; only `answer </s>` carries labels.

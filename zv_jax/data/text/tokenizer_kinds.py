@@ -16,7 +16,7 @@ from typing import Any
 
 from zv_jax import json_input
 from zv_jax.data.text import tokenizer_checks as checks
-from zv_jax.errors import DataError, EnvironmentProblem
+from zv_jax.errors import DataError, SetupError
 
 
 class SentencePiece:
@@ -227,7 +227,7 @@ def _library(where: str) -> ModuleType:
     try:
         import tokenizers
     except ImportError:
-        raise EnvironmentProblem(
+        raise SetupError(
             "this tokenizer needs the package `tokenizers`",
             where=where,
             expected="tokenizers installed",

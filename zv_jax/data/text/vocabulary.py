@@ -46,27 +46,31 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
     # Ids from the placeholder on stay free.
     size = min(data.tokenizer.vocab_size, model.image_token_id, model.llm.vocab_size)
     if data.tokenizer.path:
-        own = tokenizers.load(data.tokenizer.path, data.tokenizer.kind)
+        tokenizer = tokenizers.load(data.tokenizer.path, data.tokenizer.kind)
     else:
-        own = _trained(config, size, cache)
-    tokenizers.check_image_token(own, model.image_token_id, model.llm.vocab_size)
+        tokenizer = _trained(config, size, cache)
+    tokenizers.check_image_token(tokenizer, model.image_token_id, model.llm.vocab_size)
     limit = min(data.qformer_tokenizer.vocab_size, model.qformer.vocab_size)
     if data.qformer_tokenizer.path:
-        other = tokenizers.load(data.qformer_tokenizer.path, data.qformer_tokenizer.kind)
-    elif not data.tokenizer.path and own.vocab_size <= limit:
-        other = own
+        qformer_tokenizer = tokenizers.load(
+            data.qformer_tokenizer.path, data.qformer_tokenizer.kind
+        )
+    elif not data.tokenizer.path and tokenizer.vocab_size <= limit:
+        qformer_tokenizer = tokenizer
     else:
-        other = _trained(config, limit, cache)
-    if other.vocab_size > model.qformer.vocab_size:
+        qformer_tokenizer = _trained(config, limit, cache)
+    if qformer_tokenizer.vocab_size > model.qformer.vocab_size:
         raise ConfigError(
-            f"the tokenizer has {other.vocab_size} ids, the Q-Former {model.qformer.vocab_size}",
+            f"the tokenizer has {qformer_tokenizer.vocab_size} ids, the Q-Former "
+            f"{model.qformer.vocab_size}",
             where="model.qformer.vocab_size",
-            expected=f"at least {other.vocab_size}",
-            fix=f"set --config.model.qformer.vocab_size={other.vocab_size}",
+            expected=f"at least {qformer_tokenizer.vocab_size}",
+            fix=f"set --config.model.qformer.vocab_size={qformer_tokenizer.vocab_size}",
         )
     # Each raises where there is none, before a row is made.
-    own.bos_id, own.eos_id, other.cls_id, other.sep_id, other.dec_id  # noqa: B018
-    return own, other
+    tokenizer.bos_id, tokenizer.eos_id  # noqa: B018
+    qformer_tokenizer.cls_id, qformer_tokenizer.sep_id, qformer_tokenizer.dec_id  # noqa: B018
+    return tokenizer, qformer_tokenizer
 
 
 def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
@@ -85,7 +89,7 @@ def _trained(config: Config, size: int, cache: str | Path | None) -> Tokenizer:
 def _coordinates(config: Config, size: int) -> list[str]:
     """Every number a box may hold, each one piece, where the vocabulary has room for them.
 
-    Left to the trainer, boxes fall into odd pieces such as `9,0.9`, and a place in the picture has
+    Left to the trainer, boxes fall into odd pieces such as `9,0.9`, and a place in the image has
     many spellings.
     """
     decimals = config.data.box_decimals

@@ -11,12 +11,12 @@ from zv_jax.models import flops
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import images_per_row, stage_of
-from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
 from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import FORWARD, PASSED, TRAINED, Tower, language_model, tower
 
 
-def dialogue_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+def dialogue_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> LossTerms:
     """Next-token loss on the labelled tokens of dialogues with images."""
     del key
     visual = model.visual_tokens(

@@ -16,7 +16,7 @@ from zv_jax.training.towers import Tower
 Array = jax.Array
 Batch = dict[str, Array]
 # Each term is (sum, weight); those that a stage does not name in its losses are only reported.
-Terms = dict[str, tuple[Array, Array]]
+LossTerms = dict[str, tuple[Array, Array]]
 
 
 def _nothing(batch: Mapping[str, np.ndarray], config: Config) -> None:
@@ -39,7 +39,7 @@ class Loss:
         facts: numbers that `zv plan` reports of this kind beside its operations, by name.
     """
 
-    terms: Callable[[ZiyaVisual, Batch, Array, Config], Terms]
+    terms: Callable[[ZiyaVisual, Batch, Array, Config], LossTerms]
     towers: Callable[[Config], list[Tower]]
     model: type[ZiyaVisual] = ZiyaVisual
     compares_rows: bool = False

@@ -11,10 +11,10 @@ from zv_jax.models.pieces import one_by_one
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives.language import cross_entropy, labelled_positions
 from zv_jax.stages import labelled_tokens
-from zv_jax.training.losses.kind import Array, Batch, Terms
+from zv_jax.training.losses.kind import Array, Batch, LossTerms
 
 
-def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Config) -> Terms:
+def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Config) -> LossTerms:
     """Cross-entropy and accuracy of the labelled tokens of rows that begin with `visual`.
 
     Args:
@@ -28,14 +28,16 @@ def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Con
     return _token_terms(model.llm, chosen, targets, weights, config.train.loss_chunks)
 
 
-def _token_terms(llm: Llama, hidden: Array, targets: Array, weights: Array, chunks: int) -> Terms:
+def _token_terms(
+    llm: Llama, hidden: Array, targets: Array, weights: Array, chunks: int
+) -> LossTerms:
     """Cross-entropy and accuracy of hidden [B, N, D], in `chunks` along N.
 
     Logits of only one chunk exist at a time, in the backward pass too: 256 answers of 39,424 words
     would take 40 MB a row in float32, and as much for their gradient.
     """
 
-    def terms(llm: Llama, part: tuple[Array, Array, Array]) -> Terms:
+    def terms(llm: Llama, part: tuple[Array, Array, Array]) -> LossTerms:
         hidden, targets, weights = part
         logits = llm.logits(hidden)
         right = ((logits.argmax(-1) == targets) * weights).sum()

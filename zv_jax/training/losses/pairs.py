@@ -21,8 +21,8 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives import itc, itg, itm, sample_negatives
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
-from zv_jax.parallel.sharding import on_one_cpu, take_rows
-from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.parallel.sharding import single_cpu, take_rows
+from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
 from zv_jax.training.losses.rows import in_parts
 from zv_jax.training.towers import FORWARD, TRAINED, Tower, tower
 
@@ -87,7 +87,7 @@ def pretraining_terms(
     key: Array,
     config: Config,
     negatives: tuple[Array, Array] | None = None,
-) -> Terms:
+) -> LossTerms:
     """The three passes, and the exchange of rows between them.
 
     With microbatches the passes run part by part and are computed again for the gradient, so that
@@ -104,7 +104,7 @@ def pretraining_terms(
         features, text, decoder_inputs(text.ids, batch["dec_id"]), batch["text_learned"]
     )
 
-    def read(model: ZiyaVisual, rows: Captions) -> tuple[Projections, Terms]:
+    def read(model: ZiyaVisual, rows: Captions) -> tuple[Projections, LossTerms]:
         images, written = causal_pass(model, rows, stage.label_smoothing)
         return Projections(images, text_pass(model, rows.text)), written
 
@@ -135,7 +135,9 @@ def pretraining_terms(
     return {**terms, **matched, "itc_accuracy": (found, jnp.float32(len(image_ids)))}
 
 
-def causal_pass(model: ZiyaVisual, rows: Captions, label_smoothing: float) -> tuple[Array, Terms]:
+def causal_pass(
+    model: ZiyaVisual, rows: Captions, label_smoothing: float
+) -> tuple[Array, LossTerms]:
     """[queries; text], text never seen by queries: the image side of ITC [B, Q, E], and ITG."""
     features = model.ln_vision(rows.features)
     queries, logits = model.caption(features, rows.decoder_ids, rows.text.mask)
@@ -148,7 +150,7 @@ def text_pass(model: ZiyaVisual, text: Text) -> Array:
     return model.text_embed(text.ids, text.mask)
 
 
-def joint_pass(model: ZiyaVisual, rows: Candidates) -> tuple[tuple, Terms]:
+def joint_pass(model: ZiyaVisual, rows: Candidates) -> tuple[tuple, LossTerms]:
     """Queries and text that see each other: ITM.
 
     (image, text), (negative image, text) and, both ways, (image, negative text) lie side by side,
@@ -184,7 +186,7 @@ def _candidates(
     return Candidates(features, text, other_features, other_text, usable)
 
 
-def _see(model: ZiyaVisual, images: Array) -> tuple[Array, Terms]:
+def _see(model: ZiyaVisual, images: Array) -> tuple[Array, LossTerms]:
     return model.vision(images), {}
 
 
@@ -201,7 +203,7 @@ def _same_group(rows: int, group: int) -> Array:
 
 def _rows(features: Array, index: Array, group: int) -> Array:
     """features[index]; as a one-hot product on one CPU, whose gather has a slow gradient."""
-    if not on_one_cpu():
+    if not single_cpu():
         return take_rows(features, index, group)
     chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
     return (chosen @ features.reshape(features.shape[0], -1)).reshape(features.shape)

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
-from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
 from zv_jax.training.towers import PASSED, TRAINED, Tower, tower
 from zv_jax.warmup.losses import multi_label_cross_entropy, relative_squared_error
 from zv_jax.warmup.model import PatchDescriber, symbol_tokens
 from zv_jax.warmup.symbols import PATCH_SYMBOLS
 
 
-def patch_terms(model: PatchDescriber, batch: Batch, key: Array, config: Config) -> Terms:
+def patch_terms(model: PatchDescriber, batch: Batch, key: Array, config: Config) -> LossTerms:
     """Symbols of patches, and the words that they are sums of."""
     del key, config
     symbols = batch["symbols"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from zv_jax.config.schema import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.training.losses.kind import Array, Batch, Loss, Terms, register
+from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
 from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import TRAINED, Tower, language_model
 from zv_jax.warmup.model import symbol_tokens
 
 
-def text_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> Terms:
+def text_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> LossTerms:
     """Next-token loss on labelled tokens, with symbols in the place of visual tokens."""
     del key
     return next_token_terms(model, symbol_tokens(model, batch["symbols"]), batch, config)

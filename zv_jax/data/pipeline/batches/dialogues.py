@@ -10,16 +10,16 @@ import numpy as np
 from zv_jax.data.pipeline.batches.kind import (
     WHOLE,
     Batch,
+    BatchShape,
     Kind,
     Sample,
-    Shape,
     Words,
     parts,
     register,
     text_arrays,
 )
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts
+from zv_jax.data.records.record_index import RecordIndex
 from zv_jax.data.text import dialogue as dialogue_lib
 from zv_jax.data.text.dialogue import Row
 
@@ -36,13 +36,13 @@ class Dialogues(Kind):
     """A sample is one answer and what was said before it, or a whole dialogue (Base)."""
 
     @classmethod
-    def fits(cls, facts: Facts, max_images: int) -> np.ndarray:
+    def fits(cls, facts: RecordIndex, max_images: int) -> np.ndarray:
         # A caption of no image would teach to describe what is not there.
         captions = facts.task == records_lib.TASKS.index("caption")
         return (facts.images <= max_images) & ~(captions & (facts.images == 0))
 
     @classmethod
-    def samples(cls, facts: Facts, kept: np.ndarray, one_answer: bool) -> np.ndarray:
+    def samples(cls, facts: RecordIndex, kept: np.ndarray, one_answer: bool) -> np.ndarray:
         rows = np.flatnonzero(kept)
         if not one_answer:
             return parts(rows, WHOLE)
@@ -90,7 +90,7 @@ class Dialogues(Kind):
         )
         return row, shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
 
-    def collate(self, shape: Shape, rows: Sequence[Dialogue]) -> Batch:
+    def collate(self, shape: BatchShape, rows: Sequence[Dialogue]) -> Batch:
         size, length = shape.image_size, shape.max_qformer_text
         # Places without an image stay black; no placeholder refers to them.
         images = np.zeros((len(rows), shape.max_images, size, size, 3), np.uint8)

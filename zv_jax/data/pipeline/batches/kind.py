@@ -13,8 +13,8 @@ import numpy as np
 
 from zv_jax.data.images.decode import ImageCache
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts
 from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.records.record_index import RecordIndex
 from zv_jax.data.sources.open import Source
 from zv_jax.data.text import dialogue as dialogue_lib
 from zv_jax.data.text.dialogue import Row
@@ -29,7 +29,7 @@ EVERY_TASK = tuple(task for task in records_lib.TASKS if task != "retrieval")  #
 
 
 @dataclass(frozen=True)
-class Shape:
+class BatchShape:
     """The numbers a batch depends on; see `DataConfig` for their meaning.
 
     Only `max_length` and `max_images` may differ between the sources of a mixture.
@@ -68,7 +68,7 @@ class Drawn:
     label: str
     source: Source
     table: np.ndarray
-    shape: Shape
+    shape: BatchShape
 
     @functools.cached_property
     def learned(self) -> np.ndarray:
@@ -141,14 +141,14 @@ class Images:
     They are known by root and path: references of two roots may read alike.
     """
 
-    def __init__(self, shape: Shape, keep: bool):
+    def __init__(self, shape: BatchShape, keep: bool):
         """`keep`: whether images stay in memory."""
         self._cache = ImageCache(shape.image_size, keep, shape.transparency)
         self._sha1s: dict[tuple[str, str], str] = {}  # of images that the cache keeps
 
     def pixels(self, source: Source, ref: ImageRef) -> np.ndarray:
         """uint8 [H, W, 3]."""
-        return self._cache.get(self._key(source, ref), lambda: source.picture(ref))
+        return self._cache.get(self._key(source, ref), lambda: source.one_image(ref))
 
     def identified(self, source: Source, ref: ImageRef) -> tuple[np.ndarray, int]:
         """The image, and 31 bits of its SHA-1: the id of an image is its content, so that a data
@@ -196,12 +196,12 @@ class Kind(abc.ABC):
         self.tools = tools
 
     @classmethod
-    def fits(cls, facts: Facts, max_images: int) -> np.ndarray:
+    def fits(cls, facts: RecordIndex, max_images: int) -> np.ndarray:
         """bool [N]: which records of a source have a number of images that it can show."""
         return facts.images == 1
 
     @classmethod
-    def samples(cls, facts: Facts, kept: np.ndarray, one_answer: bool) -> np.ndarray:
+    def samples(cls, facts: RecordIndex, kept: np.ndarray, one_answer: bool) -> np.ndarray:
         """int64 [N, 2] of (record, part): the samples in the records that are `kept`, bool [N].
 
         `one_answer` as in `stages.Stage`.
@@ -221,7 +221,7 @@ class Kind(abc.ABC):
         """The texts of a sample as they are learned; images are not read. Raises as `row`."""
 
     @abc.abstractmethod
-    def collate(self, shape: Shape, rows: Sequence[Any]) -> Batch:
+    def collate(self, shape: BatchShape, rows: Sequence[Any]) -> Batch:
         """The arrays that `stages.BATCHES` lists, of rows that `row` made."""
 
 

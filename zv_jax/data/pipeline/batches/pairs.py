@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zv_jax.data.pipeline.batches.kind import Batch, Kind, Sample, Shape, Words, register
+from zv_jax.data.pipeline.batches.kind import Batch, BatchShape, Kind, Sample, Words, register
 from zv_jax.data.text import dialogue as dialogue_lib
 from zv_jax.data.text.dialogue import Row
 
@@ -40,7 +40,7 @@ class Pairs(Kind):
             sample.caption(), self.tools.qformer_tokenizer, shape.max_text, shape.long_answers
         )
 
-    def collate(self, shape: Shape, rows: Sequence[Pair]) -> Batch:
+    def collate(self, shape: BatchShape, rows: Sequence[Pair]) -> Batch:
         pixels, names, texts = zip(*rows, strict=True)
         tokenizer, length, ignore = (
             self.tools.qformer_tokenizer, shape.max_text, dialogue_lib.IGNORE,

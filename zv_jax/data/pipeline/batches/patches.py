@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zv_jax.data.pipeline.batches.kind import Batch, Kind, Sample, Shape, Words, register
+from zv_jax.data.pipeline.batches.kind import Batch, BatchShape, Kind, Sample, Words, register
 from zv_jax.data.pipeline.symbols import encoded, patch_symbols
 from zv_jax.errors import DataError
 
@@ -45,7 +45,7 @@ class Patches(Kind):
     def words(self, sample: Sample) -> Words:
         return Words([], [])  # symbols are made for the purpose, and never too long
 
-    def collate(self, shape: Shape, rows: Sequence[LabelledImage]) -> Batch:
+    def collate(self, shape: BatchShape, rows: Sequence[LabelledImage]) -> Batch:
         return {
             "images": np.stack([row.pixels for row in rows]),
             "symbols": np.stack([row.symbols for row in rows]),

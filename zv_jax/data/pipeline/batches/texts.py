@@ -12,9 +12,9 @@ from zv_jax.data.pipeline.batches.kind import (
     BARE,
     WHOLE,
     Batch,
+    BatchShape,
     Kind,
     Sample,
-    Shape,
     Words,
     parts,
     register,
@@ -22,8 +22,8 @@ from zv_jax.data.pipeline.batches.kind import (
 )
 from zv_jax.data.pipeline.symbols import encoded, symbolic_views
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.facts import Facts
 from zv_jax.data.records.record import Record
+from zv_jax.data.records.record_index import RecordIndex
 from zv_jax.data.text import dialogue as dialogue_lib
 from zv_jax.data.text.dialogue import Row
 from zv_jax.data.text.templates import seeded
@@ -41,11 +41,11 @@ class Texts(Kind):
     """Every dialogue whole, and every caption once more as bare text."""
 
     @classmethod
-    def fits(cls, facts: Facts, max_images: int) -> np.ndarray:
+    def fits(cls, facts: RecordIndex, max_images: int) -> np.ndarray:
         return np.ones(len(facts.task), bool)  # no image is seen
 
     @classmethod
-    def samples(cls, facts: Facts, kept: np.ndarray, one_answer: bool) -> np.ndarray:
+    def samples(cls, facts: RecordIndex, kept: np.ndarray, one_answer: bool) -> np.ndarray:
         bare = kept & (facts.task == records_lib.TASKS.index("caption"))
         whole = parts(np.flatnonzero(kept), WHOLE)
         return np.concatenate([whole, parts(np.flatnonzero(bare), BARE)])
@@ -118,7 +118,7 @@ class Texts(Kind):
             views.append(symbols)
         return views
 
-    def collate(self, shape: Shape, rows: Sequence[Told]) -> Batch:
+    def collate(self, shape: BatchShape, rows: Sequence[Told]) -> Batch:
         symbols = np.full(
             (len(rows), shape.max_images * shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32
         )

@@ -1,4 +1,4 @@
-"""Pictures inside the page: small data URIs, with boxes or heat laid over them."""
+"""Images inside the page: small data URIs, with boxes or heat laid over them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from PIL import Image
 from zv_jax.data.images import decode as images
 from zv_jax.html.markup import Html, finite, label, t, tag
 
-LONGEST = 288  # pixels; a picture is shown at half of that on a dense screen
+LONGEST = 288  # pixels; an image is shown at half of that on a dense screen
 HEAT_SIDE = 64
 HEAT = ((24, 16, 60), (110, 30, 110), (205, 70, 80), (250, 160, 60), (252, 240, 160))
 
 
 def data_uri(path: Path) -> str | None:
-    """The picture, at most `LONGEST` pixels long, as WebP; `None` if it cannot be read."""
+    """The image, at most `LONGEST` pixels long, as WebP; `None` if it cannot be read."""
     try:
-        picture = images.decode(path, transparency=images.KEPT)
+        image = images.decode(path, transparency=images.KEPT)
     except images.ImageError:
         return None
-    picture.thumbnail((LONGEST, LONGEST))
-    return _encode(picture, "WEBP", quality=86, method=4)
+    image.thumbnail((LONGEST, LONGEST))
+    return _encode(image, "WEBP", quality=86, method=4)
 
 
 def heat_uri(weights: Sequence[float], grid: tuple[int, int]) -> str:
@@ -52,15 +52,15 @@ def _heat(share: float) -> tuple[int, int, int, int]:
     return red, green, blue, round(255 * (0.5 + 0.25 * share))
 
 
-def _encode(picture: Image.Image, kind: str, **options: object) -> str:
+def _encode(image: Image.Image, kind: str, **options: object) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     body = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{kind.lower()};base64,{body}"
 
 
-def picture(path: Path | None, en: str, zh: str, over: Html | None = None) -> Html:
-    """The picture with `over` laid on it, or a frame that says it is missing."""
+def figure(path: Path | None, en: str, zh: str, over: Html | None = None) -> Html:
+    """The image with `over` laid on it, or a frame that says it is missing."""
     uri = data_uri(path) if path else None
     if uri is None:
         return tag("span", t("picture missing", "图片缺失"), cls="picture none")
@@ -69,7 +69,7 @@ def picture(path: Path | None, en: str, zh: str, over: Html | None = None) -> Ht
 
 
 def heat(entry: dict) -> Html | None:
-    """The attention map of one query to lay over its picture; `None` if it is malformed."""
+    """The attention map of one query to lay over its image; `None` if it is malformed."""
     grid, weights = entry.get("grid"), entry.get("weights")
     if not (isinstance(grid, list) and len(grid) == 2 and isinstance(weights, list)):
         return None

@@ -30,7 +30,7 @@ Shortened = Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True)
-class Fault:
+class BadSample:
     """One sample that could not be used.
 
     Attributes:
@@ -49,13 +49,13 @@ class Fault:
         return asdict(self)
 
 
-class Ledger:
+class BadSampleCounter:
     """Counts what was tried and what was bad, in the order of the batches."""
 
     def __init__(
         self,
         limit: float,
-        report: Callable[[int, Fault], None],
+        report: Callable[[int, BadSample], None],
         shorten: Callable[[int, Shortened], None],
     ):
         """`limit`: the share of bad samples a source may have; `report(step, fault)`: each one;
@@ -65,7 +65,7 @@ class Ledger:
         self._limit, self.report, self._shorten = limit, report, shorten
 
     def add(
-        self, step: int, tried: Mapping[str, int], faults: Sequence[Fault], shortened: Shortened
+        self, step: int, tried: Mapping[str, int], faults: Sequence[BadSample], shortened: Shortened
     ) -> None:
         """Takes in batch `step`; `tried` counts the samples that are used or bad.
 
@@ -84,7 +84,7 @@ class Ledger:
                 raise too_many(f"{bad} of {seen}", self._limit, fault)
 
 
-def too_many(share: str, limit: float, last: Fault) -> DataError:
+def too_many(share: str, limit: float, last: BadSample) -> DataError:
     """The error that ends a run; `share` as "11 of 40"."""
     return DataError(
         f"{share} samples of {last.source} cannot be used; the last: {last.what}",

@@ -14,11 +14,11 @@ _MANY = 2**15 - 1  # the most that `Facts` can count
 
 
 @dataclass(frozen=True)
-class Facts:
+class RecordIndex:
     """What a mixture must know of every record before reading it; arrays [N].
 
     `task` indexes `records.TASKS`, `lang` indexes `records.LANGS`; `parts` counts the answers of
-    the dialogue (0: there is nothing to learn), `images` the pictures.
+    the dialogue (0: there is nothing to learn), `images` the images.
     """
 
     task: np.ndarray

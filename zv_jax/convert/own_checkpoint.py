@@ -24,7 +24,7 @@ TOKENIZERS = ("tokenizer", "qformer_tokenizer")  # their folders in a workdir
 
 
 @dataclass(frozen=True)
-class Ours:
+class OwnCheckpoint:
     """What an export needs.
 
     Attributes:
@@ -62,7 +62,7 @@ class Ours:
         return found
 
 
-def open_checkpoint(path: str | Path) -> Ours:
+def open_checkpoint(path: str | Path) -> OwnCheckpoint:
     """The latest checkpoint at `path`: a workdir, its `checkpoints` directory or one step's.
 
     Raises:
@@ -84,7 +84,7 @@ def open_checkpoint(path: str | Path) -> Ours:
         # Naming the step keeps to the checkpoint just described.
         return checkpoint.load_params(path, meta["step"], wanted)[0]
 
-    return Ours(
+    return OwnCheckpoint(
         config=config,
         specs=specs,
         read=read,
