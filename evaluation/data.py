@@ -88,7 +88,7 @@ class Sources:
 
     def _image(self, name: str, split: str) -> Callable[[ImageRef], Image.Image]:
         if (name, split) not in self._images:
-            find = self.open(name, split).one_image
+            find = self.open(name, split).image
             self._images[name, split] = functools.lru_cache(IMAGES_KEPT)(find)
         return self._images[name, split]
 

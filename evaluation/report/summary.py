@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zv_jax.evaluation.report import scores
-from zv_jax.evaluation.report.images import image
+from zv_jax.evaluation.report.images import figure
 from zv_jax.evaluation.report.inputs import STAGES, Run, Stage, dig
 from zv_jax.html.markup import Html, count, finite, join, said, seconds, seconds_zh, t, tag
 
@@ -191,7 +191,7 @@ def _example(run: Run) -> Html | None:
         same += [s for s in captions if s.get("lang") not in langs and s["image"] == first][:1]
         return tag(
             "figure",
-            image(
+            figure(
                 evaluation.image(first),
                 "A test picture that the model describes",
                 "模型所描述的一张测试图片",

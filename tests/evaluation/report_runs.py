@@ -94,13 +94,13 @@ def make_stage(folder: Path, name: str, objectives: dict[str, tuple[float, float
 def draw(path: Path, seed: int) -> list[float]:
     """A scene of two shapes; returns the box of the first."""
     rng = random.Random(seed)
-    one_image = Image.new("RGB", (144, 144), rng.choice(list(COLOURS.values())))
-    pen = ImageDraw.Draw(one_image)
+    drawn = Image.new("RGB", (144, 144), rng.choice(list(COLOURS.values())))
+    pen = ImageDraw.Draw(drawn)
     left, top, side = rng.randint(6, 30), rng.randint(6, 70), rng.randint(40, 60)
     pen.ellipse((left, top, left + side, top + side), fill="#d8433b", outline="#222", width=3)
     other = rng.randint(6, 90)
     pen.rectangle((95, other, 138, other + 44), fill="#3b64d8", outline="#222", width=3)
-    one_image.save(path)
+    drawn.save(path)
     return [v / 144 for v in (left, top, left + side, top + side)]
 
 

@@ -48,7 +48,7 @@ def differing(checkpoint: str, count: int = 150, tokens: int = 32) -> tuple[int,
         for lang in TITLES:
             asked = [r for r in records if (r.task, r.lang) == ("vqa", lang)][:count]
             questions = [r.turns[0].text.replace("<image>", "").strip() for r in asked]
-            images = [source.one_image(r.images[0]) for r in asked]
+            images = [source.image(r.images[0]) for r in asked]
             images[0].save(out / "image.png")
             card, _ = run(out, lang)
             expected = model.answer(questions, [[i] for i in images], max_new_tokens=tokens)

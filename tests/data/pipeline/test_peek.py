@@ -64,7 +64,7 @@ def test_from_public_files_to_records_to_shards_to_a_page(tmp_path, capsys):
     root = tmp_path / "coco"
     layouts.coco_caption(root)
     for name in ("train2014/COCO_train2014_000000000009", "val2014/COCO_val2014_000000000042"):
-        layouts.image(root / f"{name}.jpg", "green")
+        layouts.one_image(root / f"{name}.jpg", "green")
     out = tmp_path / "coco.jsonl"
     code, shown, err = run(capsys, "convert", "coco_caption", f"--root={root}", f"--out={out}")
     assert code == 0 and "2 records" in shown and "no --guard" in err

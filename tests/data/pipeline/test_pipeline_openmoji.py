@@ -24,7 +24,7 @@ def test_its_records_are_those_of_the_scenes(folder):
     source, scenes = open_source("zv_openmoji", folder), prepare.open_split(folder, "train")
     everything = [r for i in range(len(scenes)) for r in scenes[i]["records"]]
     assert [source.record(i) for i in range(len(source))] == everything
-    assert source.picture(everything[0].images[0]).size == (48, 48)
+    assert source.image(everything[0].images[0]).size == (48, 48)
 
 
 def setting(folder, tmp_path_factory, stage, variant="base", max_length=256, **source):

@@ -48,7 +48,7 @@ def test_svit_boxes_in_the_text_become_objects(tmp_path):
     assert said(first)[0][1] == "It is man [0.100,0.200,0.500,0.900] near x"
     assert first.images[0].path == "VG_100K_2/1.jpg"
     (tmp_path / "image_data.json").unlink()
-    layouts.image(tmp_path / "VG_100K" / "1.jpg")
+    layouts.one_image(tmp_path / "VG_100K" / "1.jpg")
     assert read("svit", tmp_path, "referring_qa")[0].images[0].path == "VG_100K/1.jpg"
 
 

@@ -47,7 +47,7 @@ def test_files_of_another_split_do_not_pass_for_the_one_asked_for(tmp_path):
             read(name, tmp_path, "val")
     (tmp_path / "train.csv").rename(tmp_path / "mine.csv")
     assert len(read("csv", tmp_path, "val")) == 1, "a table that names no split may be any"
-    layouts.image(tmp_path / "photos" / "train" / "1.png")
+    layouts.one_image(tmp_path / "photos" / "train" / "1.png")
     (tmp_path / "photos" / "train" / "1.txt").write_text("a red square")
     assert len(read("folder", tmp_path / "photos", "train")) == 1
     with pytest.raises(DataError, match="(?s)no split 'val' here.*photos/train.*--split=train"):
@@ -122,14 +122,14 @@ def test_a_row_with_too_few_cells_is_named(tmp_path):
 
 
 def test_images_with_texts_beside_them(tmp_path):
-    layouts.image(tmp_path / "dogs" / "1.jpg")
+    layouts.one_image(tmp_path / "dogs" / "1.jpg")
     layouts.text(tmp_path / "dogs" / "1.txt", "一只狗\n")
-    layouts.image(tmp_path / "2.PNG")
+    layouts.one_image(tmp_path / "2.PNG")
     layouts.dump(tmp_path / "2.json", {"question": "What?", "answer": "A cat"})
     ask, caption = read("folder", tmp_path)
     assert [ask.images[0].path, caption.images[0].path] == ["2.PNG", "dogs/1.jpg"]
     assert caption.answers == ("一只狗",) and said(ask) == [("What?", "A cat", (0,))]
-    layouts.image(tmp_path / "3.jpg")
+    layouts.one_image(tmp_path / "3.jpg")
     with pytest.raises(DataError, match="without a text: 3.jpg"):
         read("folder", tmp_path)
 

@@ -43,7 +43,7 @@ def test_a_prepared_set_is_its_source(toy, tmp_path):
         one, two = plain.record(index), shards.record(index)
         assert dataclasses.replace(two, images=one.images) == one
         np.testing.assert_array_equal(
-            np.asarray(shards.one_image(two.images[0])), np.asarray(plain.one_image(one.images[0]))
+            np.asarray(shards.image(two.images[0])), np.asarray(plain.image(one.images[0]))
         )
 
 
@@ -75,7 +75,7 @@ def test_images_are_stretched_as_in_training_and_turned_as_exif_says(toy, tmp_pa
     Image.fromarray(pixels).save(toy.parent / "images" / "0.png", exif=exif)
     make(toy, tmp_path / "out", settings={"image_size": 16, "encoding": "png"})
     shards = open_source("prepared", str(tmp_path / "out"))
-    stored = np.asarray(shards.one_image(shards.record(0).images[0]))
+    stored = np.asarray(shards.image(shards.record(0).images[0]))
     expected = images.resize(images.decode(toy.parent / "images" / "0.png"), 16)
     np.testing.assert_array_equal(stored, expected)
     upright = images.resize(Image.fromarray(pixels), 16)
@@ -305,7 +305,7 @@ def test_transparent_images_are_laid_on_their_ground_once(toy, tmp_path, make_co
 
     def first_pixel(out):
         source = open_source("prepared", str(out))
-        return source.one_image(source.record(0).images[0]).getpixel((0, 0))
+        return source.image(source.record(0).images[0]).getpixel((0, 0))
 
     png = {"image_size": 8, "encoding": "png"}
     make(toy, tmp_path / "white", settings=png)

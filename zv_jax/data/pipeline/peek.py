@@ -165,15 +165,15 @@ def _images(record: Record, row: dict[str, Any]) -> list[Html]:
 
 def _png(pixels: np.ndarray, record: Record, number: int) -> bytes:
     """The image of a batch with the boxes of its record."""
-    one_image = Image.fromarray(pixels)
-    scale = -(-_MIN_SIDE // one_image.width)
-    one_image = one_image.resize((one_image.width * scale,) * 2, Image.Resampling.NEAREST)
-    draw, side = ImageDraw.Draw(one_image), one_image.width
+    drawn = Image.fromarray(pixels)
+    scale = -(-_MIN_SIDE // drawn.width)
+    drawn = drawn.resize((drawn.width * scale,) * 2, Image.Resampling.NEAREST)
+    draw, side = ImageDraw.Draw(drawn), drawn.width
     boxes = [(k, o.box) for k, o in enumerate(record.objects) if o.image == number]
     for k, box in boxes:
         x1, y1, x2, y2 = (min(round(v * side), side - 1) for v in box)
         draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=_INK[k % len(_INK)], width=2)
         draw.text((x1 + 4, y1 + 2), str(k), fill=_INK[k % len(_INK)])
     out = io.BytesIO()
-    one_image.save(out, "PNG")
+    drawn.save(out, "PNG")
     return out.getvalue()

@@ -90,7 +90,7 @@ class Source:
         """Record `index`; `DataError` naming file, line and field if it is no record."""
         return records_lib.loads(self.line(index), self.where(index))
 
-    def one_image(self, ref: ImageRef) -> Image.Image:
+    def image(self, ref: ImageRef) -> Image.Image:
         """The image a record of this source refers to; `ImageError` if it cannot be read.
 
         RGBA where it is transparent, since models differ in what they make of it: `images.opaque`.
@@ -105,7 +105,7 @@ class Source:
         """What tells an image from all others, whatever root it is read from, and the image as
         `image` gives it: the SHA-1 of its file, from the record or else from the bytes."""
         if ref.sha1:
-            return ref.sha1, self.one_image(ref)
+            return ref.sha1, self.image(ref)
         data = self.encoded(ref)  # read once for both
         where = str(image_store.locate(self.root, ref.path)) if ref.path else ref.shard_key
         image = images_lib.decode(data, where, images_lib.KEPT)
@@ -192,7 +192,7 @@ class JsonlSource(Source):
     def where(self, index: int) -> str:
         return f"{self._file}:{self._spans[index][2]}"
 
-    def one_image(self, ref: ImageRef) -> Image.Image:
+    def image(self, ref: ImageRef) -> Image.Image:
         return image_store.load(self.root, ref, images_lib.KEPT)
 
 
@@ -313,7 +313,7 @@ class PreparedSource(Source):
                 fix="copy the shard again, or remove the folder and run `zv data prepare` again",
             ) from error
 
-    def one_image(self, ref: ImageRef) -> Image.Image:
+    def image(self, ref: ImageRef) -> Image.Image:
         return image_store.load(self.root, ref, images_lib.KEPT)
 
 
@@ -395,7 +395,7 @@ class OpenMojiSource(Source):
     def line(self, index: int) -> bytes:
         return self._lines[index]
 
-    def one_image(self, ref: ImageRef) -> Image.Image:
+    def image(self, ref: ImageRef) -> Image.Image:
         with _unreadable():
             return self._scenes.image(str(ref.shard_key))
 

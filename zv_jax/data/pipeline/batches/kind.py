@@ -148,7 +148,7 @@ class Images:
 
     def pixels(self, source: Source, ref: ImageRef) -> np.ndarray:
         """uint8 [H, W, 3]."""
-        return self._cache.get(self._key(source, ref), lambda: source.one_image(ref))
+        return self._cache.get(self._key(source, ref), lambda: source.image(ref))
 
     def identified(self, source: Source, ref: ImageRef) -> tuple[np.ndarray, int]:
         """The image, and 31 bits of its SHA-1: the id of an image is its content, so that a data
