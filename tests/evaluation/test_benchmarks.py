@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from benchmark_files import COLOURS, EXPECTED, IMAGES, ZH, one_image, write_all
+from benchmark_files import COLOURS, EXPECTED, IMAGES, ZH, image, write_all
 from PIL import Image
 
 from zv_jax.cli import main as cli
@@ -526,7 +526,7 @@ def test_the_browser_of_samples_shows_text_as_text(files, tmp_path, sizes):
 
 def test_images_of_the_same_name_in_two_data_sets_stay_apart(sizes, tmp_path):
     write_all(tmp_path)
-    one_image(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
+    image(tmp_path / "vqav2_t/images/0.jpg", "blue")  # gqa/images/0.jpg is red
     run(tmp_path, tmp_path / "out", tasks=("gqa", "vqav2_t"))
     rows = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").open(encoding="utf-8")]
     for task, colour in (("gqa", "red"), ("vqav2_t", "blue")):
