@@ -43,7 +43,7 @@ def caption_scores(
 
     Raises:
       DataError: nothing to score, ids differ, or an image has no list of reference texts.
-      ConfigError: unknown tokenizer. EnvironmentProblem: its package is missing.
+      ConfigError: unknown tokenizer. SetupError: its package is missing.
     """
     cut = functools.cache(tokenizer_of(tokenizer))  # a text may be reference and corpus
     _check(references, predictions)

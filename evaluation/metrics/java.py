@@ -25,7 +25,7 @@ def java_tokenize(texts: Sequence[str]) -> list[list[str]]:
     all later captions would go to the wrong image.
 
     Raises:
-      EnvironmentProblem: Java or pycocoevalcap is missing, or the program fails.
+      SetupError: Java or pycocoevalcap is missing, or the program fails.
     """
     tool = _tool("tokenizer.ptbtokenizer")
     plain = {i: [{"caption": " ".join(text.splitlines())}] for i, text in enumerate(texts)}
@@ -51,7 +51,7 @@ def java_scores(
       metric: ``"meteor"`` or ``"spice"``.
 
     Raises:
-      ConfigError: another metric. EnvironmentProblem: see `java_tokenize`.
+      ConfigError: another metric. SetupError: see `java_tokenize`.
     """
     if metric not in METRICS:
         raise unknown_name("metric in Java", metric, METRICS, "metric")

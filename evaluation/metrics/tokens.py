@@ -33,7 +33,7 @@ def zh_jieba(text: str) -> list[str]:
     """Words as jieba 0.42.1 cuts them in its accurate mode, of the text that `zh_char` reads.
 
     Raises:
-      EnvironmentProblem: jieba is not installed.
+      SetupError: jieba is not installed.
     """
     return [word for word in _jieba()(_plain(text)) if not word.isspace()]
 

@@ -24,7 +24,7 @@ def open_any(path: str | Path) -> OwnCheckpoint:
 
     Raises:
         CheckpointError, ConversionError, DataError: there is none, or it is damaged.
-        EnvironmentProblem: reading it needs a package that is not installed.
+        SetupError: reading it needs a package that is not installed.
     """
     if architectures.is_theirs(path):
         return _theirs(hf.open_hf(path), path)

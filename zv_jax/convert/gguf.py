@@ -43,7 +43,7 @@ class GgufFile:
         """Reads the header; values are mapped, and dequantised one tensor at a time.
 
         Raises:
-            EnvironmentProblem: the package `gguf` is not installed.
+            SetupError: the package `gguf` is not installed.
             ConversionError: it is damaged, or a part of a split model.
         """
         library = _library(path)
@@ -114,7 +114,7 @@ def open_gguf(path: str | Path, options: Options | None = None) -> ForeignCheckp
     Raises:
         ConversionError: it is no LLaMA, has a part without counterpart here, or its tokenizer is
             of an unknown kind and `options` names none.
-        EnvironmentProblem: the package `gguf` is not installed.
+        SetupError: the package `gguf` is not installed.
     """
     options = options or Options()
     source = GgufFile(Path(path))

@@ -27,7 +27,7 @@ def from_hf(src: str | Path, dst: str | Path, options: Options | None = None) ->
     """Converts the directory `src` into a new workdir `dst`, which holds one checkpoint.
 
     Raises:
-        ConversionError, DataError, CheckpointError, EnvironmentProblem: the input is wrong or the
+        ConversionError, DataError, CheckpointError, SetupError: the input is wrong or the
             disk full; `dst` is then as it was before.
     """
     return reader.convert(lambda: open_hf(src, options), src, dst)

@@ -50,7 +50,7 @@ def open_lavis(
 
     Raises:
         ConversionError: it is none of LAVIS's BLIP-2 with a LLaMA, or a tower is there in part.
-        EnvironmentProblem: torch is not installed.
+        SetupError: torch is not installed.
     """
     options = options or Options()
     source: Source = open_file(Path(path))
@@ -238,7 +238,7 @@ def to_lavis(model: OwnCheckpoint, out: str | Path) -> list[str]:
     Raises:
         ConversionError: `out` exists or is no .pth file, or the model has parts that LAVIS does
             not.
-        EnvironmentProblem: torch is not installed.
+        SetupError: torch is not installed.
     """
     try:
         import torch

@@ -24,7 +24,7 @@ def join(source: Source, place: str) -> Source:
 
     Raises:
         ConversionError: `source` has a ViT, `place` has none, or one of another width.
-        EnvironmentProblem: torch is not installed.
+        SetupError: torch is not installed.
     """
     if any(name.startswith(VISION) for name in source.specs):
         raise ConversionError(

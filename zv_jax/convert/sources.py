@@ -111,7 +111,7 @@ class TorchFile:
         """Reads everything but the values.
 
         Raises:
-            EnvironmentProblem: torch is not installed.
+            SetupError: torch is not installed.
             ConversionError: it is damaged, or holds other things than tensors.
         """
         try:
@@ -242,7 +242,7 @@ def open_source(path: str | Path) -> Source:
     Raises:
         ConversionError: there are none, a shard is missing or cut off, or index and shards
             disagree.
-        EnvironmentProblem: the only files are PyTorch's and torch is not installed.
+        SetupError: the only files are PyTorch's and torch is not installed.
     """
     path = Path(path)
     if path.is_file():

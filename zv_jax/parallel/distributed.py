@@ -48,7 +48,7 @@ def start(
 
     Raises:
         ConfigError: only some of the three are given, or they contradict each other.
-        EnvironmentProblem: there is no coordinator, or the cluster tells nothing. Where only other
+        SetupError: there is no coordinator, or the cluster tells nothing. Where only other
             processes are missing this one ends with that message: jax leaves no other way.
     """
     if found_by_environment:

@@ -62,7 +62,7 @@ def devices(topology: Topology) -> list:
     """The devices of a TPU topology, real enough to compile for.
 
     Raises:
-        EnvironmentProblem: the TPU compiler is not installed.
+        SetupError: the TPU compiler is not installed.
         ConfigError: the compiler knows no such grid.
     """
     name, chip_config = _COMPILER_NAMES[topology.chip.name]

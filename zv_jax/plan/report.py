@@ -42,7 +42,7 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
 
     Raises:
         ConfigError: mesh, batch or names do not fit, or the step does not fit into memory.
-        EnvironmentProblem: the compiler for the topology is not installed.
+        SetupError: the compiler for the topology is not installed.
     """
     compiles = topology.chip.compiled and not by_hand
     if compiles:

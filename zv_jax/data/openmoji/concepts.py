@@ -67,7 +67,7 @@ def load_concepts(which: str = "everyday") -> tuple[Concept, ...]:
 
     Raises:
       ConfigError: any other value of ``which``.
-      EnvironmentProblem: the `emoji` package is missing (for ``"all"``).
+      SetupError: the `emoji` package is missing (for ``"all"``).
     """
     if which not in ("everyday", "all"):
         raise unknown_name("concept list", which, ("everyday", "all"), "load_concepts")

@@ -242,7 +242,7 @@ def emoji_concepts(taken: Sequence[Concept]) -> tuple[Concept, ...]:
         an earlier emoji, is left out.
 
     Raises:
-      EnvironmentProblem: the `emoji` package is not installed.
+      SetupError: the `emoji` package is not installed.
     """
     try:
         import emoji

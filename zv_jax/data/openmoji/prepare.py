@@ -64,7 +64,7 @@ def prepare(
 
     Raises:
       DataError: a wrong parameter, too little disk space, or a folder that cannot be written.
-      EnvironmentProblem: a package for drawing is missing.
+      SetupError: a package for drawing is missing.
     """
     recipe = _recipe(concepts, seed, train, val, test, canvas)
     root = Path(data_dir).expanduser() if data_dir else cache_dir()

@@ -39,7 +39,7 @@ def _module(name: str) -> ModuleType:
 
 
 def require_packages() -> None:
-    """Raises `EnvironmentProblem` with the pip command when a drawing package is missing."""
+    """Raises `SetupError` with the pip command when a drawing package is missing."""
     for name in PACKAGES:
         _module(name)
 
@@ -67,7 +67,7 @@ def picture(hex_code: str, size: int) -> Image.Image:
       visible pixel. It is shared by all callers: copy before changing it.
 
     Raises:
-      EnvironmentProblem: a package is missing.
+      SetupError: a package is missing.
       DataError: OpenMoji has no such picture, or it is blank.
     """
     path = _svg_dir() / f"{hex_code}.svg"

@@ -195,7 +195,7 @@ def load(path: str | Path, kind: str = "sentencepiece") -> Tokenizer:
 
     Raises:
       DataError: there is no such file, or it is not of that kind.
-      EnvironmentProblem: `kind` is bert or hf and the package `tokenizers` is missing.
+      SetupError: `kind` is bert or hf and the package `tokenizers` is missing.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
