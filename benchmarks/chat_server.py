@@ -63,8 +63,8 @@ class ChatServer:
     Args:
         pause: seconds before an answer.
         script: (body, how often this body has come before) -> None for a good reply, a text to
-            say instead, a status, (status, headers), or one of ``reset``, ``drip``, ``cut``,
-            ``silent``.
+            say instead, a whole completion, a status, (status, headers[, content]), or one of
+            ``reset``, ``drip``, ``cut``, ``silent``.
     """
 
     def __init__(self, pause: float = 0.0, script: Script = lambda body, before: None):
@@ -128,7 +128,7 @@ class ChatServer:
             said = f"told to by {headers.get('authorization')}"
             return await send(writer, act, json.dumps({"error": said}).encode())
         if isinstance(act, tuple):
-            return await send(writer, act[0], b"{}", act[1])
+            return await send(writer, act[0], *(act[2:] or [b"{}"]), headers=act[1])
         if act == "silent":  # until the client gives up
             await asyncio.sleep(30)
             return False
@@ -137,7 +137,7 @@ class ChatServer:
             return False
         text = words(body) if act in (None, "cut", "drip") else act
         whole = text if isinstance(text, dict) else completion(body, text)
-        data = json.dumps(whole, ensure_ascii=False).encode()
+        data = json.dumps(whole).encode()
         if act == "cut":  # truncated JSON, of the length that is announced
             data = data[: len(data) // 2]
         if act == "drip":

@@ -10,7 +10,6 @@ from zv_jax.cli import main as cli
 from zv_jax.errors import ConfigError, DataError, ServerError
 from zv_jax.evaluation.judge.main import main
 from zv_jax.llm import ledger as ledger_lib
-from zv_jax.llm.connection import retry_after
 from zv_jax.llm.endpoint import endpoint_of
 
 # References have 8 or 9 words, answers 3 to 8: conv 3, 6; detail 4, 7; complex 5, 8 of 8, 9.
@@ -247,15 +246,6 @@ def test_the_command_fails_where_answers_are_not_judged(bench, server, monkeypat
     assert "judged 5/6" in shown.err and "relative@5" in shown.out
     assert cli.main(words) == 0
     assert "judged 6/6" in capsys.readouterr().out
-
-
-def test_what_the_header_may_hold():
-    assert retry_after("2.5") == 2.5
-    assert retry_after("99999") == 600
-    assert retry_after("-1") == 0
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    for nothing in (None, "", "soon", "nan"):
-        assert retry_after(nothing) is None
 
 
 def test_an_endpoint_is_told_by_flags_before_the_environment(monkeypatch):

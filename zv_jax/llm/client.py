@@ -152,7 +152,7 @@ class _Flight:
     request: Request
     most: float
     tokens: int
-    plain: bool
+    plain: bool = False  # without a response_format
     asked: bool = False
     busy: bool = False  # being sent, paid or written down: not to be taken back
     failed: int = 0
@@ -222,7 +222,7 @@ class Desk:
 
     def _start(self, request: Request) -> _Flight:
         tokens = prices_lib.expected(request) + (prices_lib.max_tokens(request) or 0)
-        flight = _Flight(request, self.budget.most(request), tokens, self._plain)
+        flight = _Flight(request, self.budget.most(request), tokens)
         self._flights[request.key] = flight
         flight.task = asyncio.create_task(self._fly(flight))
         flight.task.add_done_callback(lambda task: self._landed(request.key, task))
@@ -294,7 +294,7 @@ class Desk:
             if not flight.asked:
                 self.ledger.add([flight.entry("asked", most=flight.most)], sync=False)
                 flight.asked = True
-            flight.busy = True
+            flight.busy, flight.plain = True, flight.plain or self._plain
             self.tries += 1
             raw = await self._http.complete(flight.body)
             paid = self._paid(flight, raw)

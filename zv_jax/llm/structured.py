@@ -20,7 +20,7 @@ from typing import Any
 from zv_jax import json_input
 from zv_jax.errors import DataError
 
-_LARGEST = 1 << 18  # characters that are mended: more is no answer to a question about an image
+_LARGEST = 1 << 16  # characters that are mended: more is no answer to a question about an image
 _DEEPEST = 40  # brackets within each other that are mended
 _STARTS = 20  # places at which sound JSON is looked for
 
