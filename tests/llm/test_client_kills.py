@@ -45,11 +45,11 @@ def start(server, folder, number):
     )
 
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=900):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def killed_and_resumed(server, folder, number, kills, seed):
@@ -63,7 +63,7 @@ def killed_and_resumed(server, folder, number, kills, seed):
         worker.send_signal(signal.SIGKILL)
         worker.communicate()
     worker = start(server, folder, number)
-    said = worker.communicate(timeout=300)[1]
+    said = worker.communicate()[1]
     assert worker.returncode == 0, said
 
 
@@ -101,14 +101,14 @@ def test_an_interruption_waits_for_what_is_paid_for(tmp_path):
         worker = start(server, tmp_path, 400)
         wait_until(lambda: server.bill.seen >= 20)
         worker.send_signal(signal.SIGINT)
-        assert worker.wait(60) != 0
+        assert worker.wait() != 0
         worker.communicate()
         receipt, _, _ = ledger_lib.read(tmp_path / "ledger.jsonl")
         sums = receipt.packs.values()
         assert sum(s.answered for s in sums) == server.bill.seen < 400
         assert not sum(s.lost for s in sums)
         worker = start(server, tmp_path, 400)
-        assert worker.wait(120) == 0
+        assert worker.wait() == 0
         worker.communicate()
     assert max(server.bill.paid.values()) == 1 and len(server.bill.paid) == 400
 
@@ -116,7 +116,7 @@ def test_an_interruption_waits_for_what_is_paid_for(tmp_path):
 def test_two_processes_cannot_share_a_ledger(server, tmp_path):
     with Ledger(tmp_path / "ledger.jsonl", "test"):
         worker = start(server, tmp_path, 3)
-        assert worker.wait(60) != 0
+        assert worker.wait() != 0
         assert "another process is using this ledger" in worker.communicate()[1]
         with pytest.raises(ConfigError, match="another process"):
             Ledger(tmp_path / "ledger.jsonl", "test")
