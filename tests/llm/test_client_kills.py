@@ -91,7 +91,7 @@ def test_a_killed_run_ends_as_one_that_was_not_and_the_receipt_is_the_servers(
     assert sum(s.tokens_out for s in sums) == sum(usage(b)["completion_tokens"] for b in once)
     # What a kill cut off on its way is all that was paid for twice, and the receipt knows of it.
     twice = sum(server.bill.paid.values()) - number
-    assert twice <= sum(s.lost for s in sums) <= kills * 8
+    assert twice <= sum(s.lost for s in sums) <= kills * 16  # in flight, and being written
     everything = (server.bill.tokens_in * 2.5 + server.bill.tokens_out * 10) / 1e6
     assert sum(s.dollars for s in sums) <= everything + 1e-9 <= receipt.spent + 2e-9
 

@@ -1,0 +1,55 @@
+"""Structured replies are read strictly, else mended, else refused."""
+
+import pytest
+
+from zv_jax.errors import DataError
+from zv_jax.llm.structured import read, response_format
+
+pytest.importorskip("json_repair")
+PAIR = {"type": "object", "properties": {"q": {"type": "string"}, "a": {"type": "string"}},
+        "required": ["q", "a"]}  # fmt: skip
+ROWS = {"type": "array", "items": {"type": "object", "properties": {"i": {"type": "integer"}},
+        "required": ["i"]}}  # fmt: skip
+
+
+def test_sound_replies_are_taken_as_they_are():
+    assert read('{"q": "x", "a": "一只猫"}', PAIR).value == {"q": "x", "a": "一只猫"}
+    assert not read('[{"i": 1}]', ROWS).mended
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"q": "图", "a": "猫"}\n```',
+        '好的，结果如下：{"q": "图", "a": "猫"} 希望有帮助。',
+        'Sure! {"q": "图", "a": "猫",}\nHope it helps.',
+        "{'q': '图', 'a': '猫'}",
+        '{"q": "图" "a": "猫"}',
+        "{“q”：“图”，“a”：“猫”}",
+        '[0.1, 0.2] is the box: {"q": "图", "a": "猫"}',
+        '{"q": "图", "a": "猫"}\n{"q": "other", "a": "second"}',
+        '{"q": "图", "a": "猫"',
+    ],
+)
+def test_what_models_put_around_json_or_break_in_it_is_mended(text):
+    found = read(text, PAIR)
+    assert found.value == {"q": "图", "a": "猫"} and found.mended
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "I cannot see it.", '{"q": 1, "a": "y"}', '["a"]', "{" * 100_000,
+     '{"q": "\\ud800", "a": ""}', '{"q":"' + 'a"b' * 40_000, "null", "NaN"],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(text):
+    with pytest.raises(DataError):
+        read(text, PAIR)
+
+
+def test_a_request_asks_for_the_form():
+    assert response_format("pair", PAIR)["json_schema"] == {
+        "name": "pair",
+        "schema": PAIR,
+        "strict": True,
+    }
