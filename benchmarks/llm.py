@@ -46,14 +46,14 @@ def resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def measure(client: Client, number: int) -> tuple[float, list[float]]:
-    """Seconds, and MiB after each tenth of the requests."""
-    begun, held = time.monotonic(), []
+def measure(client: Client, number: int) -> tuple[float, float, list[float]]:
+    """Seconds, those of them that a core worked, and MiB after each tenth of the requests."""
+    begun, worked, held = time.monotonic(), time.process_time(), []
     for row, (_, outcome) in enumerate(client.ask_all(requests(number)), 1):
         assert isinstance(outcome, Reply), outcome
         if row % max(1, number // 10) == 0:
             held.append(resident())
-    return time.monotonic() - begun, held
+    return time.monotonic() - begun, time.process_time() - worked, held
 
 
 def main() -> None:
@@ -69,10 +69,11 @@ def main() -> None:
             budget = Budget(1e6, Prices(2.5, 10))
             with Ledger(Path(folder) / "ledger.jsonl", "benchmark") as ledger:
                 with Client(end, ledger, budget) as client:
-                    seconds, held = measure(client, options.requests)
+                    seconds, worked, held = measure(client, options.requests)
                 spent, size = budget.spent, ledger.path.stat().st_size
             bound = f" of at most {most:.0f}" if what == "asked" else ""
             print(f"{what}: {options.requests} requests, {options.requests / seconds:.0f}/s{bound}")
+            print(f"  of a core: {1000 * worked / options.requests:.2f} ms a request")
             print("  MiB held after each tenth: " + " ".join(f"{mib:.0f}" for mib in held))
         print(f"ledger: {size / options.requests:.0f} bytes a request; ${spent:.4f}")
 

@@ -21,9 +21,11 @@ from zv_jax.llm.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from conftest import ask, requests
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells turn it off in the background
 
 class Server:
     url = sys.argv[1]
