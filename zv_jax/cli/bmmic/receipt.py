@@ -21,8 +21,8 @@ usage: zv bmmic receipt LEDGER ...
 For each prompt pack: requests that were answered, their tokens and dollars; `spoiled`, replies that
 were paid for and held nothing; `lost`, tries without a reply that may have been charged for, and
 what they cost `at most`; `failed`, requests that got no reply. Every line is held against the chain
-of hashes: a ledger that was changed is an error. The end of the chain is printed; kept elsewhere, it
-also shows whether lines were taken off the end.
+of hashes: a ledger that was changed is an error. The end of the chain is printed; kept elsewhere,
+it also shows whether lines were taken off the end.
 """
 TAKES_WORDS = True
 
