@@ -186,8 +186,11 @@ def _within(value: Any, pointer: Sequence[str]) -> Any:
 
 
 def _parquet(file: Path, address: str) -> bytes:
-    row, column, inner = _place(address, _parquet_file(str(file))[0].schema_arrow.names)
-    return _cell(_within(_parquet_group(str(file), row, column), inner))
+    table = _parquet_file(str(file))
+    row, column, inner = _place(address, table.schema.names)
+    group = table.group(row)
+    cells = _parquet_column(str(file), group, column)
+    return _cell(_within(cells[row - table.starts[group]].as_py(), inner))
 
 
 def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
@@ -201,24 +204,14 @@ def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
     return _number(row), column, address.removeprefix(f"{row}:{column}/").split("/")
 
 
-def _parquet_group(file: str, row: int, column: str) -> Any:
-    table, starts = _parquet_file(file)
-    group = max(i for i, start in enumerate(starts) if start <= row)
-    return _parquet_column(file, group, column)[row - starts[group]].as_py()
-
-
 @functools.lru_cache(16)
-def _parquet_file(file: str) -> tuple[Any, list[int]]:
-    table = parquet.open_file(file)
-    starts = [0]
-    for i in range(table.num_row_groups - 1):
-        starts.append(starts[-1] + table.metadata.row_group(i).num_rows)
-    return table, starts
+def _parquet_file(file: str) -> parquet.Table:
+    return parquet.Table(file)
 
 
 @functools.lru_cache(4)
 def _parquet_column(file: str, group: int, column: str) -> Any:
-    return _parquet_file(file)[0].read_row_group(group, [column]).column(0)
+    return _parquet_file(file).column(group, column)
 
 
 def _arrow(file: Path, address: str) -> bytes:

@@ -37,9 +37,9 @@ def parquet(request: Request) -> Iterator[Record]:
 def _parquet(request: Request) -> Iterator[Entry]:
     for path in tables.files_of(request, ".parquet"):
         with whole(path, PARQUET):
-            table = parquet_lib.open_file(path)
-            batches = parquet_lib.batches(table)
-        yield from _entries(path, tables.base(request), table.schema_arrow, batches)
+            table = parquet_lib.Table(path)
+            batches = table.batches()
+        yield from _entries(path, tables.base(request), table.schema, batches)
 
 
 @contextlib.contextmanager
