@@ -28,7 +28,7 @@ from zv_jax import json_input
 from zv_jax.data.images import decode as images_lib
 from zv_jax.data.images.decode import ImageError
 from zv_jax.data.records.record import ImageRef
-from zv_jax.data.storage import array_records, parquet, tfds_folders
+from zv_jax.data.storage import array_records, arrow, parquet, tfds_folders
 from zv_jax.errors import DataError
 
 
@@ -215,17 +215,14 @@ def _parquet_column(file: str, group: int, column: str) -> Any:
 
 
 def _arrow(file: Path, address: str) -> bytes:
-    table = arrow_table(str(file))
+    table = _arrow_table(str(file)).data
     row, column, inner = _place(address, table.column_names)
     return _cell(_within(table.column(column)[row].as_py(), inner))
 
 
 @functools.lru_cache(16)
-def arrow_table(file: str) -> Any:
-    """The table of an Arrow stream file, mapped into memory and not read."""
-    import pyarrow
-
-    return pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all()
+def _arrow_table(file: str) -> arrow.Table:
+    return arrow.Table(file)
 
 
 def _tfds(file: Path, address: str) -> bytes:
