@@ -328,7 +328,7 @@ def _is_view(view: Any) -> bool:
     try:
         things = [(str(name), [float(side) for side in box]) for name, box in view["objects"]]
         asked = [things[i] for i in view.get("asked") or ()]
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError):
         return False
     whole = all(len(box) == 4 for _, box in things)
     return whole and len(asked) <= len(things) and isinstance(view.get("background"), str)

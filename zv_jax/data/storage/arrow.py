@@ -13,7 +13,10 @@ from typing import Any
 
 from zv_jax.data.storage.parquet import COUNT, ONCE, RATIO, ROWS
 
-_RECORDS, _DICTIONARY = 3, 2  # kinds of messages: https://arrow.apache.org/docs/format/Columnar.html
+_RECORDS, _DICTIONARY = (
+    3,
+    2,
+)  # kinds of messages: https://arrow.apache.org/docs/format/Columnar.html
 
 
 class Table:
