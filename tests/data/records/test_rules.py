@@ -191,6 +191,9 @@ WRONG = {
     "a negative weight": (
         row(task="caption", answers=["a", "b"], weights=[1.0, -1.0]), "'weights[1]'", "-1",
     ),
+    "weights that are infinite together": (
+        row(task="caption", answers=["a", "b"], weights=[1e308, 1e308]), "'weights'", "beyond",
+    ),
 }  # fmt: skip
 
 

@@ -18,8 +18,9 @@ import base64
 import errno
 import functools
 import os
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
@@ -57,7 +58,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             expected="a path or a shard key",
             fix="download it and set its path",
         )
-    name, _, address = ref.shard_key.partition("#")
+    name, address = parted(ref.shard_key)
     file = _shard(root, name)
     reader = _READERS.get(file.suffix)
     if reader is None or not address:
@@ -80,6 +81,15 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             expected="the shard that the records were made from",
             fix="make the records again with `zv data convert`",
         ) from None
+
+
+def parted(key: str) -> tuple[str, str]:
+    """The file of a shard key, and the address in it, either of which may hold a `#` too."""
+    for mark in re.finditer("#", key):
+        if PurePath(key[: mark.start()]).suffix in _READERS:
+            return key[: mark.start()], key[mark.end() :]
+    name, _, address = key.partition("#")
+    return name, address
 
 
 def _file(root: str | Path, path: str) -> Path:

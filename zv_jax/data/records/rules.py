@@ -301,6 +301,14 @@ def _weights(record: Record) -> Iterator[_Complaint]:
     for number, weight in enumerate(record.weights or ()):
         if not (math.isfinite(weight) and weight >= 0):
             yield f"weights[{number}]", f"it is {weight}", "a number from 0 on", "correct it"
+            return
+    if not math.isfinite(sum(record.weights or ())):
+        yield (
+            "weights",
+            "together they are beyond all numbers",
+            "shares of one whole",
+            "divide them",
+        )
 
 
 def _views(record: Record) -> Iterator[_Complaint]:
