@@ -117,7 +117,7 @@ class Source:
             return os.path.realpath(os.path.join(self.root, ref.path))
         if ref.shard_key is None:
             return str(ref.url)
-        file, _ = pictures.parted(ref.shard_key)
+        file, _ = image_store.parted(ref.shard_key)
         place = ref.shard_key.removeprefix(file)
         return os.path.realpath(os.path.join(self.root, file)) + place
 
