@@ -27,8 +27,8 @@ from zv_jax.evaluation.data import Sources
 from zv_jax.evaluation.part import Outcome, Part
 from zv_jax.evaluation.predict import predict
 from zv_jax.files import read_jsonl
-from zv_jax.html.markup import finite
 from zv_jax.inference.model import Model
+from zv_jax.json_input import finite
 from zv_jax.stages import stage_model
 
 

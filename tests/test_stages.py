@@ -9,6 +9,7 @@ from synthetic import tiny, variables
 
 from zv_jax import trees
 from zv_jax.checkpoints import arrays as leaves
+from zv_jax.config.checks import check
 from zv_jax.errors import ConfigError
 from zv_jax.models.axes import unboxed
 from zv_jax.parallel.hardware import MeshConfig
@@ -99,6 +100,19 @@ def test_the_stage_decides_variant_and_adapters():
     without = dataclasses.replace(tiny("stage2", "base"), stage=chat.stage)
     with pytest.raises(ConfigError, match="model.lora.targets"):
         stage_model(without)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    ["(a|a)*b", "(?x)(.|.) *b", "(?x:(.|.)#\n*)b", "(?i-s:a)(?sx:(.|.) *)b", "a*a*a*a*a*a*b", "("],
+)
+def test_a_pattern_of_adapters_that_may_never_end_is_refused(targets):
+    """It comes with checkpoints of others."""
+    chat = tiny("stage2", "chat")
+    lora = dataclasses.replace(chat.model.lora, targets=targets)
+    with pytest.raises(ConfigError) as caught:
+        check(dataclasses.replace(chat, model=dataclasses.replace(chat.model, lora=lora)))
+    assert caught.value.where == "model.lora.targets"
 
 
 def test_a_pattern_without_a_parameter_is_an_error():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,6 +107,17 @@ def _no_number(name: str) -> float:
 _LENIENT = json.JSONDecoder().decode
 _STRICT = json.JSONDecoder(parse_constant=_no_number).decode
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair too: a fast look before a careful one
+
+
+def finite(value: object) -> float | None:
+    """`value` as a finite float, or `None`: for text, booleans, NaN, and whole numbers of hundreds
+    of digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def check_nesting(value: Any, where: str, most: int | None = None) -> None:

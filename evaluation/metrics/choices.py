@@ -210,9 +210,9 @@ def _cut(tokens: Sequence[_Token]) -> list[list[_Token]]:
 @functools.cache
 def _lettered(pattern: str, count: int) -> re.Pattern[str]:
     """The pattern for so many options; up to ten letters are read as letters in any case, so that
-    an E of four options names none."""
+    an E of four options names none. `a`: regardless of case a dotless i of Turkish is an I too."""
     last = LETTERS[max(count, 10) - 1]
-    return re.compile(pattern.replace("LETTERS", f"[A-{last.upper()}a-{last}]"))
+    return re.compile(pattern.replace("LETTERS", f"(?a:[A-{last.upper()}a-{last}])"))
 
 
 def _tokens(text: str, options: Sequence[str]) -> list[_Token]:
@@ -230,6 +230,7 @@ def _tokens(text: str, options: Sequence[str]) -> list[_Token]:
         if kind.startswith("option"):
             found.append(_Token("option", said, frozenset(named[patterns[int(kind[6:])]])))
         elif kind in ("label", "letter"):
+            said = said.strip()  # line ends too
             # An option may itself be a letter, and another one than its place has.
             own = {i for i, option in enumerate(options) if option.lower() == said.lower()}
             found.append(_Token(kind, said, frozenset(own | {LETTERS.index(said.lower())})))

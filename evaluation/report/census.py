@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from zv_jax.evaluation.report.inputs import STAGE_NAMES, Run, Stage
-from zv_jax.html.markup import Html, finite, join, t, table, tag
+from zv_jax.html.markup import Html, join, t, table, tag
+from zv_jax.json_input import finite
 
 REASONS = {
     "unreadable": ("unreadable", "无法读取"),

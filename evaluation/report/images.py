@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from zv_jax.data.images import decode as images
-from zv_jax.html.markup import Html, finite, label, t, tag
+from zv_jax.html.markup import Html, label, t, tag
+from zv_jax.json_input import finite
 
 LONGEST = 288  # pixels; an image is shown at half of that on a dense screen
 HEAT_SIDE = 64

@@ -12,7 +12,7 @@ from typing import Any
 
 from zv_jax import json_input
 from zv_jax.errors import DataError
-from zv_jax.html.markup import finite
+from zv_jax.json_input import finite
 from zv_jax.stages import STAGES as TABLE
 
 STAGES = (

@@ -19,7 +19,8 @@ from zv_jax.evaluation.report import (
 )
 from zv_jax.evaluation.report.inputs import Run, read
 from zv_jax.files import plain, write_atomic
-from zv_jax.html.markup import Html, document, finite, label, section, t, tag
+from zv_jax.html.markup import Html, document, label, section, t, tag
+from zv_jax.json_input import finite
 
 HERE = Path(__file__).parent
 NAVIGATION = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from zv_jax.evaluation.report import scores
 from zv_jax.evaluation.report.images import figure
 from zv_jax.evaluation.report.inputs import STAGES, Run, Stage, dig
-from zv_jax.html.markup import Html, count, finite, join, said, seconds, seconds_zh, t, tag
+from zv_jax.html.markup import Html, count, join, said, seconds, seconds_zh, t, tag
+from zv_jax.json_input import finite
 
 WHAT: dict[str, tuple[str, str]] = {
     "language": (

@@ -122,6 +122,8 @@ def test_an_index_of_other_types_is_one_error(tmp_path, weight_map):
         ({"rope_scaling": {"type": "linear"}}, "'linear' has factor 'missing'"),
         ({"rope_parameters": {"rope_type": "linear", "factor": None}}, "has factor None"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, "has factor 0"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": float("inf")}}, "has factor inf"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 10**400}}, "has factor 1000"),
         ({"rope_scaling": {"type": "linear", "factor": "two"}}, "has factor 'two'"),
         ({"rope_parameters": {"rope_type": "llama3", "factor": 8}}, "low_freq_factor 'missing'"),
         ({"rope_scaling": {"factor": 2.0}}, "a factor and no type"),

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import tarfile
+import tracemalloc
 
 import pyarrow
 import pyarrow.parquet
@@ -269,6 +270,19 @@ def test_a_pickle_of_lists_that_hold_each_other_is_refused(tmp_path):
         refused("refcoco", tmp_path)
 
 
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x3f", b"p1000000000\n"])
+def test_a_pickle_that_numbers_its_values_from_a_billion_is_refused(tmp_path, put):
+    layouts.refcoco(tmp_path)
+    (path,) = tmp_path.rglob("refs(unc).p")
+    path.write_bytes(b"(l" + put + b".")
+    tracemalloc.start()
+    try:
+        refused("refcoco", tmp_path, words="value number 1")
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
 def test_files_beside_a_data_set_are_not_reached_through_it(tmp_path):
     root = tmp_path / "set"
     outside = layouts.dump(tmp_path / "outside.arrow", [])
@@ -322,6 +336,16 @@ def test_an_image_without_an_area_is_said(tmp_path, sides):
         row["width"], row["height"] = sides
     layouts.dump(path, rows)
     refused("visual_genome", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["NaN", "[1, 2]", '"a dog"', "null"])
+def test_the_text_of_an_image_that_is_json_but_no_object_is_said(tmp_path, text):
+    layouts.picture(tmp_path / "folder" / "1.jpg")
+    layouts.text(tmp_path / "folder" / "1.json", text)
+    refused("folder", tmp_path / "folder", words="no object")
+    (tmp_path / "tars").mkdir()
+    layouts.tar(tmp_path / "tars" / "0.tar", [("1.jpg", layouts.jpeg()), ("1.json", text)])
+    refused("webdataset", tmp_path / "tars", words="no object")
 
 
 def test_a_lone_carriage_return_in_a_table_is_said(tmp_path):

@@ -106,10 +106,11 @@ def test_a_report_is_made_of_whatever_a_run_left(tmp_path):
     odd = {"task": ["a"], "lang": {"b": 1}, "metric": [], "value": 10**400, "n": 1}
     (folder / "results.json").write_text(json.dumps({"stage": [], "scores": [odd, 5]}))
     rows = [{"task": "caption", "lang": ["zh"], "id": {}, "image": "a\0.png"}, {"lang": "\ud800"}]
+    rows.append({"task": "grounding", "box_true": [0, 0, 1, 1], "box_pred": [10**400, 0, 1, 1]})
     lines = [*map(json.dumps, rows), "[" * 100_000, '{"task": "caption", "prediction": "\u2028"}']
     (folder / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "stage0").mkdir()
     (tmp_path / "stage0" / "metrics.jsonl").write_text("[" * 100_000 + '\n{"step": 1, "lm": 2}\n')
     run = inputs.read(tmp_path)
-    assert [row.get("prediction") for row in run.evaluations[0].samples] == [None, "\u2028"]
+    assert [row.get("prediction") for row in run.evaluations[0].samples] == [None, None, "\u2028"]
     assert len(run.broken) == 2 and page.render(run).encode()

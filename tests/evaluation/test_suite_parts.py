@@ -69,6 +69,8 @@ def test_no_image_keeps_its_place(n):
         ("It is a bird", "en", 2),
         ("a dog or a bird", "en", None),
         ("nothing", "en", None),
+        ("(\r\nb\u00a0)", "en", 1),
+        ("(\u0131)", "en", None),  # an i without its dot, which is no letter of an option
         ("（ｂ）", "zh", 1),
         ("两只猫。", "zh", 1),
         ("我看是鸟", "zh", 2),

@@ -79,7 +79,7 @@ def groups() -> dict[str, Callable[[], dict[str, Target]]]:
 def forget() -> None:
     """Clears what is kept of files by their names, which are those of the last ones."""
     for kept in (
-        image_store.tfds_rows, image_store.arrow_table, image_store._parquet_file,
+        image_store.tfds_rows, image_store._arrow_table, image_store._parquet_file,
         image_store._parquet_column, image_store._shard, data_sources._open,
     ):  # fmt: skip
         kept.cache_clear()

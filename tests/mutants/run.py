@@ -80,7 +80,8 @@ class Copy:
 
     def __init__(self, folder: Path, root: Path):
         self.folder = folder / "tree"
-        shutil.copytree(root, self.folder, ignore=LEFT_OUT)
+        # Links stay links: a folder that Python sees in two places is changed in both.
+        shutil.copytree(root, self.folder, ignore=LEFT_OUT, symlinks=True)
 
     def noticed(self, mutant: Mutant, python: Path, tests: Sequence[str], marker: str = "") -> bool:
         """Whether one of `tests` fails once the mutant is planted.

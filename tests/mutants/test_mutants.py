@@ -76,6 +76,19 @@ def test_killed_by_either_suite_or_survived(tree, capsys):
     ]
 
 
+def test_a_mistake_in_a_folder_that_is_linked_into_the_package_is_noticed(tree):
+    """As `evaluation` is: imported by its place in the package, changed at its own."""
+    (tree / "sums").mkdir()
+    (tree / "sums" / "__init__.py").write_text(TREE["sums.py"])
+    (tree / "package").mkdir()
+    (tree / "package" / "sums").symlink_to("../sums", target_is_directory=True)
+    (tree / "test_linked.py").write_text(
+        "from package.sums import add\n\ndef test_add():\n    assert add(2, 3) == 5\n"
+    )
+    linked = Mutant("m", "sums/__init__.py", "a + b", "a - b", "why", ("test_linked.py::test_add",))
+    assert runner.run([linked], None, whole=False, root=tree) == 0
+
+
 def test_all_killed_without_the_second_environment(tree, capsys):
     assert runner.run([mutant("sign", "a + b", "a - b")], None, whole=True, root=tree) == 0
     assert "no environment .venv-parity" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_the_table_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("goal,best", [("min", 1), ("max", 2)])
-@pytest.mark.parametrize("broken", ["NaN", "null", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("broken", ["NaN", "null", "Infinity", "-Infinity", "9" * 400])
 def test_what_is_no_number_is_never_the_best(tmp_path, goal, best, broken):
     sweep = Sweep(SWEEP.config, SWEEP.points, goal=goal)
     for point, value in zip(sweep.points, (broken, "0.5", "0.7"), strict=True):

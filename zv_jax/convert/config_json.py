@@ -5,6 +5,7 @@ Defaults are those of transformers 5, which leaves out what has its default valu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -277,9 +278,9 @@ def _rope(raw: Json, where: str) -> tuple[float, RopeScaling]:
     def number(field: str) -> float:
         try:
             value = float(rope[field])
-            if value > 0:
+            if 0 < value < math.inf:
                 return value
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             pass
         raise ConversionError(
             f"rotary scaling {kind!r} has {field} {rope.get(field, 'missing')!r}",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zv_jax.html.markup import Html, join, label, number, tag
+from zv_jax.json_input import finite
 
 Point = tuple[float, float | None]
 
@@ -191,12 +192,10 @@ def as_box(value: object) -> tuple[float, float, float, float] | None:
     """Four finite numbers as an xyxy box in 0..1, or `None`."""
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None
-    if any(
-        isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v)
-        for v in value
-    ):
+    sides = [side for side in map(finite, value) if side is not None]
+    if len(sides) != 4:
         return None
-    x1, y1, x2, y2 = (min(max(float(v), 0.0), 1.0) for v in value)
+    x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in sides)
     return x1, y1, x2, y2
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Iterable
+
+from zv_jax.json_input import finite
 
 VOID = frozenset({"br", "img", "input", "link", "meta"})
 
@@ -141,16 +142,6 @@ def table(
 def is_cell(value: object) -> bool:
     """Whether `value` is a finished table cell."""
     return isinstance(value, Html) and value.startswith("<td")
-
-
-def finite(value: object) -> float | None:
-    """`value` as a finite float, or `None` (also for text, booleans and NaN)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond every float
-        return None
 
 
 def number(value: object, digits: int = 1) -> str:

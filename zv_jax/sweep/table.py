@@ -61,9 +61,8 @@ def rows(sweep: Sweep, root: Path, failed: dict[str, str]) -> list[Row]:
 
 def _finite(value: object) -> float:
     """A number from a file; NaN for what is none: null, text, infinity."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    return float(value) if math.isfinite(value) else math.nan
+    found = json_input.finite(value)
+    return math.nan if found is None else found
 
 
 def _comparable(row: Row) -> bool:

@@ -14,7 +14,8 @@ from zv_jax.data.records.record import ImageRef
 @pytest.fixture
 def shards(tmp_path):
     """A folder with the same five bytes in files of every kind that needs no other package."""
-    (tmp_path / "a.tar").write_bytes(b"bytes")
+    for name in ("a.tar", "b#1.tar"):
+        (tmp_path / name).write_bytes(b"bytes")
     table = pyarrow.table({"image": [b"bytes"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pyarrow.ipc.new_stream(tmp_path / "a.arrow", table.schema) as stream:
@@ -27,6 +28,7 @@ def shards(tmp_path):
     "key",
     [
         "a.tar#0:5",
+        "b#1.tar#0:5",
         "a.parquet#0:image",
         "a.arrow#0:image",
         "a.jsonl#0:0:image",

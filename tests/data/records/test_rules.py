@@ -162,6 +162,13 @@ WRONG = {
         row(turns=[user("What?"), says("red")], meta={"views": [{"objects": [["dog", 3]]}]}),
         "'meta.views[0]'", "does not say what an image shows",
     ),
+    "a view of a box beyond all numbers": (
+        row(
+            turns=[user("What?"), says("red")],
+            meta={"views": [{"objects": [["dog", [10**400, 0, 1, 1]]]}]},
+        ),
+        "'meta.views[0]'", "does not say what an image shows",
+    ),
     "a view that is asked about what it lacks": (
         row(turns=[user("What?"), says("red")], meta={"views": [VIEW | {"asked": [1]}]}),
         "'meta.views[0]'", "does not say what an image shows",
@@ -183,6 +190,9 @@ WRONG = {
     ),
     "a negative weight": (
         row(task="caption", answers=["a", "b"], weights=[1.0, -1.0]), "'weights[1]'", "-1",
+    ),
+    "weights that are infinite together": (
+        row(task="caption", answers=["a", "b"], weights=[1e308, 1e308]), "'weights'", "beyond",
     ),
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Files of tokenizers that would end the process, or a run long after they were read."""
 
 import base64
+import io
 import json
 
 import pytest
@@ -34,6 +35,9 @@ def charsmap(table: bytes) -> dict:
     }
 
 
+PREPENDS = {"type": "Prepend", "prepend": "▁"}
+REPLACES = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+
 SOUND = [
     body(),
     body({**BPE, "continuing_subword_prefix": ""}),
@@ -41,7 +45,9 @@ SOUND = [
     body({**BPE, "continuing_subword_prefix": "##", "merges": ["a ##b"]}),
     body(normalizer=charsmap(b"\4\0\0\0" + bytes(8))),
     body(normalizer={"type": "Sequence", "normalizers": [charsmap(b"\4\0\0\0" + bytes(4))]}),
-]
+    body(normalizer={"type": "Sequence", "normalizers": [
+        charsmap(b"\4\0\0\0" + bytes(4) + b"a" * 33), PREPENDS, REPLACES]}),
+]  # fmt: skip
 # The library slices merges at the prefix, in the middle of a character too: it ends the process.
 ABORTS = [
     *(
@@ -76,6 +82,45 @@ def test_files_that_would_end_the_process_are_one_error(data):
     with pytest.raises(DataError, match="not a tokenizer.json") as caught:
         tokenizer_checks.check(data, "tokenizer.json")
     assert caught.value.where == "tokenizer.json" and caught.value.fix
+
+
+TWICE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+GROWS = {
+    "again and again": {"type": "Sequence", "normalizers": [TWICE] * 24},
+    "within another": {"type": "Sequence", "normalizers": [
+        {"type": "Sequence", "normalizers": [TWICE] * 6} for _ in range(4)]},
+    "at once": REPLACES | {"content": "a" * 10**6},
+    "before a text": PREPENDS | {"prepend": "a" * 10**6},
+    "by a table": charsmap(b"\4\0\0\0" + bytes(4) + b"a" * 10**6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GROWS)
+def test_a_normalizer_by_which_a_text_grows_without_measure_is_refused(kind):
+    with pytest.raises(DataError, match="times longer"):
+        tokenizer_checks.check(body(normalizer=GROWS[kind]), "tokenizer.json")
+
+
+@pytest.mark.parametrize("part", ["normalizer_spec", "denormalizer_spec"])
+def test_a_sentencepiece_model_by_which_a_text_grows_is_refused(part):
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as messages
+
+    words, model = ["the red cat sat on the mat", "红色的猫坐在垫子上"] * 20, io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words),
+        model_writer=model,
+        vocab_size=50,
+        hard_vocab_limit=False,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=2,
+    )
+    assert tokenizers.Tokenizer("sentencepiece", model.getvalue(), "x.model").encode("cat")
+    proto = messages.ModelProto.FromString(model.getvalue())
+    table = proto.normalizer_spec.precompiled_charsmap
+    getattr(proto, part).precompiled_charsmap = table + b"a" * 10**6 + b"\0"
+    with pytest.raises(DataError, match="times longer"):
+        tokenizers.Tokenizer("sentencepiece", proto.SerializeToString(), "x.model")
 
 
 @pytest.mark.parametrize("vocab", [{}, {"a": 1 << 24}, {"a": 2**32 - 1}])

@@ -18,8 +18,9 @@ import base64
 import errno
 import functools
 import os
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
@@ -28,7 +29,7 @@ from zv_jax import json_input
 from zv_jax.data.images import decode as images_lib
 from zv_jax.data.images.decode import ImageError
 from zv_jax.data.records.record import ImageRef
-from zv_jax.data.storage import array_records, parquet, tfds_folders
+from zv_jax.data.storage import array_records, arrow, parquet, tfds_folders
 from zv_jax.errors import DataError
 
 
@@ -57,7 +58,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             expected="a path or a shard key",
             fix="download it and set its path",
         )
-    name, _, address = ref.shard_key.partition("#")
+    name, address = parted(ref.shard_key)
     file = _shard(root, name)
     reader = _READERS.get(file.suffix)
     if reader is None or not address:
@@ -80,6 +81,15 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
             expected="the shard that the records were made from",
             fix="make the records again with `zv data convert`",
         ) from None
+
+
+def parted(key: str) -> tuple[str, str]:
+    """The file of a shard key, and the address in it, either of which may hold a `#` too."""
+    for mark in re.finditer("#", key):
+        if PurePath(key[: mark.start()]).suffix in _READERS:
+            return key[: mark.start()], key[mark.end() :]
+    name, _, address = key.partition("#")
+    return name, address
 
 
 def _file(root: str | Path, path: str) -> Path:
@@ -186,8 +196,11 @@ def _within(value: Any, pointer: Sequence[str]) -> Any:
 
 
 def _parquet(file: Path, address: str) -> bytes:
-    row, column, inner = _place(address, _parquet_file(str(file))[0].schema_arrow.names)
-    return _cell(_within(_parquet_group(str(file), row, column), inner))
+    table = _parquet_file(str(file))
+    row, column, inner = _place(address, table.schema.names)
+    group = table.group(row)
+    cells = _parquet_column(str(file), group, column)
+    return _cell(_within(cells[row - table.starts[group]].as_py(), inner))
 
 
 def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
@@ -201,38 +214,25 @@ def _place(address: str, columns: Sequence[str]) -> tuple[int, str, list[str]]:
     return _number(row), column, address.removeprefix(f"{row}:{column}/").split("/")
 
 
-def _parquet_group(file: str, row: int, column: str) -> Any:
-    table, starts = _parquet_file(file)
-    group = max(i for i, start in enumerate(starts) if start <= row)
-    return _parquet_column(file, group, column)[row - starts[group]].as_py()
-
-
 @functools.lru_cache(16)
-def _parquet_file(file: str) -> tuple[Any, list[int]]:
-    table = parquet.open_file(file)
-    starts = [0]
-    for i in range(table.num_row_groups - 1):
-        starts.append(starts[-1] + table.metadata.row_group(i).num_rows)
-    return table, starts
+def _parquet_file(file: str) -> parquet.Table:
+    return parquet.Table(file)
 
 
 @functools.lru_cache(4)
 def _parquet_column(file: str, group: int, column: str) -> Any:
-    return _parquet_file(file)[0].read_row_group(group, [column]).column(0)
+    return _parquet_file(file).column(group, column)
 
 
 def _arrow(file: Path, address: str) -> bytes:
-    table = arrow_table(str(file))
+    table = _arrow_table(str(file)).data
     row, column, inner = _place(address, table.column_names)
     return _cell(_within(table.column(column)[row].as_py(), inner))
 
 
 @functools.lru_cache(16)
-def arrow_table(file: str) -> Any:
-    """The table of an Arrow stream file, mapped into memory and not read."""
-    import pyarrow
-
-    return pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all()
+def _arrow_table(file: str) -> arrow.Table:
+    return arrow.Table(file)
 
 
 def _tfds(file: Path, address: str) -> bytes:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from zv_jax import json_input
-from zv_jax.data.images.addresses import arrow_table, locate, tfds_rows
+from zv_jax.data.images.addresses import locate, tfds_rows
 from zv_jax.data.readers import files, rows, tables
 from zv_jax.data.readers.base import Request, reader
 from zv_jax.data.readers.boxes import from_yxyx
 from zv_jax.data.readers.cells import Entry
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
+from zv_jax.data.storage import arrow, tfds_folders
 from zv_jax.data.storage import parquet as parquet_lib
-from zv_jax.data.storage import tfds_folders
 from zv_jax.errors import DataError
 
 PARQUET = "Parquet file"
@@ -37,9 +37,9 @@ def parquet(request: Request) -> Iterator[Record]:
 def _parquet(request: Request) -> Iterator[Entry]:
     for path in tables.files_of(request, ".parquet"):
         with whole(path, PARQUET):
-            table = parquet_lib.open_file(path)
-            batches = parquet_lib.batches(table)
-        yield from _entries(path, tables.base(request), table.schema_arrow, batches)
+            table = parquet_lib.Table(path)
+            batches = table.batches()
+        yield from _entries(path, tables.base(request), table.schema, batches)
 
 
 @contextlib.contextmanager
@@ -157,8 +157,8 @@ def _hf_disk(request: Request) -> Iterator[Entry]:
     for part in parts:
         path = files.find(root, _inside(root, part.of("filename", str)))
         with whole(path, "Arrow file"):
-            table = arrow_table(str(path))
-            batches = table.to_batches(parquet_lib.ROWS)
+            table = arrow.Table(path)
+            batches = table.batches()
         yield from _entries(path, request.root, table.schema, batches)
 
 

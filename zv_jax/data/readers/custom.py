@@ -85,7 +85,7 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
     for suffix in (".json", ".txt"):
         text = path.with_suffix(suffix)
         if text.is_file() and suffix == ".json":
-            return text, _json(text.read_bytes(), str(text))
+            return text, _object(text.read_bytes(), str(text))
         if text.is_file():
             return text, {"caption": json_input.text(text.read_bytes(), str(text))}
     raise DataError(
@@ -99,6 +99,19 @@ def _beside(path: Path) -> tuple[Path, dict[str, Any]]:
 def _json(data: bytes | str, where: str) -> Any:
     """A value of JSON; halves of characters and NaN are for the columns to judge."""
     return json_input.parse(data, where, once=True, strict=False)
+
+
+def _object(data: bytes | str, where: str) -> dict[str, Any]:
+    """The fields of a sample; see `_json`."""
+    found = _json(data, where)
+    if not isinstance(found, dict):
+        raise DataError(
+            "The .json of a sample is no object",
+            where=where,
+            expected='an object such as {"question": "...", "answer": "..."}',
+            fix="write an object with named fields",
+        )
+    return found
 
 
 @reader("webdataset")
@@ -150,16 +163,8 @@ def _fields(sample: tars.Sample) -> dict[str, Any]:
     for extension, text in sample.texts.items():
         name, _, kind = extension.rpartition(".")
         where = f"{sample.where}.{extension}"
-        found = _json(text, where) if kind == "json" else text
         if kind == "json" and not name:
-            if not isinstance(found, dict):
-                raise DataError(
-                    "The .json of a sample is no object",
-                    where=where,
-                    expected='an object such as {"question": "...", "answer": "..."}',
-                    fix="write an object with named fields",
-                )
-            fields |= found
+            fields |= _object(text, where)
         else:
-            fields[name or kind] = found
+            fields[name or kind] = _json(text, where) if kind == "json" else text
     return fields

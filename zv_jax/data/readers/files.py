@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import pickle
+import pickletools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -416,6 +417,18 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
+def _check_memo(file: BinaryIO, size: int) -> None:
+    """Refuses a place in the list of shared values beyond the bytes of the file, as the list is
+    made as long as its last place says; `file` is where it was afterwards."""
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in _PUTS and argument > size:
+            raise pickle.UnpicklingError(f"it has a value number {argument}")
+    file.seek(0)
+
+
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+
+
 def pickled_list(path: Path) -> Iterator[Row]:
     """Rows of a pickled list of plain objects, as the RefCOCO files are.
 
@@ -424,6 +437,7 @@ def pickled_list(path: Path) -> Iterator[Row]:
     """
     try:
         with path.open("rb") as file:
+            _check_memo(file, path.stat().st_size)
             values = _Plain(file, encoding="utf-8").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise not_as_published(str(path), f"no pickle of plain values ({error})") from None

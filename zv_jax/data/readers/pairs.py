@@ -139,10 +139,10 @@ def laion_zh(request: Request) -> Iterator[Record]:
         return
     for path in files.find_all(request.root, "*.parquet", "**/*.parquet"):
         with whole(path, PARQUET):
-            table = parquet.open_file(path)
-            have = set(table.schema_arrow.names)
+            table = parquet.Table(path)
+            have = set(table.schema.names)
             wanted = ("URL", "TEXT", "WIDTH", "HEIGHT", "LANGUAGE", *_FACTS)
-            batches = parquet.batches(table, [name for name in wanted if name in have])
+            batches = table.batches([name for name in wanted if name in have])
         rows = (
             Row(row, f"{path} row {number}", number)
             for number, row in enumerate(table_rows(path, batches))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -202,7 +201,7 @@ class _Reader:
 
     def real(self, key: str) -> float | None:
         value = self.get(key, (int, float), "a number")
-        if value is not None and not _is_finite(value):
+        if value is not None and json_input.finite(value) is None:
             raise _bad(self.where, self.name(key), value, "a finite number")
         return value
 
@@ -280,13 +279,6 @@ def _short(value: Any) -> str:
     except (ValueError, RecursionError):
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False
 
 
 def check_box(box: Any, where: str = "box", name: str = "box") -> Box:

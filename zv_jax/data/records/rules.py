@@ -301,6 +301,14 @@ def _weights(record: Record) -> Iterator[_Complaint]:
     for number, weight in enumerate(record.weights or ()):
         if not (math.isfinite(weight) and weight >= 0):
             yield f"weights[{number}]", f"it is {weight}", "a number from 0 on", "correct it"
+            return
+    if not math.isfinite(sum(record.weights or ())):
+        yield (
+            "weights",
+            "together they are beyond all numbers",
+            "shares of one whole",
+            "divide them",
+        )
 
 
 def _views(record: Record) -> Iterator[_Complaint]:
@@ -328,7 +336,7 @@ def _is_view(view: Any) -> bool:
     try:
         things = [(str(name), [float(side) for side in box]) for name, box in view["objects"]]
         asked = [things[i] for i in view.get("asked") or ()]
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError):
         return False
     whole = all(len(box) == 4 for _, box in things)
     return whole and len(asked) <= len(things) and isinstance(view.get("background"), str)

@@ -117,8 +117,9 @@ class Source:
             return os.path.realpath(os.path.join(self.root, ref.path))
         if ref.shard_key is None:
             return str(ref.url)
-        file, mark, place = ref.shard_key.partition("#")
-        return os.path.realpath(os.path.join(self.root, file)) + mark + place
+        file, _ = image_store.parted(ref.shard_key)
+        place = ref.shard_key.removeprefix(file)
+        return os.path.realpath(os.path.join(self.root, file)) + place
 
 
 class JsonlSource(Source):

@@ -2,7 +2,8 @@
 
 That library is written in Rust and trusts some fields: it cuts merges at the length of a prefix
 that they need not have, and takes the size of a table from the table itself. The first ends the
-whole process, without a message; the second may.
+whole process, without a message; the second may. It also replaces whatever it is to replace, and
+twenty times two letters for one are a million.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,18 +19,20 @@ from typing import Any
 from zv_jax.errors import DataError
 
 MAX_IDS = 1 << 24  # the largest vocabularies have a sixtieth of that
+MAX_GROWTH = 1024  # one Arabic ligature becomes 33 bytes; nothing else grows as much
 
 
 def check(data: bytes, where: str) -> None:
     """Raises:
-    DataError: `data` is no JSON object, or would make the library end the process.
+    DataError: `data` is no JSON object, or would make the library end the process or take all
+        memory.
     """
     try:
         raw = json.loads(data)
         if not isinstance(raw, dict):
             raise ValueError(f"it holds a {type(raw).__name__}, not an object")
         _check_merges(raw.get("model"))
-        _check_tables(raw.get("normalizer"))
+        _check_growth(_growth(raw.get("normalizer")))
     except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
         raise wrong(error, where) from None
 
@@ -47,25 +51,55 @@ def _check_merges(model: Any) -> None:
             )
 
 
-def _check_tables(normalizer: Any) -> None:
-    """Each `precompiled_charsmap`: the size of its first table in four bytes, then the table."""
+def _growth(normalizer: Any) -> int:
+    """How many times longer a normalizer may make a text: those of a sequence multiply.
+
+    Raises:
+        ValueError: a `precompiled_charsmap` is damaged.
+    """
     if isinstance(normalizer, list):
-        for item in normalizer:
-            _check_tables(item)
+        return math.prod(map(_growth, normalizer))
     if not isinstance(normalizer, dict):
-        return
-    _check_tables(normalizer.get("normalizers"))
-    if normalizer.get("type") != "Precompiled":
-        return
-    try:
-        table = base64.b64decode(normalizer.get("precompiled_charsmap"), validate=True)
-    except (TypeError, binascii.Error):
-        raise ValueError("precompiled_charsmap is no base64") from None
+        return 1
+    own = 1
+    if normalizer.get("type") == "Precompiled":
+        try:
+            table = base64.b64decode(normalizer.get("precompiled_charsmap"), validate=True)
+        except (TypeError, binascii.Error):
+            raise ValueError("precompiled_charsmap is no base64") from None
+        own = _longest(table)
+    for field in ("content", "prepend"):  # of Replace, of Prepend
+        if isinstance(normalizer.get(field), str):
+            own = len(normalizer[field]) + (field == "prepend")
+    return max(1, own) * _growth(normalizer.get("normalizers"))
+
+
+def _longest(table: bytes) -> int:
+    """Bytes of the longest text that a character becomes by a `precompiled_charsmap`: the size of
+    its first table in four bytes, the table, and texts that end with a zero.
+
+    Raises:
+        ValueError: the first table leads out of it.
+    """
     size = int.from_bytes(table[:4], "little")
     if len(table) < 4 or size % 4 or not 0 < size <= len(table) - 4:
         raise ValueError(
             f"precompiled_charsmap has {len(table)} bytes, and claims a table of {size}"
         )
+    return max(map(len, table[4 + size :].split(b"\0")))
+
+
+def check_charsmap(table: bytes) -> None:
+    """Raises:
+    ValueError: by the `precompiled_charsmap` of a SentencePiece model a text grows without measure.
+    """
+    if table:
+        _check_growth(_longest(table))
+
+
+def _check_growth(times: int) -> None:
+    if times > MAX_GROWTH:
+        raise ValueError(f"it makes a text up to {times:,} times longer before it is cut to pieces")
 
 
 def check_ids(vocab: Mapping[str, int], where: str) -> None:

@@ -32,9 +32,11 @@ class SentencePiece:
             proto = messages.ModelProto.FromString(data)  # what exports read
             if not any(p.type == messages.ModelProto.SentencePiece.NORMAL for p in proto.pieces):
                 raise RuntimeError("it has no piece of text")
+            checks.check_charsmap(proto.normalizer_spec.precompiled_charsmap)
+            checks.check_charsmap(proto.denormalizer_spec.precompiled_charsmap)
             # All of them: one that is not UTF-8 would end a run when a text is decoded.
             every = [model.id_to_piece(i) for i in range(model.vocab_size())]
-        except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
+        except (RuntimeError, ValueError, DecodeError) as error:
             raise DataError(
                 f"not a SentencePiece model: {error}",
                 where=where,
