@@ -18,7 +18,7 @@ class Settings:
 
     min_ratio: float = 0.8  # Chinese characters to English words
     max_ratio: float = 3.5
-    min_words: int = 6  # of English, below which the ratio may be half or twice that
+    min_words: int = 15  # of English, below which the ratio may be half or twice that
     min_shared: float = 0.5  # of the things that both name, of those that the fewer names
 
 
@@ -32,6 +32,9 @@ _MEASURED = re.compile(
     r"列间栋幢岁点次人种层月日年米元楼号天排行])"
 )
 _EN_VALUE = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*|\b(?:" + "|".join(words.EN_NUMBERS) + r")\b", re.I)
+_MONTHS = (
+    "january february march april may june july august september october november december".split()
+)
 _TWO = re.compile(r"\b(?:two|both|pair|couple|twins?|double|twice|second|either|each|half|another)\b", re.I)
 _SIDES = (("left", "左"), ("right", "右"))
 
@@ -132,6 +135,7 @@ def _numbers(english: str, chinese: str) -> str | None:
     english, chinese = (words.BOX.sub(" ", words.normal(t)) for t in (english, chinese))
     english, chinese = (words.PLACEHOLDER.sub(" ", t) for t in (english, chinese))
     en = {_value(v) for v in _EN_VALUE.findall(english)}
+    en_only = {str(k) for k, m in enumerate(_MONTHS, 1) if re.search(rf"\b{m}\b", english, re.I)}
     zh_all = {_value(v) for v in re.findall(r"\d+(?:[.,]\d+)*", chinese)}
     zh_all |= {str(words.zh_number(v)) for v in re.findall(r"[零一二三四五六七八九十百两]+", chinese)}
     zh_all |= {str(words.zh_number(c)) for c in "二三四五六七八九十两俩仨双对" if c in chinese}
@@ -143,7 +147,7 @@ def _numbers(english: str, chinese: str) -> str | None:
             return f"the number {value} is missing"
     digits = {_value(v) for v in re.findall(r"(?<![\d.])\d+(?:[.,]\d+)*", chinese)}
     counted = {str(words.zh_number(v)) for v in _MEASURED.findall(chinese)}
-    for value in sorted((digits | counted) - {"1", "0", "None"} - en):
+    for value in sorted((digits | counted) - {"1", "0", "None"} - en - en_only):
         if value == "2" and _TWO.search(english):
             continue
         return f"the number {value} was added"

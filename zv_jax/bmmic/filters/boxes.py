@@ -21,7 +21,7 @@ class Settings:
 
 _BRACKETS = re.compile(r"[\[(]\s*-?\d*\.?\d+(?:\s*[,;\s]\s*-?\d*\.?\d+)+\s*[\])]")
 _NUMBER = re.compile(r"-?\d*\.?\d+")
-_LINK = re.compile(r"[\s:：,，(（]*(?:is|are|at|in|on|located|box|在|位于|是|为|坐标)*[\s:：(（]*$")
+_LINK = re.compile(r"[\s:：,，(（]*(?:(?:is|are|at|in|on|located|box|在|位于|是|为|坐标)\s*)*[\s:：(（]*$")
 
 Box = tuple[float, ...]
 

@@ -112,6 +112,12 @@ def table() -> Table:
     )
 
 
+def is_name(word: str) -> bool:
+    """Whether an English word, or its singular, names a thing."""
+    known = table().names["en"]
+    return bool(known.get(word.lower()) or known.get(_lemma(word.lower())))
+
+
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -237,10 +243,10 @@ _EN_DENIES = re.compile(
 _ZH_DENIES = re.compile(r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|不存在|而不是|不")
 _EN_COMPARES = re.compile(
     r"\b(?:like|such as|similar to|shaped|resembl\w+|reminiscent|as if|as though|compared|"
-    r"of an?|for example|for instance|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
+    r"of an?|for example|for instance|(?:ready|enough|meant|made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
     re.I,
 )
-_ZH_COMPARES = re.compile(r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$")
+_ZH_COMPARES = re.compile(r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|让)[^，。,]{0,4}$")
 _ZH_SHAPED = re.compile(r"^(?:形状?|状|一样|般|似的|形的|造型|图案|模样)")
 _EN_SUPPOSES = re.compile(
     r"\b(?:might|may|could|would|should|can|perhaps|possibly|probably|likely|if|often|usually|"
@@ -333,6 +339,8 @@ class Known:
     def only(self, concept: str) -> int | None:
         """The object that a concept names without doubt; None where several or none could be."""
         found = [k for own, at in self.boxes.items() if is_a(own, concept) for k in at]
+        wider = above(concept) - table().kinds  # `man` is the only person, if there is only one
+        found = found or [k for own, at in self.boxes.items() if own in wider for k in at]
         return found[0] if len(found) == 1 else None
 
 

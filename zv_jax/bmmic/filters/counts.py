@@ -28,6 +28,7 @@ class Claim:
     Attributes:
       concept: which things; value: how many.
       strict: whether all of them are meant, rather than some that something is said of.
+      least: whether it is "several", which more of them make no less true.
       start: its place.
     """
 
@@ -35,6 +36,7 @@ class Claim:
     value: int
     strict: bool
     start: int
+    least: bool = False
 
 
 _EN_VALUE = (
@@ -44,7 +46,7 @@ _EN_VALUE = (
 _EN_CLAIM = re.compile(rf"(?<![\w.:/-]){_EN_VALUE}(?: (?!of\b)[a-z-]+){{0,3}}?\s$", re.I)
 _EN_ALL = re.compile(r"\bthere (?:is|are)\b|\bin total\b|\bin all\b|\bonly\b|\bjust\b|\bexactly\b|"
                      r"\ba total of\b|\bimage (?:shows|contains|has)\b", re.I)  # fmt: skip
-_EN_SOME = re.compile(r"^\s*(?:in|with|wearing|who|that|which|on|at|near|behind|from|holding|carrying|of)\b", re.I)
+_EN_SOME = re.compile(r"^\s*(?:in|with|wearing|who|that|which|on|at|near|behind|from|holding|carrying)\b", re.I)
 _MEASURE = (
     "只|个|辆|条|匹|头|位|名|把|张|本|架|艘|朵|棵|颗|块|根|台|座|盏|盆|瓶|杯|碗|盘|碟|顶|件|双|对|群|株|支|部|"
     "尊|枚|片|串|束|幅|扇|口|列|间|栋|幢|面|架|羽|尾|峰|枝|份|副|节|所|道|袋|箱|盒|篮|层|人"
@@ -77,8 +79,8 @@ class Counts(Filter):
             return True
         if claim.value >= actual - spare:
             return False
-        if claim.strict:
-            return True
+        if claim.strict or claim.least:
+            return claim.strict
         same = [c for c in found if c.concept == claim.concept]
         others = [
             m
@@ -111,10 +113,12 @@ def _english(text: str) -> Iterator[Claim]:
         inner = [m for m in concepts.mentions(gap, "en")]
         if inner:
             continue
-        all_of = bool(_EN_ALL.search(before[-40:])) or word in ("only one", "a single")
-        some = bool(gap) or bool(_EN_SOME.match(behind))
-        yield Claim(mention.concept, value, all_of and not some and word != "several",
-                    mention.start)  # fmt: skip
+        alone = word in ("only one", "a single")
+        all_of = alone or bool(_EN_ALL.search(before[-40:]))
+        some = bool(gap) or bool(_EN_SOME.match(behind) and not alone)
+        several = word == "several"
+        strict = all_of and not some and not several
+        yield Claim(mention.concept, value, strict, mention.start, several)
 
 
 _SAME = ("sheep", "fish", "deer", "people", "cattle")

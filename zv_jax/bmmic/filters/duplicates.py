@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class Settings:
     """Thresholds of `Duplicates`."""
 
     min_text: int = 20  # words or characters, below which equal answers of two images are chance
-    max_alike: float = 0.85  # share of 3-grams that two questions about one image may have
+    max_alike: float = 0.8  # share of 3-grams that two questions about one image may have
     max_same_question: int = 500  # conversations and reasoning that begin with the same question...
     per: int = 10_000  # ...of so many pairs; a fraction of it is allowed from the start
     free: int = 20  # uses of a question that are always allowed
@@ -100,8 +101,16 @@ def _long(pair: Pair, least: int) -> bool:
     return size(" ".join(pair.answers), pair.lang) >= least
 
 
+_FILLING = re.compile(
+    r"\b(?:the|a|an|is|are|of|in|on|at|to|do|does|you|can|please|this|that|image|photo|picture|it|its)\b"
+    r"|[的了吗呢呀啊请吧么]|一下|图中|画面|图片|照片",
+    re.I,
+)
+
+
 def _grams(text: str) -> frozenset[str]:
-    bare = words.bare(text)
+    """3-grams of what carries meaning, in American spelling."""
+    bare = words.bare(_FILLING.sub(" ", text)).replace("colour", "color").replace("grey", "gray")
     return frozenset(bare[i : i + 3] for i in range(max(1, len(bare) - 2)))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from zv_jax.bmmic.filters import words
+from zv_jax.bmmic.filters import concepts, words
 from zv_jax.bmmic.filters.base import Filter
-from zv_jax.bmmic.filters.concepts import table
 from zv_jax.bmmic.pair import Pair
 
 
@@ -54,13 +53,13 @@ class Language(Filter):
     def _chinese(self, text: str) -> str | None:
         han = len(re.findall(f"[{words.HAN}]", text))
         found = _WORD.findall(text)
-        if not han and any(w.lower() in _FUNCTION | _nouns() or w.islower() for w in found):
+        if not han and any(w.lower() in _FUNCTION or concepts.is_name(w) or w.islower() for w in found):
             return "no Chinese"
         for run in _RUN.findall(text):
             if len(run.split()) > self.settings.max_latin_words:
                 return f"untranslated: {run[:60]!r}"
         lower = [w for w in found if w.islower() and len(w) > 1 and w not in _AT_HOME]
-        known = [w for w in lower if w in _FUNCTION or w in _nouns()]
+        known = [w for w in lower if w in _FUNCTION or concepts.is_name(w)]
         if known or len(lower) > self.settings.max_lower_words:
             return f"untranslated: {' '.join(known or lower)[:60]!r}"
         return None
@@ -72,7 +71,3 @@ class Language(Filter):
         if sum(map(len, runs)) > self.settings.max_han:
             return f"Chinese: {''.join(runs)[:20]!r}"
         return "no English" if runs and not _WORD.search(text) else None
-
-
-def _nouns() -> frozenset[str]:
-    return frozenset(table().names["en"])

@@ -72,7 +72,7 @@ class Length(Filter):
     def _end(self, answer: str) -> str | None:
         if _BREAKS_OFF.search(answer):
             return f"breaks off: ...{answer[-20:]!r}"
-        said = Counter(words.bare(s) for s in words.sentences(answer) if len(words.bare(s)) > 5)
+        said = Counter(words.bare(s) for s in words.sentences(answer) if len(words.bare(s)) > 3)
         if said and max(said.values()) > self.settings.max_repeats:
             return f"a sentence {max(said.values())} times"
         if re.search(r"(.{2,30}?)\1{4,}", words.bare(answer)):

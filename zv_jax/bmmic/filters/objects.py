@@ -26,6 +26,8 @@ _SIGHT = re.compile(
     re.I,
 )
 _SIGHT_ZH = re.compile(r"图中|画面|图片|图像|照片|可以看到|看到|可见|有一|背景|前景|拿着|戴着|旁边|站着|坐着")
+# Of whom reasoning speaks in general.
+_ANYBODY = frozenset("people person human humans friend friends family 人 人们 朋友 大人".split())
 _EXISTS = re.compile(
     r"^\s*(?:is|are|do|does|can you|could)\b.*\?|\bany\b|\bhow many\b|\bor\b|\bif\b|\bwould\b|\bcould\b", re.I
 )
@@ -67,6 +69,8 @@ class Objects(Filter):
             for mention in concepts.claimed(words.plain(answer), pair.lang, supposed):
                 if known.supports(mention):
                     supported += 1
+                elif pair.kind == "reason" and mention.name in _ANYBODY:
+                    continue
                 elif mention.concept not in asked and not _asked_about(mention, question, pair):
                     unknown.append(mention)
             if words.polarity(answer, pair.lang) is True:
@@ -111,7 +115,7 @@ class Objects(Filter):
                 if not sight.search(sentence):
                     continue
                 for mention in concepts.claimed(sentence, pair.lang, supposed=False):
-                    if not known.supports(mention):
+                    if not known.supports(mention) and mention.name not in _ANYBODY:
                         return f"seen but not in the view: {mention.name}"
         return None
 

@@ -20,9 +20,9 @@ class Settings:
 _PRIVATE = {
     "an e-mail address": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "a telephone number": re.compile(
-        r"(?<![\d.])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\d.])"
-        r"|(?<![\d.])(?:\+?1[- .]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\d.])"
-        r"|(?<![\d.])0\d{2,3}[- ]\d{7,8}(?![\d.])|(?<!\d)\+\d{1,3}[- ]?(?:\d[- ]?){8,12}(?!\d)"
+        r"(?<![\d.])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d|\.\d)"
+        r"|(?<![\d.])(?:\+?1[- .]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?!\d|\.\d)"
+        r"|(?<![\d.])0\d{2,3}[- ]\d{7,8}(?!\d|\.\d)|(?<!\d)\+\d{1,3}[- ]?(?:\d[- ]?){8,12}(?!\d)"
     ),
     "an identity number": re.compile(
         r"(?<!\d)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\d)"
@@ -45,14 +45,14 @@ _CUE = (
     r"identified as|resembles|are)(?: (?:clearly|definitely|probably|likely|actually|none other than|"
     r"the|a|an|famous|former|well-known|legendary|american|british|chinese|french|actor|actress|singer|"
     r"player|basketball|football|tennis|soccer|president|politician|businessman|star|celebrity|pop|film|"
-    r"movie|rock|us|u\.s\.|entrepreneur|director|musician|rapper|professional)){0,6}"
+    r"movie|rock|us|u\.s\.|entrepreneur|director|musician|rapper|professional|chef|cook|painter|artist|author|writer|scientist|astronaut|king|queen|prince|princess|coach|swimmer|skier|surfer|dancer|model|host|comedian|boxer|golfer|racer|driver|pianist|champion|leader|chairman|ceo|founder)){0,6}"
     r"|(?:actor|actress|singer|president|prime minister|celebrity|politician|football(?:er)?|star|"
     r"billionaire|rapper|named|called))"
 )
 _EN_PERSON = re.compile(rf"\b(?i:{_CUE}),? (?P<name>{_NAME})")
 _SURNAMES = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟"
-    "熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤成甘"
+    "熊秦邱江尹薛闫段章葛佟关苗凌霍齐梅盛林倪柳骆岳庞樊兰殷施洪翟安颜温舒屈项祝阮季纪舒鲁裴陶管路牛蓝辛游耿焦巩桂席谷鞠冉鹿巫宁靳蔚邢邬刁古楼单鲍俞景雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤成甘"
 )
 _ZH_CUE = (
     r"(?:名叫|叫做|名字是|姓名是|名为|就是|认出|看起来像是|应该是|这是|他是|她是|(?:男|女)?(?:人|子|士|生|孩|性)是|球员是|歌手是|演员是|"
@@ -107,7 +107,7 @@ def _masked(text: str) -> str:
 
 def _luhn(text: str) -> bool:
     digits = [int(c) for c in text if c.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) < 3:
+    if not 13 <= len(digits) <= 19 or len(set(digits)) < 2:
         return False
     doubled = [sum(divmod(2 * d, 10)) for d in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

@@ -86,7 +86,7 @@ _EN_SOFT_NOT = re.compile(
     r"\b(?:un|in|im|ir|il|dis|non)[a-z]{3,}|[a-z]{3,}less\b|\b(?:few|little|hardly|barely|rarely|"
     r"instead|rather|lack\w*|absen\w+|empty|avoid\w*|prevent\w*|fail\w*|only|except|free|"
     r"different\w*|beyond|missing|away|still|regardless|stop\w*|keep\w*|bare|too|long|off|out|"
-    r"stainless|wrong|false|against|before|until|yet|soon|just|another|other|refus\w+|"
+    r"stainless|wrong|false|against|before|until|yet|soon|just|fewer|less|under|below|least|another|other|refus\w+|"
     r"whether|matter|otherwise|far|sold|closed|alone|anything|any|anyone|besides|also|quickly|"
     r"constantly|several|many|wireless|drone|good|nice)\b",
     re.I,
