@@ -243,7 +243,7 @@ _EN_DENIES = re.compile(
 _ZH_DENIES = re.compile(r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|不存在|而不是|不")
 _EN_COMPARES = re.compile(
     r"\b(?:like|such as|similar to|shaped|resembl\w+|reminiscent|as if|as though|compared|"
-    r"of an?|for example|for instance|(?:ready|enough|meant|made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
+    r"of an?|for example|for instance|inviting|attracting|allowing|(?:ready|enough|meant|made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
     re.I,
 )
 _ZH_COMPARES = re.compile(r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|让)[^，。,]{0,4}$")
