@@ -72,6 +72,7 @@ class Table:
       kinds: concepts that only name kinds.
       ambiguous: English names that are other words as well.
       implies: word or concept -> concepts that come with it.
+      chinese: concept -> its first Chinese name.
       longest: of Chinese names, in characters; of English ones, in words.
     """
 
@@ -80,6 +81,7 @@ class Table:
     kinds: frozenset[str]
     ambiguous: frozenset[str]
     implies: Mapping[str, tuple[str, ...]]
+    chinese: Mapping[str, str]
     longest: Mapping[str, int]
 
 
@@ -89,12 +91,13 @@ def table() -> Table:
     text = resources.files(__package__).joinpath("concepts.yaml").read_text("utf-8")
     data = yaml.safe_load(text)
     names: dict[str, dict[str, str | None]] = {"en": {}, "zh": {}}
-    parents = {}
+    parents, first = {}, {}
     for key, (english, chinese, above) in (data["objects"] | data["kinds"]).items():
         for name in [key.replace("_", " "), *_split(english)]:
             names["en"].setdefault(name, key)
         for name in _split(chinese):
             names["zh"].setdefault(name, key)
+            first.setdefault(key, name)
         parents[key] = tuple(_split(above))
     for lang in names:
         # A thing of its own, such as 红绿灯, stays one though a phrase says the same.
@@ -105,11 +108,19 @@ def table() -> Table:
         kinds=frozenset(data["kinds"]),
         ambiguous=frozenset(data["ambiguous"]),
         implies={word: tuple(found) for word, found in data["implies"].items()},
+        chinese=first,
         longest={
             "zh": max(map(len, names["zh"])),
             "en": max(len(name.split()) for name in names["en"]),
         },
     )
+
+
+@functools.cache
+def chinese_name(label: str) -> str | None:
+    """What an English label is called in Chinese: the first name of its concept in the table."""
+    concept = of_label(label, "en")
+    return table().chinese.get(concept) if concept else None
 
 
 def is_name(word: str) -> bool:
