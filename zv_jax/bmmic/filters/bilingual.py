@@ -31,11 +31,15 @@ _MEASURED = re.compile(
     r"(\d+|[一二三四五六七八九十百两]+)(?=[只个辆条匹头位名把张本架艘朵棵颗块根台座盏盆瓶杯碗盘顶件双对群株支部枚片串束幅扇口"
     r"列间栋幢岁点次人种层月日年米元楼号天排行])"
 )
-_EN_VALUE = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*|\b(?:" + "|".join(words.EN_NUMBERS) + r")\b", re.I)
+_EN_VALUE = re.compile(
+    r"(?<![\w.])\d+(?:[.,]\d+)*|\b(?:" + "|".join(words.EN_NUMBERS) + r")\b", re.I
+)
 _MONTHS = (
     "january february march april may june july august september october november december".split()
 )
-_TWO = re.compile(r"\b(?:two|both|pair|couple|twins?|double|twice|second|either|each|half|another)\b", re.I)
+_TWO = re.compile(
+    r"\b(?:two|both|pair|couple|twins?|double|twice|second|either|each|half|another)\b", re.I
+)
 _SIDES = (("left", "左"), ("right", "右"))
 
 
@@ -74,7 +78,10 @@ class Bilingual(Filter):
             return "yes became no" if yes[0] else "no became yes"
         clear_en, trace_en = words.negation(words.plain(english), "en")
         clear_zh, trace_zh = words.negation(words.plain(chinese), "zh")
-        if re.search(r"(?:isn|aren|don|doesn|won|can|couldn|wouldn)['’]t (?:it|they|you|we|he|she)\b", english):
+        if re.search(
+            r"(?:isn|aren|don|doesn|won|can|couldn|wouldn)['’]t (?:it|they|you|we|he|she)\b",
+            english,
+        ):
             return None  # a question that expects a yes
         if clear_en and not trace_zh:
             return "a negation is missing"
@@ -137,7 +144,9 @@ def _numbers(english: str, chinese: str) -> str | None:
     en = {_value(v) for v in _EN_VALUE.findall(english)}
     en_only = {str(k) for k, m in enumerate(_MONTHS, 1) if re.search(rf"\b{m}\b", english, re.I)}
     zh_all = {_value(v) for v in re.findall(r"\d+(?:[.,]\d+)*", chinese)}
-    zh_all |= {str(words.zh_number(v)) for v in re.findall(r"[零一二三四五六七八九十百两]+", chinese)}
+    zh_all |= {
+        str(words.zh_number(v)) for v in re.findall(r"[零一二三四五六七八九十百两]+", chinese)
+    }
     zh_all |= {str(words.zh_number(c)) for c in "二三四五六七八九十两俩仨双对" if c in chinese}
     if "双" in chinese or "对" in chinese:
         zh_all.add("2")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zv_jax.bmmic.filters import concepts, words
 from zv_jax.bmmic.filters.base import Filter
 from zv_jax.bmmic.pair import Pair
-from zv_jax.bmmic.view import View
+from zv_jax.data.records.record import Object
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Settings:
 
 _BRACKETS = re.compile(r"[\[(]\s*-?\d*\.?\d+(?:\s*[,;\s]\s*-?\d*\.?\d+)+\s*[\])]")
 _NUMBER = re.compile(r"-?\d*\.?\d+")
-_LINK = re.compile(r"[\s:：,，(（]*(?:(?:is|are|at|in|on|located|box|在|位于|是|为|坐标)\s*)*[\s:：(（]*$")
+_LINK = re.compile(
+    r"[\s:：,，(（]*(?:(?:is|are|at|in|on|located|box|在|位于|是|为|坐标)\s*)*[\s:：(（]*$"
+)
 
 Box = tuple[float, ...]
 
@@ -53,11 +56,11 @@ def fault(box: Box, min_area: float = 0.0) -> str | None:
     return None
 
 
-def given(box: Box, view: View, tolerance: float) -> list[int]:
-    """The objects of a view whose corners are those of `box`."""
+def given(box: Box, objects: Sequence[Object], tolerance: float) -> list[int]:
+    """The numbers of the objects whose corners are those of `box`."""
     return [
         k
-        for k, thing in enumerate(view.objects)
+        for k, thing in enumerate(objects)
         if all(abs(a - b) <= tolerance + 1e-9 for a, b in zip(box, thing.box, strict=True))
     ]
 
@@ -74,7 +77,7 @@ class Boxes(Filter):
                 why = fault(box, self.settings.min_area)
                 if why:
                     return why
-                objects = given(box, pair.view, self.settings.tolerance)
+                objects = given(box, pair.view.objects, self.settings.tolerance)
                 if not objects:
                     return f"not in the view: {list(box)}"
                 if why := _misnamed(text[:place], objects, pair):
@@ -93,7 +96,7 @@ class Boxes(Filter):
             if len(boxes) != 1 or words.BOX.sub("", words.normal(answer)).strip(" .。"):
                 continue
             asked = {m.concept for m in concepts.mentions(words.plain(question), pair.lang)}
-            objects = given(boxes[0][1], pair.view, self.settings.tolerance)
+            objects = given(boxes[0][1], pair.view.objects, self.settings.tolerance)
             labels = [concepts.label_concept(pair.view, k) for k in objects]
             known = {c for k in range(len(pair.view.objects))
                      if (c := concepts.label_concept(pair.view, k))}  # fmt: skip

@@ -251,13 +251,17 @@ _EN_DENIES = re.compile(
     r"rather than|cannot see|missing)\b|n['’]t\b",
     re.I,
 )
-_ZH_DENIES = re.compile(r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|不存在|而不是|不")
+_ZH_DENIES = re.compile(
+    r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|不存在|而不是|不"
+)
 _EN_COMPARES = re.compile(
     r"\b(?:like|such as|similar to|shaped|resembl\w+|reminiscent|as if|as though|compared|"
     r"of an?|for example|for instance|inviting|attracting|allowing|(?:ready|enough|meant|made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
     re.I,
 )
-_ZH_COMPARES = re.compile(r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|让)[^，。,]{0,4}$")
+_ZH_COMPARES = re.compile(
+    r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|让)[^，。,]{0,4}$"
+)
 _ZH_SHAPED = re.compile(r"^(?:形状?|状|一样|般|似的|形的|造型|图案|模样)")
 _EN_SUPPOSES = re.compile(
     r"\b(?:might|may|could|would|should|can|perhaps|possibly|probably|likely|if|often|usually|"
@@ -278,9 +282,7 @@ def claimed(text: str, lang: str, supposed: bool) -> list[Mention]:
     Args:
       supposed: whether those count too that may be there, or are spoken of in general.
     """
-    denies, supposes = (
-        (_EN_DENIES, _EN_SUPPOSES) if lang == "en" else (_ZH_DENIES, _ZH_SUPPOSES)
-    )
+    denies, supposes = (_EN_DENIES, _EN_SUPPOSES) if lang == "en" else (_ZH_DENIES, _ZH_SUPPOSES)
     found, offset = [], 0
     for clause in words.clauses(text):
         offset = text.index(clause, offset)
@@ -389,5 +391,3 @@ def known(view: View) -> Known:
         if re.search(rf"\b{word}\b", text) if word.isascii() else word in text:
             seen |= set(along)
     return Known(frozenset(seen), {k: tuple(v) for k, v in boxes.items()}, text)
-
-

@@ -46,14 +46,23 @@ _EN_VALUE = (
 _EN_CLAIM = re.compile(rf"(?<![\w.:/-]){_EN_VALUE}(?: (?!of\b)[a-z-]+){{0,3}}?\s$", re.I)
 _EN_ALL = re.compile(r"\bthere (?:is|are)\b|\bin total\b|\bin all\b|\bonly\b|\bjust\b|\bexactly\b|"
                      r"\ba total of\b|\bimage (?:shows|contains|has)\b", re.I)  # fmt: skip
-_EN_SOME = re.compile(r"^\s*(?:in|with|wearing|who|that|which|on|at|near|behind|from|holding|carrying)\b", re.I)
+_EN_SOME = re.compile(
+    r"^\s*(?:in|with|wearing|who|that|which|on|at|near|behind|from|holding|carrying)\b", re.I
+)
 _MEASURE = (
     "只|个|辆|条|匹|头|位|名|把|张|本|架|艘|朵|棵|颗|块|根|台|座|盏|盆|瓶|杯|碗|盘|碟|顶|件|双|对|群|株|支|部|"
     "尊|枚|片|串|束|幅|扇|口|列|间|栋|幢|面|架|羽|尾|峰|枝|份|副|节|所|道|袋|箱|盒|篮|层|人"
 )
-_ZH_CLAIM = re.compile(rf"(?P<n>{words.ZH_NUMBER})\s*(?:{_MEASURE})(?P<gap>[^，。,；;！？]{{0,10}})$")
-_ZH_ALL = re.compile(r"一共|总共|共有|共计|只有|仅有|有$|正好|恰好|就有|都有|里有|上有|中有|存在|内有|有着")
-_HOW_MANY = re.compile(r"\bhow many\b|\bwhat number of\b|多少|几[只个辆条匹头位名把张本架艘朵棵颗块根台座盏盆瓶杯碗人]", re.I)
+_ZH_CLAIM = re.compile(
+    rf"(?P<n>{words.ZH_NUMBER})\s*(?:{_MEASURE})(?P<gap>[^，。,；;！？]{{0,10}})$"
+)
+_ZH_ALL = re.compile(
+    r"一共|总共|共有|共计|只有|仅有|有$|正好|恰好|就有|都有|里有|上有|中有|存在|内有|有着"
+)
+_HOW_MANY = re.compile(
+    r"\bhow many\b|\bwhat number of\b|多少|几[只个辆条匹头位名把张本架艘朵棵颗块根台座盏盆瓶杯碗人]",
+    re.I,
+)
 
 
 class Counts(Filter):
@@ -134,7 +143,9 @@ def _chinese(text: str) -> Iterator[Claim]:
             continue
         head = before[: len(before) - len(counted[0])]
         value = words.zh_number(counted["n"])
-        if value is None or head.endswith(("第", "十", "百", "几", "每", "另", "其中", "中的", "数")):
+        if value is None or head.endswith(
+            ("第", "十", "百", "几", "每", "另", "其中", "中的", "数")
+        ):
             continue
         all_of = bool(_ZH_ALL.search(head[-6:])) or head.endswith("有")
         if value == 1 and not re.search(r"(?:只有|仅有|仅|只)$", head):
@@ -172,7 +183,12 @@ def _answered(question: str, answer: str, pair: Pair) -> Iterator[Claim]:
     behind = text[about.end : about.end + 24]
     head = text[start.end() : about.start] if start else ""
     some = len(head.split()) > 0 if pair.lang == "en" else len(head) > 2
-    some = some or bool(re.match(r"\s*(?:in|with|wearing|that|who|holding|on|carrying)\s+(?!the (?:image|photo|picture|scene)|this|total|all|there)", behind))
+    some = some or bool(
+        re.match(
+            r"\s*(?:in|with|wearing|that|who|holding|on|carrying)\s+(?!the (?:image|photo|picture|scene)|this|total|all|there)",
+            behind,
+        )
+    )
     yield Claim(about.concept, value, not some, 0)
 
 

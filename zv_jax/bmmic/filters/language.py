@@ -25,7 +25,9 @@ _RUN = re.compile(r"[A-Za-z]+(?:[\s,.'’-]+[A-Za-z]+)*")
 _CODE = re.compile(r"```.*?```|\{[^{}]*\}|<[^<>]*>", re.S)
 _OTHER = re.compile(r"[\u3040-\u30ff\u0400-\u04ff\uac00-\ud7af\u0600-\u06ff\u0e00-\u0e7f]")
 # Small words that Chinese texts use as they are.
-_AT_HOME = frozenset("logo app ok vs wifi emoji km cm mm kg ml cpu gps vip diy ip pk xl json".split())
+_AT_HOME = frozenset(
+    "logo app ok vs wifi emoji km cm mm kg ml cpu gps vip diy ip pk xl json".split()
+)
 _FUNCTION = frozenset(
     "the a an is are was were and or of in on at with to for by from that this it its not no yes "
     "there has have be as but his her their they he she which who what where how many one two "
@@ -53,7 +55,9 @@ class Language(Filter):
     def _chinese(self, text: str) -> str | None:
         han = len(re.findall(f"[{words.HAN}]", text))
         found = _WORD.findall(text)
-        if not han and any(w.lower() in _FUNCTION or concepts.is_name(w) or w.islower() for w in found):
+        if not han and any(
+            w.lower() in _FUNCTION or concepts.is_name(w) or w.islower() for w in found
+        ):
             return "no Chinese"
         for run in _RUN.findall(text):
             if len(run.split()) > self.settings.max_latin_words:

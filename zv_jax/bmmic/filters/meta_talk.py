@@ -18,7 +18,9 @@ class Settings:
 
 
 _SOURCE_EN = r"(?:captions?|bounding box(?:es)?|annotations?|coordinates|object labels?|tags|descriptions?|metadata|symbolic \w+)"
-_SOURCE_ZH = r"(?:描述|标题|标注|标注框|边界框|检测框|坐标|标签|字幕|文字说明|文本|提示|信息|上下文|图注)"
+_SOURCE_ZH = (
+    r"(?:描述|标题|标注|标注框|边界框|检测框|坐标|标签|字幕|文字说明|文本|提示|信息|上下文|图注)"
+)
 PATTERNS = {
     "refusal": (
         r"\bas an? (?:ai|artificial|language|large|text|visual assistant)|\bi(?:'m| am) (?:an? )?(?:ai|"

@@ -25,13 +25,18 @@ _SIGHT = re.compile(
     r"\b(?:visible|can be seen|we see|shows?|depicts?|features?|image|holding|wearing|sitting on|standing)\b",
     re.I,
 )
-_SIGHT_ZH = re.compile(r"图中|画面|图片|图像|照片|可以看到|看到|可见|有一|背景|前景|拿着|戴着|旁边|站着|坐着")
+_SIGHT_ZH = re.compile(
+    r"图中|画面|图片|图像|照片|可以看到|看到|可见|有一|背景|前景|拿着|戴着|旁边|站着|坐着"
+)
 # Of whom reasoning speaks in general.
 _ANYBODY = frozenset("people person human humans friend friends family 人 人们 朋友 大人".split())
 _EXISTS = re.compile(
-    r"^\s*(?:is|are|do|does|can you|could)\b.*\?|\bany\b|\bhow many\b|\bor\b|\bif\b|\bwould\b|\bcould\b", re.I
+    r"^\s*(?:is|are|do|does|can you|could)\b.*\?|\bany\b|\bhow many\b|\bor\b|\bif\b|\bwould\b|\bcould\b",
+    re.I,
 )
-_EXISTS_ZH = re.compile(r"吗|有没有|是否|是不是|多少|几[只个辆条匹头人位把]|还是|如果|能否|能不能|可能|会不会")
+_EXISTS_ZH = re.compile(
+    r"吗|有没有|是否|是不是|多少|几[只个辆条匹头人位把]|还是|如果|能否|能不能|可能|会不会"
+)
 
 
 class Objects(Filter):
@@ -74,9 +79,7 @@ class Objects(Filter):
                 elif mention.concept not in asked and not _asked_about(mention, question, pair):
                     unknown.append(mention)
             if words.polarity(answer, pair.lang) is True:
-                unknown += [
-                    m for m in self._exists(question, pair.lang) if not known.supports(m)
-                ]
+                unknown += [m for m in self._exists(question, pair.lang) if not known.supports(m)]
         return unknown, supported
 
     @staticmethod
@@ -122,5 +125,7 @@ class Objects(Filter):
 
 def _asked_about(mention: Mention, question: str, pair: Pair) -> bool:
     """Whether the user asked for what is not in the image, as in "What could replace the bike?"."""
-    general = r"\b(?:could|would|might|should|recommend|suggest|if)\b|可以|会|如果|建议|可能|应该|适合"
+    general = (
+        r"\b(?:could|would|might|should|recommend|suggest|if)\b|可以|会|如果|建议|可能|应该|适合"
+    )
     return bool(re.search(general, question, re.I)) and pair.kind != "detail"

@@ -90,7 +90,9 @@ def similarity(pair: Pair) -> float:
 
     1 only where the texts are the same words.
     """
-    now, then = (_bag(" ".join(t.text for t in side), pair.lang) for side in (pair.turns, pair.parent))
+    now, then = (
+        _bag(" ".join(t.text for t in side), pair.lang) for side in (pair.turns, pair.parent)
+    )
     if not now or not then:
         return 0.0
     if len(now ^ then) > 1:

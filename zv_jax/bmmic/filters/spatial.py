@@ -33,7 +33,10 @@ _AXES = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _EN_SIDES = [
     (r"(?:to|on|at) the (left|right)(?:[- ]hand)?(?: side)? of", None),
-    (r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|positioned|just|immediately|directly) (left|right) of", None),
+    (
+        r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|positioned|just|immediately|directly) (left|right) of",
+        None,
+    ),
     (r"\b(above|below|beneath)\b", None),
 ]
 _EN_IMAGE = re.compile(
@@ -42,11 +45,18 @@ _EN_IMAGE = re.compile(
     r"(?: of (?:the|this) (?:image|photo|picture|scene|frame))?(?! (?:of|hand|arm|leg|foot|shoulder|eye|lane|wrist))\b",
     re.I,
 )
-_EN_IMAGE_OF = re.compile(r"(?: side| half| part| corner| edge)? of (?!(?:the|this) (?:image|photo|picture|scene|frame))", re.I)
+_EN_IMAGE_OF = re.compile(
+    r"(?: side| half| part| corner| edge)? of (?!(?:the|this) (?:image|photo|picture|scene|frame))",
+    re.I,
+)
 _IMAGE_EN = re.compile(r"^(?: of)? (?:the|this) (?:image|photo|picture|scene|frame)", re.I)
 _ZH_SIDE = {"左": "left", "右": "right", "上方": "above", "下方": "below"}
-_ZH_REL = re.compile(r"(?:在|位于|处于|站在|坐在|停在|放在|趴在|就在|摆在|躺在)(?:了)?(?P<other>[^，。,；;！？在]{1,14}?)(?:的)?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?")
-_ZH_OF = re.compile(r"(?P<other>[^，。,；;！？]{1,12}?)的?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?(?:是|有|站着|坐着|停着|放着|趴着|摆着|躺着)(?:了)?(?P<one>[^，。,；;！？]{1,16})")
+_ZH_REL = re.compile(
+    r"(?:在|位于|处于|站在|坐在|停在|放在|趴在|就在|摆在|躺在)(?:了)?(?P<other>[^，。,；;！？在]{1,14}?)(?:的)?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?"
+)
+_ZH_OF = re.compile(
+    r"(?P<other>[^，。,；;！？]{1,12}?)的?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?(?:是|有|站着|坐着|停着|放着|趴着|摆着|躺着)(?:了)?(?P<one>[^，。,；;！？]{1,16})"
+)
 _ZH_FRAME = re.compile(r"图|画面|照片|画|镜头|前景|背景|场景")
 _NOT_PLACE = re.compile(r"(?:左|右)(?:手|臂|腿|脚|眼|肩|耳|转|拐|键|膝|脸)(?!边)")
 
@@ -87,19 +97,29 @@ class Spatial(Filter):
         if said is not None and yes_no and not either:
             yield words.plain(question), said
 
-    def _side_asked(
-        self, question: str, answer: str, pair: Pair, known: Known
-    ) -> str | None:
+    def _side_asked(self, question: str, answer: str, pair: Pair, known: Known) -> str | None:
         """`Is the dog on the left or the right of the cat?` — `Left.`; `Which side?` likewise."""
-        found = re.search(r"\b(left|right)\b.*\bor\b.*\b(left|right)\b|左.{0,6}还是.{0,8}右|哪一?[边侧]|which side", question, re.I)
+        found = re.search(
+            r"\b(left|right)\b.*\bor\b.*\b(left|right)\b|左.{0,6}还是.{0,8}右|哪一?[边侧]|which side",
+            question,
+            re.I,
+        )
         short = words.plain(answer).strip()
-        side = re.match(r"(?:(?:it is |it's )?(?:on|to|at) the |在|画面|图片|图像|它在|位于)*\s*(left|right|左|右)", short, re.I)
+        side = re.match(
+            r"(?:(?:it is |it's )?(?:on|to|at) the |在|画面|图片|图像|它在|位于)*\s*(left|right|左|右)",
+            short,
+            re.I,
+        )
         if not found or not side or len(short) > 24:
             return None
-        named = list(dict.fromkeys(m.concept for m in concepts.mentions(words.plain(question), pair.lang)))
+        named = list(
+            dict.fromkeys(m.concept for m in concepts.mentions(words.plain(question), pair.lang))
+        )
         if not named:
             return None
-        place = Place(named[0], _ZH_SIDE.get(side[1], side[1].lower()), named[1] if len(named) > 1 else None)
+        place = Place(
+            named[0], _ZH_SIDE.get(side[1], side[1].lower()), named[1] if len(named) > 1 else None
+        )
         if self._holds(place, pair.view, known) is False:
             return f"{place.one} is {place.side} of {place.other or 'the image'}: the boxes deny it"
         return None

@@ -18,7 +18,12 @@ EN_NUMBERS = {
         "fifteen sixteen seventeen eighteen nineteen twenty".split()
     )
 } | {"dozen": 12, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100}
-_ZH_DIGITS = {c: v for v, c in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "俩": 2, "仨": 3}
+_ZH_DIGITS = {c: v for v, c in enumerate("零一二三四五六七八九")} | {
+    "两": 2,
+    "〇": 0,
+    "俩": 2,
+    "仨": 3,
+}
 ZH_NUMBER = r"(?:\d+|[零〇一二两三四五六七八九十百]+)"
 
 
@@ -46,7 +51,9 @@ def plain(text: str) -> str:
 
 def clauses(text: str) -> list[str]:
     """Parts of a text that a negation does not leave."""
-    parts = re.split(r"[.!?;:,。！？；：，、\n]|\b(?:but|however|while|whereas|although)\b|但是?|而", text)
+    parts = re.split(
+        r"[.!?;:,。！？；：，、\n]|\b(?:but|however|while|whereas|although)\b|但是?|而", text
+    )
     return [part for part in parts if part.strip()]
 
 
@@ -111,7 +118,9 @@ def negation(text: str, lang: str) -> tuple[bool, bool]:
 
 _YES = {
     "en": re.compile(r"\s*(?:yes|yeah|yep|sure|correct|indeed|true|right)\b", re.I),
-    "zh": re.compile(r"\s*(?:是的?|对的?|有的?|会的?|能的?|可以|没错|正确|的确|确实|在的?)(?=$|[，。,.！!\s]|是|有)"),
+    "zh": re.compile(
+        r"\s*(?:是的?|对的?|有的?|会的?|能的?|可以|没错|正确|的确|确实|在的?)(?=$|[，。,.！!\s]|是|有)"
+    ),
 }
 _NO = {
     "en": re.compile(r"\s*(?:no|nope|not really|incorrect|false|wrong)\b", re.I),

@@ -97,9 +97,7 @@ SELECTIONS: dict[str, Callable[[list[Example], View, int, int], list[Example]]] 
 }
 
 
-def select(
-    how: str, kind: str, lang: str, view: View, count: int, seed: int = 0
-) -> list[Example]:
+def select(how: str, kind: str, lang: str, view: View, count: int, seed: int = 0) -> list[Example]:
     """At most `count` examples of a kind and language for a view, never one of the same image.
 
     Args:

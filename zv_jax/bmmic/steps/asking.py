@@ -90,11 +90,9 @@ def fill(
 
     def stream() -> Iterator[tuple[str, Request]]:
         for number, jobs in plans:
-            plan = _Plan(number, 0)
-            waiting.append(plan)
             # All of a shard are known before the first is sent: an empty one is written, too.
             listed = list(jobs)
-            plan.jobs = len(listed)
+            waiting.append(_Plan(number, len(listed)))
             for job in listed:
                 planned.append(job)
                 yield job.id, job.request

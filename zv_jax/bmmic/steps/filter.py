@@ -59,7 +59,8 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
 
 
 def _shard(detector: Detector, made: Shards, kept: Shards, dropped: Shards, number: int) -> None:
-    good, bad = [], []
+    good: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
     for pair in generate.read(made, number):
         verdict = detector.judge(pair)
         row = pairs.to_json(pair)
@@ -69,7 +70,8 @@ def _shard(detector: Detector, made: Shards, kept: Shards, dropped: Shards, numb
             bad.append({"filter": verdict.filter, "why": verdict.why, "pair": row})
     dropped.write(number, bad)
     path = dropped.folder / f"{number:05d}.json"
-    write_atomic(path, json.dumps(detector.report(), ensure_ascii=False).encode())
+    found = {"pairs": len(good) + len(bad), "kept": len(good), "filters": detector.report()}
+    write_atomic(path, json.dumps(found, ensure_ascii=False).encode())
     kept.write(number, good)  # last: it says that the shard is judged
 
 
@@ -77,14 +79,15 @@ def _report(workdir: Path, inputs: list[str]) -> dict[str, Any]:
     """The sums of all shards."""
     counts: dict[str, Counter[str]] = {name: Counter(seen=0, dropped=0) for name in NAMES}
     samples: dict[str, list[Any]] = {name: [] for name in NAMES}
+    total = kept = 0
     for file in _files(workdir, inputs):
-        for name, found in json_input.parse(file.read_bytes(), str(file)).items():
+        shard = json_input.parse(file.read_bytes(), str(file))
+        total, kept = total + shard["pairs"], kept + shard["kept"]
+        for name, found in shard["filters"].items():
             counts[name].update(seen=found["seen"], dropped=found["dropped"])
             samples[name] = (samples[name] + found["samples"])[:20]
     filters = {name: {**counts[name], "samples": samples[name]} for name in NAMES}
-    total = counts[NAMES[0]]["seen"] if counts else 0
-    lost = sum(count["dropped"] for count in counts.values())
-    return {"pairs": total, "kept": total - lost, "filters": filters}
+    return {"pairs": total, "kept": kept, "filters": filters}
 
 
 def _files(workdir: Path, inputs: list[str]) -> Iterator[Path]:

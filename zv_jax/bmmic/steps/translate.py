@@ -98,10 +98,10 @@ def _pieces(config: Config) -> Iterator[Piece]:
 def exchanges_of(record: Record) -> tuple[tuple[str, str], ...]:
     """(question, answer) of a record: those of its turns, or its question with each distinct answer.
 
-    Captions have no question; choices are not translated.
+    Records without a question (captions) and those with choices are left out.
     """
     if record.choices or not record.turns:
-        return tuple(("", answer) for answer in dict.fromkeys(record.answers or ()))
+        return ()
     asked = [turn.text for turn in record.turns if turn.role == "user"]
     said = [turn.text for turn in record.turns if turn.role == "assistant"]
     if len(asked) == len(said) and not record.answers:
@@ -111,9 +111,7 @@ def exchanges_of(record: Record) -> tuple[tuple[str, str], ...]:
     return ()
 
 
-def _empty(
-    record: Record, own: Opened, exchanges: Sequence[tuple[str, str]], to: str
-) -> Pair:
+def _empty(record: Record, own: Opened, exchanges: Sequence[tuple[str, str]], to: str) -> Pair:
     # A translation is judged against its original; the view is for boxes and guards.
     view = View(
         id=f"{own.name}/{record.split}/{record.images[0].path or record.images[0].shard_key}"
@@ -126,9 +124,10 @@ def _empty(
     )
     flat = [side for exchange in exchanges for side in exchange]
     target = TARGETS.get(own.name, f"{own.name}_t")
-    native = record.id.removeprefix(f"{record.source}/")
+    # `vqav2/train/7` becomes `vqav2_t/train/7`; another name of the split stays part of the id.
+    native = record.id.removeprefix(f"{record.source}/").removeprefix("train/")
     return Pair(
-        id=f"{target}/{native}",
+        id=f"{target}/train/{native}",
         lang=to,
         kind="translate",
         turns=(),

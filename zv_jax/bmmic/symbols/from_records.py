@@ -108,7 +108,9 @@ def instances(path: Any) -> Instances:
       DataError: the file is not as published.
     """
     names = {row["id"]: row["name"] for row in json_items(path, "categories.item")}
-    sizes = {str(row["id"]): (row["width"], row["height"]) for row in json_items(path, "images.item")}
+    sizes = {
+        str(row["id"]): (row["width"], row["height"]) for row in json_items(path, "images.item")
+    }
     found: dict[str, list[Object]] = {}
     for row in json_items(path, "annotations.item"):
         image, label = str(row["image_id"]), names[row["category_id"]]
@@ -161,4 +163,3 @@ def views(
             shown=tuple(guard.image_ids(one.record, space)),
             meta={"source": source},
         )
-
