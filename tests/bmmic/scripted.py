@@ -1,5 +1,5 @@
-"""A small world for whole runs: scenes of the labelled set as annotated images, their labelled pairs
-as what the model says, and faults planted in it."""
+"""A small world for whole runs: scenes of the labelled set as annotated images, their labelled
+pairs as what the model says, and faults planted in it."""
 
 import json
 import re
@@ -36,10 +36,14 @@ QUESTIONS = [
     # question, its ten answers, translated question, {answer: translated}
     ("What color is the bus?", ["red"] * 9 + ["bright red"], "公交车是什么颜色的？",
      {"red": "红色", "bright red": "鲜红色"}),
-    ("How many cars are there?", ["3"] * 10, "有几辆汽车？", {"3": "4"}),  # planted: bilingual
-    ("Is it raining?", ["no"] * 8 + ["yes"] * 2, "在下雨吗？", {"no": "没有", "yes": "是的"}),
-    ("What are the people doing?", ["waiting"] * 10, None, {}),  # planted: does not come back
-    ("Is the light red?", ["yes"] * 10, "灯是红色的吗？", {"yes": "yes"}),  # planted: language
+    # Planted: bilingual.
+    ("How many cars are there?", ["3"] * 10, "有几辆汽车？", {"3": "4"}),
+    ("Is it raining?", ["no"] * 8 + ["yes"] * 2, "在下雨吗？",
+     {"no": "没有", "yes": "是的"}),
+    # Planted: does not come back.
+    ("What are the people doing?", ["waiting"] * 10, None, {}),
+    # Planted: language.
+    ("Is the light red?", ["yes"] * 10, "灯是红色的吗？", {"yes": "yes"}),
 ]  # fmt: skip
 TRANSLATION_FAULTS = {1: "bilingual", 3: "schema", 4: "language"}
 
@@ -104,7 +108,10 @@ class Script:
     def filler(scene: str, kind: str, lang: str) -> list[str]:
         """A good pair where the labelled set has none of this kind: the captions, said again."""
         captions = scenes()[scene]["captions"][lang]
-        asked = {"en": f"What is there to say about the {scene}?", "zh": f"关于画面{scene.upper()}有什么可说的？"}
+        asked = {
+            "en": f"What is there to say about the {scene}?",
+            "zh": f"关于画面{scene.upper()}有什么可说的？",
+        }
         joined = " ".join(captions) if lang == "en" else "".join(captions)
         return [asked[lang], joined]
 

@@ -1,4 +1,4 @@
-"""A whole run against a scripted model: exactly the planted faults are dropped, each for its reason."""
+"""A whole run against a scripted model: exactly the planted faults go, each for its reason."""
 
 import json
 
@@ -53,9 +53,7 @@ def test_exactly_the_planted_pairs_are_dropped_for_the_right_reason(world):
 
 def test_translations_that_lost_something_are_dropped(world):
     found = {name: kind for name, kind, _ in scripted.dropped(world[0], "translated")}
-    assert found == {
-        f"vqav2_t/train/{n}": kind for n, kind in scripted.TRANSLATION_FAULTS.items()
-    }
+    assert found == {f"vqav2_t/train/{n}": kind for n, kind in scripted.TRANSLATION_FAULTS.items()}
 
 
 def test_rewritings_that_changed_nothing_are_dropped_and_bad_parents_never_asked(world):
@@ -103,7 +101,10 @@ def test_records_are_those_of_the_reader_and_say_where_they_come_from(world):
     found = list(catalogue.read("bmmic", out / "bmmic", "train"))
     planted = len(scripted.PLANTED) + len(scripted.BROKEN)
     assert len(found) == 9 * 3 * 2 - planted
-    assert {r.task for r in found} == set(scripted.KINDS) and {r.lang for r in found} == {"en", "zh"}
+    assert {r.task for r in found} == set(scripted.KINDS) and {r.lang for r in found} == {
+        "en",
+        "zh",
+    }
     assert all(r.meta["model"] == "scripted-1" and r.meta["request"] for r in found)
     assert all(r.meta["pack"].startswith(f"{r.task}@1:") for r in found)
     (one,) = [r for r in catalogue.read("vqav2_t", out / "vqav2_t") if r.id.endswith("/0")]

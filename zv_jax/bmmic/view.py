@@ -77,7 +77,7 @@ def from_json(data: Any, where: str = "view") -> View:
     """
     if not isinstance(data, Mapping):
         raise _wrong(where, "", data, "a JSON object")
-    known = {f for f in View.__dataclass_fields__}
+    known = set(View.__dataclass_fields__)
     if unknown := sorted(set(data) - known):
         raise _wrong(where, unknown[0], data[unknown[0]], "one of " + ", ".join(sorted(known)))
     # Addresses and boxes are those of records: the same code checks them.

@@ -1,4 +1,4 @@
-"""The data card of an exported folder, in both languages: counts, licences, models, price, filters."""
+"""The card of an exported folder, in both languages: counts, licences, models, price, filters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ WORDS = {
         "filter_note": "A pair is counted where the first filter dropped it.",
     },
     "zh": {
-        "intro": "由 zv_jax 的 `zv bmmic` 制作的图像指令数据：语言模型根据符号信息（说明、方框）撰写或翻译文本，"
+        "intro": "由 zv_jax 的 `zv bmmic` "
+        "制作的图像指令数据：语言模型根据符号信息（说明、方框）撰写或翻译文本，"
         "再由规则过滤。模型没有看到图像，也没有人逐条审读。",
         "counts": "## 数量",
         "head": ("数据集", "任务", "语言", "记录数"),

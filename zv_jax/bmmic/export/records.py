@@ -1,4 +1,4 @@
-"""Pairs that were kept, as records: boxes as `<obj_k>`, images by reference, where it comes from."""
+"""Pairs that were kept, as records: boxes as `<obj_k>`, images by reference, their origin."""
 
 from __future__ import annotations
 

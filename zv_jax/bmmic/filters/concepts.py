@@ -252,15 +252,18 @@ _EN_DENIES = re.compile(
     re.I,
 )
 _ZH_DENIES = re.compile(
-    r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|不存在|而不是|不"
+    r"没有?|不是|并非|并无|无(?!论|人机|数|线)|未见|看不到|看不见|不见|不含|缺少|缺乏|"
+    r"不存在|而不是|不"
 )
 _EN_COMPARES = re.compile(
     r"\b(?:like|such as|similar to|shaped|resembl\w+|reminiscent|as if|as though|compared|"
-    r"of an?|for example|for instance|inviting|attracting|allowing|(?:ready|enough|meant|made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
+    r"of an?|for example|for instance|inviting|attracting|allowing|(?:ready|enough|meant|"
+    r"made|prepared|set|room|space|meal|seats?) for|looks? like|as \w+ as)\b(?: \w+){0,3} ?$",
     re.I,
 )
 _ZH_COMPARES = re.compile(
-    r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|让)[^，。,]{0,4}$"
+    r"(?:像|好像|如同|仿佛|好似|犹如|比如|例如|类似|宛如)[^，。,]{0,8}$|(?:为|给|供|够|"
+    r"让)[^，。,]{0,4}$"
 )
 _ZH_SHAPED = re.compile(r"^(?:形状?|状|一样|般|似的|形的|造型|图案|模样)")
 _EN_SUPPOSES = re.compile(
@@ -271,8 +274,10 @@ _EN_SUPPOSES = re.compile(
     re.I,
 )
 _ZH_SUPPOSES = re.compile(
-    r"可能|也许|或许|大概|如果|假如|若|通常|往往|一般|常常|经常|可以|能够|能|会|用来|用于|用作|建议|应该|应当|"
-    r"需要|适合|推测|推断|猜测|暗示|表明|帮助|等待|等候|等|准备|打算|即将|想要|要|方便|便于|以便|防止|避免"
+    r"可能|也许|或许|大概|如果|假如|若|通常|往往|一般|常常|经常|可以|能够|能|会|用来|用于|"
+    r"用作|建议|应该|应当|"
+    r"需要|适合|推测|推断|猜测|暗示|表明|帮助|等待|等候|等|准备|打算|即将|想要|要|方便|便于|"
+    r"以便|防止|避免"
 )
 
 

@@ -50,7 +50,8 @@ _EN_SOME = re.compile(
     r"^\s*(?:in|with|wearing|who|that|which|on|at|near|behind|from|holding|carrying)\b", re.I
 )
 _MEASURE = (
-    "只|个|辆|条|匹|头|位|名|把|张|本|架|艘|朵|棵|颗|块|根|台|座|盏|盆|瓶|杯|碗|盘|碟|顶|件|双|对|群|株|支|部|"
+    "只|个|辆|条|匹|头|位|名|把|张|本|架|艘|朵|棵|颗|块|根|台|座|盏|盆|瓶|杯|碗|盘|碟|顶|件|"
+    "双|对|群|株|支|部|"
     "尊|枚|片|串|束|幅|扇|口|列|间|栋|幢|面|架|羽|尾|峰|枝|份|副|节|所|道|袋|箱|盒|篮|层|人"
 )
 _ZH_CLAIM = re.compile(
@@ -60,7 +61,8 @@ _ZH_ALL = re.compile(
     r"一共|总共|共有|共计|只有|仅有|有$|正好|恰好|就有|都有|里有|上有|中有|存在|内有|有着"
 )
 _HOW_MANY = re.compile(
-    r"\bhow many\b|\bwhat number of\b|多少|几[只个辆条匹头位名把张本架艘朵棵颗块根台座盏盆瓶杯碗人]",
+    r"\bhow many\b|\bwhat number of\b|多少|"
+    r"几[只个辆条匹头位名把张本架艘朵棵颗块根台座盏盆瓶杯碗人]",
     re.I,
 )
 
@@ -119,7 +121,7 @@ def _english(text: str) -> Iterator[Claim]:
             continue  # `two dog bowls`, `a 3 person tent`
         gap = found[0][found.end("n") - found.start() :].strip()
         behind = text[mention.end : mention.end + 20]
-        inner = [m for m in concepts.mentions(gap, "en")]
+        inner = list(concepts.mentions(gap, "en"))
         if inner:
             continue
         alone = word in ("only one", "a single")
@@ -165,11 +167,12 @@ def _answered(question: str, answer: str, pair: Pair) -> Iterator[Claim]:
     if not asked and "人" in question:
         asked = concepts.mentions("人", "zh")
     plain = words.plain(answer)
-    said = [m for m in concepts.mentions(plain, pair.lang)]
+    said = list(concepts.mentions(plain, pair.lang))
     if not asked or (said and len(plain.split()) > 12 and pair.lang == "en"):
         return
     word = re.match(
-        rf"\s*(?:there (?:is|are) |only |just |exactly |一共|总共|共|共有|有|大约|图中有|画面中有|只有)*"
+        rf"\s*(?:there (?:is|are) |only |just |exactly |一共|总共|共|共有|有|大约|图中有|画"
+        rf"面中有|只有)*"
         rf"({words.ZH_NUMBER}|[a-z]+)",
         plain,
         re.I,
@@ -185,7 +188,8 @@ def _answered(question: str, answer: str, pair: Pair) -> Iterator[Claim]:
     some = len(head.split()) > 0 if pair.lang == "en" else len(head) > 2
     some = some or bool(
         re.match(
-            r"\s*(?:in|with|wearing|that|who|holding|on|carrying)\s+(?!the (?:image|photo|picture|scene)|this|total|all|there)",
+            r"\s*(?:in|with|wearing|that|who|holding|on|carrying)\s+(?!the (?:image|photo|"
+            r"picture|scene)|this|total|all|there)",
             behind,
         )
     )

@@ -102,7 +102,8 @@ def _long(pair: Pair, least: int) -> bool:
 
 
 _FILLING = re.compile(
-    r"\b(?:the|a|an|is|are|of|in|on|at|to|do|does|you|can|please|this|that|image|photo|picture|it|its)\b"
+    r"\b(?:the|a|an|is|are|of|in|on|at|to|do|does|you|can|please|this|that|image|photo|"
+    r"picture|it|its)\b"
     r"|[的了吗呢呀啊请吧么]|一下|图中|画面|图片|照片",
     re.I,
 )

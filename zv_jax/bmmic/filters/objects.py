@@ -22,7 +22,8 @@ class Settings:
 
 _SIGHT = re.compile(
     r"\bthere (?:is|are)\b|\bin (?:the|this) (?:image|photo|picture|scene|background|foreground)\b|"
-    r"\b(?:visible|can be seen|we see|shows?|depicts?|features?|image|holding|wearing|sitting on|standing)\b",
+    r"\b(?:visible|can be seen|we see|shows?|depicts?|features?|image|holding|wearing|"
+    r"sitting on|standing)\b",
     re.I,
 )
 _SIGHT_ZH = re.compile(
@@ -31,7 +32,8 @@ _SIGHT_ZH = re.compile(
 # Of whom reasoning speaks in general.
 _ANYBODY = frozenset("people person human humans friend friends family 人 人们 朋友 大人".split())
 _EXISTS = re.compile(
-    r"^\s*(?:is|are|do|does|can you|could)\b.*\?|\bany\b|\bhow many\b|\bor\b|\bif\b|\bwould\b|\bcould\b",
+    r"^\s*(?:is|are|do|does|can you|could)\b.*\?|\bany\b|\bhow many\b|\bor\b|\bif\b|"
+    r"\bwould\b|\bcould\b",
     re.I,
 )
 _EXISTS_ZH = re.compile(
@@ -86,7 +88,8 @@ class Objects(Filter):
     def _exists(question: str, lang: str) -> list[Mention]:
         """What a yes says is there: the first thing of a question for its presence."""
         pattern = (
-            r"^\s*(?:<image>\s*)?(?:is|are) there\b|^\s*(?:<image>\s*)?(?:do|can|could) you see\b|\bis (?:a|an) \w+ visible"
+            r"^\s*(?:<image>\s*)?(?:is|are) there\b|^\s*(?:<image>\s*)?(?:do|can|could) you "
+            r"see\b|\bis (?:a|an) \w+ visible"
             if lang == "en"
             else r"有.{0,20}吗|有没有|是否有|能看到.{0,12}吗|存在"
         )

@@ -26,9 +26,12 @@ class Settings:
 _STOP = frozenset("the a an is are of in on at to and or it this that with for by be as from what "
                   "which how does do image there its has have can you".split())  # fmt: skip
 _STEPS = re.compile(
-    r"\b(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|next|then|therefore|thus|hence|finally|so|because|"
-    r"consequently|as a result|step \d|which (?:means|suggests)|since|in addition|moreover|overall)\b"
-    r"|首先|其次|再次|然后|接着|最后|因此|所以|由此|因为|第[一二三四]|综上|可见|于是|另外|此外|从而|总之",
+    r"\b(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|next|then|therefore|thus|hence|finally|"
+    r"so|because|"
+    r"consequently|as a result|step \d|which (?:means|suggests)|since|in addition|moreover|"
+    r"overall)\b"
+    r"|首先|其次|再次|然后|接着|最后|因此|所以|由此|因为|第[一二三四]|综上|可见|于是|另外|"
+    r"此外|从而|总之",
     re.I,
 )
 _CONCLUDES = re.compile(
@@ -110,10 +113,12 @@ def _bag(text: str, lang: str) -> frozenset[str]:
 _LIMITS = (
     (re.compile(r"\b(?:at most|no more than|up to|within|under|fewer than|less than|maximum of|"
                 r"(?:in|using) exactly|exactly|in) (\w+) (words?|sentences?)\b", re.I), "en"),
-    (re.compile(rf"(?:不超过|不多于|至多|最多|控制在|少于|用|以|限)(?:在)?({words.ZH_NUMBER})(?:个)?(字|句)"), "zh"),
+    (re.compile(rf"(?:不超过|不多于|至多|最多|控制在|少于|用|以|限)(?:在)?({words.ZH_NUMBER}"
+                rf")(?:个)?(字|句)"), "zh"),
 )  # fmt: skip
 _ITEMS = re.compile(
-    rf"\b(\w+)[- ](?:item|bullet|point|step|line|numbered|short)\w*(?: \w+)?(?: list| points?| items?)"
+    rf"\b(\w+)[- ](?:item|bullet|point|step|line|numbered|short)\w*(?: \w+)?(?: list| points"
+    rf"?| items?)"
     rf"|\blist of (\w+)\b|({words.ZH_NUMBER})(?:个)?(?:要点|条目|步骤|项|条|点)",
     re.I,
 )

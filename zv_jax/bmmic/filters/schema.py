@@ -1,4 +1,4 @@
-"""Filter 1: the form of a pair: both sides there, in turn, with nothing of a prompt left in them."""
+"""Filter 1: the form of a pair: both sides, in turn, with nothing of a prompt left in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _LEFT_OVER = re.compile(
 )
 _LABELLED = re.compile(r"json|list|format|table|letter|列表|格式|表格|信", re.I)
 _ASKS = re.compile(
-    r"^\s*(?:please\s+)?(?:what|who|whom|whose|where|when|why|which|how|is|are|was|were|do|does|did|"
+    r"^\s*(?:please\s+)?(?:what|who|whom|whose|where|when|why|which|how|is|are|was|were|do|"
+    r"does|did|"
     r"can|could|would|will|should|has|have|describe|explain|tell|list|give|write|name|identify|"
     r"count|find|locate|provide|suggest|compare|summari[sz]e|point|answer|in |based|imagine|look|"
     r"suppose|if |given|considering|using|judging|discuss|from |create|make|pretend|"
@@ -38,8 +39,10 @@ _ASKS = re.compile(
     re.I,
 )
 _ASKS_ZH = re.compile(
-    r"什么|谁|哪|几|多少|怎|为何|如何|是否|有没有|是不是|能否|能不能|会不会|可否|何|吗|呢|请|描述|解释|说明|列出|"
-    r"给出|写|指出|数一数|找出|告诉|介绍|概括|总结|比较|推测|分析|判断|用.{0,12}(?:字|句|词|话)|想|假如|如果|我|讲|说"
+    r"什么|谁|哪|几|多少|怎|为何|如何|是否|有没有|是不是|能否|能不能|会不会|可否|何|吗|呢|"
+    r"请|描述|解释|说明|列出|"
+    r"给出|写|指出|数一数|找出|告诉|介绍|概括|总结|比较|推测|分析|判断|用.{0,12}(?:字|句|词|"
+    r"话)|想|假如|如果|我|讲|说"
 )
 _ORDERS = re.compile(
     r"^\s*(?:please\s+)?(?:describe|explain|tell me|list|identify|count|what|who|where|when|why|"

@@ -34,15 +34,18 @@ _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above
 _EN_SIDES = [
     (r"(?:to|on|at) the (left|right)(?:[- ]hand)?(?: side)? of", None),
     (
-        r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|positioned|just|immediately|directly) (left|right) of",
+        r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|"
+        r"positioned|just|immediately|directly) (left|right) of",
         None,
     ),
     (r"\b(above|below|beneath)\b", None),
 ]
 _EN_IMAGE = re.compile(
-    r"\b(?:on|at|in|to|toward|towards) the (?:far |very |upper |lower |bottom |top |extreme )?(left|right)"
+    r"\b(?:on|at|in|to|toward|towards) the (?:far |very |upper |lower |bottom |top |extreme "
+    r")?(left|right)"
     r"(?:[- ]hand)?(?: side| half| part| corner| edge)?"
-    r"(?: of (?:the|this) (?:image|photo|picture|scene|frame))?(?! (?:of|hand|arm|leg|foot|shoulder|eye|lane|wrist))\b",
+    r"(?: of (?:the|this) (?:image|photo|picture|scene|frame))?(?! (?:of|hand|arm|leg|foot|"
+    r"shoulder|eye|lane|wrist))\b",
     re.I,
 )
 _EN_IMAGE_OF = re.compile(
@@ -52,10 +55,12 @@ _EN_IMAGE_OF = re.compile(
 _IMAGE_EN = re.compile(r"^(?: of)? (?:the|this) (?:image|photo|picture|scene|frame)", re.I)
 _ZH_SIDE = {"左": "left", "右": "right", "上方": "above", "下方": "below"}
 _ZH_REL = re.compile(
-    r"(?:在|位于|处于|站在|坐在|停在|放在|趴在|就在|摆在|躺在)(?:了)?(?P<other>[^，。,；;！？在]{1,14}?)(?:的)?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?"
+    r"(?:在|位于|处于|站在|坐在|停在|放在|趴在|就在|摆在|躺在)(?:了)?(?P<other>[^，。,；;！"
+    r"？在]{1,14}?)(?:的)?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?"
 )
 _ZH_OF = re.compile(
-    r"(?P<other>[^，。,；;！？]{1,12}?)的?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|手边)?(?:是|有|站着|坐着|停着|放着|趴着|摆着|躺着)(?:了)?(?P<one>[^，。,；;！？]{1,16})"
+    r"(?P<other>[^，。,；;！？]{1,12}?)的?(?P<side>左|右|上方|下方)(?P<tail>边|侧|面|方|"
+    r"手边)?(?:是|有|站着|坐着|停着|放着|趴着|摆着|躺着)(?:了)?(?P<one>[^，。,；;！？]{1,16})"
 )
 _ZH_FRAME = re.compile(r"图|画面|照片|画|镜头|前景|背景|场景")
 _NOT_PLACE = re.compile(r"(?:左|右)(?:手|臂|腿|脚|眼|肩|耳|转|拐|键|膝|脸)(?!边)")
@@ -100,13 +105,15 @@ class Spatial(Filter):
     def _side_asked(self, question: str, answer: str, pair: Pair, known: Known) -> str | None:
         """`Is the dog on the left or the right of the cat?` — `Left.`; `Which side?` likewise."""
         found = re.search(
-            r"\b(left|right)\b.*\bor\b.*\b(left|right)\b|左.{0,6}还是.{0,8}右|哪一?[边侧]|which side",
+            r"\b(left|right)\b.*\bor\b.*\b(left|right)\b|左.{0,6}还是.{0,8}右|哪一?[边侧]|"
+            r"which side",
             question,
             re.I,
         )
         short = words.plain(answer).strip()
         side = re.match(
-            r"(?:(?:it is |it's )?(?:on|to|at) the |在|画面|图片|图像|它在|位于)*\s*(left|right|左|右)",
+            r"(?:(?:it is |it's )?(?:on|to|at) the |在|画面|图片|图像|它在|位于)*\s*(left|"
+            r"right|左|右)",
             short,
             re.I,
         )

@@ -93,16 +93,21 @@ _EN_SOFT_NOT = re.compile(
     r"\b(?:un|in|im|ir|il|dis|non)[a-z]{3,}|[a-z]{3,}less\b|\b(?:few|little|hardly|barely|rarely|"
     r"instead|rather|lack\w*|absen\w+|empty|avoid\w*|prevent\w*|fail\w*|only|except|free|"
     r"different\w*|beyond|missing|away|still|regardless|stop\w*|keep\w*|bare|too|long|off|out|"
-    r"stainless|wrong|false|against|before|until|yet|soon|just|fewer|less|under|below|least|another|other|refus\w+|"
+    r"stainless|wrong|false|against|before|until|yet|soon|just|fewer|less|under|below|least|"
+    r"another|other|refus\w+|"
     r"whether|matter|otherwise|far|sold|closed|alone|anything|any|anyone|besides|also|quickly|"
     r"constantly|several|many|wireless|drone|good|nice)\b",
     re.I,
 )
 ZH_IDIOM = re.compile(
-    r"不锈钢|不仅|不但|不只|不错|不过|不同|不断|不久|不少|不远|不停|不时|不一|不论|不管|不禁|不由|不得不|不妨|"
-    r"不愧|不如|差不多|好不|了不起|对不起|不亦乐乎|是不是|有没有|能不能|会不会|可不可以|要不要|好不好|对不对|"
-    r"无人机|无线|无论|无比|无数|无疑|无非|非常|非洲|并非不|除非|未来|特别|别墅|别人|告别|分别|区别|级别|类别|"
-    r"性别|识别|个别|莫非|没关系|毫不|从不间断|目不转睛|络绎不绝|川流不息|无忧无虑|美不胜收|不知不觉|无穷|不绝|"
+    r"不锈钢|不仅|不但|不只|不错|不过|不同|不断|不久|不少|不远|不停|不时|不一|不论|不管|"
+    r"不禁|不由|不得不|不妨|"
+    r"不愧|不如|差不多|好不|了不起|对不起|不亦乐乎|是不是|有没有|能不能|会不会|可不可以|"
+    r"要不要|好不好|对不对|"
+    r"无人机|无线|无论|无比|无数|无疑|无非|非常|非洲|并非不|除非|未来|特别|别墅|别人|告别|"
+    r"分别|区别|级别|类别|"
+    r"性别|识别|个别|莫非|没关系|毫不|从不间断|目不转睛|络绎不绝|川流不息|无忧无虑|美不胜收|"
+    r"不知不觉|无穷|不绝|"
     r"不息|无边|一望无际|无际|不已|不住|不规则|不透|不太|不要|勿忘"
 )
 _ZH_NOT = re.compile(r"不|没|无|未|非|别|勿|否")
@@ -119,7 +124,8 @@ def negation(text: str, lang: str) -> tuple[bool, bool]:
 _YES = {
     "en": re.compile(r"\s*(?:yes|yeah|yep|sure|correct|indeed|true|right)\b", re.I),
     "zh": re.compile(
-        r"\s*(?:是的?|对的?|有的?|会的?|能的?|可以|没错|正确|的确|确实|在的?)(?=$|[，。,.！!\s]|是|有)"
+        r"\s*(?:是的?|对的?|有的?|会的?|能的?|可以|没错|正确|的确|确实|在的?)(?=$|"
+        r"[，。,.！!\s]|是|有)"
     ),
 }
 _NO = {

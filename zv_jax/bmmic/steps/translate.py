@@ -96,7 +96,7 @@ def _pieces(config: Config) -> Iterator[Piece]:
 
 
 def exchanges_of(record: Record) -> tuple[tuple[str, str], ...]:
-    """(question, answer) of a record: those of its turns, or its question with each distinct answer.
+    """(question, answer) of a record: of its turns, or its question with each distinct answer.
 
     Records without a question (captions) and those with choices are left out.
     """

@@ -7,9 +7,9 @@ USAGE = """
 usage: zv bmmic symbols   --config FILE --workdir DIR   captions and boxes of annotated images
        zv bmmic generate  --config FILE --workdir DIR   new pairs, written by a language model
        zv bmmic rewrite   --config FILE --workdir DIR   other forms of them, by four schemes
-       zv bmmic translate --config FILE --workdir DIR   records of other sets, into the other language
+       zv bmmic translate --config FILE --workdir DIR   records of other sets, translated
        zv bmmic filter    --config FILE --workdir DIR   the rule-based detector over all of it
-       zv bmmic export    --config FILE --workdir DIR   records, LLaVA JSON, shards, TFDS, Parquet, card
+       zv bmmic export    --config FILE --workdir DIR   records, LLaVA JSON, shards and more
        zv bmmic run       --config FILE --workdir DIR   all of these
        zv bmmic receipt   LEDGER ...                     what was asked, answered and paid
 

@@ -10,7 +10,7 @@ USAGE = """
 usage: zv bmmic run --config FILE --workdir DIR
 
   zv bmmic run --config configs/bmmic/quickstart.py --workdir runs/bmmic
-  zv bmmic run --config configs/bmmic/translate.py:gqa --workdir runs/gqa_t --config.server.budget=20
+  zv bmmic run --config configs/bmmic/translate.py:gqa --workdir runs/gqa_t --config.seed=1
 
 The same command goes on where it was: shards that are there are kept, replies come from the ledger.
 """
