@@ -16,9 +16,9 @@ KINDS = ("conversation", "detail", "reason")
 # (scene, kind, language) -> the filter that a planted pair of the labelled set belongs to.
 PLANTED = {
     ("kitchen", "conversation", "en"): "schema",
-    ("street", "conversation", "zh"): "length",
+    ("park", "conversation", "zh"): "length",
     ("zoo", "detail", "zh"): "meta_talk",
-    ("beach", "detail", "en"): "language",
+    ("kitchen", "conversation", "zh"): "language",
     ("lunch", "conversation", "zh"): "boxes",
     ("noodles", "detail", "en"): "objects",
     ("park", "detail", "zh"): "counts",
@@ -29,9 +29,11 @@ PLANTED = {
 BROKEN = {
     ("street", "reason", "en"): ("I would rather talk about cats.", "schema"),
     ("office", "reason", "zh"): (('{"turns": [{"question": "这张', "length"), "schema"),
-    ("zoo", "reason", "zh"): (('{"turns": [{"question": "为什么？", "answer": "因为它们"}]}', "length"),
-                              "length"),
-}  # fmt: skip
+    ("zoo", "reason", "zh"): (
+        ('{"turns": [{"question": "为什么？", "answer": "因为它们"}]}', "length"),
+        "length",
+    ),
+}
 QUESTIONS = [
     # question, its ten answers, translated question, {answer: translated}
     ("What color is the bus?", ["red"] * 9 + ["bright red"], "公交车是什么颜色的？",
@@ -101,8 +103,8 @@ class Script:
             found = [r for r in pool if (r["scene"], r["kind"], r["lang"]) == key
                      and r["label"] == wanted and "source" not in r and "rewriting" not in r
                      and "finish_reason" not in r]  # fmt: skip
-            if wanted == "good" or found:
-                self.said[key] = found[0]["turns"] if found else self.filler(*key)
+            assert found or wanted == "good", key
+            self.said[key] = found[0]["turns"] if found else self.filler(*key)
 
     @staticmethod
     def filler(scene: str, kind: str, lang: str) -> list[str]:
