@@ -137,3 +137,11 @@ def test_the_same_pair_about_an_image_is_found_again():
     assert detector.judge(dataclasses.replace(one, id="again")).filter == "duplicates"
     other = dataclasses.replace(one, view=dataclasses.replace(view(), id="test/2"))
     assert detector.judge(other).kept, "a short answer may hold of two images"
+
+
+@pytest.mark.parametrize("page", ["docs/bmmic.md", "docs/zh/bmmic.md"])
+@pytest.mark.parametrize("part", ["tuned", "held_out"])
+def test_the_documentation_shows_these_figures(scores, page, part):
+    text = (LABELLED.parents[2] / page).read_text("utf-8")
+    for name, *cells in measure.rows(scores[part]):
+        assert f"| `{name}` | {' | '.join(cells)} |" in text, name
