@@ -8,6 +8,7 @@ from bmmic_server import Model
 
 from zv_jax.bmmic import config as config_lib
 from zv_jax.bmmic import run as run_lib
+from zv_jax.cli import main as cli
 from zv_jax.data.public import catalogue
 from zv_jax.data.records import record as R
 from zv_jax.data.sources import prepare
@@ -135,3 +136,15 @@ def test_boxes_in_texts_become_objects_of_the_record(world):
     found = {r.id: r for r in R.read_jsonl(world[0] / "export" / "bmmic" / "train.jsonl")}
     for record in found.values():
         assert not any("[0." in turn.text for turn in record.turns)
+
+
+@pytest.mark.slow
+def test_stage_two_of_the_quickstart_trains_on_the_set_with_one_override(world, tmp_path):
+    shards = world[0] / "export" / "shards" / "bmmic"
+    source = {"name": "prepared", "path": str(shards), "split": "train"}
+    words = ["train", "--config=configs/quickstart.py:stage2_chat", f"--workdir={tmp_path / 'run'}",
+             f"--config.data.sources=({source!r},)"]  # fmt: skip
+    # Short, and without the stages before it: what is tried is the data.
+    short = ["--config.init_from=()", "--config.train.steps=2", "--config.train.batch_size=2"]
+    assert cli.main([*words, *short]) == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) >= 1

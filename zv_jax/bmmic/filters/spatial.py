@@ -31,15 +31,12 @@ class Place:
 
 _AXES = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-_EN_SIDES = [
-    (r"(?:to|on|at) the (left|right)(?:[- ]hand)?(?: side)? of", None),
-    (
-        r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|"
-        r"positioned|just|immediately|directly) (left|right) of",
-        None,
-    ),
-    (r"\b(above|below|beneath)\b", None),
-]
+_EN_SIDES = (
+    r"(?:to|on|at) the (left|right)(?:[- ]hand)?(?: side)? of",
+    r"(?:is|are|sits?|stands?|standing|sitting|parked|lies|lying|placed|located|"
+    r"positioned|just|immediately|directly) (left|right) of",
+    r"\b(above|below|beneath)\b",
+)
 _EN_IMAGE = re.compile(
     r"\b(?:on|at|in|to|toward|towards) the (?:far |very |upper |lower |bottom |top |extreme "
     r")?(left|right)"
@@ -157,7 +154,7 @@ def _centre(view: View, number: int, axis: int) -> float:
 
 def _english(text: str) -> Iterator[Place]:
     found = concepts.mentions(text, "en")
-    for pattern, _ in _EN_SIDES:
+    for pattern in _EN_SIDES:
         for match in re.finditer(pattern, text, re.I):
             side = {"beneath": "below"}.get(match[1].lower(), match[1].lower())
             before = [m for m in found if m.end <= match.start()]

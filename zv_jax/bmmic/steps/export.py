@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,9 @@ def run(config: Config, workdir: Path) -> list[Path]:
             fix=f"zv bmmic filter --config ... --workdir {workdir}",
         )
     out = workdir / "export"
+    # TFDS keeps what is there already: another set must not pass for it.
+    settings = dataclasses.asdict(config.export) | {"kept": _digest(workdir)}
+    Shards(out).begin("export", settings)
     facts, written = card.Facts(), []
     targets = sorted({export_records.target(pair) for pair in kept(workdir)})
     if not targets:
@@ -62,6 +67,17 @@ def kept(workdir: Path) -> Iterator[Pair]:
         shards = Shards(workdir / "kept" / name)
         for number in shards.numbers():
             yield from generate.read(shards, number)
+
+
+def _digest(workdir: Path) -> str:
+    """SHA-256 of everything that was kept."""
+    digest = hashlib.sha256()
+    for name in filter_step.INPUTS:
+        shards = Shards(workdir / "kept" / name)
+        for number in shards.numbers():
+            for _, line in shards.rows(number):
+                digest.update(line)
+    return digest.hexdigest()
 
 
 def _set(config: Config, workdir: Path, name: str, out: Path, facts: card.Facts) -> formats.Set:
