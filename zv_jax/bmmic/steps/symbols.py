@@ -24,20 +24,21 @@ def run(config: Config, workdir: Path) -> int:
     Raises:
       ConfigError: no source is named. DataError: a source cannot be read, or has no view.
     """
-    out = Shards(workdir / "symbols")
-    out.begin("symbols", dataclasses.asdict(config.symbols) | {"shard_size": config.shard_size})
-    count = 0
-    for number, chunk in asking.chunks(every(config), config.shard_size):
-        count += len(chunk)
-        if not out.has(number):
-            out.write(number, map(views.to_json, chunk))
-    if not count:
+    chunks = asking.chunks(every(config), config.shard_size)
+    first = next(chunks, None)  # a source that cannot be read leaves no folder behind
+    if first is None:
         raise DataError(
             "no image has a caption or a box",
             where="symbols.sources",
             expected="annotated sets, such as coco_caption, flickr30k or visual_genome",
             fix="check the split of the source",
         )
+    out, count = Shards(workdir / "symbols"), 0
+    out.begin("symbols", dataclasses.asdict(config.symbols) | {"shard_size": config.shard_size})
+    for number, chunk in itertools.chain([first], chunks):
+        count += len(chunk)
+        if not out.has(number):
+            out.write(number, map(views.to_json, chunk))
     return count
 
 

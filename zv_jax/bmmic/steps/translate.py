@@ -64,6 +64,8 @@ def begin(config: Config, packs: Mapping[str, Pack], model: str, workdir: Path) 
             expected="at least one set, such as vqav2, gqa, llava_instruct or m3it",
             fix="see configs/bmmic/translate.py",
         )
+    for i, source in enumerate(config.translate.sources):
+        sources.opened(source, f"translate.sources[{i}]")  # a wrong one leaves no folder behind
     out = Shards(workdir / "translated")
     settings = dataclasses.asdict(config.translate) | {"shard_size": config.shard_size}
     asked = {"model": model, "temperature": config.server.temperature}
