@@ -63,6 +63,7 @@ EXTRAS = {
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
     "beam": ["apache-beam>=2.77"],
+    "bmmic": ["datasketch>=2.0", "pyarrow>=15.0"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],
     "java": ["pycocoevalcap>=1.2"],
     "parity": [*REFERENCE, "transformers[serving]>=5.0"],

@@ -14,6 +14,7 @@ import pages
 import pytest
 from pages import ENGLISH, PAGES, ROOT
 
+from zv_jax.bmmic import config as bmmic
 from zv_jax.cli import commands
 from zv_jax.cli import main as cli
 from zv_jax.config import build
@@ -28,6 +29,7 @@ RECIPES = {
     "data": "configs/quickstart.py:stage1_chat",
     "eval": "configs/eval/quickstart.py:retrieval",
     "sweep": "configs/sweeps/learning_rate.py",
+    "bmmic": "configs/bmmic/quickstart.py",
 }
 COMMANDS = sorted(
     {line for page in PAGES for line in pages.commands(page)}
@@ -71,6 +73,8 @@ def checked(recipe) -> None:
     """The whole recipe with its overrides is right, not only the names of its fields."""
     if "model" in recipe:
         build.validate(recipe)
+    elif "symbols" in recipe:
+        bmmic.validate(recipe)
     else:
         suite.validate(recipe)
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
     "data": "prepare, look at, count or check data",
-    "bmmic": "bilingual instruction data from a language model, and what it cost",
+    "bmmic": "build bilingual instruction data with a language model, and what it cost",
     "plan": "does a recipe fit on a machine, how fast, at what cost",
     "sweep": "train a recipe with many settings, one table at the end",
     "tokenizer": "add Chinese to a vocabulary, write tokenizers for Hugging Face",
