@@ -7,6 +7,19 @@ import pytest
 
 from zv_jax.inference.logits import Rules, allowed, nucleus, penalised
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@jax.jit
+def _cut(*given):
+    return nucleus(*given)
+
+
+def left(logits, top_p=1.0, top_k=0, min_p=0.0):
+    """bool [B, V]: what may be drawn."""
+    given = (jnp.asarray(x) for x in (logits, top_p, top_k, min_p))
+    return np.isfinite(np.asarray(_cut(*given)))
+
 
 def sorted_mask(logits, top_p=1.0, top_k=0, min_p=0.0):
     """bool [V]: the same by sorting, one row."""
@@ -20,7 +33,7 @@ def sorted_mask(logits, top_p=1.0, top_k=0, min_p=0.0):
     return np.isin(np.arange(len(logits)), kept)
 
 
-@pytest.mark.parametrize("scale", [1.0, 4.0, 8.0])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
 @pytest.mark.parametrize(
     "given",
     [
@@ -30,34 +43,30 @@ def sorted_mask(logits, top_p=1.0, top_k=0, min_p=0.0):
 )  # fmt: skip
 def test_masks_are_those_of_sorting(scale, given):
     logits = scale * np.random.default_rng(0).standard_normal((6, 3000)).astype(np.float32)
-    kept = np.isfinite(np.asarray(nucleus(jnp.asarray(logits), **{"top_p": 1.0} | given)))
     expected = np.stack([sorted_mask(row, **given) for row in logits])
-    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal(left(logits, **given), expected)
 
 
 def test_each_row_may_have_numbers_of_its_own():
-    logits = jnp.asarray(np.random.default_rng(1).standard_normal((3, 200)), jnp.float32)
-    share, count, least = jnp.array([0.5, 1.0, 0.9]), jnp.array([0, 7, 0]), jnp.array([0, 0, 0.2])
-    together = nucleus(logits, share, count, least)
-    for i in range(3):
-        alone = nucleus(logits[i : i + 1], float(share[i]), int(count[i]), float(least[i]))
-        np.testing.assert_array_equal(together[i : i + 1], alone)
+    logits = np.random.default_rng(1).standard_normal((3, 200)).astype(np.float32)
+    numbers = [0.5, 1.0, 0.9], [0, 7, 0], [0.0, 0.0, 0.2]
+    kept = left(logits, *map(np.array, numbers))
+    for row, mask, own in zip(logits, kept, zip(*numbers, strict=True), strict=True):
+        np.testing.assert_array_equal(mask, sorted_mask(row, *own))
 
 
 def test_what_is_excluded_or_tied_stays_so():
-    logits = jnp.array([[-jnp.inf, 1.0, 1.0, 0.0, -jnp.inf]])
+    logits = np.array([[-np.inf, 1.0, 1.0, 0.0, -np.inf]], np.float32)
     for settings in ({"top_k": 1}, {"top_p": 0.1}, {"min_p": 0.9}):
-        kept = np.isfinite(np.asarray(nucleus(logits, **{"top_p": 1.0} | settings)))
-        assert kept.tolist() == [[False, True, True, False, False]]
-    everything = np.isfinite(np.asarray(nucleus(logits, 1.0)))
-    assert everything.tolist() == [[False, True, True, True, False]]
+        assert left(logits, **settings).tolist() == [[False, True, True, False, False]]
+    assert left(logits).tolist() == [[False, True, True, True, False]]
 
 
 def test_draws_follow_the_distribution_that_is_left():
     """Chi-squared of 20,000 draws over the 7 words of the nucleus; 27.9 is its limit at 1e-4."""
     p = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02])
-    left = nucleus(jnp.log(jnp.asarray(p, jnp.float32))[None], 0.9)[0]
-    draws = jax.random.categorical(jax.random.key(0), left, shape=(20_000,))
+    cut = _cut(jnp.log(jnp.asarray(p, jnp.float32))[None], 0.9, 0, 0.0)[0]
+    draws = jax.random.categorical(jax.random.key(0), cut, shape=(20_000,))
     counts = np.bincount(draws, minlength=10)
     assert counts[7:].sum() == 0
     expected = 20_000 * p[:7] / p[:7].sum()
