@@ -35,13 +35,15 @@ def of(
     sequences: Sequences, tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]
 ) -> Iterator[Answer]:
     """The answers of one row, whose arrays are [n, T]."""
-    for i, tokens in enumerate(sequences.tokens):
+    for i, tokens in enumerate(np.asarray(sequences.tokens)):
         score = None if sequences.scores is None else float(sequences.scores[i])
         if score is not None and score <= DEAD / 2:  # fewer were allowed
             continue
         ended = np.flatnonzero(tokens == tokenizer.eos_id)
         size = int(ended[0]) + 1 if len(ended) else len(tokens)
-        logprobs = None if sequences.logprobs is None else sequences.logprobs[i, :size]
+        logprobs = None
+        if sequences.logprobs is not None:
+            logprobs = np.asarray(sequences.logprobs)[i, :size]
         text = prompt.heard(tokenizer.decode(tokens[:size]), stop)
         yield Answer(text, score, tokens[:size], logprobs)
 

@@ -217,7 +217,8 @@ class Model:
         arrays = {name: keywords.pop(name) for name in Inputs._fields if name in keywords}
         inputs = _one_inputs(inputs, arrays)
         decoding = from_keywords(decoding, cast(Keywords, keywords), trie is not None)
-        return self._decoded(inputs, decoding, max_new_tokens, stop, trie, False).tokens[:, 0]
+        found = self._decoded(inputs, decoding, max_new_tokens, stop, trie, False)
+        return np.asarray(found.tokens)[:, 0]
 
     def sequences(
         self,
