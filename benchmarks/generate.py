@@ -58,7 +58,7 @@ def inputs(config: Config, rows: int, length: int) -> tuple[Inputs, np.ndarray]:
         question = words(min(1000, model.qformer.vocab_size), rows, config.data.max_qformer_text)
         asked = [question, np.ones(question.shape, bool)]
     images = rng.integers(0, 256, (rows, 1, size, size, 3), np.uint8)
-    return Inputs(images, ids, np.ones(ids.shape, bool), *asked), np.zeros(rows, np.uint32)
+    return Inputs(images, ids, np.ones(ids.shape, bool), *asked), np.zeros((rows, 1), np.uint32)
 
 
 def seconds(run: object, rounds: int) -> float:
@@ -97,7 +97,7 @@ def main() -> None:
 
         def run(tokens: int, prompt: Inputs = prompt, seeds: jax.Array = seeds) -> jax.Array:
             settings = dict(cfg=config.model, max_new_tokens=tokens, stop=NEVER, pad_id=0)
-            return generate(variables, prompt, seeds, **settings)
+            return generate(variables, prompt, seeds, **settings).tokens
 
         first, whole = (seconds(lambda n=n: run(n), given.rounds) for n in (1, given.tokens))
         each = (whole - first) / (given.tokens - 1)

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from zv_jax.config import Config
     from zv_jax.data.text.dialogue import Exchange
     from zv_jax.evaluation import metrics
+    from zv_jax.inference.answers import Answer
     from zv_jax.inference.chat import Chat
     from zv_jax.inference.decoding import Beam, Greedy, Sample
     from zv_jax.inference.inputs import Inputs
     from zv_jax.inference.model import Model, from_pretrained
+    from zv_jax.inference.program import Sequences
     from zv_jax.inference.ranking import Ranking
     from zv_jax.parallel.hardware import MeshConfig
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Beam",
     "Chat",
     "Exchange",
@@ -37,6 +40,7 @@ __all__ = [
     "Model",
     "Ranking",
     "Sample",
+    "Sequences",
     "evaluate",
     "from_pretrained",
     "metrics",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Answer": "zv_jax.inference.answers",
     "Beam": "zv_jax.inference.decoding",
     "Chat": "zv_jax.inference.chat",
     "Exchange": "zv_jax.data.text.dialogue",
@@ -54,6 +59,7 @@ _HOME = {
     "Model": "zv_jax.inference.model",
     "Ranking": "zv_jax.inference.ranking",
     "Sample": "zv_jax.inference.decoding",
+    "Sequences": "zv_jax.inference.program",
     "from_pretrained": "zv_jax.inference.model",
 }
 _MODULES = {"metrics": "zv_jax.evaluation.metrics", "objectives": "zv_jax.objectives"}

@@ -47,10 +47,11 @@ def every(variables):
 
 
 def search(variables, beams, **options):
-    return beam_search(
+    found = beam_search(
         variables, Inputs(None, jnp.asarray(IDS), jnp.asarray(MASK)), cfg=CFG,
         max_new_tokens=3, num_beams=beams, stop=STOP, pad_id=PAD, **options,
     )  # fmt: skip
+    return found.tokens[:, 0], found.scores[:, 0]
 
 
 @pytest.mark.parametrize("penalty,least", [(0.0, 0), (1.0, 0), (-1.0, 2)])
@@ -90,7 +91,8 @@ def prompts():
 def test_a_score_is_that_of_the_tokens_that_are_returned(variables, prompts):
     """A few beams may miss the best continuation; what they return is scored as it stands."""
     given, common = prompts
-    tokens, scores = beam_search(variables, given, num_beams=3, length_penalty=0.0, **common)
+    found = beam_search(variables, given, num_beams=3, length_penalty=0.0, **common)
+    tokens, scores = found.tokens[:, 0], found.scores[:, 0]
     counted = np.cumsum(tokens == EOS, 1) - (tokens == EOS) == 0  # up to the end and with it
     whole = jnp.concatenate([given.input_ids, tokens], 1)
     logits = jax.jit(ZiyaVisual(CFG).apply)(variables, None, whole, jnp.ones_like(whole, bool))
@@ -101,7 +103,7 @@ def test_a_score_is_that_of_the_tokens_that_are_returned(variables, prompts):
 def test_an_end_behind_the_beams_is_not_kept(variables, prompts):
     """One beam is greedy decoding: an end that is only second best ends nothing."""
     given, common = prompts
-    greedy = generate(variables, given, jnp.zeros(24, jnp.uint32), **common)
-    one, _ = beam_search(variables, given, num_beams=1, length_penalty=0.0, **common)
+    greedy = generate(variables, given, jnp.zeros((24, 1), jnp.uint32), **common).tokens
+    one = beam_search(variables, given, num_beams=1, length_penalty=0.0, **common).tokens
     np.testing.assert_array_equal(one, greedy)
     assert (greedy == EOS).any() and (greedy != EOS).any()

@@ -5,7 +5,8 @@ import pytest
 from ten_words import CFG, IDS, IMAGE, MASK, NEVER, PAD, STOP, random_variables
 
 from zv_jax.inference.inputs import Inputs
-from zv_jax.inference.sample import generate, nucleus
+from zv_jax.inference.logits import Drawing, nucleus
+from zv_jax.inference.sample import generate
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 NEW = 5
@@ -113,9 +114,9 @@ def test_each_step_draws_anew_from_the_seed_of_its_row():
     flat = with_output(np.zeros((CFG.llm.width, CFG.llm.vocab_size), "f4"))
     draw = lambda *seeds: np.asarray(
         generate(
-            *flat, jnp.array(seeds, jnp.uint32), cfg=CFG, max_new_tokens=16, sample=True,
-            stop=NEVER, pad_id=PAD,
-        )
+            *flat, jnp.array(seeds, jnp.uint32)[:, None], cfg=CFG, max_new_tokens=16,
+            drawing=Drawing(), stop=NEVER, pad_id=PAD,
+        ).tokens[:, 0]
     )  # fmt: skip
     first, second = draw(5, 6)
     assert len(set(first.tolist())) > 4 and len(set(second.tolist())) > 4
@@ -124,9 +125,9 @@ def test_each_step_draws_anew_from_the_seed_of_its_row():
 
 
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize("sample", [False, True])
+@pytest.mark.parametrize("drawing", [None, Drawing()])
 @pytest.mark.parametrize("towards", [1.0, -1.0])
-def test_the_placeholder_is_never_said(sample, towards):
+def test_the_placeholder_is_never_said(drawing, towards):
     """Though the output layer wants nothing else, in one direction or the other."""
     kernel = np.zeros((CFG.llm.width, CFG.llm.vocab_size), "f4")
     kernel[0, IMAGE] = 1000 * towards
@@ -137,7 +138,7 @@ def test_the_placeholder_is_never_said(sample, towards):
     ]
     assert (np.argmax(wanted, -1) == IMAGE).any()
     out = generate(
-        *given, jnp.zeros(2, jnp.uint32), cfg=CFG, max_new_tokens=4, sample=sample,
+        *given, jnp.zeros((2, 1), jnp.uint32), cfg=CFG, max_new_tokens=4, drawing=drawing,
         stop=STOP, pad_id=PAD,
     )  # fmt: skip
-    assert not (np.asarray(out) == IMAGE).any()
+    assert not (np.asarray(out.tokens) == IMAGE).any()

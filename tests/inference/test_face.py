@@ -13,7 +13,7 @@ import pytest
 import zv_jax
 from zv_jax import Beam, Greedy, Inputs, Sample
 from zv_jax.errors import ConfigError
-from zv_jax.inference.sample import nucleus
+from zv_jax.inference.logits import nucleus
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 ASK = ["What is in the picture?", "图里有什么？"]

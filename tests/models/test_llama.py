@@ -8,7 +8,7 @@ from zv_jax import trees
 from zv_jax.models.attention import attend, attention_weights
 from zv_jax.models.layers import RMSNorm
 from zv_jax.models.llama import (
-    init_cache,
+    empty_cache,
     rope_frequencies,
     rope_tables,
     rotate,
@@ -131,16 +131,15 @@ def test_cache_equals_full_forward(tiny_base):
     padded = IDS.at[1, 0].set(0)
     mask = jnp.ones_like(IDS, bool).at[1, 0].set(False)
     expected = full(tiny_base, padded, mask)
-    cache = init_cache(cfg.llm, 2, total, jnp.float32)
-    assert cache[0].shape == (2, 2, total, cfg.llm.kv_heads, cfg.llm.key_dim)
-    logits, cache = tiny_base("prefill", None, padded[:, :prompt], mask[:, :prompt], cache)
+    seen = mask[:, :prompt]
+    logits, kept = tiny_base("prefill", None, padded[:, :prompt], seen)
+    assert kept.keys.shape == (cfg.llm.layers, 2, cfg.llm.kv_heads, prompt, cfg.llm.key_dim)
     np.testing.assert_allclose(logits, expected[:, prompt - 1], atol=2e-5)
-    seen = jnp.pad(mask[:, :prompt], ((0, 0), (0, total - prompt)))
-    for index in range(prompt, IDS.shape[1]):
-        seen = seen.at[:, index].set(True)
-        positions = seen.sum(1) - 1
-        logits, cache = tiny_base("decode", padded[:, index], positions, seen, cache, index)
-        np.testing.assert_allclose(logits, expected[:, index], atol=2e-5)
+    cache = empty_cache(kept, seen, 1, total - prompt)
+    for index in range(IDS.shape[1] - prompt):
+        positions = seen.sum(1) + index
+        logits, cache = tiny_base("decode", padded[:, prompt + index], positions, cache, index)
+        np.testing.assert_allclose(logits, expected[:, prompt + index], atol=2e-5)
 
 
 def test_tied_output_layer_is_the_table(make_tiny, tiny_base):

@@ -45,11 +45,12 @@ def test_the_same_tokens_and_scores(both, beams, penalty, least):
         )  # fmt: skip
     cfg = ours().cfg
     assert cfg.llm == LLM
-    got, scores = beam_search(
+    found = beam_search(
         variables, Inputs(None, jnp.asarray(ids), jnp.asarray(mask)),
         cfg=cfg, max_new_tokens=NEW, min_new_tokens=least, num_beams=beams,
         length_penalty=penalty, stop=np.array([EOS]), pad_id=PAD,
     )  # fmt: skip
+    got, scores = found.tokens[:, 0], found.scores[:, 0]
     said = expected.sequences[:, ids.shape[1] :].numpy()
     said = np.pad(said, ((0, 0), (0, NEW - said.shape[1])))
     ended = np.cumsum(said == EOS, 1)

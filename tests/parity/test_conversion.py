@@ -74,12 +74,12 @@ def same(model, variables: dict, cfg, given: dict, chat: bool) -> None:
     ours_ = sample.generate(
         variables,
         inputs,
-        np.zeros(3, np.uint32),
+        np.zeros((3, 1), np.uint32),
         cfg=cfg,
         max_new_tokens=NEW,
         stop=np.zeros(0, np.int32),
         pad_id=0,
-    )
+    ).tokens[:, 0]
     assert tokens.shape == (3, NEW)
     np.testing.assert_array_equal(ours_, tokens)
 

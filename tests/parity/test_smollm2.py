@@ -102,12 +102,12 @@ def test_greedy_text(ours, theirs, rows):
     got = sample.generate(
         variables,
         Inputs(None, jnp.asarray(ids), jnp.asarray(mask)),
-        jnp.zeros(len(ids), jnp.uint32),
+        jnp.zeros((len(ids), 1), jnp.uint32),
         cfg=config,
         max_new_tokens=40,
         stop=jnp.array([tokenizer.eos_id]),
         pad_id=tokenizer.pad_id,
-    )
+    ).tokens[:, 0]
     expected = theirs[0].generate(
         torch.from_numpy(ids), attention_mask=torch.from_numpy(mask.astype(int)),
         max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from zv_jax.cli import answering
 from zv_jax.cli.arguments import required
 from zv_jax.cli.generate import read_image
 from zv_jax.errors import DataError
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from zv_jax.inference.chat import Chat
     from zv_jax.inference.prompts import Image
 
-USAGE = """
+USAGE = (
+    """
 usage: zv chat --checkpoint PATH [--image A.png]
 
   zv chat --checkpoint runs/quickstart/stage2_chat --image a.png
@@ -28,22 +30,27 @@ Type a question in English or Chinese. Lines that begin with / are commands:
   /new          forget the conversation
   /quit         leave (so does Ctrl-D)
 """
+    + answering.HELP
+)
 
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("checkpoint", None, "workdir or checkpoint", flag_values=values)
     flags.DEFINE_multi_string("image", [], "a picture to begin with", flag_values=values)
+    answering.define(values)
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    decoding = answering.decoding_of(values)
     images = [read_image(path) for path in values.image]
     runtime.prepare()
     from zv_jax.inference.chat import Chat
     from zv_jax.inference.model import from_pretrained
 
     model = from_pretrained(checkpoint)
-    converse(lambda: Chat(model), images)
+    settings = dict(max_new_tokens=answering.longest(values), stop=values.stop)
+    converse(lambda: Chat(model, decoding, **settings), images)
 
 
 def converse(new_chat: Callable[[], Chat], images: list[Image]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zv_jax import casts, trees
+from zv_jax import casts
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.config import Config
 from zv_jax.convert import architectures, gguf, hf, lavis, own_checkpoint, reader
@@ -55,12 +55,11 @@ def _theirs(opened: reader.ForeignCheckpoint, path: str | Path) -> OwnCheckpoint
 
 def in_memory(
     config: Config,
-    variables: Mapping[str, Any],
+    flat: Mapping[str, Any],
     tokenizers: tuple[Tokenizer | None, Tokenizer | None],
     provenance: Mapping[str, Any],
 ) -> OwnCheckpoint:
-    """A loaded model: its `variables` as `apply` takes them, nested."""
-    flat = trees.flatten(variables)
+    """A loaded model: its leaves by their paths, stacked as in a checkpoint."""
     return OwnCheckpoint(
         config=config,
         specs={path: leaves.spec(leaf) for path, leaf in flat.items()},

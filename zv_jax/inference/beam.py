@@ -8,46 +8,60 @@ ranking all of them by their sums finds.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from zv_jax.inference.inputs import Inputs
-from zv_jax.inference.sample import is_one_of, jit_decode, prefill
+from zv_jax.inference.logits import Rules, allowed, is_one_of
+from zv_jax.inference.program import Sequences, jit_decode, prefill, run
 from zv_jax.inference.trie import ROOT, Edges
 from zv_jax.models.layers import Array
-from zv_jax.models.llama import Cache
+from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 DEAD = -1e9  # score of a beam that is not there: finite, so that no sum is NaN
-_STATIC = ("cfg", "max_new_tokens", "min_new_tokens", "num_beams", "length_penalty")
+_STATIC = ("cfg", "max_new_tokens", "num_beams", "length_penalty", "logprobs")
+
+
+class Path(NamedTuple):
+    """Sequences of a row; [B, K, ...].
+
+    Attributes:
+        scores: float32 [B, K], sums of log-probabilities, of ended ones divided by their length.
+        tokens: int32 [B, K, max_new_tokens], then padding.
+        logprobs: float32 [B, K, max_new_tokens], or None where nobody asks.
+    """
+
+    scores: Array
+    tokens: Array
+    logprobs: Array | None
 
 
 class BeamState(NamedTuple):
-    """What a step changes; K beams a row.
+    """What a step changes; K beams a row, those of a row one after the other.
 
     Attributes:
         step: int32, tokens chosen so far.
-        scores: float32 [B, K], sums of log-probabilities of the beams that go on, best first.
+        going: the beams that go on, best first.
+        ended: the best sequences that have ended, best first.
+        ids: int32 [B, K], the token each beam chose last.
+        parents: int32 [B, K], which beam of the step before each of them continues.
         nodes: int32 [B, K], where each of them is in the tree of answers.
-        tokens: int32 [B, K, max_new_tokens], their tokens.
         done: bool [B], whether no sequence of the row can become one of its best.
-        ended_scores: float32 [B, K], of the best sequences that have ended, best first.
-        ended_tokens: int32 [B, K, max_new_tokens], their tokens.
-        logits: [B * K, V] of the next token.
-        cache: of the prompt and the tokens of the beams, [.., B * K, ..].
+        cache: of the prompts and, for the parents, of all tokens but the last.
     """
 
     step: Array
-    scores: Array
+    going: Path
+    ended: Path
+    ids: Array
+    parents: Array
     nodes: Array
-    tokens: Array
     done: Array
-    ended_scores: Array
-    ended_tokens: Array
-    logits: Array
     cache: Cache
 
 
@@ -67,6 +81,22 @@ class Candidates(NamedTuple):
     node: Array
 
 
+class Search(NamedTuple):
+    """What is the same at every step.
+
+    Attributes:
+        lengths: int32 [B * K], tokens of the prompt.
+        edges: of the tree of answers; None: all are allowed.
+        length_penalty: a number.
+        rules: for all tokens.
+    """
+
+    lengths: Array
+    edges: Edges | None
+    length_penalty: float
+    rules: Rules
+
+
 @jit_decode(static_argnames=_STATIC)
 def beam_search(
     variables: dict,
@@ -78,101 +108,140 @@ def beam_search(
     num_beams: int,
     stop: Array,
     pad_id: Array | int,
-    min_new_tokens: int = 0,
+    min_new_tokens: Array | int = 0,
+    repetition_penalty: Array | float | None = None,
     length_penalty: float = 1.0,
-) -> tuple[Array, Array]:
-    """The best continuation of every row.
+    logprobs: bool = False,
+) -> Sequences:
+    """The best continuations of every row, as many as beams.
 
     Args:
-        variables, inputs: as in `sample.generate`.
+        variables, inputs, cfg: as in `prefill`.
         edges: of a `trie.Trie`; None allows every token.
-        cfg: the architecture.
         max_new_tokens: at least 1; what is longer ends there, without an id of `stop`.
         num_beams: beams of each row, and finished sequences kept of each.
-        stop, pad_id: as in `sample.generate`.
-        min_new_tokens: tokens before an id of `stop` is allowed.
+        stop, pad_id, min_new_tokens, repetition_penalty: see `Rules`; the penalty is on
+            log-probabilities, as in Hugging Face transformers.
         length_penalty: above 0 prefers long answers, below 0 short ones.
+        logprobs: whether the log-probabilities of the tokens are wanted, before any penalty.
 
     Returns:
-        int32 [B, max_new_tokens], and the scores, float32 [B].
+        The best first. Where a row has fewer sequences, the scores of the rest are `DEAD`.
     """
-    model = ZiyaVisual(cfg)
-    read = prefill(variables, inputs, cfg=cfg, room=max_new_tokens - 1)
-    (batch, start), beams = inputs.input_ids.shape, num_beams
-    size = read.seen.shape[1]
-    repeat = lambda x, axis=0: jnp.repeat(x, beams, axis)
-    seen, lengths = repeat(read.seen), repeat(read.lengths)
+    read = prefill(variables, inputs, cfg=cfg)
+    batch = len(inputs.input_ids)
+    rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
+    search = Search(jnp.repeat(read.lengths, num_beams), edges, length_penalty, rules)
 
-    def candidates(state: BeamState) -> Candidates:
-        logp = jax.nn.log_softmax(state.logits.astype(jnp.float32).reshape(batch, beams, -1))
-        # The placeholder stands for an image in a prompt and never for a word.
-        logp = logp.at[..., cfg.image_token_id].set(DEAD)
-        early = (state.step < min_new_tokens) & is_one_of(jnp.arange(logp.shape[-1]), stop)
-        logp = jnp.where(early, DEAD, logp)
-        if edges is None:
-            token, child = jnp.arange(logp.shape[-1]), None
-            total = state.scores[..., None] + logp
-        else:
-            parent, token, child = map(jnp.asarray, edges)
-            possible = parent == state.nodes[..., None]
-            total = jnp.where(possible, state.scores[..., None] + logp[..., token], DEAD)
-        width = total.shape[-1]
-        best, at = jax.lax.top_k(total.reshape(batch, -1), min(2 * beams, beams * width))
-        missing = 2 * beams - best.shape[1]
-        best = jnp.pad(best, ((0, 0), (0, missing)), constant_values=DEAD)
-        at = jnp.pad(at, ((0, 0), (0, missing)))
-        to = jnp.zeros_like(at) if child is None else child[at % width]
-        return Candidates(best, at // width, token[at % width], to)
-
-    def advance(state: BeamState) -> BeamState:
-        step = state.step
-        best, beam, token, node = candidates(state)
-        grown = jnp.take_along_axis(state.tokens, beam[..., None], 1).at[:, :, step].set(token)
-        alive = best > DEAD / 2
-        ended = alive & (is_one_of(token, stop) | (step + 1 == max_new_tokens))
-        # Only what ends among the first `beams` is kept, so that a bad end does not close a row.
-        counts = ended & (jnp.arange(2 * beams) < beams) & ~state.done[:, None]
-        ends = jnp.where(counts, best / (step + 1.0) ** length_penalty, DEAD)
-        pool = jnp.concatenate([state.ended_scores, ends], 1)
-        ended_scores, at = jax.lax.top_k(pool, beams)
-        pool = jnp.concatenate([state.ended_tokens, grown], 1)
-        ended_tokens = jnp.take_along_axis(pool, at[..., None], 1)
-
-        going = jnp.where(ended | ~alive, DEAD, best)
-        scores, at = jax.lax.top_k(going, beams)
-        beam, token, nodes = (jnp.take_along_axis(x, at, 1) for x in (beam, token, node))
-        tokens = jnp.take_along_axis(grown, at[..., None], 1)
-        # No sequence can get better than the best one does that goes on.
-        hope = scores[:, 0] / (step + 1.0) ** length_penalty
-        done = state.done | (scores[:, 0] <= DEAD / 2) | (hope <= ended_scores[:, -1])
-
-        rows = (jnp.arange(batch)[:, None] * beams + beam).reshape(-1)
-        cache = jax.tree.map(lambda x: x[:, rows], state.cache)
-        place = jnp.minimum(start + step, size - 1)  # of the tokens just chosen
-        visible = seen & (jnp.arange(size) <= place)
-        ids = jnp.where(is_one_of(token, stop), pad_id, token).reshape(-1).astype(jnp.int32)
-        logits, cache = model.apply(
-            variables, ids, lengths + step, visible, cache, place, method="decode"
-        )
-        return BeamState(
-            step + 1, scores, nodes, tokens, done, ended_scores, ended_tokens, logits, cache
+    def paths(first: float) -> Path:
+        shape = batch, num_beams, max_new_tokens
+        scores = jnp.where(jnp.arange(num_beams) == 0, first, DEAD)
+        return Path(
+            jnp.broadcast_to(scores, shape[:2]),
+            jnp.full(shape, pad_id, jnp.int32),
+            jnp.zeros(shape) if logprobs else None,
         )
 
-    def running(state: BeamState) -> Array:
-        return (state.step < max_new_tokens) & ~state.done.all()
-
-    nothing = jnp.full((batch, beams, max_new_tokens), pad_id, jnp.int32)
-    first = jnp.arange(beams) == 0
+    beams = jnp.zeros((batch, num_beams), jnp.int32)
     state = BeamState(
         step=jnp.int32(0),
-        scores=jnp.broadcast_to(jnp.where(first, 0.0, DEAD), (batch, beams)),
-        nodes=jnp.full((batch, beams), ROOT, jnp.int32),
-        tokens=nothing,
+        going=paths(0.0),
+        ended=paths(DEAD),
+        ids=beams,
+        parents=beams,
+        nodes=beams + ROOT,
         done=jnp.zeros(batch, bool),
-        ended_scores=jnp.full((batch, beams), DEAD),
-        ended_tokens=nothing,
-        logits=repeat(read.logits),
-        cache=jax.tree.map(lambda x: repeat(x, 1), read.cache),
+        cache=empty_cache(read.prompt, read.seen, num_beams, 0),
     )
-    final = jax.lax.while_loop(running, advance, state)
-    return final.ended_tokens[:, 0], final.ended_scores[:, 0]
+    state = _choose(search, state, jnp.repeat(read.logits, num_beams, 0))
+    advance = functools.partial(_advance, variables, search, cfg=cfg)
+    ended = run(advance, lambda now: ~now.done.all(), state, max_new_tokens).ended
+    return Sequences(ended.tokens, ended.scores, ended.logprobs)
+
+
+def _advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelConfig) -> BeamState:
+    """Reads the tokens chosen last and chooses the next."""
+    place, rules = state.step - 1, search.rules
+    ids = jnp.where(is_one_of(state.ids, rules.stop), rules.pad_id, state.ids).reshape(-1)
+    logits, cache = ZiyaVisual(cfg).apply(
+        variables, ids, search.lengths + place, state.cache, place, state.parents, method="decode"
+    )
+    return _choose(search, state._replace(cache=cache), logits)
+
+
+def _choose(search: Search, state: BeamState, logits: Array) -> BeamState:
+    """The state one token further, by the logits [B * K, V] of that token."""
+    step, going = state.step, state.going
+    (batch, beams, most), penalty = going.tokens.shape, search.length_penalty
+    logp = jax.nn.log_softmax(logits)
+    best = _candidates(search, state, logp)
+    grown = _continued(going, best, logp.reshape(batch, beams, -1), step)
+
+    alive = best.scores > DEAD / 2
+    ended = alive & (is_one_of(best.token, search.rules.stop) | (step + 1 == most))
+    # Only what ends among the first `beams` is kept, so that a bad end does not close a row.
+    counts = ended & (jnp.arange(2 * beams) < beams) & ~state.done[:, None]
+    ends = jnp.where(counts, best.scores / (step + 1.0) ** penalty, DEAD)
+    pool = jax.tree.map(
+        lambda *kept: jnp.concatenate(kept, 1), state.ended, grown._replace(scores=ends)
+    )
+    kept, _ = _best(pool, pool.scores, beams)
+
+    open_ = jnp.where(ended | ~alive, DEAD, best.scores)
+    going, at = _best(grown._replace(scores=open_), open_, beams)
+    taken = lambda x: jnp.take_along_axis(x, at, 1)
+    # No sequence can get better than the best one does that goes on.
+    hope = going.scores[:, 0] / (step + 1.0) ** penalty
+    done = state.done | (going.scores[:, 0] <= DEAD / 2) | (hope <= kept.scores[:, -1])
+    return BeamState(
+        step=step + 1,
+        going=going,
+        ended=kept,
+        ids=taken(best.token).astype(jnp.int32),
+        parents=taken(best.beam),
+        nodes=taken(best.node),
+        done=done,
+        cache=state.cache,
+    )
+
+
+def _candidates(search: Search, state: BeamState, logp: Array) -> Candidates:
+    """The best continuations by the log-probabilities [B * K, V] of the next token."""
+    batch, beams, most = state.going.tokens.shape
+    said = state.going.tokens.reshape(-1, most)
+    logp = jnp.maximum(allowed(logp, said, state.step, search.rules), DEAD)
+    logp = logp.reshape(batch, beams, -1)
+    scores = state.going.scores[..., None]
+    if search.edges is None:
+        token, child = jnp.arange(logp.shape[-1]), None
+        total = scores + logp
+    else:
+        parent, token, child = map(jnp.asarray, search.edges)
+        possible = parent == state.nodes[..., None]
+        total = jnp.where(possible, scores + logp[..., token], DEAD)
+    width = total.shape[-1]
+    best, at = jax.lax.top_k(total.reshape(batch, -1), min(2 * beams, beams * width))
+    missing = 2 * beams - best.shape[1]
+    best = jnp.pad(best, ((0, 0), (0, missing)), constant_values=DEAD)
+    at = jnp.pad(at, ((0, 0), (0, missing)))
+    to = jnp.zeros_like(at) if child is None else child[at % width]
+    return Candidates(best, at // width, token[at % width], to)
+
+
+def _continued(going: Path, best: Candidates, logp: Array, step: Array) -> Path:
+    """The candidates as sequences, [B, 2 * K]."""
+    taken = lambda x: jnp.take_along_axis(x, best.beam[..., None], 1)
+    logprobs = going.logprobs
+    if logprobs is not None:
+        now = logp[jnp.arange(len(logp))[:, None], best.beam, best.token]
+        logprobs = taken(logprobs).at[:, :, step].set(now)
+    return Path(best.scores, taken(going.tokens).at[:, :, step].set(best.token), logprobs)
+
+
+def _best(paths: Path, scores: Array, count: int) -> tuple[Path, Array]:
+    """The `count` best sequences by their scores [B, M], and their places int [B, count]."""
+    scores, at = jax.lax.top_k(scores, count)
+    rest = jax.tree.map(
+        lambda x: jnp.take_along_axis(x, at[..., None], 1), (paths.tokens, paths.logprobs)
+    )
+    return Path(scores, *rest), at

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from zv_jax.data.text.dialogue import IMAGE, Exchange
+from zv_jax.inference import answers
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing
@@ -30,10 +31,18 @@ class Chat:
         model: one that speaks (stage 1 or 2).
         decoding: as in `Model.generate`; with `Sample` each turn draws by seeds of its own.
         max_new_tokens: the longest answer.
+        stop: words that end an answer and are not part of it.
     """
 
-    def __init__(self, model: Model, decoding: Decoding | None = None, *, max_new_tokens: int = 64):
-        self.model, self.max_new_tokens = model, max_new_tokens
+    def __init__(
+        self,
+        model: Model,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+    ):
+        self.model, self.max_new_tokens, self.stop = model, max_new_tokens, tuple(stop)
         self.decoding = decoding or Greedy()
         self.reset()
 
@@ -61,6 +70,7 @@ class Chat:
             max_new_tokens=self.max_new_tokens,
             history=[self._turns],
             decoding=self._method(),
+            stop=self.stop,
         )
         self._keep(turn, answer, shown)
         return answer
@@ -80,6 +90,7 @@ class Chat:
             return
         turn, shown = self._next(text, images)
         tokenizer = existing(self.model.tokenizer, "answers")
+        prompt = self.model.config.model.prompt
         inputs = self.model.processor(
             [(turn,)], [shown], history=[self._turns], max_new_tokens=self.max_new_tokens
         )
@@ -87,11 +98,13 @@ class Chat:
         answer = ""
         for column in self.model.stream(inputs, method, max_new_tokens=self.max_new_tokens):
             ids.append(int(column[0]))
-            known = self._settled(tokenizer.decode(np.array(ids)))
+            known = answers.settled(tokenizer.decode(np.array(ids)), prompt, self.stop)
             if len(known) > len(answer):
                 yield known[len(answer) :]
                 answer = known
-        complete = self.model.config.model.prompt.heard(tokenizer.decode(np.array(ids)))
+            if answers.ends(np.array(ids), tokenizer, prompt, self.stop):
+                break
+        complete = prompt.heard(tokenizer.decode(np.array(ids)), self.stop)
         if len(complete) > len(answer):
             yield complete[len(answer) :]
         self._keep(turn, complete, shown)
@@ -111,16 +124,3 @@ class Chat:
     def _keep(self, turn: Exchange, answer: str, shown: tuple[Image, ...]) -> None:
         self._turns += (Exchange(turn.question, answer, turn.images),)
         self._images = shown
-
-    def _settled(self, text: str) -> str:
-        """The beginning of an answer that no later token changes."""
-        prompt = self.model.config.model.prompt
-        known = prompt.heard(text)
-        # A character may take several tokens.
-        known = known.rstrip("\ufffd").rstrip()
-        # What may turn out to be the beginning of another turn is held back.
-        stop = prompt.words.stop
-        for size in range(min(len(stop) - 1, len(known)), 0, -1):
-            if known.endswith(stop[:size]):
-                return known[:-size].rstrip()
-        return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -13,7 +14,22 @@ from zv_jax.errors import ConfigError
 
 @dataclass(frozen=True)
 class Greedy:
-    """Takes the most probable token each time."""
+    """Takes the most probable token each time.
+
+    Attributes:
+        min_new_tokens: tokens before a row may end.
+        repetition_penalty: above 1 makes tokens less likely that the answer has already; those of
+            the prompt are not touched.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_rules(self)
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,9 @@ class Sample:
         top_p: draw from the most probable tokens that hold this share of the probability.
         top_k: draw from this many of the most probable tokens; 0: from all.
         seed: of the first row, from which the others count on, or one for each row.
+        min_p: leave out what is less probable than this share of the most probable token.
+        min_new_tokens, repetition_penalty: as in `Greedy`.
+        n: answers drawn for each row, by seeds of their own.
 
     Raises:
         ConfigError: a number is out of range.
@@ -34,6 +53,10 @@ class Sample:
     top_p: float = 1.0
     top_k: int = 0
     seed: int | Sequence[int] = 0
+    min_p: float = 0.0
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    n: int = 1
 
     def __post_init__(self) -> None:
         if self.temperature <= 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
@@ -44,6 +67,15 @@ class Sample:
                 "more",
                 fix="leave them out for the most probable answer",
             )
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(
+                f"min_p {self.min_p}",
+                where="min_p",
+                expected="a share from 0 to 1",
+                fix="leave it out, or try 0.05",
+            )
+        _check_rules(self)
+        _check_count(self.n, None)
 
     def seeds(self, rows: int) -> np.ndarray:
         """uint32 [rows]."""
@@ -58,15 +90,18 @@ class Beam:
     Attributes:
         num_beams: at least 1.
         length_penalty: above 0 prefers long answers, below 0 short ones.
-        min_new_tokens: tokens before a row may end.
+        min_new_tokens, repetition_penalty: as in `Greedy`.
+        n: how many of the best sequences are wanted; at most `num_beams`.
 
     Raises:
-        ConfigError: there is no beam.
+        ConfigError: a number is out of range.
     """
 
     num_beams: int = 5
     length_penalty: float = 1.0
     min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    n: int = 1
 
     def __post_init__(self) -> None:
         if self.num_beams < 1:
@@ -76,14 +111,46 @@ class Beam:
                 expected="at least 1",
                 fix="leave it out for the most probable token each time",
             )
+        _check_rules(self)
+        _check_count(self.n, self.num_beams)
+
+
+def _check_rules(method: Greedy | Sample | Beam) -> None:
+    least, penalty = method.min_new_tokens, method.repetition_penalty
+    if least < 0 or penalty <= 0:
+        raise ConfigError(
+            f"min_new_tokens {least} with repetition_penalty {penalty}",
+            where="min_new_tokens, repetition_penalty",
+            expected="0 tokens or more, a penalty above 0",
+            fix="leave them out: 0 tokens, a penalty of 1",
+        )
+
+
+def _check_count(n: int, most: int | None) -> None:
+    if n < 1 or (most is not None and n > most):
+        raise ConfigError(
+            f"{n} answers for each row" + (f" by {most} beams" if most else ""),
+            where="n",
+            expected="at least 1" + (", at most as many as beams" if most else ""),
+            fix="raise num_beams, or lower n" if most else "leave it out for one answer",
+        )
 
 
 Decoding = Greedy | Sample | Beam
 
+PRESETS: dict[str, Decoding] = {
+    # InstructBLIP's `generate` in LAVIS, and the demo of Ziya-Visual v1.
+    "instructblip": Beam(5, min_new_tokens=1, repetition_penalty=1.5),
+    "ziya": Sample(0.7, top_p=0.1, repetition_penalty=1.18),
+}
+"""How others ask their models."""
+
+_RULES = ("min_new_tokens", "repetition_penalty")
+_DRAWING = ("top_p", "top_k", "min_p", "seed")
+
 
 class Keywords(TypedDict, total=False):
-    """The same as keywords: `temperature` above 0 samples; several beams, or a least number of
-    tokens, search."""
+    """The same as keywords: `temperature` above 0 draws, several beams search."""
 
     temperature: float
     top_p: float
@@ -91,7 +158,10 @@ class Keywords(TypedDict, total=False):
     seed: int | Sequence[int]
     num_beams: int
     length_penalty: float
+    min_p: float
     min_new_tokens: int
+    repetition_penalty: float
+    n: int
 
 
 def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: bool) -> Decoding:
@@ -124,24 +194,22 @@ def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: boo
             expected="Greedy or Beam with choices",
             fix="leave one of them out",
         )
-    return Beam(1) if restricted and isinstance(decoding, Greedy) else decoding
+    if restricted and isinstance(decoding, Greedy):
+        return Beam(1, 1.0, decoding.min_new_tokens, decoding.repetition_penalty)
+    return decoding
 
 
 def _of(keywords: Keywords, restricted: bool) -> Decoding:
-    temperature = keywords.get("temperature", 0.0)
+    given = dict(keywords)
+    temperature = given.pop("temperature", 0.0)
+    rules = {name: given.pop(name) for name in _RULES if name in given}
+    n = given.pop("n", 1)
+    drawing = {name: given.pop(name) for name in _DRAWING if name in given}
     # All that is given is checked, used or not.
-    sample = Sample(
-        temperature or 1.0,
-        keywords.get("top_p", 1.0),
-        keywords.get("top_k", 0),
-        keywords.get("seed", 0),
-    )
-    beam = Beam(
-        keywords.get("num_beams", 1),
-        keywords.get("length_penalty", 1.0),
-        keywords.get("min_new_tokens", 0),
-    )
-    searches = beam.num_beams > 1 or beam.min_new_tokens > 0 or restricted
+    greedy = Greedy(**rules)
+    beam = Beam(**{"num_beams": 1} | given, **rules)
+    searches = beam.num_beams > 1 or restricted
+    sample = Sample(temperature or 1.0, **drawing, **rules, n=1 if searches else n)
     if searches and temperature > 0:
         raise ConfigError(
             f"{beam.num_beams} beams with temperature {temperature}",
@@ -150,5 +218,12 @@ def _of(keywords: Keywords, restricted: bool) -> Decoding:
             fix="leave one of them out",
         )
     if searches:
-        return beam
-    return sample if temperature else Greedy()
+        return dataclasses.replace(beam, n=n)
+    if n > 1 and not temperature:
+        raise ConfigError(
+            f"{n} answers for each row, and only one is the most probable token each time",
+            where="n",
+            expected="a temperature, or beams",
+            fix="add temperature=0.7 or num_beams=5",
+        )
+    return sample if temperature else greedy

@@ -20,14 +20,19 @@ from zv_jax.convert import export, formats
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.errors import ConfigError, DataError, unknown_name
+from zv_jax.inference import answers as answers_lib
 from zv_jax.inference import beam, embed, sample
 from zv_jax.inference import ranking as ranking_lib
 from zv_jax.inference import trie as trie_lib
+from zv_jax.inference.answers import Answer
 from zv_jax.inference.decoding import Beam, Decoding, Keywords, Sample, from_keywords
 from zv_jax.inference.inputs import Array, Inputs, check_inputs
+from zv_jax.inference.logits import Drawing
+from zv_jax.inference.program import Sequences
 from zv_jax.inference.prompts import Image, Processor, Prompt, Question, bucket, existing
 from zv_jax.inference.ranking import Ranking
 from zv_jax.inference.trie import Trie
+from zv_jax.models import layout
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.presets import DTYPES
 from zv_jax.parallel.hardware import MeshConfig
@@ -37,6 +42,7 @@ BATCH = 64  # most rows computed at once
 _SPEAKS = ("llm",)
 _SEES = ("vision", "qformer", "projector")
 _RETRIEVAL = ("vision", "qformer", "heads")
+_SEEDS_APART = 1_000_003  # between the draws of one row
 # Of LLaMA and all its kin: where a model has no tokenizer that says otherwise.
 _EOS, _PAD = 2, 0
 
@@ -88,7 +94,7 @@ class Model:
     Attributes:
         config: of the run that trained it, with the dtype it was loaded in.
         tokenizer, qformer_tokenizer: of the language model and the Q-Former; None if not there.
-        variables: all leaves as `ZiyaVisual.apply` takes them.
+        variables: all leaves as `ZiyaVisual.apply` takes them, in the layout of `layout`.
         towers: the parts it has, of vision, ln_vision, qformer, heads, projector, llm.
     """
 
@@ -103,7 +109,7 @@ class Model:
         self.config, self.mesh, self._provenance = config, mesh, provenance
         self.tokenizer, self.qformer_tokenizer = tokenizers
         self.towers = frozenset(name.split("/")[1] for name in flat)
-        self.variables = trees.unflatten(flat)
+        self.variables = trees.unflatten(layout.for_inference(flat))
         self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
 
     @property
@@ -209,20 +215,59 @@ class Model:
                 its images need.
         """
         arrays = {name: keywords.pop(name) for name in Inputs._fields if name in keywords}
-        inputs = self._continued(_one_inputs(inputs, arrays), max_new_tokens)
+        inputs = _one_inputs(inputs, arrays)
         decoding = from_keywords(decoding, cast(Keywords, keywords), trie is not None)
-        common = self._common(max_new_tokens, stop)
+        found = self._decoded(inputs, decoding, max_new_tokens, stop, trie, False)
+        return np.asarray(found.tokens)[:, 0]
+
+    def sequences(
+        self,
+        inputs: Inputs,
+        decoding: Decoding | None = None,
+        *,
+        max_new_tokens: int = 32,
+        stop: Sequence[int] = (),
+        trie: Trie | None = None,
+    ) -> Sequences:
+        """All that follows each row, not the best only, with log-probabilities.
+
+        Args:
+            inputs, max_new_tokens, stop, trie: as in `generate`.
+            decoding: its `n` says how many sequences a row has.
+
+        Returns:
+            numpy arrays: tokens int32 [B, n, max_new_tokens]; logprobs float32 of the same shape,
+            those of the model itself, before any penalty or temperature; scores float32 [B, n] of
+            a search. Where only fewer sequences are allowed, the scores of the rest are -1e9.
+
+        Raises:
+            ConfigError, DataError: as in `generate`.
+        """
+        decoding = from_keywords(decoding, Keywords(), trie is not None)
+        return self._decoded(inputs, decoding, max_new_tokens, stop, trie, True)
+
+    def _decoded(
+        self,
+        inputs: Inputs,
+        decoding: Decoding,
+        max_new_tokens: int,
+        stop: Sequence[int],
+        trie: Trie | None,
+        logprobs: bool,
+    ) -> Sequences:
+        inputs = self._continued(inputs, max_new_tokens)
+        common = self._common(decoding, max_new_tokens, stop) | {"logprobs": logprobs}
         if isinstance(decoding, Beam):
             edges = None if trie is None else trie.edges
-            search = dataclasses.asdict(decoding)
-            return self._batched(
-                lambda variables, rows: beam.beam_search(
-                    variables, rows, edges, **search, **common
-                )[0],
-                inputs,
-            )
+            common |= dict(num_beams=decoding.num_beams, length_penalty=decoding.length_penalty)
+
+            def search(variables: dict, rows: Inputs) -> Sequences:
+                found = beam.beam_search(variables, rows, edges, **common)
+                return jax.tree.map(lambda kept: kept[:, : decoding.n], found)
+
+            return self._batched(search, inputs)
         seeds, drawing = _drawing(decoding, len(inputs.input_ids))
-        run = functools.partial(sample.generate, **drawing, **common)
+        run = functools.partial(sample.generate, drawing=drawing, **common)
         return self._batched(run, inputs, seeds)
 
     def stream(
@@ -236,7 +281,7 @@ class Model:
         """The columns of what `generate` returns, int32 [B] each, as soon as they are chosen.
 
         It ends when all rows have ended. Arguments and errors as in `generate`; a search has no
-        token before its end, so `decoding` is no `Beam`.
+        token before its end, so `decoding` is no `Beam`. With n draws a row a column is [B * n].
         """
         inputs = self._continued(inputs, max_new_tokens)
         decoding = from_keywords(decoding, Keywords(), False)
@@ -247,13 +292,12 @@ class Model:
                 expected="Greedy or Sample",
                 fix="use generate",
             )
-        rows = len(inputs.input_ids)
-        seeds, drawing = _drawing(decoding, rows)
+        seeds, drawing = _drawing(decoding, len(inputs.input_ids))
         with on_mesh(self.mesh):
             placed = self._placed((inputs, seeds))
-            settings = drawing | self._common(max_new_tokens, stop)
-            for ids in sample.stream(self.variables, *placed, **settings):
-                yield _fetch(ids)[:rows]
+            settings = self._common(decoding, max_new_tokens, stop)
+            for ids in sample.stream(self.variables, *placed, drawing=drawing, **settings):
+                yield _fetch(ids)[: seeds.size]
 
     # --- texts: answers and rankings --------------------------------------------------------
 
@@ -267,6 +311,7 @@ class Model:
         *,
         decoding: Decoding | None = None,
         choices: Sequence[str] | None = None,
+        stop: Sequence[str] = (),
         **keywords: Unpack[Keywords],
     ) -> list[str]:
         """The answers to questions, in their order.
@@ -281,14 +326,56 @@ class Model:
             decoding: as in `generate`, or its fields as keywords. Prompt i draws by `seed` + i,
                 whatever the other prompts are.
             choices: the only answers allowed, for all prompts.
+            stop: words that end an answer and are not part of it.
 
         Raises:
             ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
             DataError: an image, a dialogue or a choice is wrong.
         """
+        decoding = from_keywords(decoding, keywords, choices is not None)
+        found = self._answers(
+            prompts, images, history, instructions, decoding, max_new_tokens, choices, stop, False
+        )
+        return [row[0].text for row in found]
+
+    def candidates(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image]] | None = None,
+        max_new_tokens: int = 32,
+        history: Sequence[Sequence[Exchange]] | None = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        decoding: Decoding | None = None,
+        choices: Sequence[str] | None = None,
+        stop: Sequence[str] = (),
+        **keywords: Unpack[Keywords],
+    ) -> list[list[Answer]]:
+        """The `n` answers to each question: the best of a search, best first, or several draws.
+
+        Arguments and errors as in `answer`; `n` is a field of `Sample` and `Beam`. The images and
+        the prompt are read once for all answers of a row. There are fewer where only fewer are
+        allowed.
+        """
+        decoding = from_keywords(decoding, keywords, choices is not None)
+        return self._answers(
+            prompts, images, history, instructions, decoding, max_new_tokens, choices, stop, True
+        )
+
+    def _answers(
+        self,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[Image]] | None,
+        history: Sequence[Sequence[Exchange]] | None,
+        instructions: Sequence[str] | None,
+        decoding: Decoding,
+        max_new_tokens: int,
+        choices: Sequence[str] | None,
+        stop: Sequence[str],
+        logprobs: bool,
+    ) -> list[list[Answer]]:
         self._need(_SPEAKS, "answers")
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
-        decoding = from_keywords(decoding, keywords, choices is not None)
         trie = None
         if choices is not None:
             encoded = [tokenizer.encode(prompt.answer(choice)) for choice in choices]
@@ -297,16 +384,33 @@ class Model:
         questions = self.processor.questions(
             prompts, images, history, instructions, max_new_tokens=max_new_tokens
         )
-        answers = [""] * len(questions)
+        answers: list[list[Answer]] = [[] for _ in questions]
         for part, inputs in self._parts(questions, max_new_tokens):
             method = decoding
             if isinstance(method, Sample):
                 seeds = method.seeds(len(questions))
                 method = dataclasses.replace(method, seed=tuple(seeds[part].tolist()))
-            ids = self.generate(inputs, method, max_new_tokens=max_new_tokens, trie=trie)
-            for i, row in zip(part, ids, strict=True):
-                answers[i] = prompt.heard(tokenizer.decode(row))
+            if stop and not logprobs and not isinstance(method, Beam):
+                found = Sequences(self._until(inputs, method, max_new_tokens, stop))
+            else:
+                found = self._decoded(inputs, method, max_new_tokens, (), trie, logprobs)
+            for row, i in enumerate(part):
+                one = jax.tree.map(operator.itemgetter(row), found)
+                answers[i] = list(answers_lib.of(one, tokenizer, prompt, stop))
         return answers
+
+    def _until(
+        self, inputs: Inputs, decoding: Decoding, max_new_tokens: int, stop: Sequence[str]
+    ) -> np.ndarray:
+        """int32 [B, n, T]: tokens until every row has ended or said one of the words of `stop`."""
+        tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
+        rows, columns = len(inputs.input_ids), []
+        for column in self.stream(inputs, decoding, max_new_tokens=max_new_tokens):
+            columns.append(column)
+            ids = np.stack(columns, 1)
+            if all(answers_lib.ends(row, tokenizer, prompt, stop) for row in ids):
+                break
+        return ids.reshape(rows, -1, len(columns))
 
     def rank(
         self,
@@ -439,7 +543,8 @@ class Model:
             ConversionError: transformers has no class for it, or the directory holds something.
         """
         tokenizers = self.tokenizer, self.qformer_tokenizer
-        held = formats.in_memory(self.config, self.variables, tokenizers, self._provenance)
+        flat = layout.stacked(trees.flatten(self.variables))
+        held = formats.in_memory(self.config, flat, tokenizers, self._provenance)
         export.to_hf(held, directory, options or export.Options(merge_lora=True))
 
     def _need(self, towers: Sequence[str], purpose: str) -> None:
@@ -471,15 +576,20 @@ class Model:
             )
         return inputs
 
-    def _common(self, max_new_tokens: int, stop: Sequence[int]) -> dict[str, Any]:
+    def _common(
+        self, decoding: Decoding, max_new_tokens: int, stop: Sequence[int]
+    ) -> dict[str, Any]:
         """What all decoding is given."""
         tokenizer = self.tokenizer
         eos, pad = (tokenizer.eos_id, tokenizer.pad_id) if tokenizer else (_EOS, _PAD)
+        penalty = decoding.repetition_penalty
         return dict(
             cfg=self.config.model,
             max_new_tokens=max_new_tokens,
             stop=np.array([eos, *stop], np.int32),
             pad_id=pad,
+            min_new_tokens=decoding.min_new_tokens,
+            repetition_penalty=None if penalty == 1 else penalty,
         )
 
     def _scores(
@@ -511,16 +621,18 @@ class Model:
             rows = [questions[i] for i in part]
             yield part, self.processor.collate(rows, max_new_tokens=max_new_tokens)
 
-    def _batched(self, run: Callable[..., jax.Array], *rows: Any) -> np.ndarray:
-        """run(variables, *rows) over batches of rows; `rows` are pytrees of arrays [N, ...]."""
+    def _batched(self, run: Callable[..., Any], *rows: Any) -> Any:
+        """run(variables, *rows) over batches of rows; `rows` and what it gives are pytrees of
+        arrays [N, ...]."""
         total = len(jax.tree.leaves(rows)[0])
         out = []
         with on_mesh(self.mesh):
             for start in range(0, max(total, 1), BATCH):
                 part = jax.tree.map(operator.itemgetter(slice(start, start + BATCH)), rows)
-                found = _fetch(run(self.variables, *self._placed(part)))
-                out.append(found[: min(BATCH, total - start)])
-        return np.concatenate(out)
+                found = run(self.variables, *self._placed(part))
+                size = min(BATCH, total - start)
+                out.append(jax.tree.map(lambda array, size=size: _fetch(array)[:size], found))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *out)
 
     def _placed(self, rows: Any) -> Any:
         """The arrays [N, ...] of a pytree on the devices, filled up to a bucket of rows."""
@@ -546,12 +658,14 @@ def _one_inputs(inputs: Inputs | None, arrays: dict[str, Any]) -> Inputs:
     return Inputs(**{"images": None} | arrays) if inputs is None else inputs
 
 
-def _drawing(decoding: Decoding, rows: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The seeds of rows, and what `sample.generate` is told."""
+def _drawing(decoding: Decoding, rows: int) -> tuple[np.ndarray, Drawing | None]:
+    """The seeds of rows, uint32 [rows, n], and how to draw."""
     if not isinstance(decoding, Sample):
-        return np.zeros(rows, np.uint32), {"sample": False}
-    drawing = dict(temperature=decoding.temperature, top_p=decoding.top_p, top_k=decoding.top_k)
-    return decoding.seeds(rows), {"sample": True} | drawing
+        return np.zeros((rows, 1), np.uint32), None
+    drawing = Drawing(decoding.temperature, decoding.top_p, decoding.top_k, decoding.min_p)
+    # The draws of a row are further apart than rows are: none is drawn twice.
+    draws = decoding.seeds(rows)[:, None] + _SEEDS_APART * np.arange(decoding.n, dtype=np.uint32)
+    return draws.astype(np.uint32), drawing
 
 
 def _fetch(array: jax.Array) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Answers restricted to given options: how probable is each of them (paper section 4.1)?
 
-The images are encoded once and the prompt is read once; then the candidates of a row stand side by
-side behind it in one pass, each seeing the prompt and itself only. `</s>` is scored too, as in
-training: without it a candidate that begins another one always wins.
+The images are encoded once and the prompt is read once; then all candidates of a row are read
+behind it in one pass, each seeing the prompt and itself only. `</s>` is scored too, as in training:
+without it a candidate that begins another one always wins.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference.inputs import Inputs
+from zv_jax.inference.program import prefill
 from zv_jax.inference.prompts import Question
-from zv_jax.inference.sample import prefill
 from zv_jax.models.layers import Array
+from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import MEAN
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -136,33 +137,18 @@ def score(
         float32 [B, C], sums over the tokens.
     """
     batch, count, width = candidates.shape
-    places = chunk * width
     model = ZiyaVisual(cfg)
-    read = prefill(variables, inputs, cfg=cfg, room=places)
-    prompt = inputs.input_ids.shape[1]
-    first = jax.nn.log_softmax(read.logits.astype(jnp.float32))
-    slot = jnp.arange(places)
-    alike = slot[:, None] // width == slot[None] // width
-    own = alike & (slot[:, None] >= slot[None])
-    visible = jnp.concatenate(
-        [
-            jnp.broadcast_to(read.seen[:, None, :prompt], (batch, places, prompt)),
-            jnp.broadcast_to(own, (batch, places, places)),
-        ],
-        2,
-    )
-    positions = read.lengths[:, None] + slot % width
+    read = prefill(variables, inputs, cfg=cfg)
+    cache = empty_cache(read.prompt, read.seen, chunk, width)
+    first = jax.nn.log_softmax(read.logits)
+    place = jnp.arange(width)
+    own = (place[None] <= place[:, None])[None]
+    positions = jnp.repeat(read.lengths, chunk)[:, None] + place
 
     def one_pass(part: tuple[Array, Array]) -> Array:
         ids, mask = part  # [B, chunk, L]
         hidden = model.apply(
-            variables,
-            ids.reshape(batch, places),
-            positions,
-            visible,
-            read.cache,
-            prompt,
-            method=_read,
+            variables, ids.reshape(-1, width), positions, own, cache, method=_read
         ).reshape(batch, chunk, width, -1)
         start = jnp.take_along_axis(first, ids[:, :, 0], 1) * mask[:, :, 0]
         # One place of all candidates at a time: the logits of all would not fit for a large V.
@@ -184,10 +170,8 @@ def score(
     return sums.swapaxes(0, 1).reshape(batch, count)
 
 
-def _read(
-    model: ZiyaVisual, ids: Array, positions: Array, visible: Array, cache: tuple, index: int
-) -> Array:
-    return model.llm(model.llm.embed(ids), positions, visible, cache, index)[0]
+def _read(model: ZiyaVisual, ids: Array, positions: Array, own: Array, cache: Cache) -> Array:
+    return model.llm.read_on(model.llm.embed(ids), positions, own, cache, 0)[0]
 
 
 def _logits(model: ZiyaVisual, hidden: Array) -> Array:

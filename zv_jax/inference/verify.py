@@ -262,12 +262,12 @@ def _same_tokens(one: Model, other: Model, inputs: dict[str, Any]) -> bool:
         sample.generate(
             model.variables,
             Inputs(inputs["images"], inputs["ids"], inputs["mask"], *inputs["text"]),
-            np.zeros(len(_ROWS), np.uint32),
+            np.zeros((len(_ROWS), 1), np.uint32),
             cfg=model.config.model,
             max_new_tokens=NEW_TOKENS,
             stop=np.array([eos], np.int32),
             pad_id=0,
-        )
+        ).tokens
         for model in (one, other)
     )
     return bool(np.array_equal(np.asarray(mine), np.asarray(theirs)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,16 @@ from zv_jax.models.layers import Array
 # Large enough to vanish in float32 after the softmax, small enough that a fully masked row stays
 # finite (its weights become uniform) instead of NaN.
 MASKED = -1e9
+
+
+class KeysValues(NamedTuple):
+    """What a layer, or a stack of layers, keeps of tokens: [B, G, S, K] or [L, B, G, S, K].
+
+    The places of one head are side by side, so that a later token reads them without a gap.
+    """
+
+    keys: Array
+    values: Array
 
 
 def attention_weights(q: Array, k: Array, mask: Array | None) -> Array:
@@ -52,6 +64,60 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
         mask = jnp.broadcast_to(mask, (q.shape[0], q.shape[1], k.shape[1]))[:, None]
     out = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
     return out.reshape(*out.shape[:2], -1)
+
+
+def attend_after(q: Array, prompt: KeysValues, new: KeysValues, seen: Array, mask: Array) -> Array:
+    """Attention over a prompt that several rows share and over what came after it in each of them.
+
+    Both parts are under one softmax. The prompt's keys are read once for all C rows that continue
+    it; nothing of them is ever copied or moved.
+
+    Args:
+        q: [B * C, T, H, K], the C rows of a prompt one after the other.
+        prompt: [B, G, P, K].
+        new: [B * C, G, N, K].
+        seen: bool [B, P], the prompt's tokens.
+        mask: bool, broadcastable to [B * C, T, N]: what of `new` is seen.
+
+    Returns:
+        [B * C, T, H * K].
+    """
+    rows, length, heads, dim = q.shape
+    batch, groups, places, _ = prompt.keys.shape
+    each, ratio = rows // batch, heads // groups
+    exact = dict(preferred_element_type=jnp.float32)
+    # [B * C, G, T * R, K], and the same for all rows of a prompt together: [B, G, C * T * R, K].
+    q = q.reshape(rows, length, groups, ratio, dim).swapaxes(1, 2).reshape(rows, groups, -1, dim)
+    together = _together(q, batch)
+    far = jnp.einsum("BGXK,BGPK->BGXP", together, prompt.keys, **exact) * dim**-0.5
+    far = jnp.where(seen[:, None, None], far, MASKED)
+    near = jnp.einsum("NGXK,NGSK->NGXS", q, new.keys, **exact) * dim**-0.5
+    near = near.reshape(rows, groups, length, ratio, -1)
+    near = jnp.where(mask[:, None, :, None], near, MASKED).reshape(rows, groups, length * ratio, -1)
+
+    highest = jnp.maximum(_apart(far.max(-1, keepdims=True), each), near.max(-1, keepdims=True))
+    far, near = jnp.exp(far - _together(highest, batch)), jnp.exp(near - highest)
+    total = _apart(far.sum(-1, keepdims=True), each) + near.sum(-1, keepdims=True)
+    dtype = prompt.values.dtype
+    out = jnp.einsum("BGXP,BGPK->BGXK", far.astype(dtype), prompt.values, **exact)
+    out = _apart(out, each)
+    out += jnp.einsum("NGXS,NGSK->NGXK", near.astype(dtype), new.values, **exact)
+    out = (out / total).astype(dtype).reshape(rows, groups, length, ratio * dim)
+    return out.swapaxes(1, 2).reshape(rows, length, -1)
+
+
+def _together(x: Array, batch: int) -> Array:
+    """[B * C, G, X, K] -> [B, G, C * X, K]."""
+    _, groups, _, dim = x.shape
+    x = x.reshape(batch, -1, groups, *x.shape[2:]).swapaxes(1, 2)
+    return x.reshape(batch, groups, -1, dim)
+
+
+def _apart(x: Array, each: int) -> Array:
+    """[B, G, C * X, K] -> [B * C, G, X, K]: back from `_together`."""
+    batch, groups, _, dim = x.shape
+    x = x.reshape(batch, groups, each, -1, dim).swapaxes(1, 2)
+    return x.reshape(batch * each, groups, -1, dim)
 
 
 def _fused(q: Array, k: Array) -> bool:

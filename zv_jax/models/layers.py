@@ -69,6 +69,12 @@ def _float32_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array
 float32_matmul.defvjp(_float32_forward, _float32_backward)
 
 
+def path_of(module: nn.Module) -> str:
+    """Where a module is, as in checkpoints: the number of a layer that is laid out by itself is not
+    part of it."""
+    return "/".join(name for name in module.path if not name.isdecimal())
+
+
 class Linear(nn.Module):
     """y = x W (+ b), with an adapter y += (alpha / rank) * drop(x) A B where the path matches.
 
@@ -113,7 +119,7 @@ class Linear(nn.Module):
                 self.param_dtype,
             )
             y = y + bias.astype(y.dtype)
-        if self.lora.targets and re.fullmatch(self.lora.targets, "/".join(self.path)):
+        if self.lora.targets and re.fullmatch(self.lora.targets, path_of(self)):
             y = y + self._adapter(x)
         return y
 
@@ -273,3 +279,22 @@ def scan_layers(
         length=length,
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
+
+
+class OneByOne(nn.Module):
+    """What `scan_layers` makes, with the parameters of each layer in arrays of their own.
+
+    For inference only: see `layout`. Called as `scan_layers` is, but the scanned input is a tuple,
+    one element a layer, and so is what is returned beside the carry.
+    """
+
+    layer: Callable[..., nn.Module]
+    length: int
+
+    @nn.compact
+    def __call__(self, x: Array, scanned: tuple, *shared: object) -> tuple[Array, tuple]:
+        outputs = []
+        for i in range(self.length):
+            x, output = self.layer(name=str(i))(x, scanned[i], *shared)
+            outputs.append(output)
+        return x, tuple(outputs)

@@ -12,6 +12,7 @@ gives the language model and the Q-Former the same bare prompt (plain).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,10 +89,14 @@ class PromptConfig:
         """An answer as it stands before its `</s>`."""
         return text.strip() + self.words.closing
 
-    def heard(self, text: str) -> str:
-        """The answer in what a model said: up to the words that would begin another turn."""
-        stop = self.words.stop
-        return (text.partition(stop)[0] if stop else text).strip()
+    def stops(self, more: Sequence[str] = ()) -> tuple[str, ...]:
+        """The words that end an answer: those that would begin another turn, and `more`."""
+        return tuple(word for word in (self.words.stop, *more) if word)
+
+    def heard(self, text: str, stop: Sequence[str] = ()) -> str:
+        """The answer in what a model said: up to the first words that end one."""
+        places = [text.find(word) for word in self.stops(stop)]
+        return text[: min((at for at in places if at >= 0), default=None)].strip()
 
     def instruction(self, question: str) -> str:
         """What the Q-Former of Chat reads when `question` is asked, whatever was said before."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from zv_jax.models.layers import Array, LayerNorm, Linear
-from zv_jax.models.llama import Cache, Llama
+from zv_jax.models.llama import Cache, Layers, Llama
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
@@ -153,11 +153,8 @@ class ZiyaVisual(nn.Module):
 
     def hidden(self, visual: Array | None, input_ids: Array, attention_mask: Array) -> Array:
         """Last hidden states [B, T, D of the LLM]; arguments as `embed` and `__call__`."""
-        length = input_ids.shape[1]
-        causal = jnp.arange(length)[None] <= jnp.arange(length)[:, None]
-        mask = causal[None] & attention_mask[:, None].astype(bool)
-        hidden, _ = self.llm(self.embed(input_ids, visual), positions_of(attention_mask), mask)
-        return hidden
+        embeds = self.embed(input_ids, visual)
+        return self.llm(embeds, positions_of(attention_mask), _causal(attention_mask))
 
     def __call__(
         self,
@@ -190,32 +187,37 @@ class ZiyaVisual(nn.Module):
         return self.llm.logits(self.hidden(visual, input_ids, attention_mask))
 
     def prefill(
-        self, visual: Array | None, input_ids: Array, attention_mask: Array, cache: Cache
-    ) -> tuple[Array, Cache]:
-        """Fill the cache with a left-padded prompt; logits [B, V] of the next token.
-
-        `cache` has length S >= T; later tokens go to T, T + 1, ...
-        """
-        length, total = input_ids.shape[1], cache[0].shape[2]
-        causal = jnp.arange(total)[None] <= jnp.arange(length)[:, None]
-        seen = jnp.pad(attention_mask.astype(bool), ((0, 0), (0, total - length)))
-        hidden, cache = self.llm(
-            self.embed(input_ids, visual),
-            positions_of(attention_mask),
-            causal[None] & seen[:, None],
-            cache,
-            0,
-        )
-        return self.llm.logits(hidden[:, -1]), cache
+        self, visual: Array | None, input_ids: Array, attention_mask: Array
+    ) -> tuple[Array, Layers]:
+        """Read left-padded prompts: logits [B, V] of the next token, and what the layers keep."""
+        embeds = self.embed(input_ids, visual)
+        hidden, kept = self.llm.read(embeds, positions_of(attention_mask), _causal(attention_mask))
+        return self.llm.logits(hidden[:, -1]), kept
 
     def decode(
-        self, ids: Array, positions: Array, seen: Array, cache: Cache, index: Array
+        self,
+        ids: Array,
+        positions: Array,
+        cache: Cache,
+        index: Array,
+        parents: Array | None = None,
     ) -> tuple[Array, Cache]:
-        """One token per row: ids and positions int [B], seen bool [B, S] -> logits [B, V]."""
-        hidden, cache = self.llm(
-            self.llm.embed(ids[:, None]), positions[:, None], seen[:, None], cache, index
-        )
+        """One token per row: ids and positions int [B * C] -> logits [B * C, V].
+
+        It goes to place `index` behind the prompt; `parents` as in `Llama.read_on`.
+        """
+        places = jax.tree.leaves(cache.new)[0].shape[-2]
+        mask = (jnp.arange(places) <= index)[None, None]
+        embeds = self.llm.embed(ids[:, None])
+        hidden, cache = self.llm.read_on(embeds, positions[:, None], mask, cache, index, parents)
         return self.llm.logits(hidden[:, 0]), cache
+
+
+def _causal(attention_mask: Array) -> Array:
+    """bool [B, T, T]: every token sees the real ones up to itself."""
+    place = jnp.arange(attention_mask.shape[1])
+    causal = place[None] <= place[:, None]
+    return causal[None] & attention_mask[:, None].astype(bool)
 
 
 def positions_of(attention_mask: Array) -> Array:
