@@ -340,7 +340,7 @@ def test_an_image_without_an_area_is_said(tmp_path, sides):
 
 @pytest.mark.parametrize("text", ["NaN", "[1, 2]", '"a dog"', "null"])
 def test_the_text_of_an_image_that_is_json_but_no_object_is_said(tmp_path, text):
-    layouts.picture(tmp_path / "folder" / "1.jpg")
+    layouts.one_image(tmp_path / "folder" / "1.jpg")
     layouts.text(tmp_path / "folder" / "1.json", text)
     refused("folder", tmp_path / "folder", words="no object")
     (tmp_path / "tars").mkdir()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,6 @@ from zv_jax.data.text import tokenizers
 from zv_jax.errors import DataError, ZvError
 from zv_jax.evaluation import browser, compare, predictions
 from zv_jax.evaluation.judge import bench as bench_lib
-from zv_jax.evaluation.judge import transcript
 from zv_jax.evaluation.metrics import (
     choices,
     exact_match,
@@ -44,6 +45,8 @@ from zv_jax.evaluation.metrics import (
 )
 from zv_jax.evaluation.report import inputs, page
 from zv_jax.files import read_jsonl
+from zv_jax.llm import batch_files, receipt
+from zv_jax.llm.ledger import Ledger
 
 ROW = {
     "id": "mine/train/0", "source": "mine", "split": "train", "task": "vqa", "lang": "zh",
@@ -452,18 +455,37 @@ def _read_bench(root: Path) -> None:
     bench_lib.answers(root / "answers.jsonl", bench_lib.load(root, "en"))
 
 
-def _transcript(root: Path) -> None:
-    layouts.lines(root / "replies.jsonl", [{"key": "a", "reply": "8 9"}, {"key": "b", "reply": ""}])
-    body = {"choices": [{"message": {"content": "8 9"}}], "model": "m"}
-    entry = {"custom_id": "c", "response": {"status_code": 200, "body": body}}
-    layouts.lines(root / "batch.jsonl", [entry])
+def _ledger(root: Path) -> None:
+    """A ledger with a reply and a lost try, and a batch file for two more."""
+    body = {
+        "choices": [{"message": {"content": "8 9"}}],
+        "model": "m",
+        "usage": {"prompt_tokens": 3},
+    }
+    with Ledger(root / "ledger.jsonl", "judge") as ledger:
+        ledger.add([
+            {"kind": "asked", "key": "a" * 64, "pack": "", "most": 0.5},
+            {"kind": "lost", "key": "a" * 64, "pack": "", "reason": "timeout", "most": 0.5},
+            {"kind": "answered", "key": "a" * 64, "pack": "", "time": 1, "usd": 0.25, "raw": body},
+        ])  # fmt: skip
+    entry = {"custom_id": "c" * 64, "response": {"status_code": 200, "body": body}}
+    layouts.lines(root / "batch.jsonl", [entry, {**entry, "custom_id": "d" * 64}])
 
 
-def _read_transcript(root: Path) -> None:
-    kept = transcript.Transcript(root / "replies.jsonl")
-    transcript.import_batch(root / "batch.jsonl", kept)
-    for key in "abc":
-        judged.parse_judge_scores(kept.get(key) or "")
+def _read_ledger(root: Path) -> None:
+    """Its lines are chained anew, as anybody can: a hash keeps out mistakes, not people."""
+    path, chained, chain = root / "ledger.jsonl", b"", "0" * 64
+    for line in path.read_bytes().splitlines():
+        body = re.sub(rb',"chain":"[^"]*"}$', b"}", line)
+        chain = hashlib.sha256(chain.encode() + body).hexdigest()
+        chained += body[:-1] + b',"chain":"' + chain.encode() + b'"}\n'
+    path.write_bytes(chained)
+    with Ledger(path, "judge") as ledger:
+        batch_files.read(root / "batch.jsonl", ledger)
+        for key in "acd":
+            kept = ledger.get(key * 64)
+            judged.parse_judge_scores(kept.text if kept else "")
+    receipt.table(ledger.receipt.packs)
 
 
 def answers() -> dict[str, Target]:
@@ -471,7 +493,7 @@ def answers() -> dict[str, Target]:
         "replies": Target(lambda r: layouts.text(r / "replies.txt", REPLIES), _score_replies),
         "predictions": Target(_predictions, _read_predictions),
         "bench": Target(_bench, _read_bench),
-        "transcript": Target(_transcript, _read_transcript),
+        "ledger": Target(_ledger, _read_ledger),
     }
 
 

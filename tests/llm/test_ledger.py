@@ -1,6 +1,7 @@
 """The ledger as a file."""
 
 import hashlib
+import json
 
 import pytest
 
@@ -91,3 +92,26 @@ def test_prices():
     assert Prices(2.5, 10).of(usage, share=0.5) == pytest.approx(3500 / 2e6)
     assert counted({"prompt_tokens": "many", "prompt_tokens_details": 3}).given == 0
     assert about("图里有什么?") == 6 and about("what is there") == 4
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kind": "answered", "key": "a", "usd": 0.1, "raw": {"choices": []}},
+        {"kind": "answered", "key": "a", "usd": float("inf"), "raw": {}},
+        {"kind": "asked", "key": ["a"], "most": 1},
+        {"kind": "lost", "key": "a", "most": "much"},
+        {"kind": ["lost"]},
+        {"kind": "lost", "key": "a", "most": 1, "pack": {}},
+    ],
+)
+def test_a_chain_that_is_right_and_an_entry_that_is_not_is_one_error(tmp_path, entry):
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path, "judge") as ledger:
+        head = ledger.head
+    body = json.dumps(entry, separators=(",", ":")).encode()
+    chain = hashlib.sha256(head.encode() + body).hexdigest()
+    with path.open("ab") as file:
+        file.write(body[:-1] + b',"chain":"' + chain.encode() + b'"}\n')
+    with pytest.raises(DataError, match=r"ledger\.jsonl line 2"):
+        Ledger(path, "judge")

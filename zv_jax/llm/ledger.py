@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zv_jax import json_input
 from zv_jax.errors import ConfigError, DataError, SetupError
 from zv_jax.llm.offsets import Offsets
 from zv_jax.llm.receipt import Receipt
@@ -40,6 +41,18 @@ VERSION = 1
 _START = "0" * 64
 _MARK = b',"chain":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
+_NUMBER = (int, float)
+# What is counted on in each kind of entry, by name.
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "ledger": {"version": (int,), "run": (str,)},
+    "asked": {"key": (str,), "most": _NUMBER},
+    "answered": {"key": (str,), "usd": _NUMBER, "raw": (dict,)},
+    "spoiled": {"key": (str,), "usd": _NUMBER, "usage": (dict,)},
+    "lost": {"key": (str,), "most": _NUMBER},
+    "withdrawn": {"key": (str,)},
+    "failed": {"key": (str,)},
+    "batch": {"mark": (str,), "state": (str,)},
+}
 _BALLAST = 4 << 20  # bytes kept free for the replies that are under way when a disk fills up
 
 
@@ -278,9 +291,36 @@ def _entries(path: Path) -> Iterator[tuple[int, dict[str, Any], str, int]]:
                     fix="take the file from a backup; or keep the lines above this one, and what "
                     "follows will be asked and paid for again",
                 )
-            entry, chain = json.loads(body), now
+            entry = _checked(json_input.parse(body, f"{path} line {number}"), path, number)
+            chain = now
             yield offset, entry, chain, offset + len(line)
             offset += len(line)
+
+
+def _checked(entry: Any, path: Path, number: int) -> dict[str, Any]:
+    """The entry of a line, its fields of the types that are counted on: anyone can make a chain."""
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    types = _FIELDS.get(kind) if isinstance(kind, str) else None
+    wrong = [name for name, kinds in (types or {}).items() if not _is(entry, name, kinds)]
+    if types is None or wrong or not isinstance(entry.get("pack", ""), str):
+        raise DataError(
+            f"not an entry of a ledger: {kind if types is None else wrong or 'pack'}",
+            where=f"{path} line {number}",
+            expected=f"one of the kinds {', '.join(_FIELDS)}, with its fields",
+            fix="take the file from a backup, or give another folder",
+        )
+    return entry
+
+
+def _is(entry: Mapping[str, Any], name: str, types: tuple[type, ...]) -> bool:
+    value = entry.get(name)
+    if name == "raw":
+        try:
+            reply_of(value)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+            return False
+    number = json_input.finite(value) if types is _NUMBER else 0.0
+    return isinstance(value, types) and number is not None
 
 
 def _begun(data: bytes) -> bool:
