@@ -6,7 +6,7 @@
 | 7b, 13b | the language model | 13b |
 | 224, 364, 490 | pixels of an image's side (26 and 35 patches; the paper uses 224) | 224 |
 | 256x768 | the paper's shapes: 256 patches of width 768 to 64 queries (below) | BLIP-2's |
-| bilingual, english | the Q-Former's vocabulary: BERT's with Chinese behind it, or BERT's own | bilingual |
+| bilingual, english | the Q-Former's vocabulary: with Chinese, or BERT's own (below) | bilingual |
 | v5e-256, h100x8, ... | mesh, remat (`zv_jax/parallel/hardware.py`) | fsdp over all, full remat |
 
 Shapes. The paper writes that "256x768" image features become 64; the published Base and BLIP-2 have

@@ -1,6 +1,6 @@
 """The data mixtures of the paper's Tables 1 to 3, each with the full-size recipe of its stage.
 
-    zv data prepare cc3m --root=/data/cc3m --out=shards/cc3m/train --image_size=224   (and so on)
+    zv data prepare cc3m --root=/data/cc3m --out=shards/cc3m/train --image_size=320   (and so on)
     zv train --config configs/paper.py:stage0_chat --workdir runs/stage0_chat
     zv train --config configs/paper.py:stage1_chat --workdir runs/stage1_chat --config.init_from=...
     zv train --config configs/paper.py:stage2_chat --workdir runs/stage2_chat --config.init_from=...

@@ -21,7 +21,10 @@ docs/scale.md has its tables.
 Evidence. From the paper (section 3.3): AdamW, lr 1e-5, beta1 0.9, beta2 0.9, eps 1e-8, weight
 decay 0.05, clipping 2.0, batch 2048, 90,000 steps; for Chat one hard negative pair per positive.
 Not in the paper, from LAVIS's BLIP-2: 5,000 warm-up steps, cosine, captions that are cut (but no
-[SEP] is learned behind a cut), label smoothing 0.1, negatives in both directions for Base. Captions
+[SEP] is learned behind a cut), label smoothing 0.1, negatives in both directions for Base, crops of
+half to all of an image, mirrored half of the time where its caption allows that (docs/data.md):
+90,000 batches of 2048 show each of 30M images six times. Prepare images somewhat larger than they
+are shown, as --image_size=320, so that a crop stays sharp. Captions
 have 64 tokens, which is 62 Chinese characters, and LAVIS's 32 with the word `english`. The
 paper's "one hard negative" for Chat leaves open of which kind: an image for each text, as the
 first of LAVIS's two directions.
@@ -51,7 +54,7 @@ def get_config(arg: str = "base") -> ml_collections.ConfigDict:
             "itm_negatives": "hard",
             "itm_pairs": "single" if words.variant == "chat" else "both",
         },
-        data={"long_answers": "cut"},
+        data={"long_answers": "cut", "augment": True},
         optimizer={
             "lr": 1e-5,
             "b1": 0.9,

@@ -47,7 +47,11 @@ def stage0(here: Path, vocabulary: str, rows: int, **more):
         here / "corpus",
         "stage0",
         data={"qformer_tokenizer": words},
-        model={"llm": {"vocab_size": 1024}, "qformer": {"vocab_size": rows}, "image_token_id": 1023},
+        model={
+            "llm": {"vocab_size": 1024},
+            "qformer": {"vocab_size": rows},
+            "image_token_id": 1023,
+        },
         train={"steps": 1},
         **more,
     )

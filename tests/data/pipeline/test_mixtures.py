@@ -58,7 +58,9 @@ def test_the_zero_sets_are_captions_in_the_mixture_of_table_2():
     from zv_jax.configs import paper
 
     tasks = {s.path.rpartition("/")[2]: s.tasks for s in paper.sources("stage1", "base")}
-    assert all(tasks[name] == ("caption",) for name in ("icm", "iqm", "icr", "iqr", "flickr30k_cna"))
+    assert all(
+        tasks[name] == ("caption",) for name in ("icm", "iqm", "icr", "iqr", "flickr30k_cna")
+    )
     assert tasks["vqav2"] == tasks["vcr"] == ()
 
 
