@@ -50,10 +50,10 @@ class Words:
 
     variant: str
     llm: str = "13b"
-    language: str = "bilingual"
-    shape: str = ""
     side: int = 224
     machine: str = ""
+    language: str = "bilingual"
+    shape: str = ""
 
     @property
     def chips(self) -> int:
