@@ -20,7 +20,7 @@ def rows(page: str) -> list[list[str]]:
 
 
 @cache
-def tests_of(path: str) -> set[str]:
+def functions(path: str) -> set[str]:
     nodes = ast.parse((ROOT / path).read_text("utf-8")).body
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 
@@ -34,7 +34,7 @@ def test_every_row_names_files_and_tests_that_exist(page):
             assert (ROOT / path).is_file(), f"{says}: {path}"
         for name in SPAN.findall(shown):
             path, _, test = name.partition("::")
-            assert test in tests_of(path), f"{says}: {name}"
+            assert test in functions(path), f"{says}: {name}"
         done = not state.startswith(NOT_YET[page])
         assert bool(SPAN.findall(shown)) == done, (
             f"{says}: a test shows what is done, none the rest"
