@@ -4,12 +4,12 @@
         --config.init_from=weights/ziya_llama_13b,runs/stage0_chat \
         "--config.data.sources=({'name': 'jsonl', 'path': 'tasks.jsonl'},)" \
         --config.data.tokenizer.path=weights/ziya_llama_13b/tokenizer.model \
-        --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
+        --config.data.qformer_tokenizer.path=weights/qformer_tokenizer
 
-Base trains the projection alone; Chat also its Q-Former, which reads the instruction. Further
-words after the colon choose model, image size and hardware (`configs/common.py`):
-`chat,7b,v5e-256`. The paper gives neither hardware nor hours; `zv plan` calculates them,
-docs/scale.md has its tables.
+Base trains the projection alone; Chat also its Q-Former, which reads the instruction with the
+vocabulary of stage 0. Further words after the colon choose model, image size, vocabulary and
+hardware (`configs/common.py`): `chat,7b,v5e-256`. The paper gives neither hardware nor hours;
+`zv plan` calculates them, docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3, Table 2): what trains, and the four tasks. The paper gives
 no hyper-parameters for this stage; these are InstructBLIP's (lr 1e-5 to 0 by cosine after 1,000
@@ -38,7 +38,6 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
             "max_length": 512,
             "max_qformer_text": 136,  # InstructBLIP's 128, and the 8 pieces of <human>: and <bot>:
             "tokenizer": {"kind": "sentencepiece", "vocab_size": 39424},
-            "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},
         },
         optimizer=optimizer,
         train=train,

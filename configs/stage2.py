@@ -4,12 +4,12 @@
         --config.init_from=runs/stage1_chat \
         "--config.data.sources=({'name': 'jsonl', 'path': 'dialogues.jsonl'},)" \
         --config.data.tokenizer.path=weights/ziya_llama_13b/tokenizer.model \
-        --config.data.qformer_tokenizer.path=weights/bert_base/vocab.txt
+        --config.data.qformer_tokenizer.path=weights/qformer_tokenizer
 
-Base opens the Q-Former; Chat also trains low-rank adapters in the ViT and the language model.
-Further words after the colon choose model, image size and hardware (`configs/common.py`):
-`chat,7b,v5e-256`. The paper gives neither hardware nor hours; `zv plan` calculates them,
-docs/scale.md has its tables.
+Base opens the Q-Former; Chat also trains low-rank adapters in the ViT and the language model. The
+vocabulary of the Q-Former is that of stage 0. Further words after the colon choose model, image
+size, vocabulary and hardware (`configs/common.py`): `chat,7b,v5e-256`. The paper gives neither
+hardware nor hours; `zv plan` calculates them, docs/scale.md has its tables.
 
 Evidence. From the paper (section 3.3, Table 3): what trains, and the kinds of data. The paper
 gives no hyper-parameters for this stage, nor the rank of the adapters; as in stage 1 the optimiser
@@ -44,7 +44,6 @@ def get_config(arg: str = "chat") -> ml_collections.ConfigDict:
             "max_qformer_text": 136,  # InstructBLIP's 128, and the 8 pieces of <human>: and <bot>:
             "max_images": 3,
             "tokenizer": {"kind": "sentencepiece", "vocab_size": 39424},
-            "qformer_tokenizer": {"kind": "bert", "vocab_size": 30523},
         },
         optimizer=optimizer,
         train=train,

@@ -10,6 +10,7 @@ from absl import flags
 from zv_jax.cli import main as cli
 from zv_jax.config import Config, recipe, validate
 from zv_jax.config import flags as recipes
+from zv_jax.data.text import chinese_pieces
 from zv_jax.errors import ConfigError
 
 QUICKSTART = importlib.import_module("zv_jax.configs.quickstart")
@@ -53,6 +54,37 @@ def test_stage_0_has_the_numbers_of_the_paper():
     assert (o.lr, o.b1, o.b2, o.eps) == (1e-5, 0.9, 0.9, 1e-8)
     assert (o.weight_decay, o.clip_norm) == (0.05, 2.0)
     assert (config.train.batch_size, config.train.steps) == (2048, 90_000)
+
+
+# All that bert-base-uncased's vocab.txt has of Chinese: ids 1740 to 1983.
+BERT_KNOWS = """
+一三上下不世中主久之也事二五井京人亻仁介代仮伊会佐侍保信健元光八公内出分前劉力加勝北区十千南博原
+口古史司合吉同名和囗四国國土地坂城堂場士夏外大天太夫奈女子学宀宇安宗定宣宮家宿寺將小尚山岡島崎川
+州巿帝平年幸广弘張彳後御德心忄志忠愛成我戦戸手扌政文新方日明星春昭智曲書月有朝木本李村東松林森楊
+樹橋歌止正武比氏民水氵氷永江沢河治法海清漢瀬火版犬王生田男疒発白的皇目相省真石示社神福禾秀秋空立
+章竹糹美義耳良艹花英華葉藤行街西見訁語谷貝貴車軍辶道郎郡部都里野金鈴镇長門間阝阿陳陽雄青面風食香
+馬高龍龸
+"""
+
+
+def test_the_qformers_table_has_a_row_for_each_piece_of_the_union():
+    known = "".join(BERT_KNOWS.split())
+    assert len(set(known)) == 244
+    characters = [*chinese_pieces.characters("gb2312"), *chinese_pieces.characters("big5")]
+    rows = 30_522 + 1 + len(set(characters) - set(known))  # [DEC] is the one
+    for stage in ("stage0:chat", "stage1:chat", "stage2:chat", "stage0:base"):
+        config = validate(load(f"--config=configs/{stage}"))
+        assert config.model.qformer.vocab_size == config.data.qformer_tokenizer.vocab_size == rows
+    english = validate(load("--config=configs/stage0:chat,english"))
+    assert english.model.qformer.vocab_size == english.data.qformer_tokenizer.vocab_size == 30_523
+    assert (config.data.max_text, english.data.max_text) == (64, 32)
+
+
+@pytest.mark.parametrize("variant", ["base", "chat"])
+def test_the_papers_shapes_are_a_word(variant):
+    model = validate(load(f"--config=configs/stage1.py:{variant},7b,256x768")).model
+    assert model.vision.tokens == 256 and model.qformer.pre_proj_dim == 768
+    assert model.qformer.num_queries == 64 and model.llm.width == 4096
 
 
 def test_quickstart_stages_start_from_each_other():

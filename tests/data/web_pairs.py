@@ -41,23 +41,29 @@ def write(folder: Path, count: int, seed: int = 0) -> Path:
     path = folder / "web.jsonl"
     with tarfile.open(folder / "pairs.tar", "w") as tar, path.open("w", encoding="utf-8") as file:
         for number, (text, lang, data, meta) in enumerate(_pairs(count, seed)):
-            info = tarfile.TarInfo(f"{number:08d}.jpg")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-            start = tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            key = add(tar, number, data)
             record = R.Record(
                 id=f"web/train/{number}",
                 source="web",
                 split="train",
                 task="caption",
                 lang=lang,
-                images=(R.ImageRef(shard_key=f"pairs.tar#{start}:{len(data)}"),),
+                images=(R.ImageRef(shard_key=key),),
                 turns=(),
                 answers=(text,),
                 meta=meta,
             )
             file.write(R.dumps(record) + "\n")
     return path
+
+
+def add(tar: tarfile.TarFile, number: int, data: bytes) -> str:
+    """Puts an image into `pairs.tar`; where it is, as a record says it."""
+    info = tarfile.TarInfo(f"{number:08d}.jpg")
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+    start = tar.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return f"pairs.tar#{start}:{len(data)}"
 
 
 def _pairs(count: int, seed: int) -> Iterator[tuple[str, str, bytes, dict]]:
@@ -67,7 +73,7 @@ def _pairs(count: int, seed: int) -> Iterator[tuple[str, str, bytes, dict]]:
     for number in range(count):
         lang = ("en", "zh")[rng.integers(2)]
         kind = kinds[rng.integers(len(kinds))] if rng.random() < 0.5 else "good"
-        text = _sentence(rng, lang, number)
+        text = sentence(rng, lang, number)
         drawing, size, quality, meta = number, (64, 56), 90, {}
         if kind in SPOILED:
             text = SPOILED[kind][lang]
@@ -85,11 +91,11 @@ def _pairs(count: int, seed: int) -> Iterator[tuple[str, str, bytes, dict]]:
             text, size, quality = text + ("." if lang == "en" else "。"), (80, 70), 80
         if kind == "good":
             before.append((drawing, text, lang))
-        data = b"no picture" if kind == "picture" else _jpeg((seed, drawing), size, quality)
+        data = b"no picture" if kind == "picture" else jpeg((seed, drawing), size, quality)
         yield text, lang, data, meta
 
 
-def _sentence(rng: np.random.Generator, lang: str, number: int) -> str:
+def sentence(rng: np.random.Generator, lang: str, number: int) -> str:
     one, two, place = (
         words[lang][rng.integers(len(words[lang]))] for words in (THINGS, THINGS, PLACES)
     )
@@ -98,18 +104,18 @@ def _sentence(rng: np.random.Generator, lang: str, number: int) -> str:
     return f"{place}有一个{one}和一个{two}，第{number}次散步时看到"
 
 
-def _jpeg(seed: tuple[int, int], size: tuple[int, int], quality: int) -> bytes:
+def jpeg(seed: tuple[int, int], size: tuple[int, int], quality: int) -> bytes:
     out = io.BytesIO()
-    image = Image.fromarray(_blots(seed)).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(blots(seed)).resize(size, Image.Resampling.BICUBIC)
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
-def _blots(seed: tuple[int, int]) -> np.ndarray:
+def blots(seed: tuple[int, int]) -> np.ndarray:
     """Soft blots of colour, when enlarged; the same seed is the same drawing at any size."""
     return np.random.default_rng(seed).integers(0, 255, (6, 7, 3), np.uint8)
 
 
 def light(seed: tuple[int, int]) -> float:
     """How light the image of (seed of all, number) is, about."""
-    return float(_blots(seed).mean())
+    return float(blots(seed).mean())

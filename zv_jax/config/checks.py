@@ -32,6 +32,7 @@ def check(config: Config) -> None:
         ConfigError: two of them contradict each other.
     """
     _check_sources(config.data)
+    _check_augment(config)
     _check_sizes(config.model)
     _check_model(config.model)
     _check_prompt(config.model.prompt)
@@ -49,6 +50,24 @@ def _check_sources(data: DataConfig) -> None:
                     expected=f"at most data.{name} ({most}), or 0 for as much",
                     fix=f"raise --config.data.{name}, or lower the source's",
                 )
+
+
+def _check_augment(config: Config) -> None:
+    batch = STAGES[config.stage.name, config.stage.variant].batch
+    if config.data.augment and batch not in ("pairs", "dialogues"):
+        raise ConfigError(
+            f"stage {config.stage.name} shows images as they are",
+            where="data.augment",
+            expected="false, or a stage of pairs or dialogues",
+            fix="leave --config.data.augment out",
+        )
+    if config.data.augment and config.data.cache_images:
+        raise ConfigError(
+            "a view that is drawn anew each time is no use in memory",
+            where="data.cache_images",
+            expected="false where data.augment is true",
+            fix="set --config.data.cache_images=false, or data.augment=false",
+        )
 
 
 def _check_texts(config: Config) -> None:

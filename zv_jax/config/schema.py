@@ -67,6 +67,7 @@ class DataConfig:
     max_images: int = 1  # images in one row
     box_decimals: int = 3
     transparency: str = "white"  # white: clear parts are white; black: as LAVIS, alpha is dropped
+    augment: bool = False  # stage 0: crops and mirrored images; 1 and 2: slight crops
     cache_images: bool = False  # keep decoded, resized images in memory
     max_bad: float = 0.01  # share of a source's samples that others may replace
     workers: int = 0  # processes that prepare batches; 0: threads of this one

@@ -139,6 +139,10 @@ CHAT_LORA = r"vision/blocks/attn/qkv|llm/layers/attn/(q|v)"
 
 EVA_G = VisionConfig()
 CLIP_L = VisionConfig(family="clip", width=1024, layers=23, heads=16, mlp_width=4096, norm_eps=1e-5)
+# Paper section 3.2: "from 256x768 to 64". ViT-g without its class token, a linear layer to 768.
+PAPER_SHAPES = dict(
+    vision=VisionConfig(drop_cls=True), qformer=QFormerConfig(num_queries=64, pre_proj_dim=768)
+)
 LLAMA_13B = LlamaConfig()
 LLAMA_7B = LlamaConfig(width=4096, layers=32, heads=32, kv_heads=32, mlp_width=11008)
 
@@ -220,6 +224,10 @@ PRESETS: dict[str, ModelConfig] = {
         _base("ziya_visual_base_7b", llm=LLAMA_7B),
         _chat("ziya_visual_chat_7b", llm=LLAMA_7B),
         _base("ziya_visual_base_13b_clip_l", vision=CLIP_L),
+        _base("ziya_visual_base_13b_256x768", **PAPER_SHAPES),
+        _chat("ziya_visual_chat_13b_256x768", **PAPER_SHAPES),
+        _base("ziya_visual_base_7b_256x768", llm=LLAMA_7B, **PAPER_SHAPES),
+        _chat("ziya_visual_chat_7b_256x768", llm=LLAMA_7B, **PAPER_SHAPES),
         _base("small_base", **_SMALL),
         _chat("small_chat", **_SMALL),
         _base("quickstart_base", **_QUICKSTART),

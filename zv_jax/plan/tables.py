@@ -39,6 +39,12 @@ CASES = (
             "--config.train.loss_chunks=1",
         ),
     ),
+    (
+        "stage2_chat_256x768_v5e-256",
+        "configs/stage2.py:chat,256x768,v5e-256",
+        "v5e-256",
+        (),
+    ),
     ("stage2_chat_v5e-16", "configs/stage2.py:chat,v5e-16", "v5e-16", ()),
     ("stage2_chat_v5p-128", "configs/stage2.py:chat,v5p-128", "v5p-128", ()),
     ("stage2_chat_v4-128", "configs/stage2.py:chat,v4-128", "v4-128", ()),

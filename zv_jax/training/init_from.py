@@ -29,6 +29,14 @@ _WORD_TABLES = (
     ("params/llm/embed/embedding", "tokenizer"),
     ("params/qformer/word/embedding", "qformer_tokenizer"),
 )
+_GROWN = "zv tokenizer grow SOURCE OUT"
+# All leaves that have one, and the flag that gives them more rows.
+_GROW = {
+    "params/llm/embed/embedding": "tokenizer",
+    "params/llm/lm_head/kernel": "tokenizer",
+    "params/qformer/word/embedding": "qformer_tokenizer",
+    "params/qformer/text_head/bias": "qformer_tokenizer",
+}
 
 
 def initialise(
@@ -81,7 +89,8 @@ def initialise(
                     f"leaf {name!r} has shape {tuple(stored[name].shape)} in the source",
                     where=str(source),
                     expected=f"{tuple(wanted[name].shape)}, as in this model",
-                    fix="use the same preset and vocabulary as that run",
+                    fix="use the same preset and vocabulary as that run"
+                    + (f", or {_GROWN} --{_GROW[name]}=DIR" if name in _GROW else ""),
                 )
             origin[name] = number
         _check_words(shared, meta, tokenizers, source)

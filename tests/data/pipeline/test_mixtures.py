@@ -1,5 +1,6 @@
 """The paper's mixtures as recipes, and shares by size."""
 
+import dataclasses
 import json
 import logging
 
@@ -14,16 +15,17 @@ from zv_jax.errors import ConfigError, DataError
 
 NAMED = {
     1: "cc12m cc3m sbu coco_caption ai_challenger wukong laion_zh",
-    2: "cc3m coco_caption coco_cn flickr30k flickr30k_cna ai_challenger textcaps "
+    2: "cc3m coco_caption coco_cn flickr30k flickr30k_cna icm iqm icr iqr ai_challenger textcaps "
     "vqav2 vqav2_t gqa ocr_vqa gqa_t textvqa clevr "
     "visual_genome refcoco refcoco_plus refcocog vcr",
     3: "llava_pretrain llava_instruct llava_t llava_zh m3it m3it_t svit bmmic",
 }
 
 
+@pytest.mark.parametrize("variant", ["base", "chat"])
 @pytest.mark.parametrize("table", NAMED)
-def test_a_mixture_holds_what_the_table_names_and_no_evaluation_split(table):
-    found = catalogue.mixture(table)
+def test_a_mixture_holds_what_the_table_names_and_no_evaluation_split(table, variant):
+    found = catalogue.mixture(table, variant)
     assert {card.name for card, _ in found} == set(NAMED[table].split())
     assert all(card.splits[split].use == "train" for card, split in found)
     assert len({(card.name, split) for card, split in found}) == len(found)
@@ -34,12 +36,32 @@ def test_the_recipe_is_that_of_its_stage_with_all_sources(arg):
     from zv_jax.configs import paper
 
     config = build.validate(paper.get_config(arg))
-    table = paper.TABLES[arg.split("_")[0]]
+    table, variant = paper.TABLES[arg.split("_")[0]], arg.split("_")[1]
     assert f"{config.stage.name}_{config.stage.variant}" == arg
-    assert len(config.data.sources) == len(catalogue.mixture(table))
+    assert len(config.data.sources) == len(catalogue.mixture(table, variant))
     assert config.data.mixing == "sqrt_size"
     with pytest.raises(ConfigError, match="unknown recipe 'stage7_chat'"):
         paper.get_config("stage7_chat")
+
+
+def test_sets_that_are_known_to_be_chats_alone_are_not_in_the_mixture_of_base(monkeypatch):
+    svit = dataclasses.replace(catalogue.card("svit"), chat_only="yes")
+    known = catalogue.card
+    monkeypatch.setattr(catalogue, "card", lambda name: svit if name == "svit" else known(name))
+    base, chat = (
+        {card.name for card, _ in catalogue.mixture(3, variant)} for variant in ("base", "chat")
+    )
+    assert chat - base == {"svit"}
+
+
+def test_the_zero_sets_are_captions_in_the_mixture_of_table_2():
+    from zv_jax.configs import paper
+
+    tasks = {s.path.rpartition("/")[2]: s.tasks for s in paper.sources("stage1", "base")}
+    assert all(
+        tasks[name] == ("caption",) for name in ("icm", "iqm", "icr", "iqr", "flickr30k_cna")
+    )
+    assert tasks["vqav2"] == tasks["vcr"] == ()
 
 
 def test_it_is_shown_by_the_command(capsys):

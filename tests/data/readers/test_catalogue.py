@@ -44,6 +44,9 @@ def test_a_card_is_complete_in_both_languages(name):
     assert set(card.guarded) <= set(card.splits)
     assert all(card.splits[s].use == "eval" for s in card.guarded)
     assert {s.use for s in card.splits.values()} <= {"train", "eval"}
+    in_red = any(place.startswith(("Table 2", "Table 3")) for place in card.paper)
+    assert card.chat_only in (("yes", "no", "unknown") if in_red else ("",))
+    assert card.chat_only_evidence.keys() == ({"en", "zh"} if in_red else set())
     if name in PAPER:
         assert all(re.match(r"Table [1-7]|section", place) for place in card.paper)
 

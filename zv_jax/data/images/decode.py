@@ -1,7 +1,8 @@
-"""Image files to arrays of bytes: decode, resize by stretching. No crops and no flips.
+"""Image files to arrays of bytes: decode, resize by stretching.
 
-A stretch leaves boxes in 0..1 unchanged; a flip would make "left" wrong. PIL's bicubic filter, as
-BLIP-2's evaluation processor has it. The model normalises (`zv_jax.models.vit.normalise`).
+A stretch leaves boxes in 0..1 unchanged; crops and mirrored images, which do not, are for training
+alone (`view.py`). PIL's bicubic filter, as BLIP-2's evaluation processor has it. The model
+normalises (`zv_jax.models.vit.normalise`).
 
 Every image that a model sees, in training, evaluation and use, comes through this module, so that
 all of them read the same files, refuse the same files and see the same pixels.

@@ -209,6 +209,7 @@ def _shape(config: Config, source: SourceConfig) -> BatchShape:
         max_images=source.max_images or data.max_images,
         box_decimals=data.box_decimals,
         transparency=data.transparency,
+        augment=data.augment,
         prompt=model.prompt,
     )
 

@@ -45,6 +45,8 @@ class Card:
         training may see.
       counted: the published unit is one record whose id ends so; "" counts every record.
       mixture: splits the paper's mixture takes; the first that trains if none is named.
+      chat_only: of a set in Table 2 or 3: whether the paper trains only Chat on it, which it shows
+        in red: "yes", "no" or "unknown", with the evidence by language; "" for other sets.
       layout: the data set, or kind of file, whose reader reads this one; "" for its own.
     """
 
@@ -65,6 +67,8 @@ class Card:
     guarded: tuple[str, ...] = ()
     counted: str = ""
     mixture: tuple[str, ...] = ()
+    chat_only: str = ""
+    chat_only_evidence: Mapping[str, str] = field(default_factory=dict)
     layout: str = ""
 
 
@@ -148,11 +152,16 @@ def read(
         )
 
 
-def mixture(table: int) -> list[tuple[Card, str]]:
-    """(card, split) of every data set that table `table` of the paper trains on."""
+def mixture(table: int, variant: str) -> list[tuple[Card, str]]:
+    """(card, split) of every data set that table `table` of the paper trains "base" or "chat" on.
+
+    Base does without those that are known to be Chat's alone.
+    """
     found = []
     for name in names():
         about = card(name)
+        if variant == "base" and about.chat_only == "yes":
+            continue
         trains = [key for key, split in about.splits.items() if split.use == "train"]
         if any(place.startswith(f"Table {table}") for place in about.paper):
             found += [(about, split) for split in about.mixture or trains[:1]]

@@ -33,6 +33,10 @@ _WORDS = {
         "note": "note",
         "counts": "published counts",
         "guarded": "pictures kept out of training",
+        "chat_only": "only for Chat",
+        "unknown": "unknown",
+        "yes": "yes",
+        "no": "no",
         "own": "own questions",
         "none": "none",
     },
@@ -50,6 +54,10 @@ _WORDS = {
         "note": "说明",
         "counts": "公布的数量",
         "guarded": "不进入训练的图片",
+        "chat_only": "仅用于 Chat",
+        "unknown": "未知",
+        "yes": "是",
+        "no": "否",
         "own": "自带问题",
         "none": "无",
     },
@@ -122,6 +130,14 @@ def _facts(card: Card, lang: str) -> list[tuple[str, str]]:
         (words["obtain"], card.obtain[lang]),
         (words["counts"], ", ".join(counts)),
         (words["guarded"], ", ".join(card.guarded)),
+        (words["chat_only"], _chat_only(card, lang)),
         (words["note"], card.note.get(lang, "")),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _chat_only(card: Card, lang: str) -> str:
+    if not card.chat_only:
+        return ""
+    stop = ". " if lang == "en" else "。"
+    return _WORDS[lang][card.chat_only] + stop + card.chat_only_evidence[lang]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zv_jax.data.pipeline import views
 from zv_jax.data.pipeline.batches.kind import (
     WHOLE,
     Batch,
@@ -53,7 +54,10 @@ class Dialogues(Kind):
     def row(self, sample: Sample) -> Dialogue:
         text, asked = self._turns(sample)
         source, record = sample.drawn.source, sample.record
-        images = [self.tools.images.pixels(source, record.images[i]) for i in text.images]
+        images = [
+            self.tools.images.pixels(source, record.images[i], views.of_dialogue(sample, i))
+            for i in text.images
+        ]
         return Dialogue(text, images, self._instruction(sample, asked))
 
     def words(self, sample: Sample) -> Words:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
+from zv_jax.data.images import decode
 from zv_jax.data.images.decode import ImageCache
+from zv_jax.data.images.view import View
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.records.record_index import RecordIndex
@@ -49,6 +52,7 @@ class BatchShape:
     max_images: int
     box_decimals: int
     transparency: str
+    augment: bool
     prompt: PromptConfig
 
 
@@ -99,13 +103,14 @@ class Sample:
         )
 
     def caption(self) -> str:
-        """The caption of its record.
+        """The caption of its record, boxes as text.
 
         Raises:
           DataError: it is empty.
         """
-        text = dialogue_lib.caption(self.record, self.drawn.shape.seed, self.epoch)
-        return self.taught(text)
+        shape = self.drawn.shape
+        text = dialogue_lib.caption(self.record, shape.seed, self.epoch)
+        return self.taught(dialogue_lib.render_boxes(text, self.record.objects, shape.box_decimals))
 
     def taught(self, text: str) -> str:
         """`text`, which the model is to learn.
@@ -146,20 +151,32 @@ class Images:
         self._cache = ImageCache(shape.image_size, keep, shape.transparency)
         self._sha1s: dict[tuple[str, str], str] = {}  # of images that the cache keeps
 
-    def pixels(self, source: Source, ref: ImageRef) -> np.ndarray:
-        """uint8 [H, W, 3]."""
+    def pixels(self, source: Source, ref: ImageRef, view: View | None = None) -> np.ndarray:
+        """uint8 [H, W, 3] of the image, or of a view of it, which is read anew each time."""
+        if view is not None:
+            return self._part(source.image(ref), view)
         return self._cache.get(self._key(source, ref), lambda: source.image(ref))
 
-    def identified(self, source: Source, ref: ImageRef) -> tuple[np.ndarray, int]:
-        """The image, and 31 bits of its SHA-1: the id of an image is its content, so that a data
-        set and its translation, each below a root of its own, are no negatives of each other."""
+    def _part(self, image: Image.Image, view: View) -> np.ndarray:
+        cache = self._cache
+        return decode.resize(view.show(decode.opaque(image, cache.transparency)), cache.size)
+
+    def identified(
+        self, source: Source, ref: ImageRef, view: View | None = None
+    ) -> tuple[np.ndarray, int]:
+        """The image or a view of it, and 31 bits of the image's SHA-1: its id is its content, so
+        that a data set and its translation, each below a root of its own, are no negatives of each
+        other."""
         key = self._key(source, ref)
         sha1 = ref.sha1 or self._sha1s.get(key)
         if sha1:
-            pixels = self.pixels(source, ref)
+            pixels = self.pixels(source, ref, view)
         else:
             sha1, image = source.identified(ref)
-            pixels = self._cache.get(key, lambda: image)
+            if view is None:
+                pixels = self._cache.get(key, lambda: image)
+            else:
+                pixels = self._part(image, view)
             if self._cache.keep:
                 self._sha1s[key] = sha1
         return pixels, zlib.crc32(sha1.encode()) & 0x7FFFFFFF

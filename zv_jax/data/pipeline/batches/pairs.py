@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from zv_jax.data.pipeline import views
 from zv_jax.data.pipeline.batches.kind import Batch, BatchShape, Kind, Sample, Words, register
 from zv_jax.data.text import dialogue as dialogue_lib
 from zv_jax.data.text.dialogue import Row
@@ -26,8 +28,11 @@ class Pairs(Kind):
     tasks = ("caption",)
 
     def row(self, sample: Sample) -> Pair:
+        record, view = sample.record, views.of_pair(sample)
+        if view:
+            sample = replace(sample, record=views.moved(record, view))
         text = self._caption(sample)
-        pixels, name = self.tools.images.identified(sample.drawn.source, sample.record.images[0])
+        pixels, name = self.tools.images.identified(sample.drawn.source, record.images[0], view)
         return Pair(pixels, name, text)
 
     def words(self, sample: Sample) -> Words:
