@@ -62,6 +62,7 @@ def unknown(config) -> dict[str, float]:
     return counted.unknown["qformer"]
 
 
+@pytest.mark.slow
 def test_stage_0_goes_on_in_chinese_from_a_checkpoint_that_knew_none(here):
     english = stage0(here, "vocab.txt", 48)
     assert unknown(english)["zh"] > 0.5, "nothing to tell Chinese captions apart by"
