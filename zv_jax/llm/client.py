@@ -1,159 +1,258 @@
 """A language model behind somebody's chat endpoint: any server that speaks OpenAI's protocol.
 
-`ChatClient.complete` sends one request and gives it every chance: what may go better later
-(time-outs, broken connections, 408, 409, 429, 5xx, replies that are no completion) is tried again
-after exponential waits, or after as long as the server asks for; what will not (400, 401, ...)
-fails at once. Requests in flight and requests per minute are bounded, and so is what a server can
-make us hold. The key stands in no error, no log and no repr, not even where a server repeats it.
+Every request is given every chance: what may go better later (time-outs, broken connections, 408,
+409, 429, 5xx, replies that are no completion) is tried again after exponential waits, or after as
+long as the server asks for; what will not (400, refusals, ...) ends at once. What no request can
+mend (a wrong key or address, a used-up budget, a full disk) ends the run with one error. A reply is
+in the ledger, on the disk, before it is handed out; what is there is never sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import json
-import os
+import concurrent.futures
+import contextlib
+import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from zv_jax.errors import ConfigError
+from zv_jax.errors import ServerError, ZvError
+from zv_jax.llm import prices as prices_lib
+from zv_jax.llm.connection import Connection, TryFailed
+from zv_jax.llm.endpoint import Endpoint
+from zv_jax.llm.ledger import Ledger
+from zv_jax.llm.limits import Limits
+from zv_jax.llm.prices import Budget
+from zv_jax.llm.reply import reply_of
+from zv_jax.llm.request import Failure, Reply, Request
+from zv_jax.llm.writer import Writer
 
-if TYPE_CHECKING:
-    import httpx2
+Outcome = Reply | Failure
+_NO_FORMAT = ("http:400", "http:422")  # how servers decline a response_format
 
-AGAIN = frozenset((408, 409, 425, 429))
-HOPELESS = frozenset((401, 403, 404))  # wrong for every request: key, address or model
-LONGEST_RETRY_AFTER = 600.0  # seconds
-LARGEST_REPLY = 1 << 20  # bytes: a completion of 100,000 tokens has half as many
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where to ask, and how much.
-
-    Attributes:
-        url: base address, such as ``http://localhost:8000/v1``.
-        model: its name there.
-        key: sent as a bearer token; empty sends none.
-        timeout: seconds for one whole try, so that a server which drips cannot hold it.
-        tries: of one request, the first one counted.
-        concurrency: requests in flight at once.
-        per_minute: most requests begun in a minute; 0 means no limit.
-        first_wait, longest_wait: seconds between tries; they double from the first to the longest.
-    """
-
-    url: str
-    model: str
-    key: str = field(default="", repr=False)
-    timeout: float = 120.0
-    tries: int = 6
-    concurrency: int = 8
-    per_minute: int = 0
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
+_log = logging.getLogger(__name__)
 
 
-def endpoint_of(prefix: str, **given: Any) -> Endpoint:
-    """An endpoint by what is given, else by ``PREFIX_URL``, ``PREFIX_MODEL``, ``PREFIX_KEY``.
+class Client:
+    """Asks an endpoint; use it as ``with Client(endpoint, ledger) as client``.
 
-    Raises:
-        ConfigError: the address or the model is missing, or the address is none.
-    """
-    values = {name: value for name, value in given.items() if value not in (None, "")}
-    for name in ("url", "model", "key"):
-        values.setdefault(name, os.environ.get(f"{prefix}_{name.upper()}", ""))
-        if not values[name] and name != "key":
-            raise ConfigError(
-                f"the {name} of the endpoint is not known",
-                where=f"{prefix}_{name.upper()}",
-                expected="http://localhost:8000/v1" if name == "url" else "a name of the server",
-                fix=f"export {prefix}_{name.upper()}=...",
-            )
-    if not values["url"].startswith(("http://", "https://")):
-        raise ConfigError(
-            f"no address of an endpoint: {values['url']!r}",
-            where=f"{prefix}_URL",
-            expected="http://... or https://..., up to and with /v1",
-        )
-    return Endpoint(**values)
+    The connections live in a thread of their own, so that they go on while whoever asks is busy.
 
-
-@dataclass(frozen=True)
-class Reply:
-    """What a model said: its text, why it stopped, the server's name for it, tokens used."""
-
-    text: str
-    finish: str | None
-    model: str
-    usage: Mapping[str, int]
-
-
-class RequestFailed(Exception):
-    """A request that got no completion.
+    Args:
+        endpoint: where, and how much.
+        ledger: takes every reply, and answers what it holds.
+        budget: what may be spent, with what the ledger has spent already; None for no limit.
 
     Attributes:
-        reason: ``timeout``, ``connection``, ``garbage`` or ``http:<status>``.
-        hopeless: whether every other request will fail in the same way.
+        look_ahead: how many rows `ask_all` reads before the first of them is answered.
+        tries: requests sent, repetitions included.
     """
 
-    def __init__(self, reason: str, detail: str = "", hopeless: bool = False):
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.hopeless = reason, hopeless
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, budget: Budget | None = None):
+        self.endpoint, self.ledger, self.budget = endpoint, ledger, budget or Budget()
+        self.budget.spent = ledger.receipt.spent
+        self.look_ahead = max(64, 8 * endpoint.concurrency)
+        self._desk = Desk(endpoint, ledger, self.budget)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
+    @property
+    def tries(self) -> int:
+        return self._desk.tries
 
-class _Later(Exception):
-    """A try that failed and may succeed later."""
-
-    def __init__(self, failed: RequestFailed, after: float | None = None):
-        super().__init__(str(failed))
-        self.failed, self.after = failed, after
-
-
-class ChatClient:
-    """Sends chat completions to an endpoint; use it as ``async with ChatClient(endpoint)``."""
-
-    def __init__(self, endpoint: Endpoint):
-        self.endpoint = endpoint
-        self.tries = 0  # requests sent, repetitions included
-
-    async def __aenter__(self) -> ChatClient:
-        import aiolimiter
-        import httpx2
-
-        end = self.endpoint
-        # Replies are read as they come: a compressed one could unfold to gigabytes.
-        headers = {"Accept-Encoding": "identity"}
-        if end.key:
-            headers["Authorization"] = f"Bearer {end.key}"
-        self._http = httpx2.AsyncClient(
-            headers=headers,
-            timeout=end.timeout,
-            limits=httpx2.Limits(max_connections=end.concurrency),
-        )
-        self._places = asyncio.Semaphore(end.concurrency)
-        # A minute's worth at once would be a burst: one at a time, evenly.
-        self._rate = aiolimiter.AsyncLimiter(1, 60 / end.per_minute) if end.per_minute else None
-        self._resume = 0.0  # loop time before which the server wants no request
+    def __enter__(self) -> Client:
+        self._thread.start()
+        self._run(self._desk.open()).result()
         return self
 
-    async def __aexit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._http.aclose()
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._run(self._desk.withdraw()).result()
+        finally:  # interrupted once more: what is under way is lost
+            self._run(self._desk.close()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
-    async def complete(self, messages: Sequence[Mapping[str, Any]], **settings: Any) -> Reply:
-        """The reply to a conversation.
-
-        Args:
-            messages: ``{"role": ..., "content": ...}``, in order.
-            settings: other fields of the request, such as ``temperature`` and ``max_tokens``.
+    async def ask(self, request: Request) -> Outcome:
+        """The outcome of one request, from any event loop.
 
         Raises:
-            RequestFailed: no completion after all tries.
+            ZvError: as `ask_all`.
         """
+        return await asyncio.wrap_future(self._begin(request))
+
+    def ask_all(self, requests: Iterable[tuple[str, Request]]) -> Iterator[tuple[str, Outcome]]:
+        """Yields (id, outcome) for each (id, request), in the order of the input.
+
+        `requests` is read `look_ahead` rows ahead at most, so that memory does not grow with it;
+        a row that takes very long holds up those behind it no earlier than that. Requests of one
+        key are sent once. Closing the iterator early, or an interruption, sends nothing more and
+        waits for the replies that are under way: they are paid for, and go to the ledger.
+
+        Raises:
+            ZvError: no further request can succeed, or may be sent: wrong key or address, a budget
+                that is used up, a full disk. What was answered is in the ledger: run again.
+        """
+        source, window = iter(requests), deque[tuple[str, str, concurrent.futures.Future]]()
+        try:
+            while self._fill(window, source):
+                name, _, outcome = window[0]
+                found = outcome.result()
+                window.popleft()
+                yield name, found
+        finally:
+            keys = [key for _, key, outcome in window if not outcome.done()]
+            if keys and self._thread.is_alive():
+                _log.info("waiting for replies that are under way")
+                self._run(self._desk.withdraw(keys)).result()
+
+    def _fill(self, window: deque, source: Iterator[tuple[str, Request]]) -> bool:
+        """Begins requests: two while the first has its outcome, else as many as there may be."""
+        begun = 0
+        while len(window) < self.look_ahead and not (begun > 1 and window[0][2].done()):
+            row = next(source, None)
+            if row is None:
+                break
+            window.append((row[0], row[1].key, self._begin(row[1])))
+            begun += 1
+        return bool(window)
+
+    def _begin(self, request: Request) -> concurrent.futures.Future[Outcome]:
+        kept = self.ledger.get(request.key)
+        if kept is None:
+            return self._run(self._desk.ask(request))
+        ready: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
+        ready.set_result(kept)
+        return ready
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A request on its way: what it may cost, what it needs, and how far it is."""
+
+    request: Request
+    most: float
+    tokens: int
+    plain: bool
+    asked: bool = False
+    busy: bool = False  # being sent, paid or written down: not to be taken back
+    failed: int = 0
+    task: asyncio.Task[Outcome] | None = None
+
+    def entry(self, kind: str, **more: Any) -> dict[str, Any]:
+        """An entry of the ledger about it."""
+        return {"kind": kind, "key": self.request.key, "pack": self.request.pack, **more}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        left_out = ("response_format",) if self.plain else ()
+        return {k: v for k, v in self.request.body.items() if k not in left_out}
+
+
+class Withdrawn(Exception):
+    """A request that was not sent after all."""
+
+
+class Desk:
+    """What a `Client` does within its event loop: sends, waits, repeats, pays and writes down."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, budget: Budget):
+        self.endpoint, self.ledger, self.budget, self.tries = endpoint, ledger, budget, 0
+        self._flights: dict[str, _Flight] = {}
+        self._over: ZvError | None = None  # why nothing can be sent any more
+        self._plain = False  # whether the server knows no response_format
+        self._reached = False  # whether anything ever answered
+        self._exhausted = 0  # requests that used up their tries since the last reply
+        self._throttled_since: float | None = None
+
+    async def open(self) -> None:
+        """Gets ready; nothing is sent."""
+        self._limits, self._writer = Limits(self.endpoint), Writer(self.ledger)
+        self._http = await Connection(self.endpoint).__aenter__()
+
+    async def close(self) -> None:
+        """Cuts off what is under way, and the connections."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._writer.idle()
+        await self._http.__aexit__(None, None, None)
+
+    async def ask(self, request: Request) -> Outcome:
+        """The outcome of a request; one that is under way already is shared."""
+        if self._over is not None:
+            raise self._over
+        flight = self._flights.get(request.key)
+        if flight is None:
+            kept = self.ledger.get(request.key)
+            if kept is not None:
+                return kept
+            flight = self._start(request)
+        return await asyncio.shield(flight.task)
+
+    async def withdraw(self, keys: Iterable[str] | None = None) -> None:
+        """Takes back what is not sent, and waits for the replies to what is."""
+        keys = list(self._flights) if keys is None else keys
+        flights = [self._flights[key] for key in keys if key in self._flights]
+        for flight in flights:
+            if not flight.busy:
+                flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+
+    def _start(self, request: Request) -> _Flight:
+        tokens = prices_lib.expected(request) + (prices_lib.max_tokens(request) or 0)
+        flight = _Flight(request, self.budget.most(request), tokens, self._plain)
+        self._flights[request.key] = flight
+        flight.task = asyncio.create_task(self._fly(flight))
+        flight.task.add_done_callback(lambda task: self._landed(request.key, task))
+        return flight
+
+    def _landed(self, key: str, task: asyncio.Task[Outcome]) -> None:
+        del self._flights[key]
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits for it any more
+
+    async def _fly(self, flight: _Flight) -> Outcome:
+        try:
+            return reply_of(await self._answer(flight))
+        except TryFailed as failed:
+            await self._gave_up(flight, failed)
+            return Failure(failed.reason, failed.detail)
+        except asyncio.CancelledError:
+            if flight.asked and not flight.busy:
+                with contextlib.suppress(ZvError):
+                    await self._writer.add(flight.entry("withdrawn"))
+            if self._over is not None:
+                raise self._over from None
+            raise Withdrawn from None
+        except ZvError as error:
+            self._end(error)
+            raise
+
+    async def _answer(self, flight: _Flight) -> dict[str, Any]:
+        """Tries until there is a completion, without a response_format where there is none."""
+        try:
+            return await self._tries(flight)
+        except TryFailed as failed:
+            asked = "response_format" in flight.request.parameters and not flight.plain
+            if not asked or failed.reason not in _NO_FORMAT:
+                raise
+            flight.plain = True
+            found = await self._tries(flight)
+            self._plain = True
+            return found
+
+    async def _tries(self, flight: _Flight) -> dict[str, Any]:
         import tenacity
 
         end = self.endpoint
@@ -162,99 +261,137 @@ class ChatClient:
         )
 
         def wait(state: tenacity.RetryCallState) -> float:
-            later = state.outcome.exception()
-            return later.after if later.after is not None else grow(state)
+            after = state.outcome.exception().after
+            if after is not None and state.attempt_number <= 3:
+                return after  # later on, a server that always says 0 is not believed
+            return max(after or 0.0, grow(state))
 
-        body = {"model": end.model, "messages": list(messages), **settings}
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Later),
-            stop=tenacity.stop_after_attempt(end.tries),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, TryFailed) and e.again),
+            stop=lambda state: self._enough(flight, state.outcome.exception()),
             wait=wait,
             reraise=True,
         )
+        return await retrying(self._try, flight)
+
+    def _enough(self, flight: _Flight, failed: TryFailed) -> bool:
+        """Whether a request has had its tries. One too many at a time costs none of them."""
+        if not failed.throttled:
+            return flight.failed >= self.endpoint.tries
+        now = time.monotonic()
+        self._throttled_since = self._throttled_since or now
+        return now - self._throttled_since > self.endpoint.patience
+
+    async def _try(self, flight: _Flight) -> dict[str, Any]:
         try:
-            async with self._places:
-                return await retrying(self._try, body)
-        except _Later as later:
-            raise later.failed from None
+            async with self._limits.place(flight.tokens) as turn:
+                raw = await self._send(flight, turn)
+            await self._writer.add(self._answered(flight, raw))
+            return raw
+        finally:
+            flight.busy = False
 
-    async def _try(self, body: Mapping[str, Any]) -> Reply:
-        import httpx2
-
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._resume - loop.time()))
-        if self._rate is not None:
-            await self._rate.acquire()
-        self.tries += 1
-        address = self.endpoint.url.rstrip("/") + "/chat/completions"
+    async def _send(self, flight: _Flight, turn: int) -> dict[str, Any]:
+        """One request to the server, its money put aside before and settled after."""
+        await self.budget.reserve(flight.most)
+        paid = flight.most  # until the server has said something
         try:
-            # The time-outs of the HTTP client start anew with every byte.
-            async with asyncio.timeout(self.endpoint.timeout):
-                async with self._http.stream("POST", address, json=body) as response:
-                    content = await _bounded(response)
-        except (TimeoutError, httpx2.TimeoutException) as error:
-            raise _Later(RequestFailed("timeout", f"{self.endpoint.timeout:g} s")) from error
-        except httpx2.HTTPError as error:
-            raise _Later(RequestFailed("connection", type(error).__name__)) from error
-        status = response.status_code
-        if status in AGAIN or status >= 500:
-            after = retry_after(response.headers.get("retry-after"))
-            if after is not None:
-                self._resume = max(self._resume, loop.time() + after)
-            raise _Later(RequestFailed(f"http:{status}", self._said(content)), after)
-        if status != 200:
-            raise RequestFailed(f"http:{status}", self._said(content), status in HOPELESS)
-        try:
-            return _read(content)
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-            raise _Later(RequestFailed("garbage", self._said(content[:80]))) from error
+            if not flight.asked:
+                self.ledger.add([flight.entry("asked", most=flight.most)], sync=False)
+                flight.asked = True
+            flight.busy = True
+            self.tries += 1
+            raw = await self._http.complete(flight.body)
+            paid = self._paid(flight, raw)
+        except TryFailed as failed:
+            paid = self._note(flight, failed, turn)
+            raise
+        except asyncio.CancelledError:
+            with contextlib.suppress(ZvError):
+                self.ledger.add([flight.entry("lost", reason="cut off", most=paid)], sync=False)
+            raise
+        except ZvError:
+            paid = 0.0
+            raise
+        finally:
+            self.budget.settle(flight.most, paid)
+        self._went_well(flight, raw)
+        return raw
 
-    def _said(self, content: bytes) -> str:
-        """The beginning of a reply, for an error; our key, which a server may repeat, left out."""
-        text = content.decode("utf-8", "replace")
-        if self.endpoint.key:
-            text = text.replace(self.endpoint.key, "***")
-        return text[:200]
+    def _paid(self, flight: _Flight, raw: dict[str, Any]) -> float:
+        """Dollars for a reply; as many as it could cost where the server counts no tokens."""
+        usage = raw.get("usage")
+        tokens = prices_lib.counted(usage if isinstance(usage, dict) else {})
+        return self.budget.price(usage) if tokens.given or tokens.made else flight.most
 
+    def _answered(self, flight: _Flight, raw: dict[str, Any]) -> dict[str, Any]:
+        facts: dict[str, Any] = {"time": int(time.time()), "usd": self._paid(flight, raw)}
+        if flight.plain and "response_format" in flight.request.parameters:
+            facts["without"] = ["response_format"]
+        return flight.entry("answered", **facts, raw=raw)
 
-async def _bounded(response: httpx2.Response) -> bytes:
-    """The body as it was sent, refused above `LARGEST_REPLY`."""
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise _Later(RequestFailed("garbage", f"compressed ({encoding}), which was not asked for"))
-    parts, size = [], 0
-    async for part in response.aiter_raw():
-        size += len(part)
-        if size > LARGEST_REPLY:
-            raise _Later(RequestFailed("garbage", f"more than {LARGEST_REPLY:,} bytes"))
-        parts.append(part)
-    return b"".join(parts)
+    def _went_well(self, flight: _Flight, raw: dict[str, Any]) -> None:
+        tokens = prices_lib.counted(raw.get("usage") or {})
+        self._limits.went_well(flight.tokens, tokens.given + tokens.made)
+        self._reached, self._exhausted, self._throttled_since = True, 0, None
 
+    def _note(self, flight: _Flight, failed: TryFailed, turn: int) -> float:
+        """Writes down what a failed try may have cost; gives the dollars."""
+        self._reached = self._reached or failed.reached
+        if failed.after is not None:
+            self._limits.hold(failed.after)
+        if failed.throttled:
+            self._limits.throttled(turn)
+        else:
+            flight.failed += 1
+        if failed.usage is not None:
+            usd = self.budget.price(failed.usage)
+            entry = flight.entry("spoiled", reason=failed.reason, usd=usd, usage=failed.usage)
+        elif failed.charged:
+            usd = flight.most
+            entry = flight.entry("lost", reason=failed.reason, most=usd)
+        else:
+            return 0.0
+        self.ledger.add([entry], sync=False)
+        return usd
 
-def _read(content: bytes) -> Reply:
-    data = json.loads(content)
-    choice = data["choices"][0]
-    text = choice["message"]["content"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError("no text")
-    text.encode()  # a lone surrogate is a ValueError: it could not be written down
-    usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
-    finish = choice.get("finish_reason")
-    return Reply(text, finish, str(data.get("model", "")), usage)
+    async def _gave_up(self, flight: _Flight, failed: TryFailed) -> None:
+        """Notes a request without a reply; ends the run where no other one can have any."""
+        flight.busy = True
+        await self._writer.add(flight.entry("failed", reason=failed.reason))
+        if failed.again and not failed.throttled:
+            self._exhausted += 1
+        error = self._verdict(failed)
+        if error is not None:
+            self._end(error)
+            raise error
 
-
-def retry_after(header: str | None) -> float | None:
-    """Seconds a ``Retry-After`` header asks for: a number, or a date; None where it says nothing.
-
-    More than ten minutes counts as ten.
-    """
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, TypeError):
+    def _verdict(self, failed: TryFailed) -> ServerError | None:
+        end = self.endpoint
+        if failed.hopeless:
+            what = "the endpoint refuses every request"
+        elif failed.throttled:
+            what = f"for {end.patience:g} s the endpoint has had too many requests"
+        elif not self._reached:
+            what = "nothing answers at this address"
+        elif self._exhausted >= end.give_up:
+            what = f"{self._exhausted} requests one after another got no reply"
+        else:
             return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if seconds == seconds else None
+        names = ", ".join(f"{end.prefix}_{name}" for name in ("URL", "MODEL", "KEY"))
+        key = "a key is sent" if end.key else "no key is sent"
+        return ServerError(
+            f"{what}: {failed}",
+            where=f"{end.place}; {key}",
+            expected="an endpoint that knows the model and the key, and has time",
+            fix=f"set {names}, or wait; then run again: what was answered is kept, and not paid "
+            "again",
+        )
+
+    def _end(self, error: ZvError) -> None:
+        """Sends nothing more; what is under way may finish."""
+        if self._over is None:
+            self._over = error
+            for flight in self._flights.values():
+                if not flight.busy and flight.task is not asyncio.current_task():
+                    flight.task.cancel()
