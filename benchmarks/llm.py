@@ -4,8 +4,8 @@
     python benchmarks/llm.py --requests=100000 --concurrency=64 --pause=0.2
 
 A scripted server in a process of its own answers each request after `--pause` seconds, so that
-`concurrency / pause` requests a second is the most there can be. Replies go to a ledger on the disk,
-as always. Then all of it is asked again, which the ledger answers.
+`concurrency / pause` requests a second is the most there can be. Replies go to a ledger on the
+disk, as always. Then all of it is asked again, which the ledger answers.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
 """A language model as the judge of answers: LLaVA-bench in English and Chinese.
 
-Requests, transcripts and their scores; the connection itself is `zv_jax.llm.client`."""
+Requests, reviews and their scores; the client and its ledger are those of `zv_jax.llm`."""

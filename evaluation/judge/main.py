@@ -1,4 +1,4 @@
-"""The whole of `zv eval judge`: files in, transcript, results.json and reviews.jsonl out."""
+"""The whole of `zv eval judge`: files in, ledger, results.json and reviews.jsonl out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from zv_jax.evaluation.judge import bench as bench_lib
 from zv_jax.evaluation.judge import report as report_lib
 from zv_jax.evaluation.judge import reviews as reviews_lib
 from zv_jax.evaluation.judge import run as run_lib
-from zv_jax.evaluation.judge import transcript as transcript_lib
+from zv_jax.evaluation.judge.bench import Bench
 from zv_jax.evaluation.judge.reviews import Review
-from zv_jax.evaluation.judge.transcript import Transcript
 from zv_jax.files import write_atomic
-from zv_jax.llm.client import endpoint_of
+from zv_jax.llm import batch_files
+from zv_jax.llm.endpoint import Endpoint, endpoint_of
+from zv_jax.llm.ledger import Ledger
+from zv_jax.llm.prices import Budget, Estimate, Prices
+from zv_jax.llm.prices import estimate as estimate_of
 
 
 def main(
@@ -41,13 +44,14 @@ def main(
     Args:
       folder: the benchmark's files (`bench.load`); lang: ``"en"`` or ``"zh"``.
       answers: lines with ``question_id`` and ``text``.
-      workdir: for transcript.jsonl (kept and continued), reviews.jsonl and results.json.
+      workdir: for ledger.jsonl (kept and continued), reviews.jsonl and results.json.
       swap: judge in both orders.
       requests_out: write the open requests there, in the form of a batch, and ask nothing.
       replies_in: files with replies of a batch, taken in first.
-      prices: dollars for a million tokens in and out; max_dollars: do not begin what may cost more.
+      prices: dollars for a million tokens in and out; max_dollars: the most this workdir may cost,
+        what it has cost before included. Nothing is begun that may cost more.
       progress: show a bar and print the table.
-      endpoint: fields of `zv_jax.llm.client.Endpoint`; the rest comes from ``ZV_JUDGE_*``.
+      endpoint: fields of `zv_jax.llm.endpoint.Endpoint`; the rest comes from ``ZV_JUDGE_*``.
 
     Returns:
       The contents of results.json; of an export, its estimate.
@@ -59,34 +63,48 @@ def main(
     workdir = Path(workdir)
     bench = bench_lib.load(folder, lang)
     given = bench_lib.answers(answers, bench)
-    transcript = Transcript(workdir / "transcript.jsonl")
     offline = bool(requests_out or replies_in)
     if offline:  # only the model's name is part of a request
         endpoint["url"] = endpoint.get("url") or "http://offline/v1"
     end = endpoint_of("ZV_JUDGE", **endpoint)
-    for file in replies_in:
-        taken, failed = transcript_lib.import_batch(file, transcript)
-        _say(progress, f"{file}: {taken} replies taken, {len(failed)} failed")
-    wanted = reviews_lib.cases(bench, given, swap)
-    open_requests = reviews_lib.pending(wanted, lang, end.model, transcript)
-    cost = reviews_lib.estimate(open_requests, prices)
-    _say(progress, f"{len(wanted)} to judge, {len(transcript)} replies kept; {cost}")
-    if max_dollars is not None and (cost.dollars is None or cost.dollars > max_dollars):
+    price = None if prices is None else Prices(*prices)
+    with Ledger(workdir / "ledger.jsonl", "judge") as ledger:
+        for file in replies_in:
+            taken = batch_files.read(file, ledger, budget=Budget(None, price))
+            _say(progress, f"{file}: {taken.number} replies taken, {len(taken.failures)} failed")
+        wanted = reviews_lib.cases(bench, given, swap)
+        open_requests = reviews_lib.pending(wanted, lang, end.model, ledger)
+        cost = estimate_of(open_requests, price)
+        _say(progress, f"{len(wanted)} to judge, {len(ledger)} replies kept; {cost}")
+        _check(cost, ledger.receipt.spent, max_dollars)
+        if requests_out:
+            for written in batch_files.write(open_requests, requests_out):
+                _say(progress, f"written: {written}")
+            return {"requests": len(open_requests), "estimate": str(cost)}
+        if offline:
+            reviews = [reviews_lib.review(case, lang, end.model, ledger) for case in wanted]
+        else:
+            budget = Budget(max_dollars, price)
+            with tqdm(total=len(wanted), desc="judging", disable=not progress) as bar:
+                reviews = run_lib.judge(bench, given, end, ledger, budget, swap, bar.update)
+    return _results(workdir, bench, reviews, end, progress)
+
+
+def _check(cost: Estimate, spent: float, most: float | None) -> None:
+    """Refuses to begin what may cost more than is left."""
+    if most is not None and (cost.dollars is None or spent + cost.dollars > most):
+        before = f", beside ${spent:.2f} of before" if spent else ""
         raise ConfigError(
-            f"judging may cost {cost}",
-            where=f"--max_usd={max_dollars:g}",
+            f"judging may cost {cost}{before}",
+            where=f"--max_usd={most:g}",
             expected="an estimate within the limit, from --prices=IN,OUT",
             fix="raise --max_usd, or judge fewer answers",
         )
-    if requests_out:
-        write_atomic(Path(requests_out), transcript_lib.export_batch(open_requests).encode())
-        _say(progress, f"written: {requests_out}")
-        return {"requests": len(open_requests), "estimate": str(cost)}
-    if offline:
-        reviews = [reviews_lib.review(case, lang, end.model, transcript) for case in wanted]
-    else:
-        with tqdm(total=len(wanted), desc="judging", disable=not progress) as bar:
-            reviews = run_lib.judge(bench, given, end, transcript, swap, bar.update)
+
+
+def _results(
+    workdir: Path, bench: Bench, reviews: Sequence[Review], end: Endpoint, progress: bool
+) -> dict[str, Any]:
     results = report_lib.report(bench, reviews, end.model)
     _write(workdir, results, reviews)
     if progress:

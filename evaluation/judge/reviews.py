@@ -7,13 +7,13 @@ swapped order the answer under test stands first, and its review's scores are tu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from zv_jax.evaluation.judge.bench import Bench, Question
-from zv_jax.evaluation.judge.transcript import Transcript, key_of
 from zv_jax.evaluation.metrics.judged import parse_judge_scores
+from zv_jax.llm.ledger import Ledger
+from zv_jax.llm.request import Request
 
 SYSTEM = {
     "en": "You are a helpful and precise assistant for checking the quality of the answer.",
@@ -53,7 +53,7 @@ def cases(bench: Bench, answers: Mapping[str, str], swap: bool) -> list[Case]:
     ]
 
 
-def body(case: Case, lang: str, model: str, reading: int = 0) -> dict[str, Any]:
+def request(case: Case, lang: str, model: str, reading: int = 0) -> Request:
     """The request of a case: LLaVA's layout. A repeated reading differs by its `seed`."""
     question = case.question
     both = (question.reference, case.answer)
@@ -69,74 +69,34 @@ def body(case: Case, lang: str, model: str, reading: int = 0) -> dict[str, Any]:
         {"role": "system", "content": SYSTEM[lang]},
         {"role": "user", "content": content},
     ]
-    request = {
-        "model": model,
-        "messages": messages,
-        "temperature": TEMPERATURE,
-        "max_tokens": MAX_TOKENS,
-    }
-    return request | ({"seed": reading} if reading else {})
+    parameters = {"model": model, "temperature": TEMPERATURE, "max_tokens": MAX_TOKENS}
+    return Request(messages, parameters | ({"seed": reading} if reading else {}))
 
 
-def pending(
-    wanted: Iterable[Case], lang: str, model: str, transcript: Transcript
-) -> list[dict[str, Any]]:
+def pending(wanted: Iterable[Case], lang: str, model: str, ledger: Ledger) -> list[Request]:
     """The requests whose replies are still needed, each case's next reading."""
     found = []
     for case in wanted:
         for reading in range(READINGS):
-            request = body(case, lang, model, reading)
-            reply = transcript.get(key_of(request))
+            asked = request(case, lang, model, reading)
+            reply = ledger.get(asked.key)
             if reply is None:
-                found.append(request)
+                found.append(asked)
                 break
-            if parse_judge_scores(reply) is not None:
+            if parse_judge_scores(reply.text) is not None:
                 break
     return found
 
 
-def review(case: Case, lang: str, model: str, transcript: Transcript, reason: str = "") -> Review:
-    """The review of a case by what the transcript holds; `reason` is why nothing more came."""
+def review(case: Case, lang: str, model: str, ledger: Ledger, reason: str = "") -> Review:
+    """The review of a case by what the ledger holds; `reason` is why nothing more came."""
     last = ""
     for reading in range(READINGS):
-        reply = transcript.get(key_of(body(case, lang, model, reading)))
+        reply = ledger.get(request(case, lang, model, reading).key)
         if reply is None:
             return Review(case, None, last, reason or ("unreadable" if last else "not judged"))
-        scores = parse_judge_scores(reply)
+        scores = parse_judge_scores(reply.text)
         if scores is not None:
-            return Review(case, scores[::-1] if case.swapped else scores, reply)
-        last = reply
+            return Review(case, scores[::-1] if case.swapped else scores, reply.text)
+        last = reply.text
     return Review(case, None, last, "unreadable")
-
-
-def tokens(text: str) -> int:
-    """About how many tokens a text is: a Chinese character is one, four other characters are."""
-    han = sum("\u4e00" <= c <= "\u9fff" for c in text)
-    return han + (len(text) - han + 3) // 4
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What requests will cost: their number, tokens in (about) and out (at most), and dollars."""
-
-    requests: int
-    tokens_in: int
-    tokens_out: int
-    dollars: float | None
-
-    def __str__(self) -> str:
-        text = (
-            f"{self.requests} requests, about {self.tokens_in:,} tokens in and at most "
-            f"{self.tokens_out:,} out"
-        )
-        return text if self.dollars is None else f"{text}: at most ${self.dollars:.2f}"
-
-
-def estimate(
-    requests: Sequence[Mapping[str, Any]], prices: tuple[float, float] | None = None
-) -> Estimate:
-    """What requests will cost; `prices` are dollars for a million tokens in and out."""
-    said = sum(tokens(m["content"]) for request in requests for m in request["messages"])
-    out = sum(request["max_tokens"] for request in requests)
-    dollars = None if prices is None else (said * prices[0] + out * prices[1]) / 1e6
-    return Estimate(len(requests), said, out, dollars)

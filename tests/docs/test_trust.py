@@ -10,12 +10,12 @@ from zv_jax.config import checks as config_checks
 from zv_jax.convert import gguf_header
 from zv_jax.data.images import decode as images
 from zv_jax.data.text import tokenizer_checks
-from zv_jax.llm import client as remote
+from zv_jax.llm import connection
 
 BOUNDS = [
     f"{images.MAX_PIXELS:,}",
     f"{json_input.MAX_LINE >> 20} MiB",
-    f"{remote.LARGEST_REPLY >> 20} MiB",
+    f"{connection.LARGEST_REPLY >> 20} MiB",
     f"{gguf_header.MAX_VALUES:,}",
     f"{config_checks.MAX_LAYERS:,}",
     f"{config_checks.MAX_SIDE:,}",

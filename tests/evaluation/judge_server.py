@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         if fault == "hang":
-            time.sleep(1.5)
+            time.sleep(2.5)
         if fault and fault.startswith("say:"):
             text = fault[4:]
         data = self.completion(text)
@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if fault == "drip":
             self.send(200, b"", length=len(data))
-            for byte in data[:40]:
+            for byte in data[:60]:
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
                 time.sleep(0.05)

@@ -10,7 +10,6 @@ from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import DataError
 from zv_jax.evaluation import browser, predictions, results
-from zv_jax.evaluation.judge import transcript
 from zv_jax.evaluation.metrics import (
     choices,
     exact_match,
@@ -24,6 +23,8 @@ from zv_jax.evaluation.metrics import (
     yes_no,
 )
 from zv_jax.evaluation.report import inputs, page
+from zv_jax.llm import batch_files
+from zv_jax.llm.ledger import Ledger
 
 PARSERS = {
     "ptb": ptb.ptb_tokenize,
@@ -90,13 +91,13 @@ def test_half_a_character_in_predictions_and_replies_is_refused_before_it_is_wri
     with pytest.raises(DataError, match="surrogate"):
         predictions.read(file, [record])
     body = {"choices": [{"message": {"content": "8 \ud800"}}]}
-    file.write_text(json.dumps({"custom_id": "1", "response": {"body": body}}) + "\n")
-    kept = transcript.Transcript(tmp_path / "replies.jsonl")
-    taken, failed = transcript.import_batch(file, kept)
-    assert taken == 0 and len(failed) == 1
+    file.write_text(json.dumps({"custom_id": "ab" * 32, "response": {"body": body}}) + "\n")
+    kept = Ledger(tmp_path / "replies.jsonl", "judge")
+    taken = batch_files.read(file, kept)
+    assert taken.number == 0 and len(taken.failures) == 1
     file.write_text("[" * 100_000 + "\n")
     with pytest.raises(DataError, match="line 1"):
-        transcript.import_batch(file, kept)
+        batch_files.read(file, kept)
 
 
 def test_a_report_is_made_of_whatever_a_run_left(tmp_path):

@@ -9,12 +9,15 @@ from judge_server import LINES, Judge, rule, write_bench
 from zv_jax.cli import main as cli
 from zv_jax.errors import ConfigError, DataError, ServerError
 from zv_jax.evaluation.judge.main import main
-from zv_jax.llm.client import endpoint_of, retry_after
+from zv_jax.llm import ledger as ledger_lib
+from zv_jax.llm.connection import retry_after
+from zv_jax.llm.endpoint import endpoint_of
 
 # References have 8 or 9 words, answers 3 to 8: conv 3, 6; detail 4, 7; complex 5, 8 of 8, 9.
 EXPECTED = {"relative_conv": 52.9, "relative_detail": 64.7, "relative_complex": 76.5,
             "relative": 64.7, "relative_mean": 64.7}  # fmt: skip
-QUICK = {"first_wait": 0.01, "longest_wait": 0.05, "timeout": 0.6}
+QUICK = {"first_wait": 0.01, "longest_wait": 0.05, "timeout": 20}
+SLOW_SERVER = ("hang", "drip")
 
 
 @pytest.fixture
@@ -63,10 +66,12 @@ FAULTS = [500, 503, (429, "0"), (503, "nonsense"), "reset", "cut", "html", "no c
 def test_one_fault_each_changes_nothing_but_the_number_of_requests(bench, server, fault):
     for number in (1, 4):
         server.faults[f"#{number}?"] = [fault]
-    results = ask(bench, server)
+    impatient = {"timeout": 1, "tries": 9} if fault in SLOW_SERVER else {}
+    results = ask(bench, server, **impatient)
     assert values(results) == pytest.approx(EXPECTED, abs=0.051)
     assert (results["judged"], results["failures"]) == (6, {})
-    assert len(server.requests) == 8
+    # On a busy machine a good reply can come too late, too.
+    assert len(server.requests) == 8 or (impatient and len(server.requests) > 8)
 
 
 def test_retry_after_holds_back_every_request(bench, server):
@@ -177,28 +182,36 @@ def test_offline_requests_out_and_replies_in_give_the_same_as_a_connection(bench
     assert len(server.requests) == 6
 
 
-def test_a_transcript_is_continued_after_a_torn_line(bench, server):
+def test_a_ledger_is_continued_after_a_torn_line(bench, server):
     ask(bench, server)
-    file = bench[3] / "transcript.jsonl"
+    file = bench[3] / "ledger.jsonl"
     data = file.read_bytes()
     file.write_bytes(data[:-30])
     assert values(ask(bench, server)) == pytest.approx(EXPECTED, abs=0.051)
     assert len(server.requests) == 7
-    assert sorted(file.read_bytes().splitlines())[0].startswith(b'{"key"')
-    assert len(file.read_bytes().splitlines()) == 6
-    broken = data.replace(b'{"key"', b'{"kez"', 1)
-    file.write_bytes(broken)
-    with pytest.raises(DataError, match="transcript.jsonl line 1"):
+    assert ledger_lib.read(file)[0].packs[""].answered == 6
+    file.write_bytes(data.replace(b'"content":"', b'"content":"9 ', 1))
+    with pytest.raises(DataError, match=r"the ledger was changed[\s\S]*ledger.jsonl line"):
         ask(bench, server)
+    assert len(server.requests) == 7
+
+
+def test_a_budget_counts_what_the_workdir_has_cost_before(bench, server):
+    ask(bench, server, prices=(10.0, 30.0), max_dollars=1.0)
+    spent = ledger_lib.read(bench[3] / "ledger.jsonl")[0].spent
+    assert spent == pytest.approx(6 * (7 * 10 + 3 * 30) / 1e6)
+    with pytest.raises(ConfigError, match=r"may cost .*, beside \$0.00 of before"):
+        ask(bench, server, swap=True, prices=(10.0, 30.0), max_dollars=0.0001)
+    assert len(server.requests) == 6
 
 
 def test_requests_in_flight_and_per_minute_are_bounded(bench, server):
-    server.pause = 0.05
-    ask(bench, server, concurrency=2, timeout=5)
+    server.pause = 0.2
+    ask(bench, server, concurrency=2)
     assert server.busy == 2
-    (bench[3] / "transcript.jsonl").unlink()
+    (bench[3] / "ledger.jsonl").unlink()
     started = time.monotonic()
-    ask(bench, server, per_minute=600, timeout=5)
+    ask(bench, server, per_minute=600)
     assert time.monotonic() - started >= 0.5  # 6 requests, one in 0.1 s
 
 

@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zv_jax.errors import ServerError, ZvError
+from zv_jax.errors import ConfigError, ServerError, ZvError
 from zv_jax.llm import prices as prices_lib
 from zv_jax.llm.connection import Connection, TryFailed
 from zv_jax.llm.endpoint import Endpoint
@@ -29,6 +29,7 @@ from zv_jax.llm.limits import Limits
 from zv_jax.llm.prices import Budget
 from zv_jax.llm.reply import reply_of
 from zv_jax.llm.request import Failure, Reply, Request
+from zv_jax.llm.retries import retrying
 from zv_jax.llm.writer import Writer
 
 Outcome = Reply | Failure
@@ -47,12 +48,22 @@ class Client:
         ledger: takes every reply, and answers what it holds.
         budget: what may be spent, with what the ledger has spent already; None for no limit.
 
+    Raises:
+        ConfigError: a batch of the ledger is under way, so that requests could be paid for twice.
+
     Attributes:
         look_ahead: how many rows `ask_all` reads before the first of them is answered.
         tries: requests sent, repetitions included.
     """
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, budget: Budget | None = None):
+        if ledger.receipt.batches:
+            raise ConfigError(
+                "a batch of this ledger is under way at a batch service",
+                where=str(ledger.path),
+                expected="its replies first: what it asks would be paid for twice",
+                fix="run again through the batch service; then without",
+            )
         self.endpoint, self.ledger, self.budget = endpoint, ledger, budget or Budget()
         self.budget.spent = ledger.receipt.spent
         self.look_ahead = max(64, 8 * endpoint.concurrency)
@@ -253,26 +264,10 @@ class Desk:
             return found
 
     async def _tries(self, flight: _Flight) -> dict[str, Any]:
-        import tenacity
+        def enough(failed: TryFailed) -> bool:
+            return self._enough(flight, failed)
 
-        end = self.endpoint
-        grow = tenacity.wait_exponential_jitter(
-            end.first_wait, end.longest_wait, jitter=end.first_wait
-        )
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            after = state.outcome.exception().after
-            if after is not None and state.attempt_number <= 3:
-                return after  # later on, a server that always says 0 is not believed
-            return max(after or 0.0, grow(state))
-
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, TryFailed) and e.again),
-            stop=lambda state: self._enough(flight, state.outcome.exception()),
-            wait=wait,
-            reraise=True,
-        )
-        return await retrying(self._try, flight)
+        return await retrying(self.endpoint, enough)(self._try, flight)
 
     def _enough(self, flight: _Flight, failed: TryFailed) -> bool:
         """Whether a request has had its tries. One too many at a time costs none of them."""
@@ -338,6 +333,8 @@ class Desk:
     def _note(self, flight: _Flight, failed: TryFailed, turn: int) -> float:
         """Writes down what a failed try may have cost; gives the dollars."""
         self._reached = self._reached or failed.reached
+        if failed.hopeless:  # now, before the place is free for the next one
+            self._end(self._error("the endpoint refuses every request", failed))
         if failed.after is not None:
             self._limits.hold(failed.after)
         if failed.throttled:
@@ -361,28 +358,24 @@ class Desk:
         await self._writer.add(flight.entry("failed", reason=failed.reason))
         if failed.again and not failed.throttled:
             self._exhausted += 1
-        error = self._verdict(failed)
-        if error is not None:
-            self._end(error)
-            raise error
-
-    def _verdict(self, failed: TryFailed) -> ServerError | None:
-        end = self.endpoint
-        if failed.hopeless:
-            what = "the endpoint refuses every request"
-        elif failed.throttled:
+        end, what = self.endpoint, ""
+        if failed.throttled:
             what = f"for {end.patience:g} s the endpoint has had too many requests"
         elif not self._reached:
             what = "nothing answers at this address"
         elif self._exhausted >= end.give_up:
             what = f"{self._exhausted} requests one after another got no reply"
-        else:
-            return None
+        if what:
+            self._end(self._error(what, failed))
+        if self._over is not None and (what or failed.hopeless):
+            raise self._over
+
+    def _error(self, what: str, failed: TryFailed) -> ServerError:
+        end = self.endpoint
         names = ", ".join(f"{end.prefix}_{name}" for name in ("URL", "MODEL", "KEY"))
-        key = "a key is sent" if end.key else "no key is sent"
         return ServerError(
             f"{what}: {failed}",
-            where=f"{end.place}; {key}",
+            where=f"{end.place}; {'a' if end.key else 'no'} key is sent",
             expected="an endpoint that knows the model and the key, and has time",
             fix=f"set {names}, or wait; then run again: what was answered is kept, and not paid "
             "again",

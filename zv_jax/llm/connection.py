@@ -72,18 +72,18 @@ class Connection:
         headers = {"Accept-Encoding": "identity"}
         if end.key:
             headers["Authorization"] = f"Bearer {end.key}"
-        places = end.concurrency
-        self._http = httpx2.AsyncClient(
-            headers=headers,
-            timeout=end.timeout,
-            limits=httpx2.Limits(max_connections=places, max_keepalive_connections=places),
-        )
+        trusted = httpx2.create_ssl_context()
+        # A client for each place: a pool looks at all its connections for every request.
+        self._idle = [
+            httpx2.AsyncClient(headers=headers, verify=trusted) for _ in range(end.concurrency)
+        ]
+        self._all = list(self._idle)
         return self
 
     async def __aexit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await asyncio.gather(*(client.aclose() for client in self._all))
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The completion of a chat, as the server sent it.
@@ -102,8 +102,13 @@ class Connection:
             said = f"{none}: {self._said(content[:80])}"
             raise TryFailed("garbage", said, True, charged=True, usage=none.usage) from none
 
-    async def send(self, method: str, path: str, largest: int, **request: Any) -> bytes:
+    async def send(
+        self, method: str, path: str, largest: int, timeout: float | None = None, **request: Any
+    ) -> bytes:
         """The body of a good answer to a request below the endpoint's address.
+
+        Args:
+            timeout: seconds; None takes the endpoint's. request: content, files, headers, ...
 
         Raises:
             TryFailed: there is none, or it is larger than `largest` bytes.
@@ -111,19 +116,23 @@ class Connection:
         import httpx2
 
         end = self.endpoint
+        seconds = end.timeout if timeout is None else timeout
+        address = end.url.rstrip("/") + path
+        client = self._idle.pop()
         try:
             # The time-outs of the HTTP client start anew with every byte.
-            async with asyncio.timeout(end.timeout):
-                address = end.url.rstrip("/") + path
-                async with self._http.stream(method, address, **request) as response:
+            async with asyncio.timeout(seconds):
+                async with client.stream(method, address, timeout=seconds, **request) as response:
                     content = await _bounded(response, largest)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             said = self._said(str(error).encode())
             raise TryFailed("connection", said, True, reached=False) from error
         except (TimeoutError, httpx2.TimeoutException) as error:
-            raise TryFailed("timeout", f"{end.timeout:g} s", True, charged=True) from error
+            raise TryFailed("timeout", f"{seconds:g} s", True, charged=True) from error
         except httpx2.HTTPError as error:
             raise TryFailed("connection", type(error).__name__, True, charged=True) from error
+        finally:
+            self._idle.append(client)
         if response.status_code == 200:
             return content.replace(end.key.encode(), b"***") if end.key else content
         raise self._refusal(response, content)

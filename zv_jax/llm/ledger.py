@@ -11,7 +11,7 @@ are not, so a receipt prints the last chain.) The kinds of lines:
 * ``spoiled``: a reply that was paid for and holds nothing. ``lost``: a try that may have been
   charged for. Neither ends the request: it is tried again.
 * ``failed``, ``withdrawn``: no reply after all tries; not sent after all.
-* ``batch``: a batch of a batch service, as it is made and as it ends.
+* ``batch``: a batch of a batch service, before it is made, when it is, and when it has ended.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Ledger:
             self._write(b"".join(line for _, line in lines), reserve=sync)
             self.head, self._size = chain, end
             for entry, _ in lines:
-                self._count(entry)
+                self.receipt.take(entry)
         if sync:
             self._flush()  # without the lock: others may write meanwhile
         with self._lock:
@@ -134,11 +134,6 @@ class Ledger:
             json.loads(self._line_at(offset))["key"] == key
             for offset in self._offsets.candidates(key)
         )
-
-    def _count(self, entry: Entry) -> None:
-        self.receipt.take(entry)
-        if entry["kind"] == "batch":
-            self.batches[entry["part"]] = dict(entry)
 
     def _claim(self) -> None:
         try:
@@ -155,12 +150,11 @@ class Ledger:
 
     def _read(self, run: str) -> None:
         self.receipt, self.head, self._offsets = Receipt(), _START, Offsets()
-        self.batches: dict[str, dict[str, Any]] = {}
         self._size = 0
         for offset, entry, chain, end in _entries(self.path):
             if offset == 0:
                 _check_run(entry, run, self.path)
-            self._count(entry)
+            self.receipt.take(entry)
             if entry["kind"] == "answered":
                 self._offsets.add(entry["key"], offset)
             self.head, self._size = chain, end

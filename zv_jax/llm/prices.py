@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from zv_jax.errors import ConfigError
 from zv_jax.llm.request import Request
 
+_HAN = re.compile("[\u4e00-\u9fff]")
 _PER_MESSAGE = 16  # tokens a template adds around one message, at most
 _PER_IMAGE = 2048  # tokens of an image: a guess, since every server has its own rule
 
@@ -91,7 +93,7 @@ def max_tokens(request: Request) -> int | None:
 
 def about(text: str) -> int:
     """About how many tokens a text is: a Chinese character is one, four other characters are."""
-    han = sum("\u4e00" <= c <= "\u9fff" for c in text)
+    han = 0 if text.isascii() else len(_HAN.findall(text))
     return han + (len(text) - han + 3) // 4
 
 
@@ -190,11 +192,19 @@ class Budget:
         Raises:
             BudgetReached: it is too much even with nothing in flight.
         """
-        while self.limit is not None and self.spent + self.reserved + most > self.limit + 1e-12:
+        while not self.fits(most):
             if not self._open:
                 raise self.reached(most)
             self._settled.clear()
             await self._settled.wait()
+        self.put_aside(most)
+
+    def fits(self, most: float) -> bool:
+        """Whether `most` dollars are left."""
+        return self.limit is None or self.spent + self.reserved + most <= self.limit + 1e-12
+
+    def put_aside(self, most: float) -> None:
+        """Reserves `most` dollars, whether they fit or not."""
         self._open += 1
         self.reserved += most
 

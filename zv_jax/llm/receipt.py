@@ -54,10 +54,12 @@ class Receipt:
     Attributes:
         packs: hash of the prompt pack ("" for none) -> its sums.
         open: key -> (pack, most dollars) of requests that were sent and have no outcome yet.
+        batches: mark -> the last entry about it, of batches whose replies are still to come.
     """
 
     packs: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     open: dict[str, tuple[str, float]] = field(default_factory=dict)
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def take(self, entry: Mapping[str, Any]) -> None:
         """Counts one entry of a ledger."""
@@ -79,6 +81,11 @@ class Receipt:
         elif kind == "failed":
             self.open.pop(entry["key"], None)
             self.packs[pack].failed += 1
+        elif kind == "batch":
+            if entry["state"] == "ended":
+                self.batches.pop(entry["mark"], None)
+            else:
+                self.batches[entry["mark"]] = dict(entry)
 
     def settled(self) -> Receipt:
         """The receipt of a ledger that nobody writes: what is open was cut off, and is lost."""

@@ -1,0 +1,106 @@
+"""Replies in the form of a JSON schema.
+
+A request asks for the form with `response_format`; a client leaves that out where the server does
+not know it. Either way the text is read here: strictly if it can be, else with what models put
+around JSON or break in it mended. The reply keeps its text as it came.
+
+A text that was cut off can be mended, too, and is half an answer then: look at the reply's
+`finish_reason`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zv_jax import json_input
+from zv_jax.errors import DataError
+
+_LARGEST = 1 << 18  # characters that are mended: more is no answer to a question about an image
+_DEEPEST = 40  # brackets within each other that are mended
+_STARTS = 20  # places at which sound JSON is looked for
+
+
+def response_format(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameter of a request that asks for `schema`; `name` is for the server's eyes."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "schema": dict(schema), "strict": True},
+    }
+
+
+@dataclass(frozen=True)
+class Structured:
+    """A value that fits a schema, and whether the text had to be mended for it."""
+
+    value: Any
+    mended: bool
+
+
+def read(text: str, schema: Mapping[str, Any]) -> Structured:
+    """The value in the text of a reply.
+
+    Raises:
+        DataError: there is none, or it does not fit `schema` (JSON Schema, draft 2020-12).
+    """
+    mended = False
+    try:
+        value = json_input.parse(text, "a reply")
+        misfit = _misfit(value, schema)
+    except DataError:
+        misfit = "no JSON"
+    if misfit:
+        value, mended = _mended(text, schema), True
+        misfit = _misfit(value, schema)
+    if misfit:
+        raise DataError(
+            f"a reply of another form: {misfit}",
+            where=f"{text!r:.200}",
+            expected=f"JSON that fits {json.dumps(schema, ensure_ascii=False)[:300]}",
+        )
+    json_input.check_whole(value, "a reply")
+    return Structured(value, mended)
+
+
+def _mended(text: str, schema: Mapping[str, Any]) -> Any:
+    """The first sound JSON in `text` that fits, else what can be made of it."""
+    import json_repair
+
+    starts = [found.start() for found in re.finditer(r"[\[{]", text)]
+    if not starts or len(text) > _LARGEST or _depth(text) > _DEEPEST:
+        raise DataError(
+            "a reply without JSON that could be read",
+            where=f"{text!r:.200}",
+            expected="an object or a list",
+        )
+    for start in starts[:_STARTS]:
+        with contextlib.suppress(ValueError, RecursionError):
+            value, _ = json.JSONDecoder().raw_decode(text, start)
+            if not _misfit(value, schema):
+                return value
+    try:
+        return json_repair.loads(text[starts[0] :].replace("```", ""))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"a reply that cannot be read: {error}", where=f"{text!r:.200}") from error
+
+
+def _depth(text: str) -> int:
+    """Most brackets that are open at once, those in strings included."""
+    deepest = now = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        now = now + 1 if bracket in "[{" else max(0, now - 1)
+        deepest = max(deepest, now)
+    return deepest
+
+
+def _misfit(value: Any, schema: Mapping[str, Any]) -> str:
+    """Why `value` does not fit; "" where it does."""
+    import jsonschema
+
+    errors = jsonschema.Draft202012Validator(dict(schema)).iter_errors(value)
+    error = jsonschema.exceptions.best_match(errors)
+    return "" if error is None else f"{error.json_path}: {error.message[:200]}"
