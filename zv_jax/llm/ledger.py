@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zv_jax.errors import ConfigError, DataError, EnvironmentProblem
+from zv_jax.errors import ConfigError, DataError, SetupError
 from zv_jax.llm.offsets import Offsets
 from zv_jax.llm.receipt import Receipt
 from zv_jax.llm.reply import reply_of
@@ -55,7 +55,7 @@ class Ledger:
 
     Raises:
         DataError: it is no ledger, belongs to another run, or a line was changed.
-        ConfigError: another process has it open. EnvironmentProblem: it cannot be written.
+        ConfigError: another process has it open. SetupError: it cannot be written.
     """
 
     def __init__(self, path: str | Path, run: str):
@@ -106,7 +106,7 @@ class Ledger:
         An answer to a request that is answered already is left out: the first one stays.
 
         Raises:
-            EnvironmentProblem: the disk did not take them; then the file is as it was. A full disk
+            SetupError: the disk did not take them; then the file is as it was. A full disk
                 takes a few megabytes more, kept for replies that are paid for, and then nothing.
         """
         with self._lock:
@@ -216,8 +216,8 @@ class Ledger:
             self._ballast.unlink(missing_ok=True)
             raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> EnvironmentProblem:
-        return EnvironmentProblem(
+    def _unwritable(self, error: OSError) -> SetupError:
+        return SetupError(
             f"the ledger cannot be written: {error.strerror}",
             where=str(self.path),
             expected="a disk with room for every reply, before one is paid for",

@@ -21,7 +21,7 @@ class Writer:
         """Returns when `entry` is on the disk.
 
         Raises:
-            EnvironmentProblem: the disk did not take it.
+            SetupError: the disk did not take it.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
