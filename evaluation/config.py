@@ -50,7 +50,7 @@ class SuiteConfig:
     control_limit: int = 0  # records per task and language with shuffled images
     untrained_limit: int = 0  # records per task and language for the untrained model
     train_limit: int = 0  # training records of a task and language counted for most_frequent
-    retrieval_checkpoint: str = ""  # one with heads (stage 0); empty: the evaluated one if it has
+    retrieval_checkpoint: str = ""  # one with heads; empty: the evaluated one, if it has them
     rerank_k: int = 0  # best candidates ranked again by image-text matching; 0: none
     rerank_limit: int = 0  # queries per direction ranked again
     sample_limit: int = 0  # rows per task and language in samples.jsonl

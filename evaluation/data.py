@@ -54,7 +54,8 @@ def from_files(task: Task, root: str | Path, limit: int = 0) -> Data:
       DataError: a file is missing or not as published, or the split has another size.
     """
     folder = Path(root) / task.dataset
-    records = list(catalogue.read(task.dataset, folder, task.split))
+    read = catalogue.read(task.dataset, folder, task.split)
+    records = [record for record in read if record.task == task.records]
     if len(records) != task.expected:
         raise DataError(
             f"{task.title} has {len(records)} records here",

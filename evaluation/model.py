@@ -29,6 +29,11 @@ class Model(Protocol):
 
     config: Config
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether it embeds and matches."""
+        ...
+
     def answer(
         self,
         prompts: Sequence[Prompt],

@@ -299,20 +299,24 @@ class _Run:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomic(self.workdir / f"answers_{part.task.name}.jsonl", lines.encode())
         folder = f"judge_{part.lang}"
-        try:
-            text = (self.workdir / folder / "results.json").read_text("utf-8")
-        except OSError:
-            return f"to be judged: zv eval judge --workdir WORKDIR/{folder}"
-        self._scores += json.loads(text)["scores"]
-        return ""
+        note = f"to be judged: zv eval judge --workdir WORKDIR/{folder}"
+        for name in (folder, f"pairs_{part.lang}"):  # alone, and against another model
+            try:
+                text = (self.workdir / name / "results.json").read_text("utf-8")
+            except OSError:
+                continue
+            self._scores += json.loads(text)["scores"]
+            note = "" if name == folder else note
+        return note
 
     def _retrieve(self, part: Part) -> None:
         checkpoint = self.suite.retrieval_checkpoint
-        if not checkpoint and self.facts["stage"] in part.task.stages:
+        if not checkpoint and self._model(self.checkpoint).has_heads:
             checkpoint = self.checkpoint
         if not checkpoint:
             self._notes[part.data.name] = (
-                "left out: --suite.retrieval_checkpoint=PATH names a checkpoint of stage 0"
+                "left out: no heads of stage 0 came with this checkpoint; "
+                "--suite.retrieval_checkpoint=PATH names one that has them"
             )
             return
         found, gallery, similarity = part_lib.retrieved(

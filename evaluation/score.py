@@ -12,6 +12,7 @@ from zv_jax.errors import DataError, SetupError
 from zv_jax.evaluation import metrics
 from zv_jax.evaluation.metrics import (
     captions,
+    chair,
     choices,
     exact_match,
     gqa,
@@ -208,6 +209,53 @@ def _yes_no(answers: Answers) -> Found:
     return (Measure("yes_no_accuracy", values, np.array(rows), yes_no.PROTOCOL, unreadable),), ()
 
 
+def _pope(answers: Answers) -> Found:
+    """POPE's numbers, yes being the positive class; of English also by POPE's own reading."""
+    true = np.array([bool(closed(item)) for item in answers.items])
+    read = [yes_no.parse_yes_no(text, lang=answers.lang) for text in answers.texts]
+    said = np.array([reply is True for reply in read])
+    hits = [reply is bool(t) for reply, t in zip(read, true, strict=True)]
+    measures = [per_item("accuracy", hits, yes_no.PROTOCOL, read.count(None))]
+    rows = draws(len(true), 0)
+    both, of_said, of_true = (
+        np.concatenate([[flags.sum()], flags[rows].sum(1)]) for flags in (said & true, said, true)
+    )
+    for name, above, below in (
+        ("f1", 2 * both, of_said + of_true),
+        ("precision", both, of_said),
+        ("recall", both, of_true),
+    ):
+        values = 100.0 * above / np.maximum(below, 1)  # without a yes there is none that is right
+        value, whole = np.array([values[0]]), middle(values[1:])
+        measures.append(Measure(name, value, np.zeros(1, int), yes_no.PROTOCOL, whole=whole))
+    measures.append(per_item("yes_share", said.tolist(), yes_no.PROTOCOL))
+    if answers.lang == "en":
+        theirs = [yes_no.parse_yes_no(text, "pope") for text in answers.texts]
+        hits_by_them = [bool(a == t) for a, t in zip(theirs, true, strict=True)]
+        measures.append(per_item("accuracy_pope", hits_by_them, "pope's own reading"))
+    return measures, [{"correct": hit} for hit in hits]
+
+
+def _chair(answers: Answers) -> Found:
+    """CHAIR: captions with an object that is not there, and such mentions of all; less is better.
+
+    The caption may be in another language than the references, which name objects too.
+    """
+    made_up = [
+        chair.hallucinated(
+            text, item.record.meta["objects"], item.references[-1], answers.lang, item.record.lang
+        )
+        for item, text in zip(answers.items, answers.texts, strict=True)
+    ]
+    bad = [any(mentions) for mentions in made_up]
+    measures = [per_item("chair_s", bad, chair.VERSION)]
+    if any(made_up):
+        values = 100.0 * np.array([wrong for mentions in made_up for wrong in mentions], np.float64)
+        owners = np.repeat(np.arange(len(made_up)), [len(mentions) for mentions in made_up])
+        measures.append(Measure("chair_i", values, owners, chair.VERSION))
+    return measures, [{"correct": not one} for one in bad]
+
+
 def _vqa_accuracy(answers: Answers) -> Found:
     """VQA accuracy by the task's protocol, and under their own names by others."""
     main, pairs = answers.task.protocol, list(zip(answers.texts, answers.items, strict=True))
@@ -350,6 +398,8 @@ SCORERS: dict[str, Callable[[Answers], Found]] = {
     "domains": _domains,
     "exact_match": _exact_match,
     "yes_no": _yes_no,
+    "pope": _pope,
+    "chair": _chair,
     "vqa_accuracy": _vqa_accuracy,
     "unanswerable": _unanswerable,
     "gqa": _gqa,

@@ -1,4 +1,4 @@
-"""Scores as tables: beside their controls, and in the paper's Tables 5, 6 and 7 below its rows.
+"""Scores as tables: beside their controls, and in the paper's Tables 4 to 8 with its rows.
 
 A number on a part of a split stands there with its ``@n``; one on stand-ins says so in its row.
 """
@@ -123,39 +123,107 @@ def paper() -> dict[int, dict[str, Any]]:
 def tables(
     scores: Sequence[Mapping[str, Any]], tasks: Sequence[Task], stand_in: bool
 ) -> list[Table]:
-    """The tables that have a column of one of the tasks.
+    """The tables that have a place for one of the tasks.
+
+    Args:
+      scores: Table 8 is there where they hold those of two models against each other.
 
     Returns:
-      each ``number``, ``title``, ``columns`` and ``rows``: (name, cells), a cell being None or a
-      value with ``n`` where it is of a part; our row is the last.
+      each ``number``, ``title``, ``columns`` and ``rows``: (name, cells), a cell being None, a
+      ``text``, or a value with ``n`` where it is of a part. ``ours`` is how many of the last rows
+      are ours; Table 4 has a column for it instead.
     """
+    found = [_summary(scores, tasks), *_results(scores, tasks, stand_in), _pairs(scores, stand_in)]
+    return [table for table in found if table is not None]
+
+
+def _summary(scores: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> Table | None:
+    """Table 4: on which split and by which metric the paper and this run evaluate."""
+    table = paper()[4]
+    rows: list[Table] = []
+    for name, printed in table["rows"].items():
+        ours = [task for task in tasks if task.name in table["tasks"][name]]
+        cells: list[Table | None] = [{"text": text} for text in printed]
+        said = "; ".join(_evaluated(scores, task) for task in ours)
+        rows.append({"name": name, "cells": [*cells, {"text": said} if said else None]})
+    if all(row["cells"][-1] is None for row in rows):
+        return None
+    columns = [*table["columns"], "this run"]
+    return {"number": 4, "title": table["title"], "columns": columns, "rows": rows, "ours": 0}
+
+
+def _evaluated(scores: Sequence[Mapping[str, Any]], task: Task) -> str:
+    """The split, how many items of it, and the headline metric, in words."""
+    entry = next((s for s in scores if s["task"].rpartition(":")[2] == task.name), None)
+    if entry is None:
+        return f"{task.split}, not scored here"
+    where = task.split if entry["task"] == task.name else "stand-ins"
+    return f"{where}, {entry['items']}/{entry['items_expected']}, {entry['metric']}"
+
+
+def _pairs(scores: Sequence[Mapping[str, Any]], stand_in: bool) -> Table | None:
+    """Table 8: the judge's mean ratings of both models, who wins, and where the order decided."""
+    values = {
+        (s["lang"], s["metric"].partition("@")[0]): s
+        for s in scores
+        if s["task"] == "llava_bench_pairs"
+    }
+    if not values:
+        return None
+    table = paper()[8]
+
+    def cells(*metrics: str) -> list[Table | None]:
+        found = [values.get((lang, metric)) for lang in ("en", "zh") for metric in metrics]
+        return [None if entry is None else _value(entry) for entry in found]
+
+    rows = [{"name": name, "cells": _printed(row)} for name, row in table["rows"].items()]
+    ours = {
+        _own_name(stand_in): cells("rating", "win", "orders_disagree"),
+        "the other model": cells("rating_of_the_other", "loss", "orders_disagree"),
+    }
+    rows += [{"name": name, "cells": row} for name, row in ours.items()]
+    facts = {key: table[key] for key in ("title", "columns")}
+    return {"number": 8, "rows": rows, "ours": len(ours)} | facts
+
+
+def _own_name(stand_in: bool) -> str:
+    return "this checkpoint, stand-in data" if stand_in else "this checkpoint"
+
+
+def _printed(row: Sequence[float | None]) -> list[Table | None]:
+    return [None if value is None else {"value": value} for value in row]
+
+
+def _value(entry: Mapping[str, Any]) -> Table:
+    partial = entry["items"] < entry["items_expected"]
+    n = entry["items"] if partial else None
+    return {"value": entry["value"], "n": n, "interval": entry["interval"]}
+
+
+def _results(
+    scores: Sequence[Mapping[str, Any]], tasks: Sequence[Task], stand_in: bool
+) -> list[Table]:
+    """Tables 5, 6 and 7: the paper's rows, and ours as the last."""
     ours: dict[str, dict[str, Any]] = {}
     for task in tasks:
         for metric, column in task.columns.items():
             entry = _find(scores, task, metric)
             if entry is not None:
-                partial = entry["items"] < entry["items_expected"]
-                ours[column] = {
-                    "value": entry["value"],
-                    "n": entry["items"] if partial else None,
-                    "interval": entry["interval"],
-                }
+                ours[column] = _value(entry)
     found = []
     for number, table in paper().items():
         if not any(task.table == number for task in tasks):
             continue
-        rows = [
-            {"name": name, "cells": [None if v is None else {"value": v} for v in row]}
-            for name, row in table["rows"].items()
-        ]
-        name = "this checkpoint, stand-in data" if stand_in else "this checkpoint"
-        rows.append({"name": name, "cells": [ours.get(column) for column in table["columns"]]})
+        rows = [{"name": name, "cells": _printed(row)} for name, row in table["rows"].items()]
+        own = [ours.get(column) for column in table["columns"]]
+        rows.append({"name": _own_name(stand_in), "cells": own})
         found.append(
             {
                 "number": number,
                 "title": table["title"],
                 "columns": table["columns"],
                 "rows": rows,
+                "ours": 1,
             }
         )
     return found
@@ -176,6 +244,8 @@ def cell(value: Mapping[str, Any] | None) -> str:
     """A cell in words."""
     if value is None:
         return "-"
+    if "text" in value:
+        return str(value["text"])
     part = f" @{value['n']}" if value.get("n") else ""
     return f"{value['value']:.1f}{part}"
 
@@ -186,27 +256,30 @@ def terminal(found: Sequence[Table], notes: Mapping[str, str]) -> str:
     for table in found:
         grid = [["", *table["columns"]]]
         grid += [[row["name"], *map(cell, row["cells"])] for row in table["rows"]]
-        lines = align(grid, "lr")
+        lines = align(grid, "lr" if table["ours"] else "l")
         line = rule(lines)
+        last = len(lines) - table["ours"]
+        own = [line, *lines[last:]] if table["ours"] else []
         head = f"Table {table['number']}: {table['title']}"
-        blocks.append("\n".join([head, lines[0], line, *lines[1:-1], line, lines[-1]]))
+        blocks.append("\n".join([head, lines[0], line, *lines[1:last], *own]))
     blocks += [f"{name}: {note}" for name, note in notes.items()]
     return "\n\n".join(blocks)
 
 
 def markdown(found: Sequence[Table], notes: Mapping[str, str]) -> str:
-    """All tables in Markdown; our row is bold."""
+    """All tables in Markdown; our rows are bold."""
     blocks = []
     for table in found:
         head = f"### Table {table['number']}: {table['title']}"
         lines = [
             "| | " + " | ".join(table["columns"]) + " |",
-            "|---|" + "---:|" * len(table["columns"]),
+            "|---|" + ("---:|" if table["ours"] else "---|") * len(table["columns"]),
         ]
-        for row in table["rows"]:
+        last = len(table["rows"]) - table["ours"]
+        for number, row in enumerate(table["rows"]):
             cells = [cell(value) for value in row["cells"]]
             name = row["name"]
-            if row is table["rows"][-1]:
+            if number >= last:
                 name, cells = f"**{name}**", [f"**{text}**" for text in cells]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         blocks.append("\n".join([head, "", *lines]))

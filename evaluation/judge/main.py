@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from zv_jax.errors import ConfigError, ServerError
 from zv_jax.evaluation.judge import bench as bench_lib
+from zv_jax.evaluation.judge import pairs as pairs_lib
 from zv_jax.evaluation.judge import report as report_lib
 from zv_jax.evaluation.judge import reviews as reviews_lib
 from zv_jax.evaluation.judge import run as run_lib
-from zv_jax.evaluation.judge.bench import Bench
 from zv_jax.evaluation.judge.reviews import Review
 from zv_jax.files import write_atomic
 from zv_jax.llm import batch_files
-from zv_jax.llm.endpoint import Endpoint, endpoint_of
+from zv_jax.llm.endpoint import endpoint_of
 from zv_jax.llm.ledger import Ledger
 from zv_jax.llm.prices import Budget, Estimate, Prices
 from zv_jax.llm.prices import estimate as estimate_of
@@ -32,6 +32,8 @@ def main(
     workdir: str | Path,
     *,
     swap: bool = False,
+    against: str | Path = "",
+    names: tuple[str, str] = ("the other", "this model"),
     requests_out: str = "",
     replies_in: Sequence[str] = (),
     prices: tuple[float, float] | None = None,
@@ -46,6 +48,9 @@ def main(
       answers: lines with ``question_id`` and ``text``.
       workdir: for ledger.jsonl (kept and continued), reviews.jsonl and results.json.
       swap: judge in both orders.
+      against: answers of another model, in whose place those of the benchmark else stand: both are
+        rated, in both orders, and the winners counted; cases.md shows every question.
+      names: of that model and of this one, in cases.md.
       requests_out: write the open requests there, in the form of a batch, and ask nothing.
       replies_in: files with replies of a batch, taken in first.
       prices: dollars for a million tokens in and out; max_dollars: the most this workdir may cost,
@@ -62,7 +67,10 @@ def main(
     """
     workdir = Path(workdir)
     bench = bench_lib.load(folder, lang)
-    given = bench_lib.answers(answers, bench)
+    given, whole = bench_lib.answers(answers, bench), bench
+    if against:
+        bench, swap = pairs_lib.against(bench, bench_lib.answers(against, bench)), True
+        given = {q.id: given[q.id] for q in bench.questions if q.id in given}
     offline = bool(requests_out or replies_in)
     if offline:  # only the model's name is part of a request
         endpoint["url"] = endpoint.get("url") or "http://offline/v1"
@@ -87,7 +95,13 @@ def main(
             budget = Budget(max_dollars, price)
             with tqdm(total=len(wanted), desc="judging", disable=not progress) as bar:
                 reviews = run_lib.judge(bench, given, end, ledger, budget, swap, bar.update)
-    return _results(workdir, bench, reviews, end, progress)
+    if against:
+        text = pairs_lib.cases_page(bench, reviews, names)
+        write_atomic(workdir / "cases.md", text.encode())
+        results = pairs_lib.report(whole, reviews, end.model)
+        return _finish(workdir, results, reviews, pairs_lib.render(results), progress)
+    results = report_lib.report(bench, reviews, end.model)
+    return _finish(workdir, results, reviews, report_lib.render(results), progress)
 
 
 def _check(cost: Estimate, spent: float, most: float | None) -> None:
@@ -102,13 +116,12 @@ def _check(cost: Estimate, spent: float, most: float | None) -> None:
         )
 
 
-def _results(
-    workdir: Path, bench: Bench, reviews: Sequence[Review], end: Endpoint, progress: bool
+def _finish(
+    workdir: Path, results: dict[str, Any], reviews: Sequence[Review], table: str, progress: bool
 ) -> dict[str, Any]:
-    results = report_lib.report(bench, reviews, end.model)
     _write(workdir, results, reviews)
     if progress:
-        print(report_lib.render(results))
+        print(table)
     if results["judged"] < results["expected"]:
         raise ServerError(
             f"judged {results['judged']}/{results['expected']}",

@@ -37,6 +37,21 @@ def objects_named(caption: str, lang: str) -> list[str]:
     return [category[m.group()] for m in pattern.finditer(text) if m.group() in category]
 
 
+def hallucinated(
+    caption: str,
+    objects: Iterable[str],
+    references: Sequence[str],
+    lang: str,
+    reference_lang: str,
+) -> list[bool]:
+    """For each object that a caption names, whether it is neither annotated nor named in a
+    reference caption; arguments as in `chair_scores`, the references in their own language."""
+    there = set(objects)
+    for reference in references:
+        there.update(objects_named(reference, reference_lang))
+    return [name not in there for name in objects_named(caption, lang)]
+
+
 def chair_scores(
     captions: Mapping[str, str],
     objects: Mapping[str, Iterable[str]],
@@ -62,12 +77,9 @@ def chair_scores(
         raise ValueError("no caption to judge")
     mentions = wrong = sentences = 0
     for image, caption in captions.items():
-        there = set(objects[image])
-        for reference in references[image]:
-            there.update(objects_named(reference, lang))
-        named = objects_named(caption, lang)
-        bad = sum(name not in there for name in named)
-        mentions, wrong, sentences = mentions + len(named), wrong + bad, sentences + bool(bad)
+        made_up = hallucinated(caption, objects[image], references[image], lang, lang)
+        bad = sum(made_up)
+        mentions, wrong, sentences = mentions + len(made_up), wrong + bad, sentences + bool(bad)
     return {
         "chair_i": 100.0 * wrong / mentions if mentions else None,
         "chair_s": 100.0 * sentences / len(captions),

@@ -81,6 +81,8 @@ def _records(split, number, colour, lang):
 class Colours:
     """Names the colour of the last image; a `blind` one takes every image for red."""
 
+    has_heads = True
+
     def __init__(self, blind=False, stage="stage2"):
         self.blind, self.shapes, self.dialogues = blind, set(), []
         self.config = types.SimpleNamespace(

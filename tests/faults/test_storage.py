@@ -65,7 +65,7 @@ class Training:
         self.log = MetricLog(workdir, 100, stream=io.StringIO())
         self.log.start(0)
         describe = lambda: {"config": {}}
-        self.schedule = CheckpointSchedule(checkpoints, self.log, every, 10**6, describe)
+        self.schedule = CheckpointSchedule(checkpoints, self.log, every, 10**6, describe, {})
 
     def run(self, first, last):
         for step in range(first, last):

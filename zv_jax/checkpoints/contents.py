@@ -1,7 +1,8 @@
 """Which parameters a checkpoint must hold to be used, whoever made it.
 
-That is what the model calls when it answers, or compares; the stage it comes from says which. A
-warm-up's is a part of a model, and holds what it holds.
+That is what the model calls when it answers, or compares; the stage it comes from says which. One
+that answers may carry the heads of stage 0 along, and then compares too. A warm-up's is a part of a
+model, and holds what it holds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,25 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import stage_model, stage_of
 from zv_jax.warmup.start import warm_up_start
 
+HEADS = "params/heads/"
+
 
 def needed(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes by path of what a checkpoint of `config.stage` is used with; of a warm-up, of what a
     model that answers is used with."""
     return trees.flatten(unboxed(parameters.abstract(*_use(config))))
+
+
+def beside(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes by path of what a model that answers needs for retrieval and otherwise lacks: the
+    heads, and in Base the text half of the Q-Former. None for a stage of another use."""
+    if stage_of(config).use != "answers":
+        return {}
+    model = ZiyaVisual(stage_model(config))
+    given = parameters.inputs(config.model)
+    both = parameters.abstract(model, parameters.answers_and_retrieval, *given)
+    own = needed(config)
+    return {path: leaf for path, leaf in trees.flatten(unboxed(both)).items() if path not in own}
 
 
 def placed(
@@ -38,7 +53,7 @@ def placed(
         whole: whether it must hold all that is `needed`, warm-ups excepted; else what it lacks is
             left out.
     """
-    boxed = parameters.abstract(*_use(config))
+    boxed = parameters.abstract(*_use(config, held))
     shardings, whole = leaf_shardings(boxed, mesh), whole and bool(stage_of(config).use)
     return {
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[path])
@@ -54,10 +69,13 @@ def untrained(config: Config, mesh: Mesh, held: Collection[str]) -> dict[str, ja
     start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
     only = None if stage.use else held
     return parameters.fresh(
-        *_use(config), seed=config.seed, mesh=mesh, only=only, start=start
+        *_use(config, held), seed=config.seed, mesh=mesh, only=only, start=start
     )[0]  # fmt: skip
 
 
-def _use(config: Config) -> tuple[Any, ...]:
+def _use(config: Config, held: Collection[str] = ()) -> tuple[Any, ...]:
+    """The model of `config.stage`, its use and inputs; `held` are the paths of a checkpoint."""
     use = parameters.USES[stage_of(config).use or "answers"]
+    if use is parameters.answers and any(path.startswith(HEADS) for path in held):
+        use = parameters.answers_and_retrieval
     return ZiyaVisual(stage_model(config)), use, *parameters.inputs(config.model)

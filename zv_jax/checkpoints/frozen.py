@@ -7,7 +7,7 @@ repeating them in every step would only fill the disk (26 GB each for a 13B lang
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -124,13 +124,18 @@ class FrozenStore:
         return self._hash
 
     def load(
-        self, step_directory: epath.Path, digest: str | None, wanted: Mapping[str, Any]
+        self,
+        step_directory: epath.Path,
+        digest: str | None,
+        wanted: Mapping[str, Any],
+        optional: Collection[str] = (),
     ) -> dict[str, Any]:
         """The leaves that a step names by `digest`, checked against it and known from then on.
 
         Args:
             wanted: abstract leaves; with another dtype than the stored one they are cast, and
                 their content is not checked.
+            optional: paths of leaves that come too if they are stored, as numpy arrays.
 
         Raises:
             CheckpointError: a leaf is missing, unknown or of another shape.
@@ -141,6 +146,7 @@ class FrozenStore:
             return {}
         path = directory(step_directory, digest)
         stored = leaves.describe(path)
+        wanted = dict(wanted) | {name: stored[name] for name in optional if name in stored}
         leaves.check(wanted, stored, path, whole=True)
         found = leaves.read(path, wanted)
         if all(leaf.dtype == stored[name].dtype for name, leaf in found.items()):

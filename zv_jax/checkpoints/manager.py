@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -217,15 +217,24 @@ class Checkpointer:
             _log.warning("checkpoint %d cannot be used:\n%s", candidate, damaged[candidate])
         raise damaged[steps[0]]
 
-    def restore_frozen(self, abstract: Mapping[str, Any], step: int | None = None) -> dict:
+    def restore_frozen(
+        self,
+        abstract: Mapping[str, Any],
+        step: int | None = None,
+        optional: Collection[str] = (),
+    ) -> dict:
         """The frozen leaves of `step` (by default the latest), placed as `restore` places them.
+
+        Args:
+            optional: paths of leaves that come too if they are stored, as numpy arrays.
 
         Raises:
             CheckpointError: a leaf is missing, unknown or of another shape, or files are damaged.
         """
         wanted = {name: leaves.spec(leaf) for name, leaf in abstract.items()}
         number = self.latest_step() if step is None else step
-        return self._frozen.load(self.directory / str(number), self.meta(step)["frozen"], wanted)
+        digest = self.meta(step)["frozen"]
+        return self._frozen.load(self.directory / str(number), digest, wanted, optional)
 
     def meta(self, step: int | None = None) -> dict[str, Any]:
         """The meta of `step`, by default of the latest step that has a readable one.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zv_jax.checkpoints import contents
 from zv_jax.convert import (
     architectures,
     card,
@@ -141,7 +142,8 @@ def _rows(architecture: Architecture, model: OwnCheckpoint, options: Options) ->
         for path in wanted
         if path not in model.specs and not stream.matches(path, architecture.optional)
     ]
-    surplus = [path for path in model.specs if path not in wanted]
+    carried = contents.beside(model.config)  # the heads of stage 0, which no such class has
+    surplus = [path for path in model.specs if path not in wanted and path not in carried]
     for paths, what, expected in (
         (missing, "is missing", "all leaves of the model"),
         (surplus, f"has no place in {architecture.name}", "leaves of that class only"),

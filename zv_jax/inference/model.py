@@ -468,7 +468,8 @@ class Model:
         """float32 [N, Q, E]: the projected query outputs of every image, L2-normalised.
 
         Raises:
-            ConfigError: the checkpoint has no heads (only stage 0 has).
+            ConfigError: the checkpoint has no heads: stage 0 makes them, and what starts from it
+                keeps them.
             DataError: an image cannot be read.
         """
         self._need(_RETRIEVAL, "embeddings")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zv_jax import trees
+from zv_jax.checkpoints import contents
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConversionError
 from zv_jax.inference import sample
@@ -91,7 +92,8 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
     one, other = from_pretrained(a, dtype), from_pretrained(b, dtype)
     _check_alike(one, other)
     inputs = _inputs(one, seed)
-    rows = _stage0(one, other, inputs) if one.has_heads else _answers(one, other, inputs)
+    compares = one.has_heads and not one.has_llm
+    rows = _stage0(one, other, inputs) if compares else _answers(one, other, inputs)
     if not rows:
         raise ConversionError(
             "there is no whole tower to compare",
@@ -110,8 +112,9 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
 def _check_alike(one: Model, other: Model) -> None:
     def shape(model: Model) -> dict[str, object]:
         flat = trees.flatten(model.variables["params"])
-        m = model.config.model
-        return {path: leaf.shape for path, leaf in flat.items()} | {
+        m, carried = model.config.model, contents.beside(model.config)  # which others lack
+        own = {path: leaf.shape for path, leaf in flat.items() if f"params/{path}" not in carried}
+        return own | {
             "instructions in the Q-Former": m.qformer_sees_instruction,
             "image placeholder": m.image_token_id if model.has_llm else None,
         }

@@ -28,13 +28,23 @@ def answers(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
     model(images[:, None], ids, mask, ids, mask)
 
 
+def retrieval(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+    """Embeds an image and a text, and matches them: what ranks candidates."""
+    model.image_embed(images)
+    model.text_embed(ids, mask)
+    model.match(model.encode_images(images), ids, mask)
+
+
 def comparisons(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
     """Compares, matches and describes an image and a text (BLIP-2's first stage)."""
-    features = model.encode_images(images)
-    queries, _ = model.caption(features, ids, mask)
-    model.project_queries(queries)
-    model.text_embed(ids, mask)
-    model.match(features, ids, mask)
+    model.caption(model.encode_images(images), ids, mask)
+    retrieval(model, images, ids, mask)
+
+
+def answers_and_retrieval(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+    """Both, with the heads that a model of later stages carries along (`training.carried`)."""
+    answers(model, images, ids, mask)
+    retrieval(model, images, ids, mask)
 
 
 USES: dict[str, Use] = {"answers": answers, "comparisons": comparisons}

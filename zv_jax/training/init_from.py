@@ -7,7 +7,7 @@ was loaded, is new, or was left over in the sources.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ from zv_jax.tables import align, rule
 Make = Callable[[Sequence[str]], Mapping[str, Any]]
 _KINDS = ("loaded", "new", "unused")
 # Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
-_WORD_TABLES = (
+WORD_TABLES = (
     ("params/llm/embed/embedding", "tokenizer"),
     ("params/qformer/word/embedding", "qformer_tokenizer"),
 )
@@ -36,6 +36,7 @@ def initialise(
     sources: Sequence[str],
     tokenizers: Sequence[str] = (),
     make: Make | None = None,
+    carried: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The leaves of a new run, taken from `sources` where they have them.
 
@@ -45,6 +46,7 @@ def initialise(
         tokenizers: fingerprints of the tokenizers of LLM and Q-Former, to be compared with those
             of the sources; empty compares nothing, as does a source that names none.
         make: the leaves with these names, which no source has; by default there must be none.
+        carried: paths that the run keeps beside its model, so that they are not unused.
 
     Returns:
         The leaves, in the order of `wanted`, and a table of JSON types for the meta, so that every
@@ -85,7 +87,11 @@ def initialise(
                 )
             origin[name] = number
         _check_words(shared, meta, tokenizers, source)
-        unused.update((name, leaf) for name, leaf in stored.items() if name not in wanted)
+        unused.update(
+            (name, leaf)
+            for name, leaf in stored.items()
+            if name not in wanted and name not in carried
+        )
     values: dict[str, Any] = {}
     for number, source in enumerate(sources):
         only = {
@@ -184,7 +190,7 @@ def _check_words(
 ) -> None:
     """Rows of a word table mean nothing to a tokenizer that gives the words other numbers."""
     theirs = meta.get("tokenizers") or ()
-    for (table, field), own, other in zip(_WORD_TABLES, tokenizers, theirs, strict=False):
+    for (table, field), own, other in zip(WORD_TABLES, tokenizers, theirs, strict=False):
         if table in loaded and own != other:
             raise CheckpointError(
                 f"the words of {table!r} are numbered by another tokenizer",

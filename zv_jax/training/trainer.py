@@ -22,6 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zv_jax.checkpoints import compatibility as resume
+from zv_jax.checkpoints import contents
 from zv_jax.checkpoints.manager import Checkpointer, of_run
 from zv_jax.config.build import to_dict
 from zv_jax.config.fields import within
@@ -42,6 +43,7 @@ from zv_jax.models.axes import check_heads, on_mesh
 from zv_jax.parallel.distributed import check_same, log_to_file, process_log
 from zv_jax.parallel.sharding import batch_sharding, local_rows, make_mesh, replicated_leaves
 from zv_jax.stages import stage_of
+from zv_jax.training.carried import carried
 from zv_jax.training.checks import check_batch, check_finite
 from zv_jax.training.guards import carried_over, init_guards
 from zv_jax.training.init_from import initialise, other_prompts, table_text
@@ -200,6 +202,7 @@ class CheckpointSchedule(Peer):
         every: int,
         steps: int,
         describe: Callable[[], Mapping[str, Any]],
+        carried: Mapping[str, np.ndarray],
         scores: Callable[[], Mapping[str, float]] = dict,
         before: Callable[[], None] = lambda: None,
     ):
@@ -207,11 +210,13 @@ class CheckpointSchedule(Peer):
 
         Args:
             describe: the meta of the moment.
+            carried: leaves that are saved with the frozen ones, and are in no step.
             scores: of the last evaluation, to be kept with the metrics of the step.
             before: what to do before each save.
         """
         self._checkpoints, self._log, self._every = checkpoints, log, every
         self._steps, self._describe, self._scores, self._before = steps, describe, scores, before
+        self._carried = carried
         self._failures = 0
         self._again = 0  # the step of the next attempt after a failure
 
@@ -261,7 +266,8 @@ class CheckpointSchedule(Peer):
         self, step: int, state: TrainState, frozen: FlatParams, metrics: Mapping[str, jax.Array]
     ) -> None:
         values = {**shown(metrics), **self._scores()}
-        self._checkpoints.save(step, state, frozen, self._describe(), metrics=values, force=True)
+        held = {**frozen, **self._carried}
+        self._checkpoints.save(step, state, held, self._describe(), metrics=values, force=True)
 
     def _collect(self, wait: bool = False) -> None:
         done = self._checkpoints.finished(wait)
@@ -302,6 +308,7 @@ class Run:
         self.kinds = kinds_of(config)  # of batches, by the sources that fill them
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
         self.provenance: dict[str, Any] | None = None  # of the parameters that the run began with
+        self.carried: Mapping[str, np.ndarray] = {}  # saved beside the model, in no step
         self.changes: list[resume.ConfigDiff] = []  # allowed when this process resumed
         self.history: list[dict] = []  # allowed since the run was started
         self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
@@ -341,6 +348,7 @@ class Run:
             config.checkpoint.every,
             config.train.steps,
             describe=self._meta,
+            carried=self.carried,
             scores=lambda: evaluations.scores,
             before=self.shortened.flush,
         )
@@ -421,14 +429,20 @@ class Run:
         config, stage, mesh = self.config, self.stage, self.mesh
         if config.init_from:
             wanted = abstract_leaves(config, stage, mesh)
+            words = [t.fingerprint for t in self.tokenizers]
+            kept = carried(config, words)
+            self.carried = kept.leaves
             flat, self.provenance = initialise(
                 wanted,
                 config.init_from,
-                [t.fingerprint for t in self.tokenizers],
+                words,
                 make=lambda names: fresh_variables(config, stage, mesh, only=names)[0],
+                carried=kept.leaves.keys(),
             )
+            self.provenance["carried_from"] = kept.source
             flat = shard(flat, {path: leaf.sharding for path, leaf in wanted.items()})
             lines = [table_text(self.provenance), *other_prompts(self.provenance, config)]
+            lines += kept.lines
             self.log.say("\n".join(lines))
         else:
             flat, _ = fresh_variables(config, stage, mesh)
@@ -451,10 +465,13 @@ class Run:
         like = abstract_state(parts.trainable, self.tx, self.mesh, guards, kinds)
         state = self.checkpoints.restore(like)
         same_data = not any(within(change.field, "data") for change in self.changes)
-        held = carried_over(state.guards, init_guards(guards, kinds), same_data)
-        state = dataclasses.replace(state, guards=held)
+        state = dataclasses.replace(
+            state, guards=carried_over(state.guards, init_guards(guards, kinds), same_data)
+        )
         step = int(state.step)
-        frozen = self.checkpoints.restore_frozen(parts.frozen, step)
+        held = self.checkpoints.restore_frozen(parts.frozen, step, contents.beside(self.config))
+        frozen = {path: held[path] for path in parts.frozen}
+        self.carried = {path: leaf for path, leaf in held.items() if path not in frozen}
         self.provenance = meta.get("provenance")
         self.history = meta.get("changes", []) + [
             {"step": step, **c._asdict()} for c in self.changes

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
 from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
 
 USAGE = """
-usage: zv eval judge --bench DIR --lang en|zh --answers FILE --workdir DIR
+usage: zv eval judge --bench DIR --lang en|zh --answers FILE [--against FILE] --workdir DIR
 
   zv eval judge --bench data/llava_bench --lang zh --answers answers.jsonl --workdir runs/judge
+  zv eval judge --bench data/llava_bench --answers chat.jsonl --against base.jsonl \
+                --names Base,Chat --workdir runs/chat_against_base
 
 The judge is any server with OpenAI's protocol: ZV_JUDGE_URL, ZV_JUDGE_MODEL and ZV_JUDGE_KEY.
 """
@@ -22,6 +26,8 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("lang", "en", ["en", "zh"], "its language", flag_values=values)
     text("answers", None, "lines with question_id and text", flag_values=values)
     text("workdir", None, "folder for the results", flag_values=values)
+    text("against", "", "answers of another model: who wins, in both orders", flag_values=values)
+    flags.DEFINE_list("names", [], "of that model and of this one", flag_values=values)
     flags.DEFINE_boolean("swap", False, "judge in both orders", flag_values=values)
     text("requests_out", "", "write the requests there, ask nothing", flag_values=values)
     flags.DEFINE_list("replies_in", [], "files with replies to these", flag_values=values)
@@ -47,6 +53,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         answers,
         workdir,
         swap=values.swap,
+        against=values.against,
+        names=_names(values),
         requests_out=values.requests_out,
         replies_in=values.replies_in,
         prices=prices,
@@ -57,6 +65,19 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         per_minute=values.per_minute,
         timeout=values.timeout,
     )
+
+
+def _names(values: flags.FlagValues) -> tuple[str, str]:
+    """Of the other model and of this one; by default those of their files."""
+    given = values.names or [Path(values.against).stem, Path(values.answers).stem]
+    if len(given) != 2:
+        raise ConfigError(
+            f"{','.join(given)!r} are {len(given)} names",
+            where="--names",
+            expected="two names: of the model of --against, and of the one of --answers",
+            fix="--names=Base,Chat",
+        )
+    return given[0], given[1]
 
 
 def _prices(given: list[str]) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zv_jax.data.readers import files, wording
-from zv_jax.data.readers.base import Request, each, grouped, reader, texts
+from zv_jax.data.readers.base import Request, by_key, each, grouped, reader, texts
 from zv_jax.data.readers.files import Row
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import DataError
@@ -30,6 +30,34 @@ def coco_caption(request: Request) -> Iterator[Record]:
             image = ImageRef(path=f"{row['filepath']}/{row['filename']}")
             answers = texts(s["raw"] for s in row["sentences"])
             yield request.record(row["cocoid"], "caption", "en", [image], answers=answers)
+
+    return each(files.json_items(path, "images.item"), make)
+
+
+@reader("coco_objects")
+def coco_objects(request: Request) -> Iterator[Record]:
+    """Karpathy's val or test with the categories that COCO annotates in each image, in
+    `meta["objects"]`: what a caption may name (CHAIR)."""
+    split = request.one_of(["val", "test"])
+    path = files.find(request.root, "dataset_coco.json", "annotations/dataset_coco.json")
+    instances = files.find(
+        request.root, "annotations/instances_val2014.json", "instances_val2014.json"
+    )
+    rows = files.json_items(instances, "categories.item")
+    category = by_key(rows, lambda row: (row.of("id", int), row.of("name", str)))
+    rows = files.json_items(instances, "annotations.item")
+    there = grouped(rows, lambda row: (row["image_id"], category[row["category_id"]]))
+
+    def make(row: Row) -> Iterator[Record]:
+        if row["split"] == split:
+            yield request.record(
+                row["cocoid"],
+                "caption",
+                "en",
+                [ImageRef(path=f"{row['filepath']}/{row['filename']}")],
+                answers=texts(s["raw"] for s in row["sentences"]),
+                meta={"objects": sorted(set(there.get(row["cocoid"], ())))},
+            )
 
     return each(files.json_items(path, "images.item"), make)
 

@@ -77,6 +77,25 @@ def _short(request: Request, row: Row) -> Row:
     return Row(facts | {"answers": [a[key] for a in row["answers"]]}, row.where)
 
 
+@reader("pope")
+def pope(request: Request) -> Iterator[Record]:
+    """Whether an object is in an image of COCO val2014. Half of the objects asked for are not:
+    drawn at random, from the frequent ones, or from those that often appear beside what is there.
+    """
+    split = request.one_of(["random", "popular", "adversarial"])
+    path = files.find(
+        request.root, f"coco_pope_{split}.json", f"output/coco/coco_pope_{split}.json"
+    )
+
+    def make(row: Row) -> Iterator[Record]:
+        if row["label"] not in ("yes", "no"):
+            raise files.not_as_published(row.where, f"the label is {row['label']!r:.40}")
+        image = f"val2014/{row['image']}"
+        yield _question(request, row["question_id"], row["text"], [row["label"]], image)
+
+    return each(files.json_lines(path), make)
+
+
 @reader("vizwiz")
 def vizwiz(request: Request) -> Iterator[Record]:
     """Questions blind people asked about photographs they took; many cannot be answered."""
