@@ -12,7 +12,8 @@
 
 Fed are image-text pairs in stage 0, instructions in stage 1, dialogues in stage 2; in Chat the
 instruction enters the Q-Former too.
-ln_vision trains wherever the Q-Former does, as in LAVIS, where it lies outside the frozen ViT.
+ln_vision trains wherever the Q-Former does, as in LAVIS, where it lies outside the frozen ViT;
+`stage.train_ln_vision=False` freezes it, for an ablation.
 
 Dropout follows this table too: what does not train draws nothing, as LAVIS keeps frozen modules in
 evaluation mode. The ViT and LLM of stage 2 Chat are frozen but for their adapters, so the adapters
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from zv_jax.config.schema import Config
 
 QFORMER = r"params/(ln_vision|qformer)/.*"
+ONLY_QFORMER = r"params/qformer/.*"
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,9 @@ def stage_of(config: Config) -> Stage:
                 fix="use stage2 chat for LoRA on the ViT",
             )
         stage = dataclasses.replace(stage, trainable=(*stage.trainable, r"params/vision/.*"))
+    if not config.stage.train_ln_vision:
+        only = tuple(ONLY_QFORMER if t == QFORMER else t for t in stage.trainable)
+        stage = dataclasses.replace(stage, trainable=only)
     return stage
 
 

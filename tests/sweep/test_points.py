@@ -3,7 +3,7 @@
 import pytest
 
 from zv_jax.errors import ConfigError
-from zv_jax.sweep import launchers, points
+from zv_jax.sweep import files, launchers, points
 from zv_jax.sweep.points import Sweep, grid, random, run_id
 
 TINY = "configs/quickstart.py:stage0"
@@ -52,7 +52,7 @@ def sweep_file(tmp_path, body: str):
 )
 def test_mistakes_are_found_before_anything_runs(tmp_path, body, words):
     with pytest.raises(ConfigError) as caught:
-        points.load(sweep_file(tmp_path, body))
+        files.load(sweep_file(tmp_path, body))
     assert words in str(caught.value) and "sweep.py" in str(caught.value)
 
 
@@ -63,7 +63,7 @@ def test_lists_become_overrides():
 
 
 def test_the_example_is_valid():
-    assert len(points.load("configs/sweeps/learning_rate.py").points) == 4
+    assert len(files.load("configs/sweeps/learning_rate.py").points) == 4
 
 
 def test_unknown_launcher(tmp_path):

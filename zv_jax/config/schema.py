@@ -20,6 +20,7 @@ class StageConfig:
     name: str = "stage0"  # language | vision | stage0 | stage1 | stage2
     variant: str = "chat"  # base | chat
     train_vision: bool = False  # stage 0 only: train the ViT too (it has no pre-trained weights)
+    train_ln_vision: bool = True  # wherever the Q-Former trains; False: as it is in the source
     label_smoothing: float = 0.1
     itc_gather_grad: bool = True  # False: the candidate side carries no gradient, as in LAVIS
     itm_negatives: str = "hard"  # hard | random

@@ -24,7 +24,17 @@ def command(
     Raises:
         ConfigError: the launcher is unknown, or its script is not here.
     """
-    folder = workdir(root, point)
+    return command_in(launcher, sweep, point, workdir(root, point), extra, dry_run)
+
+
+def command_in(
+    launcher: str, sweep: Sweep, point: Point, folder: Path, extra: list[str], dry_run: bool = False
+) -> list[str]:
+    """What `command` returns, for a run in `folder`.
+
+    Raises:
+        ConfigError: as `command`.
+    """
     train = ["train", f"--config={sweep.config}", f"--workdir={folder}", *overrides(point)]
     if launcher == "local":
         return [sys.executable, "-m", "zv_jax", *train]

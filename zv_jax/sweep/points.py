@@ -1,12 +1,12 @@
 """What a sweep tries: points, each a dictionary of dotted overrides of one recipe.
 
-A sweep file is a Python file with `get_sweep() -> Sweep`; configs/sweeps/learning_rate.py is one.
+A sweep file is a Python file with `get_sweep(arg) -> Sweep`, or `-> Ablation` where whole ways to
+train are compared (`ablation.py`); configs/sweeps/learning_rate.py and base_against_chat.py are.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import itertools
 import json
 import math
@@ -79,60 +79,28 @@ def run_id(point: Mapping[str, object]) -> str:
 
 
 def overrides(point: Mapping[str, object]) -> list[str]:
-    """The point as arguments of `zv train`."""
-    written = {
-        name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        for name, value in point.items()
-    }
-    return [f"--config.{name}={value}" for name, value in written.items()]
+    """The point as arguments of `zv train`; lists of words are joined by commas."""
+    return [f"--config.{name}={written(value)}" for name, value in point.items()]
 
 
-def load(path: str) -> Sweep:
-    """The sweep in a file, with every point checked against the recipe.
+def written(value: object) -> object:
+    """A value as the command line takes it: words joined by commas, anything else as it is."""
+    plain = isinstance(value, (list, tuple)) and not any(isinstance(v, dict) for v in value)
+    return ",".join(map(str, value)) if plain else value
+
+
+def check_point(config: str, point: Point, where: str) -> None:
+    """Checks a point against its recipe.
 
     Raises:
-        ConfigError: the file has no sweep, or a point does not fit the recipe.
+        ConfigError: the recipe cannot be read, or the point does not fit it.
     """
-    file = recipes.locate(path)
-    spec = importlib.util.spec_from_file_location("zv_sweep", file)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        sweep = module.get_sweep()
-    except ConfigError:
-        raise
-    except Exception as error:
+        resolved(Sweep(config, [point]), point)
+    except ConfigError as error:
         raise ConfigError(
-            f"the sweep cannot be read: {type(error).__name__}: {error}",
-            where=path,
-            expected="a Python file with get_sweep() that returns a Sweep",
-            fix="see configs/sweeps/learning_rate.py",
+            error.what, f"{where}: {error.where or ''}", error.expected, error.fix
         ) from error
-    _check(sweep, path)
-    return sweep
-
-
-def _check(sweep: Sweep, path: str) -> None:
-    if not isinstance(sweep, Sweep) or sweep.goal not in ("min", "max") or not sweep.points:
-        raise ConfigError(
-            "the sweep has no points, or its goal is neither min nor max",
-            where=path,
-            expected="Sweep(config, points, metric, goal)",
-            fix="see configs/sweeps/learning_rate.py",
-        )
-    seen: set[str] = set()
-    for number, point in enumerate(sweep.points):
-        name = run_id(point)
-        try:
-            if name in seen:
-                raise ConfigError("the same point twice", fix="remove one of them")
-            seen.add(name)
-            resolved(sweep, point)
-        except ConfigError as error:
-            raise ConfigError(
-                error.what, f"{path}, point {number} {point}: {error.where or ''}",
-                error.expected, error.fix,
-            ) from error  # fmt: skip
 
 
 def resolved(sweep: Sweep, point: Point):

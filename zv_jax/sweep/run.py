@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from zv_jax.errors import ConfigError
@@ -91,7 +91,7 @@ def _all(
                     say(f"done:  {name} in {time.monotonic() - began:.0f} s")
                     failed.pop(name, None)
                     continue
-                failed[name] = _last_words(workdir(root, point) / "output.log")
+                failed[name] = last_words(workdir(root, point) / "output.log")
                 again = tries[name] <= retries
                 say(f"failed: {name} ({code}){', again later' if again else ''}\n{failed[name]}")
                 if again:
@@ -106,20 +106,28 @@ def _all(
     return failed
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
+    """The error at the end of a log, or its last lines."""
     lines = log.read_text("utf-8", errors="replace").splitlines()
     start = next((i for i in range(len(lines) - 1, -1, -1) if lines[i].startswith("zv: ")), -5)
     return "\n".join(lines[start:][:8])
 
 
 def write(sweep: Sweep, root: Path, found: list[table.Row]) -> None:
-    """`sweep.csv` and `sweep.html` in the root, each whole or not at all."""
+    """`sweep.csv` and `sweep.html` in the root."""
+    text, page = table.csv_text(sweep, found), table.html(sweep, found)
+    write_files(root, {"sweep.csv": text, "sweep.html": page})
+
+
+def write_files(root: Path, contents: Mapping[str, str]) -> None:
+    """Files in the root by their names, each whole or not at all.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for name, content in (
-            ("sweep.csv", table.csv_text(sweep, found)),
-            ("sweep.html", table.html(sweep, found)),
-        ):
+        for name, content in contents.items():
             write_atomic(root / name, content.encode())
     except OSError as error:
         raise ConfigError(
