@@ -22,7 +22,7 @@ def scored(name, root, answers, expected):
     task = dataclasses.replace(task_lib.load(name), expected=expected)
     records = data_lib.from_files(task, root).records
     items = [item(task, record) for record in records]
-    said = [Prediction(text, answers=(text,)) for text in answers]
+    said = [Prediction(text) for text in answers]
     found = score(task, task.langs[0], items, said)
     return {m.metric: m.value for m in found.measures}, found, items
 

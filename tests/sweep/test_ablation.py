@@ -1,4 +1,4 @@
-"""Arms of trainings: their order, what they share, what is skipped, and the table of their scores."""
+"""Arms of trainings: their order, what they share, what is skipped, the table of their scores."""
 
 import json
 import shlex

@@ -13,6 +13,7 @@ usage: zv data list     [NAME]                all data sets that can be read, or
        zv data validate FILE ...              check every line of record files
        zv data peek     [NAME | FILE]         show samples as the model gets them, as a page
        zv data schema                         print the record as JSON Schema
+       zv data styles --packages=... --out=DIR   test scenes in other drawing styles
 
 NAME is one of `zv data list`, or zv_openmoji, the embedded data set, which needs no --root.
 FILE holds records, one JSON object per line; prepare, filter and stats take one in place of NAME.
@@ -27,4 +28,5 @@ SUBCOMMANDS = (
     "validate",
     "peek",
     "schema",
+    "styles",
 )

@@ -10,15 +10,16 @@ usage: zv eval --checkpoint PATH --suite FILE[:ARG] --workdir DIR [--suite.field
        zv eval score --benchmark NAME --predictions FILE --workdir DIR       score anybody's answers
        zv eval submit --benchmark NAME --predictions FILE --out FILE         the file a server takes
        zv eval judge --bench DIR --lang en|zh --answers FILE --workdir DIR   score LLaVA-bench
+       zv eval cases --checkpoint PATH --figure5 FILE --workdir DIR    the paper's case studies
 
   zv eval --checkpoint runs/stage0 --suite configs/eval/quickstart.py:retrieval \\
           --workdir runs/eval_stage0
   zv eval --checkpoint runs/stage2_chat --suite configs/eval/ziya.py:openmoji \\
-          --suite.retrieval_checkpoint=runs/stage0 --workdir runs/eval_ziya
+          --workdir runs/eval_ziya
 
 PATH is a workdir (its latest step) or one checkpoint. Results: DIR/results.json, DIR/items.jsonl,
 DIR/samples.jsonl, DIR/samples.html, of the paper's tasks also DIR/tables.md, and DIR/predictions/,
 from which the same command continues. Overrides may also be written --config.field=value.
 """
-SUBCOMMANDS = ("compare", "check-data", "score", "submit", "judge")
+SUBCOMMANDS = ("compare", "check-data", "score", "submit", "judge", "cases")
 DEFAULT = "suite"

@@ -20,7 +20,10 @@ from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, unknown_name
 
-_MODULES = ("captions", "columnar", "grounding", "llava", "m3it", "custom", "pairs", "vqa", "zero")
+_MODULES = (
+    *("captions", "columnar", "grounding", "llava", "m3it", "custom", "pairs", "stamps"),
+    *("vqa", "zero"),
+)
 
 log = logging.getLogger(__name__)
 
