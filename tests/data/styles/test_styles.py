@@ -73,9 +73,8 @@ def written(tmp_path_factory):
 def test_a_scene_has_the_boxes_that_this_style_draws(written):
     source = open_source("jsonl", str(written / "test.jsonl"), "test")
     records = [source.record(n) for n in range(len(source))]
-    assert {r.lang for r in records} == {"en", "zh"} and {r.source for r in records} == {
-        scenes.NAME
-    }
+    assert {r.lang for r in records} == {"en", "zh"}
+    assert {r.source for r in records} == {scenes.NAME}
     found = next(r for r in records if r.task == "ref_ground")
     image = source.image(found.images[0])
     x0, y0, x1, y1 = (round(v * image.width) for v in found.objects[0].box)

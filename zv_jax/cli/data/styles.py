@@ -10,7 +10,7 @@ from zv_jax.errors import DataError
 USAGE = """
 usage: zv data styles --packages=FILE,FILE,... --out=DIR [--scenes=300]
 
-  npm pack @iconify-json/twemoji@1.2.5 @iconify-json/noto@1.2.9 @iconify-json/fluent-emoji-flat@1.2.6
+  npm pack @iconify-json/twemoji@1.2.5 @iconify-json/noto@1.2.9
   zv data styles --packages=$(ls iconify-json-*.tgz | paste -sd,) --out=data/openmoji_styles
 
 DIR/test.jsonl holds the records of both languages, DIR/images the scenes, DIR/ATTRIBUTION.md whose
@@ -32,7 +32,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
             "no package is given",
             where="--packages",
             expected="drawings of others, which this project does not hold",
-            fix="npm pack @iconify-json/twemoji@1.2.5, then --packages=iconify-json-twemoji-1.2.5.tgz",
+            fix="npm pack @iconify-json/twemoji@1.2.5; --packages=iconify-json-twemoji-1.2.5.tgz",
         )
     from zv_jax.data.styles import iconify, scenes
 

@@ -27,9 +27,8 @@ _CHINESE = "zh_CN.utf8="
 def stamps(request: Request) -> Iterator[Record]:
     """The captions of one language; both splits show the same images under the same numbers."""
     lang = request.one_of(["en", "zh"])
-    root = files.find(
-        request.root, "usr/share/tuxpaint/stamps/animals", "stamps/animals", "animals"
-    ).parent
+    places = ("usr/share/tuxpaint/stamps/animals", "stamps/animals", "animals")
+    root = files.find(request.root, *places, folder=True).parent
     for path, captions in _chosen(root):
         name = path.relative_to(root)
         yield request.record(

@@ -19,12 +19,13 @@ from zv_jax.data.openmoji import render, tasks
 from zv_jax.data.openmoji import scenes as scenes_lib
 from zv_jax.data.openmoji.scene import Placed, Scene
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.record import LANGS, ImageRef, Record
+from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.styles.iconify import Style, bare
 from zv_jax.errors import DataError
 from zv_jax.files import write_atomic
 
 NAME, SPLIT = "openmoji_styles", "test"
+LANGS = ("en", "zh")
 _NOT_KEPT = ("views",)  # of a record's meta: the scene in symbols, for warm-ups
 
 
