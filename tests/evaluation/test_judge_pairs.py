@@ -101,5 +101,5 @@ def test_the_command_names_the_models_after_their_files(duel, capsys, monkeypatc
     said = capsys.readouterr().out
     assert "orders disagree" in said and "both orders of 6 questions of 6" in said
     assert "**other**" in (out / "cases.md").read_text("utf-8")
-    assert cli.main([*words, f"--against={other}", f"--workdir={out}", "--names=A"]) == 1
+    assert cli.main([*words, f"--against={other}", f"--workdir={out}", "--names=A"]) == 2
     assert "1 names" in capsys.readouterr().err
