@@ -1,4 +1,4 @@
-"""What tests of the client share: a scripted server, and one line to ask it."""
+"""A scripted server for the tests of the client."""
 
 import sys
 from pathlib import Path
@@ -8,35 +8,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.chat_server import ChatServer, running  # noqa: E402
-from zv_jax.llm.client import Client  # noqa: E402
-from zv_jax.llm.endpoint import Endpoint  # noqa: E402
-from zv_jax.llm.ledger import Ledger  # noqa: E402
-from zv_jax.llm.prices import Budget, Prices  # noqa: E402
-from zv_jax.llm.request import Request  # noqa: E402
-
-PRICES = Prices(2.5, 10.0)
-QUICK = {"first_wait": 0.001, "longest_wait": 0.01, "timeout": 20.0, "concurrency": 8}
-
-
-def requests(number, first=0, **parameters):
-    """(id, request) rows in both languages, each with a key of its own."""
-    given = {"model": "m", "max_tokens": 20} | parameters
-    for row in range(first, first + number):
-        content = f"Row {row}: what is there?" if row % 2 else f"第{row}行: 图里有什么?"
-        yield str(row), Request(({"role": "user", "content": content},), given, pack=f"{row % 3}")
-
-
-def ask(server, folder, rows, limit=None, run="test", **endpoint):
-    """All outcomes in order, from a client of its own."""
-    end = Endpoint(server.url, "m", **(QUICK | endpoint))
-    with Ledger(folder / "ledger.jsonl", run) as ledger:
-        with Client(end, ledger, Budget(limit, PRICES)) as client:
-            return list(client.ask_all(rows))
-
-
-def row_of(body):
-    """The number of the row that a request is of."""
-    return int("".join(c for c in body["messages"][0]["content"] if c.isdigit()))
 
 
 @pytest.fixture

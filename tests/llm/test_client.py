@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from conftest import PRICES, QUICK, ask, requests, row_of
+from asking import PRICES, QUICK, ask, requests, row_of
 
 from benchmarks.chat_server import completion, usage, words
 from zv_jax.errors import ConfigError, DataError, ServerError

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from conftest import PRICES, ask, requests, row_of
+from asking import PRICES, ask, requests, row_of
 
 from benchmarks.chat_server import completion, words
 from zv_jax.errors import ServerError

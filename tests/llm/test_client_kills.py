@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ask, requests
+from asking import ask, requests
 
 from benchmarks.chat_server import ChatServer, running, usage
 from zv_jax.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
 import json, signal, sys
 from pathlib import Path
-from conftest import ask, requests
+from asking import ask, requests
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells turn it off in the background
 

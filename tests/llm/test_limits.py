@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from conftest import ask, requests
+from asking import ask, requests
 
 from benchmarks.chat_server import ChatServer, running
 from zv_jax.llm.endpoint import Endpoint

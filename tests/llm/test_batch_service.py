@@ -4,7 +4,7 @@ import contextlib
 import json
 
 import pytest
-from conftest import PRICES, QUICK, requests, row_of
+from asking import PRICES, QUICK, requests, row_of
 
 from benchmarks.chat_server import ChatServer, completion, running, send, words
 from zv_jax.errors import ConfigError, DataError, ServerError
