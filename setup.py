@@ -21,6 +21,7 @@ RUNTIME = [
     "httpx2>=2.16",
     "ijson>=3.3",
     "jax>=0.10.2",
+    "jaxtyping>=0.3.11",
     "json-repair>=0.61",
     "jsonschema>=4.21",
     "ml-collections>=1.1",
@@ -50,6 +51,7 @@ REFERENCE = [
 ]
 EXTRAS = {
     "dev": [
+        "beartype>=0.23",
         "datasketch>=2.0",
         "hypothesis>=6.100",
         "jieba==0.42.1",

@@ -1,8 +1,8 @@
-"""The stages of the paper (section 3.3) as one table: what trains, what is fed, which loss.
+"""The stages of the paper (section 3.3) as one table: what trains, on which loss.
 
 | stage    | variant | trains                                               | loss            |
 |----------|---------|------------------------------------------------------|-----------------|
-| language | both    | the LLM (only where no pre-trained one is at hand)   | LM on text      |
+| language | both    | the LLM (only without a pre-trained one)             | LM on text      |
 | vision   | both    | the ViT and ln_vision (likewise)                     | symbols + words |
 | stage0   | both    | queries, Q-Former, heads, ln_vision (ViT on request) | ITC + ITM + ITG |
 | stage1   | Base    | projector                                            | LM on answers   |
@@ -10,14 +10,13 @@
 | stage2   | Base    | Q-Former, ln_vision, projector                       | LM on answers   |
 | stage2   | Chat    | the same, and LoRA in ViT and LLM                    | LM on answers   |
 
-Fed are image-text pairs in stage 0, instructions in stage 1, dialogues in stage 2; in Chat the
-instruction enters the Q-Former too.
-ln_vision trains wherever the Q-Former does, as in LAVIS, where it lies outside the frozen ViT;
-`stage.train_ln_vision=False` freezes it, for an ablation.
+Stage 0 trains on image-text pairs, stage 1 on instructions, stage 2 on dialogues; in Chat the
+Q-Former also reads the instruction. ln_vision trains with the Q-Former, as in LAVIS, where it is
+not part of the frozen ViT; `stage.train_ln_vision=False` freezes it, for an ablation.
 
-Dropout follows this table too: what does not train draws nothing, as LAVIS keeps frozen modules in
-evaluation mode. The ViT and LLM of stage 2 Chat are frozen but for their adapters, so the adapters
-have their own dropout (LoRA's, as in PEFT) and the layers below them none: no `vision.drop_path`.
+Dropout follows this table too: frozen modules have none, as in LAVIS, which keeps them in
+evaluation mode. The ViT and LLM of stage 2 Chat are frozen except for their adapters, so the
+adapters have dropout (LoRA's, as in PEFT) and the layers under them none: no `vision.drop_path`.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ class Stage:
     """One row of the table.
 
     Attributes:
-        batch: the kind of batch that is fed, a name of `BATCHES`; the data pipeline and the losses
-            look up by it how one is made and what is learned from it.
+        batch: the kind of batch, a name in `BATCHES`, under which the data pipeline registers how
+            to make it and training its loss.
         losses: the loss is the sum of the means of these terms.
         trainable: full-match patterns of parameter paths.
         adapters: whether the model has LoRA adapters.
-        use: what its checkpoints are good for, a name of `models.parameters.USES`: "answers",
-            "comparisons", or "" for a warm-up, which is a part of a model only.
-        one_answer: whether a sample is one answer of a record, which alone is learned; else a
-            sample is the whole record.
-        qformer_text: the field of `data` that bounds the texts of the Q-Former; "": it reads none.
-        own_start: whether the language model starts as `warmup.start` says.
+        use: the use of its checkpoints, a name in `models.parameters.USES`: "answers",
+            "comparisons", or "" for a warm-up, which trains only part of a model.
+        one_answer: whether a sample is one answer of a record and only that answer carries loss;
+            otherwise a sample is the complete record.
+        qformer_text: the field of `data` that limits the texts of the Q-Former; "": it reads none.
+        own_start: whether `warmup.start` initialises the language model.
     """
 
     batch: str
@@ -108,7 +107,7 @@ STAGES["stage2", "chat"] = dataclasses.replace(
 
 
 class ArraySpec(NamedTuple):
-    """Shape and dtype of one array of a batch; its rows come first, a scalar is of all rows."""
+    """Shape and dtype of one array of a batch; the first axis is rows, a scalar serves all rows."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -173,7 +172,7 @@ def _dialogues(config: Config) -> BatchSpec:
     )
 
 
-# Every kind of batch: its arrays, in the largest size that the configuration allows.
+# The arrays of every kind of batch, at the largest size that the configuration allows.
 BATCHES: dict[str, Callable[[Config], BatchSpec]] = {
     "texts": _texts,
     "patches": _patches,
@@ -204,8 +203,8 @@ def tokens_per_row(config: Config) -> int:
 
 
 def labelled_tokens(config: Config, length: int) -> int:
-    """How many tokens of a row of `length` may carry loss: those of one answer where only that is
-    learned (stages 1 and 2 of Chat), else all."""
+    """Most tokens of a row of `length` that can carry loss: those of one answer in stages 1 and 2
+    of Chat, else all."""
     return min(config.data.max_answer, length) if stage_of(config).one_answer else length
 
 
@@ -223,13 +222,13 @@ def stage_of(config: Config) -> Stage:
     """The row of the table for `config.stage`.
 
     Raises:
-        ConfigError: the ViT shall train in a stage other than 0.
+        ConfigError: `train_vision` is set in a stage other than 0.
     """
     stage = STAGES[config.stage.name, config.stage.variant]
     if config.stage.train_vision:
-        if config.stage.name != "stage0":  # only there is the ViT's pre-training still under way
+        if config.stage.name != "stage0":  # later stages keep the pre-trained ViT
             raise ConfigError(
-                "the ViT trains as a whole only in stage 0",
+                "all of the ViT can train only in stage 0",
                 where="stage.train_vision",
                 expected="False in " + config.stage.name,
                 fix="use stage2 chat for LoRA on the ViT",
@@ -242,7 +241,7 @@ def stage_of(config: Config) -> Stage:
 
 
 def stage_model(config: Config) -> ModelConfig:
-    """The architecture this stage builds: Base or Chat, with adapters only where they train."""
+    """The architecture of this stage: Base or Chat, with adapters only where they train."""
     stage = stage_of(config)
     model = dataclasses.replace(
         config.model, qformer_sees_instruction=config.stage.variant == "chat"
@@ -280,6 +279,6 @@ def split(paths: Iterable[str], stage: Stage) -> tuple[list[str], list[str]]:
 
 
 def frozen_parts(trainable: Iterable[str], frozen: Iterable[str]) -> frozenset[str]:
-    """What of a model does not train at all, as `ZiyaVisual.frozen` names it: "params/qformer"."""
+    """Fully frozen parts of a model, as `ZiyaVisual.frozen` names them: "params/qformer"."""
     parts = [{"/".join(path.split("/")[:2]) for path in paths} for paths in (trainable, frozen)]
     return frozenset(parts[1] - parts[0])

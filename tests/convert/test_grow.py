@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from zv_jax import trees
 from zv_jax.cli import main as cli
 from zv_jax.config import recipe, validate
 from zv_jax.convert import formats, own_checkpoint
@@ -57,7 +58,8 @@ def model_with(old, other=None) -> own_checkpoint.OwnCheckpoint:
             },
         }
     }
-    return formats.in_memory(validate(config), variables, (old, other or old), {"step": 3})
+    flat = trees.flatten(variables)
+    return formats.in_memory(validate(config), flat, (old, other or old), {"step": 3})
 
 
 def leaf(model: own_checkpoint.OwnCheckpoint, path: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Runs on disk: arrays, frozen ones once by content, steps written and read, what may differ.
+"""Runs on disk: arrays, frozen leaves stored once, saving and reading steps, resume checks.
 
-Whoever reads weights comes here; nothing here knows the trainer.
+All readers of weights use it; nothing here knows the trainer.
 """

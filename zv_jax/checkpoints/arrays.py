@@ -1,8 +1,7 @@
-"""One directory of named arrays, written and read through Orbax.
+"""A directory of named arrays, written and read through Orbax.
 
-A tree of any kind becomes a flat dictionary `{"trainable/params/llm/...": array}`; names, shapes
-and dtypes can be read without the values. Orbax is silent about a leaf that it did not find; here
-that is an error with the name of the leaf.
+Any tree becomes a flat dictionary `{"trainable/params/llm/...": array}`; names, shapes and dtypes
+can be read without the values. Orbax ignores a missing leaf; here that is an error with its name.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ _DISK = {
 }
 
 
-SMALL = 1 << 22  # bytes of a leaf that is stored in one piece
+SMALL = 1 << 22  # bytes: a leaf up to this size is stored in one piece
 
 
 class UnreadableError(CheckpointError):
-    """The files are incomplete or damaged, as opposed to whole but not those of this model."""
+    """The files are incomplete or damaged, rather than intact but of another model."""
 
 
 def flat(tree: Any) -> dict[str, Any]:
-    """`{"a/b/0": leaf}` of any tree; containers without leaves vanish.
+    """`{"a/b/0": leaf}` for any tree; empty containers are dropped.
 
     Raises:
-        CheckpointError: two leaves get the same name.
+        CheckpointError: two leaves have the same name.
     """
     pairs = [
         (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
@@ -62,21 +61,21 @@ def flat(tree: Any) -> dict[str, Any]:
 
 
 def spec(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and, where it has one, sharding of an array or of an abstract leaf."""
+    """Shape, dtype and sharding (if any) of an array or an abstract leaf."""
     if not hasattr(leaf, "dtype"):
         leaf = np.asarray(leaf)
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))
 
 
 def nested(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree of dictionaries that Orbax is given."""
+    """The nested dictionaries that Orbax takes."""
     return trees.unflatten(dict(named))
 
 
 def by_layer(leaf: Any) -> bool:
-    """Whether an array is stored with a chunk for each index of its first axis.
+    """Whether an array is stored with one chunk for each index of its first axis.
 
-    That axis is the layers of a stacked matrix, so that one layer can be read without the others.
+    That axis counts the layers of a stacked matrix, so one layer can be read without the others.
     """
     return leaf.ndim > 2 and leaf.nbytes > SMALL
 
@@ -112,10 +111,10 @@ def check(
     *,
     whole: bool,
 ) -> None:
-    """Compares names and shapes; `whole` refuses stored leaves that are not wanted too.
+    """Compares names and shapes; with `whole`, a stored leaf that is not wanted is an error too.
 
     Raises:
-        CheckpointError: naming the first leaf that differs, and how many do.
+        CheckpointError: names the first leaf that differs, and the number of them.
     """
     fix = "use the configuration of that run (config.json in its workdir), or another --workdir"
     missing = [name for name in wanted if name not in stored]
@@ -147,15 +146,15 @@ def check(
 
 
 def read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
-    """Values of the `wanted` leaves, in the dtype wanted; other stored leaves are not read.
+    """Values of the `wanted` leaves, in their dtypes; other stored leaves are not read.
 
     Returns:
-        A jax array, placed accordingly, for a leaf with a sharding; a numpy array for one without.
+        A sharded jax array for a leaf with a sharding, a numpy array for one without.
 
     Raises:
         UnreadableError: files are missing or damaged.
-        CheckpointError: a wanted leaf is missing, has another shape, or a value that would be
-            infinite in the dtype wanted.
+        CheckpointError: a wanted leaf is missing, has another shape, or has a value that would be
+            infinite in the wanted dtype.
     """
     stored = describe(directory)
     check(wanted, stored, directory, whole=False)
@@ -165,14 +164,14 @@ def read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> d
     for name, leaf in wanted.items():
         narrower = not np.can_cast(stored[name].dtype, leaf.dtype)
         if narrower and not _all_finite(found[name]):
-            # Which value it was, or that it was infinite before.
+            # Finds the value, or that it was infinite before.
             whole = jax.ShapeDtypeStruct(leaf.shape, stored[name].dtype)
             cast(_read(directory, {name: whole})[name], leaf.dtype, name, directory)
     return found
 
 
 def cast(value: Any, dtype: Any, name: str, where: epath.Path) -> Any:
-    """`value`, of numpy or jax, in `dtype`.
+    """A numpy or jax array in `dtype`.
 
     Raises:
         CheckpointError: a value becomes infinite.
@@ -188,7 +187,7 @@ def cast(value: Any, dtype: Any, name: str, where: epath.Path) -> Any:
 
 
 def _all_finite(value: Any) -> bool:
-    """Of a jax array, of the part that this process holds."""
+    """Whether all values are finite; of a jax array, those on the devices of this process."""
     if isinstance(value, jax.Array):
         return all(bool(jnp.isfinite(part.data).all()) for part in value.addressable_shards)
     return casts.all_finite(value)
@@ -204,8 +203,8 @@ def _read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> 
     handlers = ocp.type_handlers.create_type_handler_registry(
         (np.ndarray, StackedHandler()), (jax.Array, ocp.type_handlers.ArrayHandler())
     )
-    # The bare handler: a Checkpointer would wait for the other processes, also when one of them
-    # has met a damaged file and will not come.
+    # The bare handler: a Checkpointer would wait for all processes, even if one of them has found a
+    # damaged file and never arrives.
     with reading(directory):
         tree = ocp.PyTreeCheckpointHandler(type_handler_registry=handlers).restore(
             directory,
@@ -227,14 +226,14 @@ def _read(directory: epath.Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> 
 
 @contextmanager
 def reading(where: epath.Path) -> Iterator[None]:
-    """Turns what Orbax and the file system raise on damaged files into one UnreadableError."""
+    """Converts errors of Orbax and the file system on damaged files into an UnreadableError."""
     try:
         yield
     except CheckpointError:
         raise
     except PermissionError as error:
         raise CheckpointError(
-            "the checkpoint may not be read: permission denied",
+            "the checkpoint cannot be read: permission denied",
             where=str(where),
             expected="files this user can read",
             fix="change their owner or mode",
@@ -255,11 +254,11 @@ def reading(where: epath.Path) -> Iterator[None]:
 def probe(directory: epath.Path) -> None:
     """Writes and removes a small file.
 
-    Orbax makes directories in the background, and its other threads would wait for minutes for
-    one that a read-only disk refuses.
+    Orbax creates directories in the background; if a read-only disk refuses one, its other threads
+    wait for minutes.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the directory is not writable.
     """
     path = directory / ".write-probe"
     path.write_text("")
@@ -268,7 +267,7 @@ def probe(directory: epath.Path) -> None:
 
 @contextmanager
 def writing(where: epath.Path) -> Iterator[None]:
-    """Turns what a full or read-only disk makes Orbax raise into one CheckpointError."""
+    """Converts Orbax's errors on a full or read-only disk into a CheckpointError."""
     try:
         yield
     except CheckpointError:
@@ -284,17 +283,17 @@ def writing(where: epath.Path) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> tuple[str, str]:
-    """What happened and what to do, from the error or from those it was raised in answer to."""
+    """What happened and how to fix it, from the error or its causes."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, OSError) and link.errno in _DISK:
             return _DISK[link.errno]
         for words in _DISK.values():
-            # TensorStore writes from C++ and passes on only the system's text.
+            # TensorStore writes from C++ and reports only the system's text.
             if words[0].split(" on ")[0] in str(link).lower():
                 return words
         if "read-only file system" in str(link).lower():
             return _DISK[errno.EROFS]
         link = link.__cause__ or link.__context__
     text = str(error).strip().splitlines()
-    return (text[0][:300] if text else type(error).__name__), "mend that"
+    return (text[0][:300] if text else type(error).__name__), "fix that"

@@ -1,8 +1,8 @@
-"""A resumed run is the run that was stopped: what differs must be allowed by name.
+"""Checks that a resumed run is the run that was stopped; other differences need permission.
 
-A checkpoint holds the whole configuration and the fingerprint of the data. Fields that only say
-how a run is carried out may change freely; any other difference would go unnoticed into the
-result, so it stops the run with a list of both values.
+A checkpoint contains the configuration and the fingerprint of the data. Fields that only affect how
+a run executes may change freely. Any other difference would change the result unnoticed, so it
+stops the run with a list of both values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zv_jax.config.fields import leaves, within
 from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.models.presets import ModelConfig
 
-# How and where a run is carried out; paths, because content is compared by its hash.
+# How and where a run executes; paths are among them because content is compared by its hash.
 MUTABLE_FIELDS = (
     "mesh",
     "eval",
@@ -39,7 +39,7 @@ MUTABLE_FIELDS = (
     *RETIRED,
 )
 ABSENT = "(absent)"
-VERSION = "data.version"  # of how batches are made, in the fingerprint
+VERSION = "data.version"  # in the fingerprint: of the code that makes batches
 
 
 class ConfigDiff(NamedTuple):
@@ -54,15 +54,15 @@ class ConfigDiff(NamedTuple):
 
 
 def fields_of(config: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that is compared, by name, with JSON values."""
+    """All fields to compare, by name, with JSON values."""
     return {**leaves(dict(config)), **fingerprint}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[ConfigDiff]:
-    """Differences between two `fields_of`, those in `FREE` left out.
+    """Differences between two `fields_of`, except in `MUTABLE_FIELDS`.
 
-    A field that the checkpoint does not know was added to the program later; there its default
-    stands for what the program did before.
+    A field that is missing in the checkpoint was added to the program later; its default describes
+    what the program did before.
     """
     defaults = leaves(to_dict(Config(model=ModelConfig())))
     found = []
@@ -77,7 +77,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[ConfigDif
 def check(
     meta: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], where: str
 ) -> list[ConfigDiff]:
-    """The differences between a checkpoint and `now`, all of them within `allowed`.
+    """The differences between a checkpoint and `now`, if all of them are `allowed`.
 
     Args:
         meta: of the checkpoint.
@@ -86,7 +86,7 @@ def check(
         where: the workdir, for errors.
 
     Raises:
-        ConfigError: a name in `allowed` is none of the fields.
+        ConfigError: `allowed` names an unknown field.
         CheckpointError: there are other differences; it lists them with both values.
     """
     if meta["format"] < FORMAT:
@@ -120,7 +120,7 @@ def check(
 
 
 def _fix(refused: Sequence[ConfigDiff], stored: Mapping[str, Any], allowed: Sequence[str]) -> str:
-    """What to do about changes; first what goes on as before where `stored` lacks new fields."""
+    """How to fix changes; if `stored` lacks new fields, first how to keep the old behaviour."""
     names = dict.fromkeys(change.field for change in refused)
     fix = "undo the change, use a new --workdir, or say that it is meant: "
     fix += f"--allow_change={','.join(names)}"

@@ -1,8 +1,8 @@
-"""Which parameters a checkpoint must hold to be used, whoever made it.
+"""Which parameters a checkpoint must contain to be usable, whatever program wrote it.
 
-That is what the model calls when it answers, or compares; the stage it comes from says which. One
-that answers may carry the heads of stage 0 along, and then compares too. A warm-up's is a part of a
-model, and holds what it holds.
+These are the parameters that the model touches when it answers or compares, depending on the stage.
+A model that answers may carry the heads of stage 0 along, and then compares too. A checkpoint of a
+warm-up contains only part of a model and is not checked.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ HEADS = "params/heads/"
 
 
 def needed(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes by path of what a checkpoint of `config.stage` is used with; of a warm-up, of what a
-    model that answers is used with."""
+    """Shapes, by path, of the leaves that using a checkpoint of `config.stage` requires; for a
+    warm-up, those of a model that answers."""
     return trees.flatten(unboxed(parameters.abstract(*_use(config))))
 
 
@@ -50,8 +50,8 @@ def placed(
 
     Args:
         held: the paths of its leaves.
-        whole: whether it must hold all that is `needed`, warm-ups excepted; else what it lacks is
-            left out.
+        whole: whether it must contain all `needed` leaves, except for a warm-up; otherwise missing
+            ones are skipped.
     """
     boxed = parameters.abstract(*_use(config, held))
     shardings, whole = leaf_shardings(boxed, mesh), whole and bool(stage_of(config).use)
@@ -63,8 +63,7 @@ def placed(
 
 
 def untrained(config: Config, mesh: Mesh, held: Collection[str]) -> dict[str, jax.Array]:
-    """The random values that training begins with, of what is `needed`; of a warm-up, of the leaves
-    that it holds."""
+    """Initial random values of the `needed` leaves; for a warm-up, of the leaves it contains."""
     stage = stage_of(config)
     start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
     only = None if stage.use else held

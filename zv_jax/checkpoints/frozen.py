@@ -1,7 +1,7 @@
-"""Frozen leaves: saved once under the hash of their content and shared by every step.
+"""Frozen leaves: saved once under the hash of their content and shared by all steps.
 
-`<checkpoints>/frozen/<hash>/`; a step names the hash in its meta. They never change in a run, so
-repeating them in every step would only fill the disk (26 GB each for a 13B language model).
+`<checkpoints>/frozen/<hash>/`; the meta of a step names the hash. Frozen leaves never change in a
+run, so a copy in every step would only fill the disk (26 GB each for a 13B language model).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from zv_jax.errors import CheckpointError
 
 FOLDER = "frozen"
 SCALE = "_scale"  # `kernel_scale` [..., out] beside an int8 `kernel` [..., in, out]
-_GATHER_BYTES = 1 << 28  # of a leaf spread over hosts, how much is brought together at once
+_GATHER_BYTES = 1 << 28  # gathered at once from a leaf that is sharded over hosts
 
 
 def content_hash(named: Mapping[str, Any]) -> str:
-    """Sixteen hex digits of the SHA-256 over names, dtypes, shapes and bytes, in order of names.
+    """Sixteen hex digits of the SHA-256 of names, dtypes, shapes and bytes, in order of names.
 
-    The value does not depend on the mesh nor on the number of hosts. All processes must call it
-    together: a leaf spread over hosts is brought together piece by piece.
+    It depends neither on the mesh nor on the number of hosts. All processes must call it together:
+    a leaf sharded over hosts is gathered piece by piece.
     """
     digest = hashlib.sha256()
     for name in sorted(named):
@@ -54,16 +54,16 @@ Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
 
 def with_scales(wanted: Shapes, stored: Shapes) -> dict[str, jax.ShapeDtypeStruct]:
-    """What to read of `stored` for the leaves `wanted`: these, and the scales of int8 ones."""
+    """The leaves of `stored` to read for `wanted`: these, and the scales of int8 ones."""
     scales = {k: v for k, v in stored.items() if _is_scale(k, stored) and _of(k) in wanted}
     return {k: v for k, v in wanted.items() if k in stored} | scales
 
 
 def unscaled(found: dict[str, Any], wanted: Shapes, where: epath.Path) -> dict[str, Any]:
-    """int8 leaves times their scales, in the dtype wanted; the others as they are.
+    """int8 leaves times their scales, in the wanted dtype; other leaves unchanged.
 
     Raises:
-        CheckpointError: a product is infinite in the dtype wanted.
+        CheckpointError: a product is infinite in the wanted dtype.
     """
     scales = {name: found[name] for name in found if _is_scale(name, found)}
     plain = {name: leaf for name, leaf in found.items() if name not in scales}
@@ -74,7 +74,7 @@ def unscaled(found: dict[str, Any], wanted: Shapes, where: epath.Path) -> dict[s
 
 
 def as_unscaled(stored: Shapes) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and dtypes that `unscaled` gives back when nothing else is asked for."""
+    """Shapes and dtypes that `unscaled` returns by default."""
     scales = {name: leaf for name, leaf in stored.items() if _is_scale(name, stored)}
     plain = {name: leaf for name, leaf in stored.items() if name not in scales}
     for name, scale in scales.items():
@@ -99,10 +99,10 @@ class FrozenStore:
         self._hash: str | None = None
 
     def save(self, named: Mapping[str, Any]) -> str | None:
-        """Saves the leaves unless they are there already, and waits until they are safe.
+        """Saves the leaves unless they are saved already, and waits until they are on disk.
 
         Returns:
-            Their hash; None where there are none.
+            Their hash; None if there are no leaves.
 
         Raises:
             CheckpointError: they cannot be written.
@@ -119,7 +119,7 @@ class FrozenStore:
                         self._remove_unfinished()
                     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
                         orbax.save(target, args=leaves.to_save(named), force=True)
-            # Holding the leaves keeps identity meaningful: a freed one's address can come again.
+            # Keeping the leaves makes identity reliable: a freed leaf's address can be reused.
             self._hash, self._held = digest, dict(named)
         return self._hash
 
@@ -130,11 +130,11 @@ class FrozenStore:
         wanted: Mapping[str, Any],
         optional: Collection[str] = (),
     ) -> dict[str, Any]:
-        """The leaves that a step names by `digest`, checked against it and known from then on.
+        """The leaves with the hash `digest` in the meta of a step, verified and remembered.
 
         Args:
-            wanted: abstract leaves; with another dtype than the stored one they are cast, and
-                their content is not checked.
+            wanted: abstract leaves; with another dtype than the stored one they are cast, and not
+                verified.
             optional: paths of leaves that come too if they are stored, as numpy arrays.
 
         Raises:
@@ -163,7 +163,7 @@ class FrozenStore:
     def _there(target: epath.Path) -> bool:
         there = target.exists() and ocp.utils.is_checkpoint_finalized(target)
         if jax.process_count() > 1:
-            # One process decides for all: a shared disk may show them different things.
+            # One process decides for all: a shared disk may look different to each.
             there = bool(multihost_utils.broadcast_one_to_all(np.asarray(there)))
         return there
 
@@ -177,7 +177,7 @@ def directory(step_directory: epath.Path, digest: str) -> epath.Path:
     """Where the frozen leaves of a step are.
 
     Raises:
-        CheckpointError: they are not there.
+        CheckpointError: they are missing.
     """
     path = step_directory.parent / FOLDER / digest
     if not path.is_dir():
@@ -185,13 +185,13 @@ def directory(step_directory: epath.Path, digest: str) -> epath.Path:
             "the frozen parameters of this checkpoint are missing",
             where=str(step_directory),
             expected=f"the directory {path}",
-            fix="copy the whole checkpoints directory",
+            fix="copy the complete checkpoints directory",
         )
     return path
 
 
 def verify(named: Mapping[str, Any], digest: str, path: epath.Path) -> None:
-    """Compares the content just read with the name it was saved under.
+    """Compares the content with the hash it was saved under.
 
     Raises:
         UnreadableError: the bytes differ.

@@ -1,12 +1,12 @@
-"""Checkpoints of a run: saved without stopping it, restored exactly, never half there.
+"""Checkpoints of a run: saved without stopping it, restored exactly, never half written.
 
     workdir/checkpoints/<step>/state   trainable leaves, optimiser state, guards, step
-                              /meta    JSON: format, step, frozen hash, versions, the caller's own
+                              /meta    JSON: format, step, frozen hash, versions, caller's fields
                        /frozen/<hash>  leaves that no step changes (`frozen.py`)
-                       /unreadable/    steps that turned out damaged, set aside
+                       /unreadable/    damaged steps, moved aside
 
-Orbax writes a step under a temporary name and renames it when all of it is on the disk. Reading
-from outside a run is in `stored.py`.
+Orbax writes a step under a temporary name and renames it once it is completely on disk. `reader.py`
+reads from outside a run.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Checkpointer:
     def __init__(self, workdir: PathLike, cfg: CheckpointConfig):
         """Opens `cfg.folder`, or else `workdir/checkpoints`.
 
-        What an interrupted save left is removed in the background.
+        Remains of an interrupted save are removed in the background.
 
         Raises:
-            CheckpointError: the directory cannot be made or written.
+            CheckpointError: the directory cannot be created or written.
         """
         self.directory = located(cfg.folder) if cfg.folder else located(workdir) / FOLDER
         self._options = _options(cfg)
@@ -101,22 +101,22 @@ class Checkpointer:
         metrics: Mapping[str, float] | None = None,
         force: bool = False,
     ) -> bool:
-        """Saves when `step` is due (`cfg.every`, or the machine is about to be taken away).
+        """Saves when `step` is due (`cfg.every`, or preemption).
 
-        Returns as soon as the values are copied; files are written behind the next steps, and an
-        error there is raised by the next `save`, `finished` or `wait`. After an error the steps
-        saved before are still there, and so is the way to save again.
+        Returns as soon as the values are copied; files are written during the next steps, and the
+        next `save`, `finished` or `wait` raises an error that occurs there. After an error, earlier
+        steps remain and saving again is possible.
 
         Args:
             step: steps done.
             state: `trainable` (a flat dictionary of leaves), `opt_state` and `step`.
             frozen: flat dictionary of the other leaves.
-            meta: JSON types: `config`, `tokenizers`, `provenance` and whatever else describes it.
-            metrics: of this step; `cfg.metric` among them decides which steps are the best.
-            force: saves though no save is due, as after the last step.
+            meta: JSON types: `config`, `tokenizers`, `provenance` and other descriptions.
+            metrics: of this step; `cfg.metric` decides which steps are the best.
+            force: saves even if no save is due, as after the last step.
 
         Returns:
-            Whether this step is saved now or was already.
+            Whether this step is saved, now or before.
 
         Raises:
             CheckpointError: this save, or the one before it, cannot be written.
@@ -147,14 +147,14 @@ class Checkpointer:
             )
 
     def is_due(self, step: int) -> bool:
-        """Whether `save` saves `step` unasked."""
+        """Whether `save` saves `step` without `force`."""
         return self._manager.should_save(step)
 
     def finished(self, wait: bool = False) -> int | None:
-        """The step whose files have become complete since the last call, if any.
+        """The step whose files were completed since the last call, if any.
 
         Args:
-            wait: for the one that is being written.
+            wait: for the step that is being written.
 
         Raises:
             CheckpointError: they cannot be written.
@@ -166,23 +166,23 @@ class Checkpointer:
         return step
 
     def reached_preemption(self, step: int) -> bool:
-        """Whether all processes are to save `step` and stop, because one was told to end."""
+        """Whether all processes must save `step` and stop, because one received SIGTERM."""
         return self._manager.reached_preemption(step)
 
     def latest_step(self) -> int | None:
-        """The last step saved, None in a new run."""
+        """The latest saved step; None in a new run."""
         return self._manager.latest_step()
 
     def restore(self, abstract_state: Any, step: int | None = None) -> Any:
         """The state at `step`, or at the latest step that every process can read.
 
-        A step whose files turn out damaged is skipped with a warning and set aside.
+        A step with damaged files is skipped with a warning and moved aside.
 
         Args:
             abstract_state: the tree given to `save`, of `jax.ShapeDtypeStruct`s or arrays. A leaf
-                with a sharding comes back as a jax array placed so, whatever the mesh it was
-                saved from; one without as a numpy array. Values are cast to the dtype here.
-                Leaves of `guards` come back in the shapes that they were saved in.
+                with a sharding is returned as a jax array sharded that way, whatever the mesh it
+                was saved from; one without as a numpy array. Values are cast to its dtype. Leaves
+                of `guards` keep the shapes they were saved with.
 
         Raises:
             CheckpointError: nothing is saved; a leaf is missing, unknown or of another shape (it
@@ -223,7 +223,7 @@ class Checkpointer:
         step: int | None = None,
         optional: Collection[str] = (),
     ) -> dict:
-        """The frozen leaves of `step` (by default the latest), placed as `restore` places them.
+        """The frozen leaves of `step` (by default the latest), sharded as in `restore`.
 
         Args:
             optional: paths of leaves that come too if they are stored, as numpy arrays.
@@ -286,12 +286,12 @@ class Checkpointer:
         try:
             for path in self.directory.iterdir():
                 if path.is_dir() and ocp.utils.is_tmp_checkpoint(path):
-                    path.rmtree()  # it may hold the space that the next save needs
+                    path.rmtree()  # it may occupy the space that the next save needs
         except OSError as error:
             _log.warning("what a failed save left cannot be removed: %s", error)
 
     def _probe(self) -> None:
-        """Raises OSError in every process when the first one cannot write."""
+        """Raises OSError in every process if the first one cannot write."""
         error = None
         if jax.process_index() == 0:
             try:
@@ -335,7 +335,7 @@ class Checkpointer:
 
 
 def _options(cfg: CheckpointConfig) -> ocp.CheckpointManagerOptions:
-    """Saves every `cfg.every` steps; keeps the latest ones and, beside them, the best ones."""
+    """Saves every `cfg.every` steps; keeps the latest steps and the best ones."""
     sign = 1.0 if cfg.best_is == "highest" else -1.0
 
     def score(metrics: Mapping[str, float]) -> float:
@@ -359,7 +359,7 @@ def _options(cfg: CheckpointConfig) -> ocp.CheckpointManagerOptions:
 
 
 def _on_every_process(flag: bool) -> bool:
-    """Whether `flag` is true in all processes; all must ask together."""
+    """Whether `flag` is true in all processes; all of them must call it together."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).all())

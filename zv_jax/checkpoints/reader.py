@@ -1,4 +1,4 @@
-"""Reading what a run has saved, from wherever it is: steps, their meta, their parameters."""
+"""Reads checkpoints from outside a run: steps, their meta, their parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = 2  # 1: without guards and without names in the fingerprint
 FOLDER = "checkpoints"
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
-# What this program writes into the meta itself; a hash is the name of a folder.
+# Fields of the meta that this package writes itself; a hash is the name of a folder.
 _META: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: type(value) is int,
     "step": lambda value: type(value) is int and value >= 0,
@@ -56,13 +56,13 @@ _log = logging.getLogger(__name__)
 
 
 def located(path: PathLike) -> epath.Path:
-    """`path` as one that stays right when the working directory changes; gs:// stays as it is."""
+    """`path` made absolute; gs:// paths are unchanged."""
     text = os.fspath(path)
     return epath.Path(text if "://" in text else os.path.abspath(os.path.expanduser(text)))
 
 
 def versions() -> dict[str, str]:
-    """Versions of what wrote a checkpoint."""
+    """Versions of Python and of the packages that write a checkpoint."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -96,10 +96,10 @@ def read_meta(step_directory: epath.Path) -> dict[str, Any]:
 
 
 def of_run(meta: dict[str, Any], where: PathLike) -> dict[str, Any]:
-    """`meta` itself, if what a run adds to it is of the right kinds as far as it is there.
+    """`meta` itself, after checking the types of the fields that a run adds, where present.
 
     Raises:
-        CheckpointError: a field is of another kind.
+        CheckpointError: a field has another type.
     """
     for name, (kind, right) in _OF_RUN.items():
         if name in meta and not right(meta[name]):
@@ -152,10 +152,10 @@ def describe(
 ) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, Any]]:
     """Names, shapes and dtypes of all parameter leaves, and the meta; no value is read.
 
-    Without `step`, a damaged step gives way to the one before it, with a warning.
+    Without `step`, a damaged step is skipped with a warning, and the one before it is used.
 
     Raises:
-        CheckpointError: as `load_params`.
+        CheckpointError: as in `load_params`.
     """
     return first_readable(path, step, _describe)
 
@@ -167,12 +167,12 @@ def load_params(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All parameter leaves (trainable and frozen) of a checkpoint, and its meta.
 
-    Without `step`, a damaged step gives way to the one before it, with a warning.
+    Without `step`, a damaged step is skipped with a warning, and the one before it is used.
 
     Args:
         path: a workdir, its `checkpoints` directory, or one step's directory.
-        step: this one and no other.
-        only: abstract leaves by name: read these alone, cast to their dtype, and place those that
+        step: only this one.
+        only: abstract leaves by name: read only these, cast to their dtype, and shard those that
             have a sharding.
 
     Returns:
@@ -180,8 +180,8 @@ def load_params(
         `only` gives a sharding), and the meta.
 
     Raises:
-        CheckpointError: nothing there, damaged files, or a leaf of `only` missing or of another
-            shape.
+        CheckpointError: there is no checkpoint, its files are damaged, or a leaf of `only` is
+            missing or has another shape.
     """
 
     def load(directory: epath.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -221,7 +221,7 @@ def _describe(directory: epath.Path) -> tuple[dict[str, jax.ShapeDtypeStruct], d
 
 
 def first_readable(path: PathLike, step: int | None, action: Callable[[epath.Path], T]) -> T:
-    """`action` of the newest step whose files are whole, or of `step`.
+    """`action` on the newest step with intact files, or on `step`.
 
     Raises:
         CheckpointError: there is none.

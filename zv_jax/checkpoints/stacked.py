@@ -1,7 +1,7 @@
-"""Reading large stacked leaves: some layers at a time.
+"""Reads large stacked leaves a few layers at a time.
 
-TensorStore reads all chunks of an array at once and holds them beside the array that they are
-copied to, which costs almost as much memory again: 11 GiB for a leaf of 5.3 GiB.
+TensorStore reads all chunks of an array at once and keeps them beside the array that it copies them
+to, which takes almost twice the memory: 11 GiB for a leaf of 5.3 GiB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WINDOW = 1 << 28  # bytes that are read at once
 
 
 class StackedHandler(ocp.type_handlers.NumpyHandler):
-    """Orbax's handler of numpy arrays, with bounded memory beside the arrays themselves."""
+    """Orbax's handler of numpy arrays, with bounded memory beyond the arrays themselves."""
 
     async def deserialize(
         self, infos: Sequence[Any], args: Sequence[ocp.RestoreArgs] | None = None

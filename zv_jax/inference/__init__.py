@@ -1,4 +1,4 @@
-"""Using trained models: decoding, the Python interface `load`, conversations.
+"""Using trained models: decoding, `from_pretrained`, conversations.
 
 Nothing here trains, reads a data set or scores an answer.
 """

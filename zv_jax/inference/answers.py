@@ -1,4 +1,4 @@
-"""Answers as texts: what the tokens of a sequence say, and where words of the caller's end it."""
+"""Answers as texts: decodes the tokens of a sequence, up to words of the caller that end it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, Int, Int32
 
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.inference.beam import DEAD
@@ -19,22 +20,22 @@ class Answer:
 
     Attributes:
         text: up to its end, or to the words that ended it.
-        score: of a search: the sum of the log-probabilities over a power of the length; of a draw
-            None.
-        ids: int32 [T], the tokens, that which ended the answer too.
-        logprobs: float32 [T], their log-probabilities by the model itself; None where nobody asked.
+        score: of a search: the sum of the log-probabilities over a power of the length; None for
+            greedy decoding and sampling.
+        ids: the tokens, with the one that ended the answer.
+        logprobs: their log-probabilities by the model itself; None unless requested.
     """
 
     text: str
     score: float | None
-    ids: np.ndarray
-    logprobs: np.ndarray | None
+    ids: Int32[np.ndarray, " T"]
+    logprobs: Float32[np.ndarray, " T"] | None
 
 
 def of(
     sequences: Sequences, tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]
 ) -> Iterator[Answer]:
-    """The answers of one row, whose arrays are [n, T]."""
+    """The answers of one row; the arrays of `sequences` are [n, T]."""
     for i, tokens in enumerate(np.asarray(sequences.tokens)):
         score = None if sequences.scores is None else float(sequences.scores[i])
         if score is not None and score <= DEAD / 2:  # fewer were allowed
@@ -49,9 +50,9 @@ def of(
 
 
 def ends(
-    tokens: np.ndarray, tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]
+    tokens: Int[np.ndarray, " T"], tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]
 ) -> bool:
-    """Whether nothing that follows int [T] can be part of the answer."""
+    """Whether the answer ends within `tokens`."""
     if (tokens == tokenizer.eos_id).any():
         return True
     text = tokenizer.decode(tokens)
@@ -59,18 +60,18 @@ def ends(
 
 
 def settled(text: str, prompt: PromptConfig, stop: Sequence[str]) -> str:
-    """The beginning of an answer, given as far as it is known, that no later token changes."""
+    """The beginning of an incomplete answer that no later token can change."""
     words = prompt.stops(stop)
     if any(word in text for word in words):
         return prompt.heard(text, stop)
     # A character may take several tokens.
     known = text.rstrip("\ufffd")
-    # What may turn out to be the beginning of words that end the answer is held back.
+    # Text that could begin words that end the answer is held back.
     held = max((_begun(known, word) for word in words), default=0)
     return known[: len(known) - held].strip()
 
 
 def _begun(text: str, word: str) -> int:
-    """How many characters at the end of `text` begin `word`."""
+    """Number of characters at the end of `text` that begin `word`."""
     sizes = range(min(len(word) - 1, len(text)), 0, -1)
     return next((size for size in sizes if text.endswith(word[:size])), 0)

@@ -1,9 +1,9 @@
 """Beam search, with or without a tree of allowed answers.
 
-The scores are those of Hugging Face transformers: the sum of the log-probabilities of a sequence,
-`</s>` counted, divided by its length to the power of `length_penalty`. With `length_penalty=0`, a
-tree and at least as many beams as answers, the best beam is the most probable answer: the same that
-ranking all of them by their sums finds.
+Scores are those of Hugging Face transformers: the sum of the log-probabilities of a sequence, with
+`</s>`, divided by its length to the power of `length_penalty`. With `length_penalty=0`, a tree and
+at least as many beams as answers, the best beam is the most probable answer, the same that ranking
+all answers by their sums returns.
 """
 
 from __future__ import annotations
@@ -13,85 +13,86 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float32, Int, Int32
 
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.logits import Rules, allowed, is_one_of
-from zv_jax.inference.program import Sequences, jit_decode, prefill, run
+from zv_jax.inference.program import Ids, Scalar, Sequences, jit_decode, prefill, run
 from zv_jax.inference.trie import ROOT, Edges
 from zv_jax.models.layers import Array
 from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 
-DEAD = -1e9  # score of a beam that is not there: finite, so that no sum is NaN
+DEAD = -1e9  # score of a missing beam: finite, so that no sum is NaN
 _STATIC = ("cfg", "max_new_tokens", "num_beams", "length_penalty", "logprobs")
 
 
 class Path(NamedTuple):
-    """Sequences of a row; [B, K, ...].
+    """N sequences of each row; T is max_new_tokens.
 
     Attributes:
-        scores: float32 [B, K], sums of log-probabilities, of ended ones divided by their length.
-        tokens: int32 [B, K, max_new_tokens], then padding.
-        logprobs: float32 [B, K, max_new_tokens], or None where nobody asks.
+        scores: sums of log-probabilities; for ended ones divided by a power of their length.
+        tokens: then padding.
+        logprobs: of the tokens; None unless requested.
     """
 
-    scores: Array
-    tokens: Array
-    logprobs: Array | None
+    scores: Float32[Array, "B N"]
+    tokens: Int32[Array, "B N T"]
+    logprobs: Float32[Array, "B N T"] | None
 
 
 class BeamState(NamedTuple):
-    """What a step changes; K beams a row, those of a row one after the other.
+    """What a step changes; a row has N beams, in consecutive rows of the cache.
 
     Attributes:
-        step: int32, tokens chosen so far.
-        going: the beams that go on, best first.
-        ended: the best sequences that have ended, best first.
-        ids: int32 [B, K], the token each beam chose last.
-        parents: int32 [B, K], which beam of the step before each of them continues.
-        nodes: int32 [B, K], where each of them is in the tree of answers.
-        done: bool [B], whether no sequence of the row can become one of its best.
-        cache: of the prompts and, for the parents, of all tokens but the last.
+        step: tokens chosen so far.
+        going: the live beams, best first.
+        ended: the best finished sequences, best first.
+        ids: the latest token of each beam.
+        parents: the beam of the previous step that each of them continues.
+        nodes: the node of each beam in the tree of answers.
+        done: whether no live beam of the row can still become one of its best sequences.
+        cache: of the prompts and, for the parents, of all tokens but the latest.
     """
 
-    step: Array
+    step: Int32[Array, ""]
     going: Path
     ended: Path
-    ids: Array
-    parents: Array
-    nodes: Array
-    done: Array
+    ids: Int32[Array, "B N"]
+    parents: Int32[Array, "B N"]
+    nodes: Int32[Array, "B N"]
+    done: Bool[Array, " B"]
     cache: Cache
 
 
 class Candidates(NamedTuple):
-    """The best 2 * K continuations of every row, best first; all [B, 2 * K].
+    """The best 2 * N continuations of every row, best first.
 
     Attributes:
-        scores: float32, sums of log-probabilities; `DEAD` where there is none.
-        beam: which beam is continued.
-        token: by which token.
-        node: to which node of the tree of answers.
+        scores: sums of log-probabilities; `DEAD` where there is no continuation.
+        beam: index of the beam that is continued.
+        token: the token that continues it.
+        node: the node of the tree of answers that it reaches.
     """
 
-    scores: Array
-    beam: Array
-    token: Array
-    node: Array
+    scores: Float32[Array, "B 2*N"]
+    beam: Int[Array, "B 2*N"]
+    token: Int[Array, "B 2*N"]
+    node: Int[Array, "B 2*N"]
 
 
 class Search(NamedTuple):
     """What is the same at every step.
 
     Attributes:
-        lengths: int32 [B * K], tokens of the prompt.
+        lengths: tokens of the prompt of each beam.
         edges: of the tree of answers; None: all are allowed.
-        length_penalty: a number.
+        length_penalty: the power of the length that scores are divided by.
         rules: for all tokens.
     """
 
-    lengths: Array
+    lengths: Int32[Array, " B*N"]
     edges: Edges | None
     length_penalty: float
     rules: Rules
@@ -106,10 +107,10 @@ def beam_search(
     cfg: ModelConfig,
     max_new_tokens: int,
     num_beams: int,
-    stop: Array,
-    pad_id: Array | int,
-    min_new_tokens: Array | int = 0,
-    repetition_penalty: Array | float | None = None,
+    stop: Ids,
+    pad_id: Scalar,
+    min_new_tokens: Scalar = 0,
+    repetition_penalty: Scalar | None = None,
     length_penalty: float = 1.0,
     logprobs: bool = False,
 ) -> Sequences:
@@ -118,15 +119,15 @@ def beam_search(
     Args:
         variables, inputs, cfg: as in `prefill`.
         edges: of a `trie.Trie`; None allows every token.
-        max_new_tokens: at least 1; what is longer ends there, without an id of `stop`.
-        num_beams: beams of each row, and finished sequences kept of each.
+        max_new_tokens: at least 1; longer sequences end there, without an id of `stop`.
+        num_beams: live beams, and finished sequences kept, for each row.
         stop, pad_id, min_new_tokens, repetition_penalty: see `Rules`; the penalty is on
             log-probabilities, as in Hugging Face transformers.
         length_penalty: above 0 prefers long answers, below 0 short ones.
-        logprobs: whether the log-probabilities of the tokens are wanted, before any penalty.
+        logprobs: whether to return the log-probabilities of the tokens, before any penalty.
 
     Returns:
-        The best first. Where a row has fewer sequences, the scores of the rest are `DEAD`.
+        The best first. If a row has fewer sequences, the scores of the rest are `DEAD`.
     """
     read = prefill(variables, inputs, cfg=cfg)
     batch = len(inputs.input_ids)
@@ -160,7 +161,7 @@ def beam_search(
 
 
 def _advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelConfig) -> BeamState:
-    """Reads the tokens chosen last and chooses the next."""
+    """Reads the latest tokens and chooses the next."""
     place, rules = state.step - 1, search.rules
     ids = jnp.where(is_one_of(state.ids, rules.stop), rules.pad_id, state.ids).reshape(-1)
     logits, cache = ZiyaVisual(cfg).apply(
@@ -169,8 +170,8 @@ def _advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelCon
     return _choose(search, state._replace(cache=cache), logits)
 
 
-def _choose(search: Search, state: BeamState, logits: Array) -> BeamState:
-    """The state one token further, by the logits [B * K, V] of that token."""
+def _choose(search: Search, state: BeamState, logits: Float32[Array, "BN V"]) -> BeamState:
+    """The state one token further, given the logits of that token for each beam."""
     step, going = state.step, state.going
     (batch, beams, most), penalty = going.tokens.shape, search.length_penalty
     logp = jax.nn.log_softmax(logits)
@@ -179,7 +180,7 @@ def _choose(search: Search, state: BeamState, logits: Array) -> BeamState:
 
     alive = best.scores > DEAD / 2
     ended = alive & (is_one_of(best.token, search.rules.stop) | (step + 1 == most))
-    # Only what ends among the first `beams` is kept, so that a bad end does not close a row.
+    # Only ends among the first `beams` are kept, so that a poor one does not finish a row.
     counts = ended & (jnp.arange(2 * beams) < beams) & ~state.done[:, None]
     ends = jnp.where(counts, best.scores / (step + 1.0) ** penalty, DEAD)
     pool = jax.tree.map(
@@ -190,7 +191,7 @@ def _choose(search: Search, state: BeamState, logits: Array) -> BeamState:
     open_ = jnp.where(ended | ~alive, DEAD, best.scores)
     going, at = _best(grown._replace(scores=open_), open_, beams)
     taken = lambda x: jnp.take_along_axis(x, at, 1)
-    # No sequence can get better than the best one does that goes on.
+    # No live beam can score higher than the best of them does now.
     hope = going.scores[:, 0] / (step + 1.0) ** penalty
     done = state.done | (going.scores[:, 0] <= DEAD / 2) | (hope <= kept.scores[:, -1])
     return BeamState(
@@ -205,11 +206,11 @@ def _choose(search: Search, state: BeamState, logits: Array) -> BeamState:
     )
 
 
-def _candidates(search: Search, state: BeamState, logp: Array) -> Candidates:
-    """The best continuations by the log-probabilities [B * K, V] of the next token."""
+def _candidates(search: Search, state: BeamState, logp: Float32[Array, "BN V"]) -> Candidates:
+    """The best continuations by the log-probabilities of the next token of each beam."""
     batch, beams, most = state.going.tokens.shape
-    said = state.going.tokens.reshape(-1, most)
-    logp = jnp.maximum(allowed(logp, said, state.step, search.rules), DEAD)
+    chosen = state.going.tokens.reshape(-1, most)
+    logp = jnp.maximum(allowed(logp, chosen, state.step, search.rules), DEAD)
     logp = logp.reshape(batch, beams, -1)
     scores = state.going.scores[..., None]
     if search.edges is None:
@@ -228,8 +229,10 @@ def _candidates(search: Search, state: BeamState, logp: Array) -> Candidates:
     return Candidates(best, at // width, token[at % width], to)
 
 
-def _continued(going: Path, best: Candidates, logp: Array, step: Array) -> Path:
-    """The candidates as sequences, [B, 2 * K]."""
+def _continued(
+    going: Path, best: Candidates, logp: Float32[Array, "B N V"], step: Int32[Array, ""]
+) -> Path:
+    """The candidates as sequences, 2 * N for each row."""
     taken = lambda x: jnp.take_along_axis(x, best.beam[..., None], 1)
     logprobs = going.logprobs
     if logprobs is not None:
@@ -238,8 +241,10 @@ def _continued(going: Path, best: Candidates, logp: Array, step: Array) -> Path:
     return Path(best.scores, taken(going.tokens).at[:, :, step].set(best.token), logprobs)
 
 
-def _best(paths: Path, scores: Array, count: int) -> tuple[Path, Array]:
-    """The `count` best sequences by their scores [B, M], and their places int [B, count]."""
+def _best(
+    paths: Path, scores: Float32[Array, "B N"], count: int
+) -> tuple[Path, Int[Array, "B {count}"]]:
+    """The `count` best sequences by their scores, and their indices."""
     scores, at = jax.lax.top_k(scores, count)
     rest = jax.tree.map(
         lambda x: jnp.take_along_axis(x, at[..., None], 1), (paths.tokens, paths.logprobs)

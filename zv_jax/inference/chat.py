@@ -1,4 +1,4 @@
-"""A conversation about images: what was said and shown so far goes before the next question."""
+"""A conversation about images: earlier texts and images precede the next question."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing
 
-_SEEDS_APART = 1009  # a turn draws by other numbers than the turn before
+_SEEDS_APART = 1009  # between the seeds of one turn and the next
 
 
 class Chat:
-    """Asks `model` in turns, in English or Chinese, with new images in any turn.
+    """A dialogue with `model`, in English or Chinese, with new images in any turn.
 
         chat = zv_jax.Chat(zv_jax.from_pretrained("runs/quickstart/stage2_chat"))
         chat.ask("What is in the image?", images=["a.png"])
         for piece in chat.stream("图里还有什么？"):
             print(piece, end="")
 
-    When the conversation grows beyond the model's length its oldest texts are left out, and none
-    of its images.
+    When the conversation exceeds the model's length, its oldest texts are dropped, but no images.
 
     Args:
-        model: one that speaks (stage 1 or 2).
-        decoding: as in `Model.generate`; with `Sample` each turn draws by seeds of its own.
-        max_new_tokens: the longest answer.
+        model: of stage 1 or 2.
+        decoding: as in `Model.generate`; with `Sample` each turn has its own seed.
+        max_new_tokens: the maximum length of an answer.
         stop: words that end an answer and are not part of it.
     """
 
@@ -47,7 +46,7 @@ class Chat:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all that was said and shown."""
+        """Forgets the conversation."""
         self._turns: tuple[Exchange, ...] = ()
         self._images: tuple[Image, ...] = ()
 
@@ -57,11 +56,11 @@ class Chat:
         return self._turns
 
     def ask(self, text: str, images: Sequence[Image] = ()) -> str:
-        """The answer to `text`, asked about `images` and all that came before.
+        """The answer to `text`, given `images` and the conversation so far.
 
         Raises:
             DataError: an image cannot be read, or the images leave no room for text. The
-                conversation is then as before.
+                conversation is then unchanged.
         """
         turn, shown = self._next(text, images)
         (answer,) = self.model.answer(
@@ -76,10 +75,10 @@ class Chat:
         return answer
 
     def stream(self, text: str, images: Sequence[Image] = ()) -> Iterator[str]:
-        """The answer of `ask` in pieces, each as soon as it is known.
+        """The answer of `ask` in pieces, each as soon as it is final.
 
-        A search has no token before its end: its answer is one piece. The turn belongs to the
-        conversation when the last piece was taken.
+        A search has no token before its end: its answer is one piece. The turn joins the
+        conversation once the last piece has been read.
 
         Raises:
             DataError: as in `ask`.
@@ -110,7 +109,7 @@ class Chat:
         self._keep(turn, complete, shown)
 
     def _next(self, text: str, images: Sequence[Image]) -> tuple[Exchange, tuple[Image, ...]]:
-        """The exchange that `text` begins, and all images up to it."""
+        """The exchange that `text` begins, and all images so far."""
         shown = (*self._images, *images)
         new = tuple(range(len(self._images), len(shown)))
         return Exchange(text.replace(IMAGE, "").strip(), None, new), shown

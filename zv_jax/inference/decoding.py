@@ -1,4 +1,4 @@
-"""Ways to continue a prompt, as objects: `Greedy`, `Sample` and `Beam`."""
+"""Decoding methods as objects: `Greedy`, `Sample` and `Beam`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+from jaxtyping import UInt32
 
 from zv_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """Takes the most probable token each time.
+    """Takes the most probable token at each step.
 
     Attributes:
         min_new_tokens: tokens before a row may end.
-        repetition_penalty: above 1 makes tokens less likely that the answer has already; those of
-            the prompt are not touched.
+        repetition_penalty: above 1 makes repeated tokens of the answer less likely; tokens of the
+            prompt do not count.
 
     Raises:
         ConfigError: a number is out of range.
@@ -38,12 +39,12 @@ class Sample:
 
     Attributes:
         temperature: above 0; below 1 sharpens the distribution.
-        top_p: draw from the most probable tokens that hold this share of the probability.
+        top_p: draw from the most probable tokens with this total probability.
         top_k: draw from this many of the most probable tokens; 0: from all.
-        seed: of the first row, from which the others count on, or one for each row.
-        min_p: leave out what is less probable than this share of the most probable token.
+        seed: of the first row, with row i drawing by seed + i; or one for each row.
+        min_p: drop tokens less probable than this share of the most probable one.
         min_new_tokens, repetition_penalty: as in `Greedy`.
-        n: answers drawn for each row, by seeds of their own.
+        n: answers drawn for each row, each with its own seed.
 
     Raises:
         ConfigError: a number is out of range.
@@ -77,8 +78,8 @@ class Sample:
         _check_rules(self)
         _check_count(self.n, None)
 
-    def seeds(self, rows: int) -> np.ndarray:
-        """uint32 [rows]."""
+    def seeds(self, rows: int) -> UInt32[np.ndarray, " {rows}"]:
+        """The seed of each row."""
         one = np.ndim(self.seed) == 0
         return np.asarray(self.seed + np.arange(rows) if one else self.seed).astype(np.uint32)
 
@@ -91,7 +92,7 @@ class Beam:
         num_beams: at least 1.
         length_penalty: above 0 prefers long answers, below 0 short ones.
         min_new_tokens, repetition_penalty: as in `Greedy`.
-        n: how many of the best sequences are wanted; at most `num_beams`.
+        n: the number of best sequences to return; at most `num_beams`.
 
     Raises:
         ConfigError: a number is out of range.
@@ -143,14 +144,14 @@ PRESETS: dict[str, Decoding] = {
     "instructblip": Beam(5, min_new_tokens=1, repetition_penalty=1.5),
     "ziya": Sample(0.7, top_p=0.1, repetition_penalty=1.18),
 }
-"""How others ask their models."""
+"""Settings of other models."""
 
 _RULES = ("min_new_tokens", "repetition_penalty")
 _DRAWING = ("top_p", "top_k", "min_p", "seed")
 
 
 class Keywords(TypedDict, total=False):
-    """The same as keywords: `temperature` above 0 draws, several beams search."""
+    """The same as keywords: `temperature` above 0 samples, `num_beams` above 1 searches."""
 
     temperature: float
     top_p: float
@@ -165,14 +166,14 @@ class Keywords(TypedDict, total=False):
 
 
 def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: bool) -> Decoding:
-    """The method that is asked for, in either form; without any, `Greedy`.
+    """The decoding method given as an object or as keywords; without either, `Greedy`.
 
     Args:
-        restricted: whether only some answers are allowed, which takes a search.
+        restricted: whether only some answers are allowed, which requires a search.
 
     Raises:
-        ConfigError: both forms are given, or a number is out of range, or tokens would be drawn
-            and searched for at once.
+        ConfigError: both forms are given, a number is out of range, or sampling is combined with a
+            search.
         TypeError: an unknown keyword.
     """
     unknown = [name for name in keywords if name not in Keywords.__annotations__]
@@ -189,7 +190,7 @@ def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: boo
         )
     if restricted and isinstance(decoding, Sample):
         raise ConfigError(
-            "tokens are drawn, and only some answers are allowed",
+            "sampling cannot be restricted to given answers",
             where="decoding",
             expected="Greedy or Beam with choices",
             fix="leave one of them out",
@@ -205,7 +206,7 @@ def _of(keywords: Keywords, restricted: bool) -> Decoding:
     rules = {name: given.pop(name) for name in _RULES if name in given}
     n = given.pop("n", 1)
     drawing = {name: given.pop(name) for name in _DRAWING if name in given}
-    # All that is given is checked, used or not.
+    # All keywords are checked, used or not.
     greedy = Greedy(**rules)
     beam = Beam(**{"num_beams": 1} | given, **rules)
     searches = beam.num_beams > 1 or restricted

@@ -1,4 +1,4 @@
-"""`Inputs`: the five arrays that the model reads, checked against it and each other by name."""
+"""`Inputs`: the five arrays that the model reads, and checks of them that name what is wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
 from zv_jax.errors import DataError
-from zv_jax.models.placeholders import check_placeholders
+from zv_jax.models.placeholders import RowImages, check_placeholders
 from zv_jax.models.presets import ModelConfig
 
 Array = np.ndarray | jax.Array
@@ -18,27 +19,26 @@ class Inputs(NamedTuple):
     """Rows of images and ids, a pytree; `Model.processor` makes them from texts and images.
 
     Attributes:
-        images: uint8 [B, I, H, W, 3], resized, or floats that are normalised already; None when no
-            row has an image. Rows with fewer images end in zeros.
-        input_ids: int [B, T], each image as `num_queries` placeholders; padded on the left where
-            they are to be continued.
-        attention_mask: bool [B, T].
-        qformer_input_ids: int [B, S], `[CLS] instruction [SEP]`; Chat needs it with images.
-        qformer_attention_mask: bool [B, S].
+        images: resized bytes, or floats normalised already; None when no row has an image. Rows
+            with fewer images end in zeros.
+        input_ids: each image as `num_queries` placeholders; padded on the left for decoding.
+        attention_mask: False at padding.
+        qformer_input_ids: `[CLS] instruction [SEP]`; Chat needs it with images.
+        qformer_attention_mask: False at its padding.
     """
 
-    images: Array | None
-    input_ids: Array
-    attention_mask: Array
-    qformer_input_ids: Array | None = None
-    qformer_attention_mask: Array | None = None
+    images: RowImages | None
+    input_ids: Int[Array, "B T"]
+    attention_mask: Bool[Array, "B T"]
+    qformer_input_ids: Int[Array, "B S"] | None = None
+    qformer_attention_mask: Bool[Array, "B S"] | None = None
 
 
 def check_inputs(inputs: Inputs, cfg: ModelConfig) -> None:
     """Refuses what the model cannot read.
 
     Raises:
-        DataError: naming the array, its shape or row, and what was expected.
+        DataError: names the array, its shape or row, and what was expected.
     """
     images, input_ids, attention_mask, qformer_input_ids, qformer_attention_mask = inputs
     rows, length = _shape("input_ids", input_ids, "[B, T]", 2)

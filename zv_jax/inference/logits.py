@@ -1,8 +1,8 @@
-"""What is done to logits before a token is chosen: what must not be said, and what is unlikely.
+"""Processing of logits before a token is chosen: forbidden tokens, penalties, the nucleus.
 
-Nothing here sorts the vocabulary. The k-th largest of V numbers, or the least one of the nucleus,
-is searched by halving the interval between the smallest and the largest 32-bit number: 32 sums over
-V, exact, and about ten times faster than sorting 39,424 numbers.
+Nothing here sorts the vocabulary. Bisection over 32-bit numbers finds the k-th largest of V
+numbers, or the smallest in the nucleus: 32 sums over V, exact, and about ten times faster than
+sorting 39,424 numbers.
 """
 
 from __future__ import annotations
@@ -12,49 +12,58 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt32
 
 from zv_jax.models.layers import Array
 
+PerRow = Shaped[Array, " B"] | Shaped[Array, ""] | float
+"""A number, or one for each row."""
+
 
 class Rules(NamedTuple):
-    """What holds for every method of decoding.
+    """Settings of all decoding methods.
 
     Attributes:
-        stop: int32 [N], the ids that end a row.
-        pad_id: follows them.
-        image_id: the placeholder, which stands for an image in a prompt and never for a word.
+        stop: the ids that end a row.
+        pad_id: fills a row after its end.
+        image_id: the image placeholder, which is never generated.
         min_new_tokens: tokens before an id of `stop` is allowed.
-        repetition_penalty: see `penalised`; None: none.
+        repetition_penalty: see `penalised`; None: no penalty.
     """
 
-    stop: Array
-    pad_id: Array | int
+    stop: Int[Array, " N"]
+    pad_id: Int[Array, ""] | int
     image_id: int
-    min_new_tokens: Array | int = 0
-    repetition_penalty: Array | float | None = None
+    min_new_tokens: Int[Array, ""] | int = 0
+    repetition_penalty: Float[Array, ""] | float | None = None
 
 
 class Drawing(NamedTuple):
-    """How tokens are drawn; each a number, or one for each row [B].
+    """Settings of sampling.
 
     Attributes:
         temperature: above 0.
         top_p, top_k, min_p: see `nucleus`.
     """
 
-    temperature: Array | float = 1.0
-    top_p: Array | float = 1.0
-    top_k: Array | int = 0
-    min_p: Array | float = 0.0
+    temperature: PerRow = 1.0
+    top_p: PerRow = 1.0
+    top_k: PerRow = 0
+    min_p: PerRow = 0.0
 
 
-def is_one_of(ids: Array, stop: Array) -> Array:
-    """bool [...]: which of `ids` [...] end a row."""
+def is_one_of(ids: Int[Array, "*B"], stop: Int[Array, " N"]) -> Bool[Array, "*B"]:
+    """Which of `ids` end a row."""
     return (ids[..., None] == stop).any(-1)
 
 
-def allowed(logits: Array, tokens: Array, step: Array | int, rules: Rules) -> Array:
-    """Logits [N, V] by the rules, given the `step` tokens that are known of int [N, M]."""
+def allowed(
+    logits: Float[Array, "B V"],
+    tokens: Int[Array, "B T"],
+    step: Int[Array, ""] | int,
+    rules: Rules,
+) -> Float[Array, "B V"]:
+    """Logits after the rules; the first `step` of `tokens` are known."""
     if rules.repetition_penalty is not None:
         logits = penalised(logits, tokens, step, rules.repetition_penalty)
     early = (step < rules.min_new_tokens) & is_one_of(jnp.arange(logits.shape[-1]), rules.stop)
@@ -62,44 +71,49 @@ def allowed(logits: Array, tokens: Array, step: Array | int, rules: Rules) -> Ar
     return logits.at[:, rules.image_id].set(-jnp.inf)
 
 
-def penalised(logits: Array, tokens: Array, step: Array | int, penalty: Array | float) -> Array:
-    """Logits [N, V] with those of the tokens said already made less likely (Keskar et al. 2019).
+def penalised(
+    logits: Float[Array, "B V"],
+    tokens: Int[Array, "B T"],
+    step: Int[Array, ""] | int,
+    penalty: Float[Array, ""] | float,
+) -> Float[Array, "B V"]:
+    """Logits with a penalty on the first `step` of `tokens` (Keskar et al. 2019).
 
-    Positive ones are divided by the penalty, negative ones multiplied. What the prompt says is not
-    penalised: the words of a question belong into its answer.
+    Positive logits are divided by the penalty, negative ones multiplied. Tokens of the prompt have
+    no penalty: an answer uses the words of the question.
     """
     vocabulary = logits.shape[-1]
     now = jnp.take_along_axis(logits, tokens, 1)
     less = jnp.where(now > 0, now / penalty, now * penalty)
-    # Places that hold no token yet point behind the vocabulary, where nothing is written.
+    # Places without a token point past the vocabulary, where nothing is written.
     at = jnp.where(jnp.arange(tokens.shape[1]) < step, tokens, vocabulary)
     return logits.at[jnp.arange(len(logits))[:, None], at].set(less, mode="drop")
 
 
-def logprob(logits: Array, ids: Array) -> Array:
-    """float32 [N]: log-probabilities of `ids` [N] by logits [N, V]."""
+def logprob(logits: Float[Array, "B V"], ids: Int[Array, " B"]) -> Float[Array, " B"]:
+    """Log-probabilities of `ids`."""
     chosen = jnp.take_along_axis(logits, ids[:, None], 1)[:, 0]
     return chosen - jax.nn.logsumexp(logits, -1)
 
 
 def nucleus(
-    logits: Array,
-    top_p: Array | float,
-    top_k: Array | int = 0,
-    min_p: Array | float = 0.0,
-) -> Array:
-    """Logits [B, V] with -inf where nothing is drawn.
+    logits: Float32[Array, "B V"],
+    top_p: PerRow,
+    top_k: PerRow = 0,
+    min_p: PerRow = 0.0,
+) -> Float32[Array, "B V"]:
+    """Logits with -inf at tokens that cannot be drawn.
 
     Args:
-        logits: float32 [B, V].
-        top_p: the nucleus, which is the smallest set of most probable tokens that holds at least
-            this share of the probability; it is never empty (Holtzman et al. 2020). 1: all.
-        top_k: only that many tokens have any probability; 0: all.
-        min_p: tokens less probable than this share of the most probable one are left out (Nguyen
-            et al. 2024).
+        logits: of the next token.
+        top_p: keeps the nucleus, the smallest set of most probable tokens with at least this total
+            probability; it is never empty (Holtzman et al. 2020). 1: all.
+        top_k: keeps this many of the most probable tokens; 0: all.
+        min_p: drops tokens less probable than this share of the most probable one (Nguyen et al.
+            2024).
 
-    Each may be a number or [B]. They are applied in the order of Hugging Face transformers: first
-    `top_k`, of the rest `top_p`. Tokens tied with the last one kept are kept too.
+    The order is that of Hugging Face transformers: first `top_k`, then `top_p`. Tokens tied with
+    the last one kept are kept too.
     """
     top_p, top_k, min_p = (jnp.asarray(x)[..., None] for x in (top_p, top_k, min_p))
     order = _ordered(logits)
@@ -122,15 +136,15 @@ def nucleus(
     return jnp.where(kept, logits, -jnp.inf)
 
 
-def _ordered(x: Array) -> Array:
-    """uint32 in the order of the float32 numbers `x`: their bits, those below 0 flipped."""
+def _ordered(x: Float[Array, "B V"]) -> UInt32[Array, "B V"]:
+    """Integers in the order of the float32 numbers `x`: their bits, flipped for negative ones."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
     sign = jnp.uint32(1 << 31)
     return jnp.where(bits & sign, ~bits, bits | sign)
 
 
-def _largest(order: Array, enough: Callable[[Array], Array]) -> Array:
-    """uint32 [B, 1]: the largest t for which `order` >= t, bool [B, V], is still enough."""
+def _largest(order: UInt32[Array, "B V"], enough: Callable[[Array], Array]) -> UInt32[Array, "B 1"]:
+    """The largest t for which `order` >= t, bool [B, V], is still enough."""
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends

@@ -12,6 +12,7 @@ from typing import Any, Unpack, cast, overload
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Bool, Float32, Int, Int32, UInt32
 
 from zv_jax import trees
 from zv_jax.checkpoints import contents
@@ -34,16 +35,17 @@ from zv_jax.inference.ranking import Ranking
 from zv_jax.inference.trie import Trie
 from zv_jax.models import layout
 from zv_jax.models.axes import on_mesh
+from zv_jax.models.placeholders import RowImages
 from zv_jax.models.presets import DTYPES
 from zv_jax.parallel.hardware import MeshConfig
 from zv_jax.parallel.sharding import batch_sharding, make_mesh
 
-BATCH = 64  # most rows computed at once
+BATCH = 64  # maximum number of rows computed at once
 _SPEAKS = ("llm",)
 _SEES = ("vision", "qformer", "projector")
 _RETRIEVAL = ("vision", "qformer", "heads")
 _SEEDS_APART = 1_000_003  # between the draws of one row
-# Of LLaMA and all its kin: where a model has no tokenizer that says otherwise.
+# Of LLaMA models, for a checkpoint without tokenizer.
 _EOS, _PAD = 2, 0
 
 
@@ -57,16 +59,16 @@ def from_pretrained(
 
     Args:
         path: a workdir (its latest checkpoint), its `checkpoints` directory, or one step's; a
-            directory in the layout of Hugging Face transformers; a checkpoint file of LAVIS, or a
+            directory in the layout of Hugging Face transformers; a LAVIS checkpoint file, or a
             GGUF file.
-        dtype: of weights and computation, whatever it was trained in.
-        untrained: random weights, made by the run's seed, instead of the trained ones.
-        mesh: how weights and rows are laid over several devices; by default every device holds
-            the weights and takes a part of the rows.
+        dtype: of weights and computation, whatever it was in training.
+        untrained: random weights from the run's seed instead of the trained ones.
+        mesh: how to shard weights and rows over several devices; by default every device has all
+            weights and a part of the rows.
 
     Raises:
-        CheckpointError: there is no readable checkpoint, or its tokenizers are missing or others.
-        ConversionError: what lies there is none of our models.
+        CheckpointError: there is no readable checkpoint, or its tokenizers are missing or differ.
+        ConversionError: the path is no model that we can read.
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
     if dtype not in DTYPES:
@@ -79,7 +81,7 @@ def from_pretrained(
         if untrained:
             flat = contents.untrained(config, devices, stored.specs)
         else:
-            # What a checkpoint of others lacks is listed in its report, and is not called.
+            # The report of a converted checkpoint lists missing leaves, which are never used.
             whole = not stored.converted
             flat = stored.read(contents.placed(config, devices, stored.specs, whole))
     return Model(config, flat, stored.tokenizers, devices, stored.provenance)
@@ -119,38 +121,38 @@ class Model:
 
     @property
     def has_llm(self) -> bool:
-        """Whether it can answer."""
+        """Whether the model can answer."""
         return "llm" in self.towers
 
     @property
     def has_heads(self) -> bool:
-        """Whether it can embed and match."""
+        """Whether the model can embed and match."""
         return "heads" in self.towers
 
-    # --- ids: logits and what follows -------------------------------------------------------
+    # --- ids: logits and generation ---------------------------------------------------------
 
     @overload
-    def __call__(self, inputs: Inputs) -> np.ndarray: ...
+    def __call__(self, inputs: Inputs) -> Float32[np.ndarray, "B T V"]: ...
 
     @overload
     def __call__(
         self,
         *,
-        images: Array | None = None,
-        input_ids: Array,
-        attention_mask: Array,
-        qformer_input_ids: Array | None = None,
-        qformer_attention_mask: Array | None = None,
-    ) -> np.ndarray: ...
+        images: RowImages | None = None,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Bool[Array, "B T"],
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
+    ) -> Float32[np.ndarray, "B T V"]: ...
 
-    def __call__(self, inputs: Inputs | None = None, **arrays: Any) -> np.ndarray:
-        """Logits float32 [B, T, V] of the next token at every place.
+    def __call__(self, inputs: Inputs | None = None, **arrays: Any) -> Float32[np.ndarray, "B T V"]:
+        """Logits of the next token at every position.
 
         Args:
             inputs: padded on either side; or its fields as keywords.
 
         Raises:
-            ConfigError: the checkpoint has no language model, or none that sees.
+            ConfigError: the checkpoint has no language model, or cannot read images.
             DataError: the arrays do not fit each other or the model.
         """
         inputs = self._checked(_one_inputs(inputs, arrays), "logits")
@@ -166,22 +168,22 @@ class Model:
         max_new_tokens: int = 32,
         stop: Sequence[int] = (),
         trie: Trie | None = None,
-    ) -> np.ndarray: ...
+    ) -> Int32[np.ndarray, "B N"]: ...
 
     @overload
     def generate(
         self,
         *,
-        images: Array | None = None,
-        input_ids: Array,
-        attention_mask: Array,
-        qformer_input_ids: Array | None = None,
-        qformer_attention_mask: Array | None = None,
+        images: RowImages | None = None,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Bool[Array, "B T"],
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
         max_new_tokens: int = 32,
         stop: Sequence[int] = (),
         trie: Trie | None = None,
         **keywords: Unpack[Keywords],
-    ) -> np.ndarray: ...
+    ) -> Int32[np.ndarray, "B N"]: ...
 
     def generate(
         self,
@@ -192,27 +194,27 @@ class Model:
         stop: Sequence[int] = (),
         trie: Trie | None = None,
         **keywords: Any,
-    ) -> np.ndarray:
-        """Ids that follow rows of ids; `answer` is this with texts.
+    ) -> Int32[np.ndarray, "B {max_new_tokens}"]:
+        """Ids that continue rows of ids; `answer` does the same with texts.
 
         It needs no tokenizer: without one, `</s>` is id 2 and padding id 0, as in LLaMA.
 
         Args:
             inputs: padded on the left; or its fields as keywords.
             decoding: `Greedy()` (the default), `Sample(...)` or `Beam(...)`; or their fields as
-                keywords: `temperature` above 0 draws, `num_beams` above 1 searches.
-            max_new_tokens: the most that follow.
-            stop: ids that end a row, beside `</s>`.
+                keywords: `temperature` above 0 samples, `num_beams` above 1 searches.
+            max_new_tokens: the maximum number of new ids.
+            stop: ids that end a row, in addition to `</s>`.
             trie: the only answers allowed.
 
         Returns:
-            int32 [B, max_new_tokens]: the id that ends a row is followed by padding.
+            The new ids; padding follows the id that ends a row.
 
         Raises:
-            ConfigError: the checkpoint cannot speak (stage 0) or see, a number is out of range, or
-                the rows are too long for the language model.
-            DataError: the arrays do not fit each other, as when a row has other placeholders than
-                its images need.
+            ConfigError: the checkpoint has no language model (stage 0) or cannot read images, a
+                number is out of range, or the rows are too long for the language model.
+            DataError: the arrays do not fit each other, for example a row's placeholders do not
+                match its images.
         """
         arrays = {name: keywords.pop(name) for name in Inputs._fields if name in keywords}
         inputs = _one_inputs(inputs, arrays)
@@ -229,16 +231,15 @@ class Model:
         stop: Sequence[int] = (),
         trie: Trie | None = None,
     ) -> Sequences:
-        """All that follows each row, not the best only, with log-probabilities.
+        """All sequences of each row, not only the best, with log-probabilities.
 
         Args:
             inputs, max_new_tokens, stop, trie: as in `generate`.
-            decoding: its `n` says how many sequences a row has.
+            decoding: its `n` is the number of sequences for each row.
 
         Returns:
-            numpy arrays: tokens int32 [B, n, max_new_tokens]; logprobs float32 of the same shape,
-            those of the model itself, before any penalty or temperature; scores float32 [B, n] of
-            a search. Where only fewer sequences are allowed, the scores of the rest are -1e9.
+            numpy arrays; the log-probabilities are those of the model itself, before any penalty or
+            temperature. If only fewer sequences are allowed, the scores of the rest are -1e9.
 
         Raises:
             ConfigError, DataError: as in `generate`.
@@ -277,11 +278,12 @@ class Model:
         *,
         max_new_tokens: int = 32,
         stop: Sequence[int] = (),
-    ) -> Iterator[np.ndarray]:
-        """The columns of what `generate` returns, int32 [B] each, as soon as they are chosen.
+    ) -> Iterator[Int32[np.ndarray, " Bn"]]:
+        """The columns of what `generate` returns, each as soon as it is chosen.
 
-        It ends when all rows have ended. Arguments and errors as in `generate`; a search has no
-        token before its end, so `decoding` is no `Beam`. With n draws a row a column is [B * n].
+        It ends when all rows have ended. Arguments and errors as in `generate`, but `decoding` is
+        no `Beam`: a search has no token before its end. With n draws for each row, a column has
+        B * n tokens.
         """
         inputs = self._continued(inputs, max_new_tokens)
         decoding = from_keywords(decoding, Keywords(), False)
@@ -314,23 +316,24 @@ class Model:
         stop: Sequence[str] = (),
         **keywords: Unpack[Keywords],
     ) -> list[str]:
-        """The answers to questions, in their order.
+        """Answers questions, in their order.
 
         Args:
-            prompts: questions, or dialogues whose last exchange is to be answered.
+            prompts: questions, or dialogues with a last exchange to answer.
             images: for each prompt a list of all its images, those of its history first.
-            max_new_tokens: the longest answer.
+            max_new_tokens: the maximum length of an answer.
             history: for each prompt the exchanges before it.
-            instructions: for each prompt what the Q-Former of Chat reads, in place of the last
-                question.
+            instructions: for each prompt the text that the Q-Former of Chat reads instead of the
+                last question.
             decoding: as in `generate`, or its fields as keywords. Prompt i draws by `seed` + i,
                 whatever the other prompts are.
             choices: the only answers allowed, for all prompts.
             stop: words that end an answer and are not part of it.
 
         Raises:
-            ConfigError: the checkpoint cannot speak (stage 0) or see, or a number is out of range.
-            DataError: an image, a dialogue or a choice is wrong.
+            ConfigError: the checkpoint has no language model (stage 0) or cannot read images, or a
+                number is out of range.
+            DataError: an image, a dialogue or a choice is invalid.
         """
         decoding = from_keywords(decoding, keywords, choices is not None)
         found = self._answers(
@@ -351,10 +354,10 @@ class Model:
         stop: Sequence[str] = (),
         **keywords: Unpack[Keywords],
     ) -> list[list[Answer]]:
-        """The `n` answers to each question: the best of a search, best first, or several draws.
+        """`n` answers to each question: of a search, best first, or several draws.
 
         Arguments and errors as in `answer`; `n` is a field of `Sample` and `Beam`. The images and
-        the prompt are read once for all answers of a row. There are fewer where only fewer are
+        the prompt are read once for all answers of a row. There are fewer answers if only fewer are
         allowed.
         """
         decoding = from_keywords(decoding, keywords, choices is not None)
@@ -401,8 +404,8 @@ class Model:
 
     def _until(
         self, inputs: Inputs, decoding: Decoding, max_new_tokens: int, stop: Sequence[str]
-    ) -> np.ndarray:
-        """int32 [B, n, T]: tokens until every row has ended or said one of the words of `stop`."""
+    ) -> Int32[np.ndarray, "B n T"]:
+        """Tokens until every row has ended or contains one of the words of `stop`."""
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
         rows, columns = len(inputs.input_ids), []
         for column in self.stream(inputs, decoding, max_new_tokens=max_new_tokens):
@@ -422,14 +425,14 @@ class Model:
         *,
         norm: str = "sum",
     ) -> list[Ranking]:
-        """How probable each of the given answers is: no answer is made up, none has to be read.
+        """Ranks given answers by their probability, without generating text.
 
         Args:
             prompts, images, history, instructions: as in `answer`.
             choices: for each prompt its candidates.
             norm: `sum` of the log-probabilities of the tokens and of `</s>`; `token_mean` or
-                `char`, that sum per token or per character; `pmi`, the sum less what the same
-                words get without the image.
+                `char`, that sum per token or per character; `pmi`, the sum minus that of the same
+                words without the image.
 
         Raises:
             ConfigError, DataError: as in `answer`; or a prompt has no candidate.
@@ -464,8 +467,8 @@ class Model:
 
     # --- images and texts: retrieval --------------------------------------------------------
 
-    def embed_images(self, images: Sequence[Image]) -> np.ndarray:
-        """float32 [N, Q, E]: the projected query outputs of every image, L2-normalised.
+    def embed_images(self, images: Sequence[Image]) -> Float32[np.ndarray, "N Q E"]:
+        """The projected query outputs of every image, L2-normalised.
 
         Raises:
             ConfigError: the checkpoint has no heads: stage 0 makes them, and what starts from it
@@ -476,8 +479,10 @@ class Model:
         run = functools.partial(embed.apply, self.config.model, "image_embed")
         return self._batched(run, self.processor.images(images))
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, E], L2-normalised; the similarity of a pair is the largest over the queries.
+    def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "N E"]:
+        """The projection of every text, L2-normalised.
+
+        The similarity of an image and a text is the maximum over the image's queries.
 
         Raises:
             ConfigError: see `embed_images`.
@@ -486,12 +491,12 @@ class Model:
         run = functools.partial(embed.apply, self.config.model, "text_embed")
         return self._batched(run, *self.processor.qformer_texts([text.strip() for text in texts]))
 
-    def match(self, images: Sequence[Image], texts: Sequence[str]) -> np.ndarray:
-        """float32 [N]: the logit that image i and text i belong together (ITM).
+    def match(self, images: Sequence[Image], texts: Sequence[str]) -> Float32[np.ndarray, " N"]:
+        """The logit that image i matches text i (ITM).
 
         Raises:
             ConfigError: see `embed_images`.
-            DataError: not as many images as texts, or an image cannot be read.
+            DataError: there are not as many images as texts, or an image cannot be read.
         """
         self._need(_RETRIEVAL, "match scores")
         if len(images) != len(texts):
@@ -506,13 +511,13 @@ class Model:
 
     def attention_maps(
         self, images: Sequence[Image], instructions: Sequence[str] | None = None
-    ) -> np.ndarray:
-        """Where each query looks: float32 [N, Q, h, w] over the patches, each map summing to 1.
+    ) -> Float32[np.ndarray, "N Q rows columns"]:
+        """The attention of each query over the grid of patches; each map sums to 1.
 
-        The last cross-attention, its heads averaged, the CLS token left out.
+        Of the last cross-attention, averaged over heads, without the CLS token.
 
         Args:
-            instructions: for each image what the Q-Former of Chat reads.
+            instructions: for each image the text that the Q-Former of Chat reads.
 
         Raises:
             ConfigError: the checkpoint has no Q-Former.
@@ -522,8 +527,8 @@ class Model:
         model = self.config.model
         text: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         if instructions is not None and model.qformer_sees_instruction:
-            told = [model.prompt.instruction(instruction) for instruction in instructions]
-            text = self.processor.qformer_texts(told, self.config.data.max_qformer_text, "end")
+            asked = [model.prompt.instruction(instruction) for instruction in instructions]
+            text = self.processor.qformer_texts(asked, self.config.data.max_qformer_text, "end")
         run = functools.partial(embed.attention, model)
         weights = self._batched(run, self.processor.images(images), *text)
         weights = weights if model.vision.drop_cls else weights[..., 1:]
@@ -541,7 +546,7 @@ class Model:
             options: dtype, size of the files, fields of the model card.
 
         Raises:
-            ConversionError: transformers has no class for it, or the directory holds something.
+            ConversionError: transformers has no class for it, or the directory is not empty.
         """
         tokenizers = self.tokenizer, self.qformer_tokenizer
         flat = layout.stacked(trees.flatten(self.variables))
@@ -580,7 +585,7 @@ class Model:
     def _common(
         self, decoding: Decoding, max_new_tokens: int, stop: Sequence[int]
     ) -> dict[str, Any]:
-        """What all decoding is given."""
+        """Arguments of all decoding functions."""
         tokenizer = self.tokenizer
         eos, pad = (tokenizer.eos_id, tokenizer.pad_id) if tokenizer else (_EOS, _PAD)
         penalty = decoding.repetition_penalty
@@ -612,7 +617,7 @@ class Model:
     def _parts(
         self, questions: Sequence[Question], max_new_tokens: int
     ) -> Iterator[tuple[list[int], Inputs]]:
-        """Numbers of rows that are alike, at most `BATCH` of them, and their arrays."""
+        """Indices of at most `BATCH` similar rows, and their arrays."""
         order = sorted(
             range(len(questions)),
             key=lambda i: (len(questions[i].images), len(questions[i].input_ids)),
@@ -623,8 +628,8 @@ class Model:
             yield part, self.processor.collate(rows, max_new_tokens=max_new_tokens)
 
     def _batched(self, run: Callable[..., Any], *rows: Any) -> Any:
-        """run(variables, *rows) over batches of rows; `rows` and what it gives are pytrees of
-        arrays [N, ...]."""
+        """run(variables, *rows) over batches of rows; `rows` and its results are pytrees of arrays
+        [N, ...]."""
         total = len(jax.tree.leaves(rows)[0])
         out = []
         with on_mesh(self.mesh):
@@ -636,15 +641,15 @@ class Model:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *out)
 
     def _placed(self, rows: Any) -> Any:
-        """The arrays [N, ...] of a pytree on the devices, filled up to a bucket of rows."""
+        """The arrays [N, ...] of a pytree on the devices, padded to a bucket of rows."""
         size = bucket(max(len(jax.tree.leaves(rows)[0]), 1))
         size = -(-size // self._ways) * self._ways
 
         def place(array: Array) -> jax.Array:
-            # Rows to fill up with repeat the first one; without any row they are zero.
+            # Padding repeats the first row; without any row it is zero.
             full = np.zeros((size, *array.shape[1:]), array.dtype)
             full[: len(array)], full[len(array) :] = array, array[:1] if len(array) else 0
-            # Every process has all rows and gives its devices theirs.
+            # Every process has all rows and sends its devices their part.
             return jax.make_array_from_callback(
                 full.shape, batch_sharding(self.mesh), lambda index: full[index]
             )
@@ -653,24 +658,26 @@ class Model:
 
 
 def _one_inputs(inputs: Inputs | None, arrays: dict[str, Any]) -> Inputs:
-    """The inputs that are given in one form or the other."""
+    """The inputs, given as an object or as keywords."""
     if inputs is not None and arrays:
         raise TypeError(f"give Inputs, or its fields: {', '.join(arrays)}")
     return Inputs(**{"images": None} | arrays) if inputs is None else inputs
 
 
-def _drawing(decoding: Decoding, rows: int) -> tuple[np.ndarray, Drawing | None]:
-    """The seeds of rows, uint32 [rows, n], and how to draw."""
+def _drawing(
+    decoding: Decoding, rows: int
+) -> tuple[UInt32[np.ndarray, "{rows} n"], Drawing | None]:
+    """The seeds of rows, and settings of sampling."""
     if not isinstance(decoding, Sample):
         return np.zeros((rows, 1), np.uint32), None
     drawing = Drawing(decoding.temperature, decoding.top_p, decoding.top_k, decoding.min_p)
-    # The draws of a row are further apart than rows are: none is drawn twice.
+    # The seeds of a row's draws are further apart than those of rows: no seed repeats.
     draws = decoding.seeds(rows)[:, None] + _SEEDS_APART * np.arange(decoding.n, dtype=np.uint32)
     return draws.astype(np.uint32), drawing
 
 
 def _fetch(array: jax.Array) -> np.ndarray:
-    """All rows, in every process, of an array that may lie on the devices of several."""
+    """All rows, in every process, of an array that may be sharded over several processes."""
     if array.is_fully_addressable:
         return np.asarray(array)
     from jax.experimental import multihost_utils

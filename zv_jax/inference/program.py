@@ -1,16 +1,16 @@
-"""What all decoding has in common: a program that reads the prompts once, then token after token.
+"""Shared by all decoding: a program that reads the prompts once, then token after token.
 
-Prompts are padded on the left, so that all rows are at the same place at the same step. What a
-prompt leaves in the layers is written once and never copied: the beams of a row, its draws or its
-candidates share it. What they say themselves has a cache of its own, which grows as it fills: a
-step reads and moves no more than twice what there is.
+Prompts are padded on the left, so all rows are at the same place at each step. Keys and values of a
+prompt are written once and never copied: the beams, draws or candidates of a row share them. Their
+new tokens have a separate cache, which grows as it fills: a step reads and moves at most twice its
+contents.
 
-On GPUs these programs are compiled in their own way. The weights of all layers lie in one array,
-and each step takes the layers out of it one after the other. XLA's own kernels (Triton) want them
-by themselves, so every weight was copied before it was read: three times the traffic, where traffic
-is all that a token costs. cuBLAS reads them where they lie. On one H100, with half the layers of
-the 13B model, a token of one row took 7.0 ms instead of 14.2, one of 16 rows 10.6 instead of 17.9.
-TPUs read them in place anyway; for CPUs see `models/layout.py`.
+On GPUs these programs need other compiler options. The weights of all layers are one array, from
+which each step slices one layer after the other. XLA's Triton kernels need each slice as an array,
+so every weight was copied before it was read: three times the memory traffic, which dominates the
+cost of a token. cuBLAS reads slices in place. On one H100, with half the layers of the 13B model, a
+token of one row took 7.0 ms instead of 14.2, one of 16 rows 10.6 ms instead of 17.9. TPUs read
+slices in place anyway; for CPUs see `models/layout.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32, Shaped, UInt32
 
 from zv_jax.inference.inputs import Inputs
 from zv_jax.models.layers import Array
@@ -32,16 +34,21 @@ ON_GPU = {
     "xla_gpu_enable_triton_gemm": False,
     "xla_gpu_enable_dynamic_slice_fusion": True,
 }
-SHORTEST = 32  # places of the cache at first: fewer would be one more loop to compile
+SHORTEST = 32  # initial places of the cache: fewer would add a loop to compile
 
+Ids = Int[Array, " N"] | Int[np.ndarray, " N"]
+Seeds = UInt32[Array, "B C"] | UInt32[np.ndarray, "B C"]
+Scalar = (
+    Shaped[Array, ""] | float
+)  # an argument of the program, so that a new value compiles nothing
 State = TypeVar("State", bound=Any)
 
 
 def jit_decode(**settings: Any) -> Callable[[Callable], Callable]:
-    """`jax.jit(**settings)` with the options above where the devices are GPUs.
+    """`jax.jit(**settings)`, on GPUs with the compiler options above.
 
-    Which devices there are is asked on the first call and not on import: asking would start them,
-    and a process of several must join the others before that.
+    It looks up the devices on the first call, not on import: the look-up initialises them, and a
+    process of a multi-process run must join the others before that.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -60,37 +67,37 @@ def jit_decode(**settings: Any) -> Callable[[Callable], Callable]:
 
 
 class Sequences(NamedTuple):
-    """What follows B prompts, C sequences each, the best first where there is a best.
+    """C sequences that continue each of B prompts, best first after a search; T is max_new_tokens.
 
     Attributes:
-        tokens: int32 [B, C, max_new_tokens], the id that ends a sequence, then padding.
-        scores: float32 [B, C], of a search.
-        logprobs: float32 [B, C, max_new_tokens], of the tokens; 0 where padding is.
+        tokens: with the id that ends a sequence, then padding.
+        scores: of a search.
+        logprobs: of the tokens; 0 at padding.
     """
 
-    tokens: Array
-    scores: Array | None = None
-    logprobs: Array | None = None
+    tokens: Int32[Array, "B C T"]
+    scores: Float32[Array, "B C"] | None = None
+    logprobs: Float32[Array, "B C T"] | None = None
 
 
 class Prefilled(NamedTuple):
-    """Prompts that were read.
+    """The state after reading prompts.
 
     Attributes:
-        logits: [B, V] of the next token.
-        prompt: what the layers keep of them.
-        seen: bool [B, T], true at the prompt's tokens.
-        lengths: int32 [B], tokens of the prompt.
+        logits: of the next token.
+        prompt: keys and values of the layers.
+        seen: True at the prompt's tokens.
+        lengths: tokens of the prompt.
     """
 
-    logits: Array
+    logits: Float32[Array, "B V"]
     prompt: Layers
-    seen: Array
-    lengths: Array
+    seen: Bool[Array, "B T"]
+    lengths: Int32[Array, " B"]
 
 
 def prefill(variables: dict, inputs: Inputs, *, cfg: ModelConfig) -> Prefilled:
-    """Encodes the images once and reads the prompts once: what all decoding begins with.
+    """Encodes the images and reads the prompts, each once: the first step of all decoding.
 
     Args:
         variables: of `ZiyaVisual`.
@@ -110,7 +117,7 @@ def prefill(variables: dict, inputs: Inputs, *, cfg: ModelConfig) -> Prefilled:
 
 
 def capacities(places: int) -> tuple[int, ...]:
-    """The sizes that a cache of new tokens has until it has `places`: each is twice the last."""
+    """The sizes of a cache of new tokens up to `places`: each is twice the previous one."""
     sizes: list[int] = []
     while places and (not sizes or sizes[-1] < places):
         sizes.append(min(2 * sizes[-1] if sizes else SHORTEST, places))
@@ -119,7 +126,7 @@ def capacities(places: int) -> tuple[int, ...]:
 
 def run(
     advance: Callable[[State], State],
-    running: Callable[[State], Array],
+    running: Callable[[State], Bool[Array, ""]],
     state: State,
     max_new_tokens: int,
 ) -> State:
@@ -127,10 +134,10 @@ def run(
 
     Args:
         advance: reads the tokens of step `state.step` - 1 and chooses those of `state.step`.
-        running: whether another token is wanted.
-        state: has `step`, tokens chosen so far, and `cache`, of all of them but the last.
+        running: whether to choose another token.
+        state: has `step`, tokens chosen so far, and `cache`, of all but the latest of them.
     """
-    # The last token is returned and never read.
+    # The last token is returned without being read.
     for places in capacities(max_new_tokens - 1):
         state = state._replace(cache=grown(state.cache, places))
         state = jax.lax.while_loop(

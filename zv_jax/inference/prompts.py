@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int32, UInt8
 
 from zv_jax.config import Config
 from zv_jax.data.images import decode
@@ -27,7 +28,7 @@ _SHORTEST = 16
 
 @dataclass(frozen=True)
 class Question:
-    """One row before padding: ids, the images of its image blocks, the Q-Former's text."""
+    """One row before padding: ids, the images of its image blocks, the Q-Former's ids."""
 
     input_ids: list[int]
     images: tuple[Image, ...]
@@ -37,7 +38,7 @@ class Question:
 def bucket(n: int) -> int:
     """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, 24, ... that is at least `n`.
 
-    Few shapes are compiled and less than a third of one is padding.
+    Rounding up to it compiles few shapes and adds less than a third of padding.
     """
     power = 1 << (n - 1).bit_length()
     smaller = power * 3 // 4
@@ -47,15 +48,15 @@ def bucket(n: int) -> int:
 def turns_of(prompt: Prompt, images: int, history: Sequence[Exchange] = ()) -> tuple[Exchange, ...]:
     """The dialogue: `history`, then the prompt.
 
-    A question in words introduces all images that no earlier exchange did; `<image>` in it is
-    left out, since the layout puts images before the text.
+    A question given as text introduces all images that no earlier exchange did; `<image>` in it is
+    dropped, since the layout puts images before the text.
 
     Args:
         images: how many there are.
 
     Raises:
-        DataError: there is no exchange, one but the last has no answer, or one names an image
-            that is not there.
+        DataError: there is no exchange, an earlier one has no answer, or one names a missing
+            image.
     """
     if isinstance(prompt, str):
         used = {i for turn in history for i in turn.images}
@@ -112,11 +113,12 @@ class Processor:
             history: for each text the exchanges before it.
             instructions: for each text what the Q-Former of Chat reads, in place of the last
                 question.
-            max_new_tokens: ids that are to follow; a longer dialogue loses its oldest texts.
+            max_new_tokens: room to leave for the answer; a dialogue that is too long loses its
+                oldest texts.
 
         Raises:
             DataError: an image cannot be read, a dialogue cannot be continued, the images leave no
-                room for text, or there is not one list for each text.
+                room for text, or the number of lists is not the number of texts.
             ConfigError: `max_new_tokens` leaves no room for a prompt, or a tokenizer is missing.
         """
         rows = self.questions(texts, images, history, instructions, max_new_tokens=max_new_tokens)
@@ -163,18 +165,18 @@ class Processor:
         *,
         max_new_tokens: int,
     ) -> list[Question]:
-        """The row of every prompt; what is None is nothing for each of them.
+        """The row of every prompt; None is short for empty lists.
 
         Raises:
             DataError, ConfigError: as in `__call__`.
         """
         images = [()] * len(prompts) if images is None else images
         history = [()] * len(prompts) if history is None else history
-        told = [None] * len(prompts) if instructions is None else instructions
-        if not len(prompts) == len(images) == len(history) == len(told):
+        asked = [None] * len(prompts) if instructions is None else instructions
+        if not len(prompts) == len(images) == len(history) == len(asked):
             raise DataError(
                 f"{len(prompts)} prompts, {len(images)} lists of images, {len(history)} histories "
-                f"and {len(told)} instructions",
+                f"and {len(asked)} instructions",
                 where="answer",
                 expected="one of each for every prompt",
                 fix="give [[image]] for one prompt about one image",
@@ -190,13 +192,15 @@ class Processor:
             self.question(
                 prompt, shown, max_new_tokens=max_new_tokens, history=past, instruction=instruction
             )
-            for prompt, shown, past, instruction in zip(prompts, images, history, told, strict=True)
+            for prompt, shown, past, instruction in zip(
+                prompts, images, history, asked, strict=True
+            )
         ]
 
     def collate(self, questions: Sequence[Question], *, max_new_tokens: int) -> Inputs:
         """The rows as arrays, their lengths rounded up to a bucket.
 
-        `images` is None when no row has an image; the Q-Former's text is None then, and for Base.
+        `images` is None when no row has an image; the Q-Former's ids are None then, and for Base.
         """
         model, data = self.config.model, self.config.data
         longest = max(_SHORTEST, *(len(q.input_ids) for q in questions))
@@ -213,7 +217,7 @@ class Processor:
         return Inputs(images, ids, mask, text, dialogue.mask_of(rows, data.max_qformer_text))
 
     def longest_prompt(self, max_new_tokens: int) -> int:
-        """Ids of a prompt that leave room for the answer.
+        """Most ids of a prompt that leave room for the answer.
 
         Raises:
             ConfigError: there is no room, or nothing is to be generated.
@@ -229,8 +233,8 @@ class Processor:
             )
         return positions - max_new_tokens
 
-    def images(self, images: Sequence[Image]) -> np.ndarray:
-        """uint8 [N, H, W, 3], resized.
+    def images(self, images: Sequence[Image]) -> UInt8[np.ndarray, "N height width 3"]:
+        """Resized images.
 
         Raises:
             DataError: an image cannot be read.
@@ -244,12 +248,12 @@ class Processor:
 
     def qformer_texts(
         self, texts: Sequence[str], length: int | None = None, keep: str = "start"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What the Q-Former reads: ids int32 [N, S] and mask bool [N, S].
+    ) -> tuple[Int32[np.ndarray, "N S"], Bool[np.ndarray, "N S"]]:
+        """Ids and mask that the Q-Former reads.
 
         Args:
             length: S; None takes that of the captions of stage 0.
-            keep: which part of a longer text is read, "start" or "end".
+            keep: the part of a longer text that is kept, "start" or "end".
         """
         length = length or self.config.data.max_text
         tokenizer = existing(self.qformer_tokenizer, "embeddings")
@@ -275,10 +279,10 @@ def existing(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:
 
 def pixels(
     rows: Sequence[Sequence[Image]], size: int, transparency: str = decode.TRANSPARENCY[0]
-) -> np.ndarray | None:
-    """uint8 [B, I, size, size, 3]; places without an image are 0; None if there is no image.
+) -> UInt8[np.ndarray, "B I {size} {size} 3"] | None:
+    """Resized images of each row; zeros fill rows with fewer; None if there is no image.
 
-    `transparency` is that of the images the model was trained on (`data.transparency`).
+    `transparency` is that of the model's training images (`data.transparency`).
 
     Raises:
         DataError: an image cannot be read.

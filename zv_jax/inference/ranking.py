@@ -1,8 +1,8 @@
-"""Answers restricted to given options: how probable is each of them (paper section 4.1)?
+"""Ranking: how probable is each of the given answers (paper section 4.1)?
 
-The images are encoded once and the prompt is read once; then all candidates of a row are read
-behind it in one pass, each seeing the prompt and itself only. `</s>` is scored too, as in training:
-without it a candidate that begins another one always wins.
+The images are encoded once and the prompt is read once; one more pass reads all candidates of a
+row, each attending to the prompt and itself only. `</s>` is scored too, as in training: without it
+a candidate would always beat the longer ones that it begins.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import prompts as prompts_lib
@@ -28,7 +29,7 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 
 NORMS = ("sum", "token_mean", "char", "pmi")
 CHUNK = 32  # candidates of one row in one pass
-TIE = 1e-5  # scores this close are equal: the place of a candidate in a batch moves them less
+TIE = 1e-5  # closer scores are equal: the place of a candidate in a batch changes them by less
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,24 @@ class Ranking:
     """The candidates of one prompt.
 
     Attributes:
-      scores: float32 [C], in the order given; larger is better.
-      best: index of the best; of equal ones the first.
-      margin: how far it is ahead of the next; infinite for a single candidate.
+      scores: in the order given; larger is better.
+      best: index of the best candidate; the first of equal ones.
+      margin: its lead over the next; infinite for a single candidate.
     """
 
-    scores: np.ndarray
+    scores: Float[np.ndarray, " C"]
     best: int
     margin: float
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """float32 [C]: the scores as a distribution over the candidates."""
+    def probabilities(self) -> Float[np.ndarray, " C"]:
+        """The scores as a distribution over the candidates."""
         shifted = np.exp(self.scores - self.scores.max())
         return shifted / shifted.sum()
 
 
-def ranking(scores: np.ndarray) -> Ranking:
-    """The ranking by scores [C]."""
+def ranking(scores: Float[np.ndarray, " C"]) -> Ranking:
+    """The ranking by scores."""
     order = np.sort(scores)[::-1]
     margin = float(order[0] - order[1]) if len(order) > 1 else float("inf")
     return Ranking(scores, int(np.argmax(scores >= order[0] - TIE)), margin)
@@ -63,7 +64,7 @@ def check(choices: Sequence[Sequence[str]], norm: str) -> None:
     """Refuses an unknown norm and rows without a candidate.
 
     Raises:
-      ConfigError, DataError: naming what is wrong.
+      ConfigError, DataError: names what is wrong.
     """
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS, "norm")
@@ -77,12 +78,16 @@ def check(choices: Sequence[Sequence[str]], norm: str) -> None:
 
 
 def normalise(
-    sums: np.ndarray, lengths: np.ndarray, texts: Sequence[str], norm: str, blind: np.ndarray | None
-) -> np.ndarray:
-    """Scores [C] of one row from sums of log-probabilities and numbers of tokens, both [C].
+    sums: Float[np.ndarray, " C"],
+    lengths: Float[np.ndarray, " C"],
+    texts: Sequence[str],
+    norm: str,
+    blind: Float[np.ndarray, " C"] | None,
+) -> Float[np.ndarray, " C"]:
+    """Scores of one row from sums of log-probabilities and numbers of tokens.
 
-    ``sum``: the probability of the text; ``token_mean``: per token, `</s>` counted; ``char``: per
-    character; ``pmi``: minus the sum `blind` [C] that the same words get without the image.
+    `sum`: the probability of the text; `token_mean`: per token, with `</s>`; `char`: per character;
+    `pmi`: minus the sum `blind` of the same text without the image.
     """
     if norm == "token_mean":
         return sums / lengths
@@ -93,8 +98,8 @@ def normalise(
 
 def candidate_arrays(
     rows: Sequence[Sequence[Sequence[int]]], pad_id: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """int32 [B, C, L] and bool [B, C, L], both C and L rounded up so that few shapes exist.
+) -> tuple[Int32[np.ndarray, "B C T"], Bool[np.ndarray, "B C T"]]:
+    """Ids and mask of the candidates, C and T rounded up so that few shapes are compiled.
 
     C is a multiple of the chunk that `score` takes at once; missing candidates are all padding.
     """
@@ -118,23 +123,20 @@ def chunk_of(count: int) -> int:
 def score(
     variables: dict,
     inputs: Inputs,
-    candidates: Array,
-    candidate_mask: Array,
+    candidates: Int[Array, "B C T"],
+    candidate_mask: Bool[Array, "B C T"],
     *,
     cfg: ModelConfig,
     chunk: int,
-) -> Array:
-    """Log-probability of every candidate after its row's prompt.
+) -> Float32[Array, "B C"]:
+    """Log-probability of every candidate after its row's prompt, summed over its tokens.
 
     Args:
         variables, inputs: as in `sample.generate`.
-        candidates: int [B, C, L], `</s>` last, then padding.
-        candidate_mask: bool [B, C, L].
+        candidates: `</s>` last, then padding.
+        candidate_mask: False at padding.
         cfg: the architecture.
-        chunk: candidates in one pass; it divides C and bounds the memory, and changes no score.
-
-    Returns:
-        float32 [B, C], sums over the tokens.
+        chunk: candidates in one pass; it divides C and limits the memory, and changes no score.
     """
     batch, count, width = candidates.shape
     model = ZiyaVisual(cfg)
@@ -145,21 +147,21 @@ def score(
     own = (place[None] <= place[:, None])[None]
     positions = jnp.repeat(read.lengths, chunk)[:, None] + place
 
-    def one_pass(part: tuple[Array, Array]) -> Array:
-        ids, mask = part  # [B, chunk, L]
+    def one_pass(part: tuple[Array, Array]) -> Float32[Array, "B chunk"]:
+        ids, mask = part  # [B, chunk, T]
         hidden = model.apply(
             variables, ids.reshape(-1, width), positions, own, cache, method=_read
         ).reshape(batch, chunk, width, -1)
         start = jnp.take_along_axis(first, ids[:, :, 0], 1) * mask[:, :, 0]
-        # One place of all candidates at a time: the logits of all would not fit for a large V.
+        # One place of all candidates at a time: for a large V the logits of all would not fit.
         targets = (hidden[:, :, :-1].swapaxes(0, 2), ids[:, :, 1:].swapaxes(0, 2))
 
-        def at_place(target: tuple[Array, Array]) -> Array:
+        def at_place(target: tuple[Array, Array]) -> Float32[Array, "chunk B"]:
             states, wanted = target  # [chunk, B, D], [chunk, B]
             logp = jax.nn.log_softmax(model.apply(variables, states, method=_logits))
             return jnp.take_along_axis(logp, wanted[..., None], -1)[..., 0]
 
-        rest = jax.lax.map(at_place, targets)  # [L - 1, chunk, B]
+        rest = jax.lax.map(at_place, targets)  # [T - 1, chunk, B]
         return start + (rest.transpose(2, 1, 0) * mask[:, :, 1:]).sum(-1)
 
     parts = [
@@ -170,16 +172,22 @@ def score(
     return sums.swapaxes(0, 1).reshape(batch, count)
 
 
-def _read(model: ZiyaVisual, ids: Array, positions: Array, own: Array, cache: Cache) -> Array:
+def _read(
+    model: ZiyaVisual,
+    ids: Int[Array, "BC T"],
+    positions: Int[Array, "BC T"],
+    own: Bool[Array, "1 T T"],
+    cache: Cache,
+) -> Float[Array, "BC T D"]:
     return model.llm.read_on(model.llm.embed(ids), positions, own, cache, 0)[0]
 
 
-def _logits(model: ZiyaVisual, hidden: Array) -> Array:
+def _logits(model: ZiyaVisual, hidden: Float[Array, "*B D"]) -> Float32[Array, "*B V"]:
     return model.llm.logits(hidden).astype(jnp.float32)
 
 
 def blinded(questions: Sequence[Question], size: int) -> list[Question]:
-    """The same prompts about images that show nothing: one even grey.
+    """The same prompts with plain grey images.
 
     Raises:
       ConfigError: a prompt has no image to leave out.
@@ -189,7 +197,7 @@ def blinded(questions: Sequence[Question], size: int) -> list[Question]:
     grey = Image.new("RGB", (size, size), tuple(round(255 * mean) for mean in MEAN))
     if not all(question.images for question in questions):
         raise ConfigError(
-            "the norm pmi compares with the answer to no image, and a prompt has none",
+            "the norm pmi compares with the same prompt without images, and a prompt has none",
             where="norm",
             expected="images with every prompt, or the norm sum",
         )

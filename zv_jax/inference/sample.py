@@ -1,7 +1,7 @@
-"""Token by token, the most probable one or one that is drawn: one compiled program for all of it.
+"""Greedy decoding and sampling in one compiled program.
 
-A program is compiled per shape of the inputs and per `max_new_tokens`. `stream` runs the same steps
-as programs of their own, so that each token can be shown as soon as it is chosen.
+Each shape of the inputs and each `max_new_tokens` compiles a program. `stream` runs the same steps
+as separate programs, so that each token can be shown as soon as it is chosen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float32, Int32, Key, UInt32
 
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.logits import Drawing, Rules, allowed, is_one_of, logprob, nucleus
-from zv_jax.inference.program import Sequences, capacities, jit_decode, prefill, run
+from zv_jax.inference.program import (
+    Ids,
+    Scalar,
+    Seeds,
+    Sequences,
+    capacities,
+    jit_decode,
+    prefill,
+    run,
+)
 from zv_jax.models.layers import Array
 from zv_jax.models.llama import Cache, empty_cache, grown
 from zv_jax.models.presets import ModelConfig
@@ -28,35 +38,35 @@ class Fixed(NamedTuple):
     """What is the same at every step; N = B * C rows.
 
     Attributes:
-        lengths: int32 [N], tokens of the prompt.
-        seeds: uint32 [N], of drawing.
-        drawing: how; None: the most probable token.
+        lengths: tokens of the prompt.
+        seeds: for sampling.
+        drawing: settings of sampling; None: the most probable token.
         rules: for all tokens.
     """
 
-    lengths: Array
-    seeds: Array
+    lengths: Int32[Array, " N"]
+    seeds: UInt32[Array, " N"]
     drawing: Drawing | None
     rules: Rules
 
 
 class SamplingState(NamedTuple):
-    """What a step changes; N = B * C rows.
+    """What a step changes; N = B * C rows, T is max_new_tokens.
 
     Attributes:
-        step: int32, tokens chosen so far.
-        ids: int32 [N], the token chosen last.
-        ended: bool [N].
-        tokens: int32 [N, max_new_tokens], all tokens chosen, then padding.
-        logprobs: float32 [N, max_new_tokens], or None where nobody asks.
-        cache: of the prompts and of all tokens but the last.
+        step: tokens chosen so far.
+        ids: the latest token.
+        ended: whether the row has ended.
+        tokens: all chosen tokens, then padding.
+        logprobs: of the tokens; None unless requested.
+        cache: of the prompts and of all tokens but the latest.
     """
 
-    step: Array
-    ids: Array
-    ended: Array
-    tokens: Array
-    logprobs: Array | None
+    step: Int32[Array, ""]
+    ids: Int32[Array, " N"]
+    ended: Bool[Array, " N"]
+    tokens: Int32[Array, "N T"]
+    logprobs: Float32[Array, "N T"] | None
     cache: Cache
 
 
@@ -64,27 +74,27 @@ class SamplingState(NamedTuple):
 def generate(
     variables: dict,
     inputs: Inputs,
-    seeds: Array,
+    seeds: Seeds,
     *,
     cfg: ModelConfig,
     max_new_tokens: int,
-    stop: Array,
-    pad_id: Array | int,
+    stop: Ids,
+    pad_id: Scalar,
     drawing: Drawing | None = None,
-    min_new_tokens: Array | int = 0,
-    repetition_penalty: Array | float | None = None,
+    min_new_tokens: Scalar = 0,
+    repetition_penalty: Scalar | None = None,
     logprobs: bool = False,
 ) -> Sequences:
-    """Continues every row, greedily or by drawing.
+    """Continues every row, greedily or by sampling.
 
     Args:
         variables, inputs, cfg: as in `prefill`.
-        seeds: uint32 [B, C], of C draws after each prompt; a draw depends on its own seed only.
+        seeds: of C draws for each prompt; a draw depends on its own seed only.
         max_new_tokens: at least 1.
         stop, pad_id, min_new_tokens, repetition_penalty: see `Rules`.
-        drawing: how to draw; None takes the most probable token.
-        logprobs: whether the log-probabilities of the tokens are wanted: those of the model
-            itself, before penalty, temperature and nucleus.
+        drawing: settings of sampling; None takes the most probable token.
+        logprobs: whether to return the log-probabilities of the tokens by the model itself, before
+            penalty, temperature and nucleus.
     """
     rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
     fixed, state = _start(
@@ -100,17 +110,17 @@ def generate(
 def stream(
     variables: dict,
     inputs: Inputs,
-    seeds: Array,
+    seeds: Seeds,
     *,
     cfg: ModelConfig,
     max_new_tokens: int,
-    stop: Array,
-    pad_id: Array | int,
+    stop: Ids,
+    pad_id: Scalar,
     drawing: Drawing | None = None,
-    min_new_tokens: Array | int = 0,
-    repetition_penalty: Array | float | None = None,
-) -> Iterator[Array]:
-    """The columns of what `generate` returns, each int32 [B * C], as soon as it is chosen.
+    min_new_tokens: Scalar = 0,
+    repetition_penalty: Scalar | None = None,
+) -> Iterator[Int32[Array, " BC"]]:
+    """The columns of what `generate` returns, B * C tokens each, as soon as they are chosen.
 
     It ends when every row has ended. Arguments as in `generate`.
     """
@@ -134,7 +144,7 @@ def stream(
 def _start(
     variables: dict,
     inputs: Inputs,
-    seeds: Array,
+    seeds: Seeds,
     drawing: Drawing | None,
     rules: Rules,
     *,
@@ -161,7 +171,7 @@ def _start(
 def _advance(
     variables: dict, fixed: Fixed, state: SamplingState, *, cfg: ModelConfig
 ) -> SamplingState:
-    """Reads the token chosen last and chooses the next."""
+    """Reads the latest token and chooses the next."""
     place = state.step - 1
     logits, cache = ZiyaVisual(cfg).apply(
         variables, state.ids, fixed.lengths + place, state.cache, place, method="decode"
@@ -178,7 +188,7 @@ def _grow_alone(state: SamplingState, places: int) -> SamplingState:
     return state._replace(cache=grown(state.cache, places))
 
 
-def _choose(fixed: Fixed, state: SamplingState, logits: Array) -> SamplingState:
+def _choose(fixed: Fixed, state: SamplingState, logits: Float32[Array, "N V"]) -> SamplingState:
     """The state with the next token of every row; padding where it has ended."""
     step, rules = state.step, fixed.rules
     open_ = allowed(logits, state.tokens, step, rules)
@@ -204,5 +214,5 @@ def _choose(fixed: Fixed, state: SamplingState, logits: Array) -> SamplingState:
     )
 
 
-def _fold(keys: Array, step: Array | int) -> Array:
+def _fold(keys: Key[Array, " B"], step: Int32[Array, ""] | int) -> Key[Array, " B"]:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, step)

@@ -1,7 +1,7 @@
-"""A set of answers as a tree of tokens, so that decoding can give nothing but one of them.
+"""A set of answers as a tree of tokens, which restricts decoding to these answers.
 
-The tree is three arrays of edges, as large as the answers together and not as the vocabulary times
-the nodes: thousands of answers (the 3,129 of VQAv2) cost a few hundred kilobytes.
+The tree is three arrays of edges, whose size is the total length of the answers, not vocabulary
+times nodes: thousands of answers (the 3,129 of VQAv2) take a few hundred kilobytes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int32
 
 from zv_jax.errors import DataError
 
@@ -19,17 +20,17 @@ LEAF = -1
 
 
 class Edges(NamedTuple):
-    """Edges from a node along a token to a node, all int32 [E]; `</s>` leads to `LEAF`.
+    """Edges of the tree; `</s>` leads to `LEAF`.
 
     Attributes:
-      parent: the node an edge starts at; `ROOT` is the first.
-      token: the token along it.
-      child: where it ends.
+      parent: the node where an edge starts; `ROOT` is the first.
+      token: its token.
+      child: the node where it ends.
     """
 
-    parent: np.ndarray
-    token: np.ndarray
-    child: np.ndarray
+    parent: Int32[np.ndarray, " N"]
+    token: Int32[np.ndarray, " N"]
+    child: Int32[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Trie:
 
     Attributes:
       edges: of the tree.
-      depth: the longest answer in tokens, `</s>` counted.
-      answers: how many different ones there are.
+      depth: tokens of the longest answer, with `</s>`.
+      answers: number of different answers.
     """
 
     edges: Edges
@@ -48,9 +49,9 @@ class Trie:
 
 
 def build(answers: Sequence[Sequence[int]], eos_id: int) -> Trie:
-    """The tree of answers given as ids without `</s>`.
+    """The tree of answers, given as ids without `</s>`.
 
-    Equal answers are one; an answer may be the beginning of another.
+    Equal answers count once; an answer may begin another.
 
     Raises:
       DataError: there is no answer, or one is empty.

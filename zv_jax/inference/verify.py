@@ -1,7 +1,7 @@
-"""Do two checkpoints compute the same? Both get the same inputs, tower by tower and end to end.
+"""Compares two checkpoints on the same inputs, tower by tower and end to end.
 
-The rows of one batch: text alone, one image, two images, in English and Chinese, of several
-lengths, so that all but the longest are padded on the left.
+The batch has rows with no, one and two images, in English and Chinese, of different lengths, so
+that all but the longest are padded on the left.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ROWS = (  # question, number of its images
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the comparison: the largest absolute difference, beside the largest value."""
+    """One line of the comparison: the largest absolute difference and the largest value."""
 
     name: str
     difference: float
@@ -51,10 +51,10 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        rows: towers, then the whole model.
+        rows: towers, then the complete model.
         same_tokens: whether greedy answers agree in every token; None without a language model.
-        same_ids: whether both tokenizers give the same ids; None where one is missing.
-        same_prompts: whether both are asked in one format; None without a language model.
+        same_ids: whether both tokenizers give the same ids; None if one is missing.
+        same_prompts: whether both have the same prompt format; None without a language model.
     """
 
     rows: tuple[Row, ...]
@@ -63,7 +63,7 @@ class Comparison:
     same_prompts: bool | None
 
     def agrees(self, tolerance: float = TOLERANCE) -> bool:
-        """Whether nothing differs by more than `tolerance`, and no token at all."""
+        """Whether no value differs by more than `tolerance`, and no token differs."""
         close = all(row.difference <= tolerance for row in self.rows)
         return close and False not in (self.same_tokens, self.same_ids, self.same_prompts)
 
@@ -82,11 +82,11 @@ class Comparison:
 def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0) -> Comparison:
     """Compares the models at `a` and `b`, each in any form that `zv_jax.from_pretrained` reads.
 
-    A tower of `b` gets what the tower before it gives in `a`, so that a difference shows where it
-    arises; the last line runs both models from the images on.
+    Each tower of `b` gets the output of the previous tower of `a`, so that a difference shows where
+    it arises; the last line runs both models end to end.
 
     Raises:
-        ConversionError: they are models of different shape.
+        ConversionError: the models have different shapes.
         CheckpointError, ConversionError, DataError: one of them cannot be read.
     """
     one, other = from_pretrained(a, dtype), from_pretrained(b, dtype)
@@ -96,7 +96,7 @@ def compare(a: str | Path, b: str | Path, dtype: str = "float32", seed: int = 0)
     rows = _stage0(one, other, inputs) if compares else _answers(one, other, inputs)
     if not rows:
         raise ConversionError(
-            "there is no whole tower to compare",
+            "there is no complete tower to compare",
             where=str(a),
             expected="an image encoder or a language model",
         )
@@ -134,7 +134,7 @@ def _check_alike(one: Model, other: Model) -> None:
 
 
 def _ids(model: Model, text: str, count: int, rng: np.random.Generator) -> list[int]:
-    """`<image>` blocks, `<s>` and the prompt; seeded ids where there is no tokenizer."""
+    """`<image>` blocks, `<s>` and the prompt; seeded ids without a tokenizer."""
     m = model.config.model
     block = [m.image_token_id] * (count * m.qformer.num_queries)
     if model.tokenizer is None:
@@ -191,9 +191,9 @@ def _same_ids(one: Model, other: Model) -> bool | None:
 def _both(
     one: Model, other: Model, name: str, method: str | Callable, *arrays: Any
 ) -> tuple[Row, jax.Array]:
-    """Runs a method of both models; the line, and what the first one gave.
+    """Runs a method of both models; returns the line, and the result of the first.
 
-    Each runs by its own configuration: one may have adapters, and the other has them merged.
+    Each has its own configuration: one may have adapters that are merged in the other.
     """
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -277,16 +277,16 @@ def _same_tokens(one: Model, other: Model, inputs: dict[str, Any]) -> bool:
 
 
 class DifferentModels(ConversionError):
-    """Both could be read and compared, and they do not compute the same."""
+    """The two models were compared and differ."""
 
-    exit_code = 1  # a finding, as that of `diff`, not a fault of the input
+    exit_code = 1  # a finding, as for `diff`, not a fault of the input
 
 
 def check(a: str | Path, b: str | Path, tolerance: float, dtype: str) -> str:
     """The comparison as text.
 
     Raises:
-        DifferentModels: the two differ by more than `tolerance`; the text is in it.
+        DifferentModels: the two differ by more than `tolerance`; it contains the text.
     """
     found = compare(a, b, dtype)
     if not found.agrees(tolerance):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
 from zv_jax.models.layers import Array
 
@@ -15,25 +16,24 @@ MASKED = -1e9
 
 
 class KeysValues(NamedTuple):
-    """What a layer, or a stack of layers, keeps of tokens: [B, G, S, K] or [L, B, G, S, K].
+    """Keys and values of tokens in a layer, or with a leading axis in a stack of layers.
 
-    The places of one head are side by side, so that a later token reads them without a gap.
+    The tokens of one head are contiguous, so that a later token reads them without gaps.
     """
 
-    keys: Array
-    values: Array
+    keys: Float[Array, "*L B G S K"]
+    values: Float[Array, "*L B G S K"]
 
 
-def attention_weights(q: Array, k: Array, mask: Array | None) -> Array:
+def attention_weights(
+    q: Float[Array, "B T H K"], k: Float[Array, "B S G K"], mask: Bool[Array, "#B #T #S"] | None
+) -> Float32[Array, "B G H/G T S"]:
     """Softmax of the scaled scores, computed in float32.
 
     Args:
-        q: [B, T, H, K].
-        k: [B, S, G, K]; G divides H, each group of H / G query heads shares a key head.
-        mask: bool, broadcastable to [B, T, S], True where attention is allowed; None allows all.
-
-    Returns:
-        float32 [B, G, H / G, T, S].
+        q: queries.
+        k: keys; G divides H, and each group of H / G query heads shares a key head.
+        mask: True where attention is allowed; None allows all.
     """
     batch, length, heads, dim = q.shape
     groups = k.shape[2]
@@ -45,14 +45,21 @@ def attention_weights(q: Array, k: Array, mask: Array | None) -> Array:
     return jax.nn.softmax(scores, axis=-1)
 
 
-def apply_weights(weights: Array, v: Array) -> Array:
-    """Weighted sum of the values: [B, G, R, T, S] with [B, S, G, K] -> [B, T, H * K]."""
+def apply_weights(
+    weights: Float32[Array, "B G N T S"], v: Float[Array, "B S G K"]
+) -> Float[Array, "B T G*N*K"]:
+    """Weighted sum of the values; N query heads share a value head."""
     out = jnp.einsum("BGRTS,BSGK->BTGRK", weights.astype(v.dtype), v)
     return out.reshape(*out.shape[:2], -1)
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """Attention of q [B, T, H, K] over k, v [B, S, G, K] -> [B, T, H * K]; see the parts above.
+def attend(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S G K"],
+    v: Float[Array, "B S G K"],
+    mask: Bool[Array, "#B #T #S"] | None = None,
+) -> Float[Array, "B T H*K"]:
+    """Attention of q over k and v; arguments as in `attention_weights`.
 
     On a GPU bfloat16 goes through cuDNN's fused kernel (FlashAttention, Dao et al. 2022), which
     never writes the scores to memory; it takes heads of up to 128 values, in eights, and even
@@ -66,21 +73,24 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     return out.reshape(*out.shape[:2], -1)
 
 
-def attend_after(q: Array, prompt: KeysValues, new: KeysValues, seen: Array, mask: Array) -> Array:
-    """Attention over a prompt that several rows share and over what came after it in each of them.
+def attend_after(
+    q: Float[Array, "BC T H K"],
+    prompt: KeysValues,
+    new: KeysValues,
+    seen: Bool[Array, "B P"],
+    mask: Bool[Array, "#BC #T N"],
+) -> Float[Array, "BC T H*K"]:
+    """Attention over a prompt that several rows share, and over the later tokens of each row.
 
-    Both parts are under one softmax. The prompt's keys are read once for all C rows that continue
-    it; nothing of them is ever copied or moved.
+    One softmax covers both parts. The prompt's keys are read once for all C rows that continue it,
+    and never copied or moved.
 
     Args:
-        q: [B * C, T, H, K], the C rows of a prompt one after the other.
+        q: of B * C rows; the C rows of a prompt are consecutive.
         prompt: [B, G, P, K].
         new: [B * C, G, N, K].
-        seen: bool [B, P], the prompt's tokens.
-        mask: bool, broadcastable to [B * C, T, N]: what of `new` is seen.
-
-    Returns:
-        [B * C, T, H * K].
+        seen: True at the prompt's tokens.
+        mask: which of `new` each query sees.
     """
     rows, length, heads, dim = q.shape
     batch, groups, places, _ = prompt.keys.shape
@@ -106,15 +116,15 @@ def attend_after(q: Array, prompt: KeysValues, new: KeysValues, seen: Array, mas
     return out.swapaxes(1, 2).reshape(rows, length, -1)
 
 
-def _together(x: Array, batch: int) -> Array:
-    """[B * C, G, X, K] -> [B, G, C * X, K]."""
+def _together(x: Float[Array, "BC G X K"], batch: int) -> Float[Array, "{batch} G CX K"]:
+    """The C rows of each prompt as one row: [B * C, G, X, K] -> [B, G, C * X, K]."""
     _, groups, _, dim = x.shape
     x = x.reshape(batch, -1, groups, *x.shape[2:]).swapaxes(1, 2)
     return x.reshape(batch, groups, -1, dim)
 
 
-def _apart(x: Array, each: int) -> Array:
-    """[B, G, C * X, K] -> [B * C, G, X, K]: back from `_together`."""
+def _apart(x: Float[Array, "B G CX K"], each: int) -> Float[Array, "B*{each} G CX//{each} K"]:
+    """Undoes `_together`: [B, G, C * X, K] -> [B * C, G, X, K]."""
     batch, groups, _, dim = x.shape
     x = x.reshape(batch, groups, each, -1, dim).swapaxes(1, 2)
     return x.reshape(batch * each, groups, -1, dim)
@@ -128,6 +138,6 @@ def _fused(q: Array, k: Array) -> bool:
     return fits and jax.default_backend() == "gpu"
 
 
-def split_heads(x: Array, heads: int) -> Array:
-    """[B, T, H * K] -> [B, T, H, K]."""
+def split_heads(x: Float[Array, "B T D"], heads: int) -> Float[Array, "B T {heads} K"]:
+    """The heads of a projection, side by side in D, as an axis of their own."""
     return x.reshape(*x.shape[:-1], heads, -1)

@@ -1,6 +1,6 @@
 """Logical axes of the parameters, as flax keeps them: boxes around leaves, rules for a mesh.
 
-Which mesh axis a logical axis lies on is in `zv_jax.parallel.sharding`.
+`zv_jax.parallel.sharding` maps logical axes to mesh axes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from zv_jax.parallel.sharding import RULES, mesh_spec
 
 @contextmanager
 def on_mesh(mesh: Mesh) -> Iterator[None]:
-    """The mesh and the logical axis rules that every traced function of ours expects."""
+    """Sets the mesh and the logical axis rules that every traced function of ours expects."""
     with jax.set_mesh(mesh), nn.logical_axis_rules(list(RULES.items())):
         yield
 
 
 def check_heads(model: ModelConfig, mesh: Mesh) -> None:
-    """Raises ConfigError when tensor parallelism would cut a head of attention in two."""
+    """Raises ConfigError when tensor parallelism would split an attention head."""
     ways = mesh.shape["tensor"]
     towers = {
         "vision.heads": model.vision.heads,

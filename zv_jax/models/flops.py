@@ -1,7 +1,7 @@
-"""Operations of one forward pass of each tower, counted from its configuration.
+"""FLOPs of one forward pass of each tower, computed from its configuration.
 
-A product of [m, k] and [k, n] counts 2 m k n. What is no product of matrices is left out: norms,
-activations, rotations and softmax are a hundredth of a tower. Padding counts: shapes are static.
+A product of [m, k] and [k, n] counts 2 m k n. Everything but matrix products is ignored: norms,
+activations, rotations and softmax are about 1 % of a tower. Padding counts: shapes are static.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zv_jax.models.presets import LlamaConfig, LoraConfig, QFormerConfig, Vision
 
 
 class Flops(NamedTuple):
-    """Operations of a forward pass: products with weights, and of attention scores and values."""
+    """FLOPs of a forward pass: products with weights, and attention scores and values."""
 
     linear: float
     attention: float = 0.0
@@ -21,12 +21,12 @@ class Flops(NamedTuple):
         return Flops(self.linear + other.linear, self.attention + other.attention)
 
     def times(self, count: float) -> Flops:
-        """Of `count` such passes."""
+        """FLOPs of `count` such passes."""
         return Flops(self.linear * count, self.attention * count)
 
 
 def patches(v: VisionConfig) -> int:
-    """Patches of an image."""
+    """Patches per image."""
     return (v.image_size // v.patch_size) ** 2
 
 
@@ -43,7 +43,7 @@ def vision(v: VisionConfig) -> Flops:
 
 
 def qformer(q: QFormerConfig, v: VisionConfig, queries: int, text: int) -> Flops:
-    """One row of so many queries and text tokens; with queries it reads one image."""
+    """One row of `queries` queries and `text` tokens; with queries it reads one image."""
     tokens = queries + text
     linear = q.layers * tokens * (8.0 * q.width**2 + 4 * q.width * q.mlp_width)
     attention = 4.0 * q.layers * tokens**2 * q.width
@@ -57,7 +57,7 @@ def qformer(q: QFormerConfig, v: VisionConfig, queries: int, text: int) -> Flops
 
 
 def llama_token(m: LlamaConfig) -> int:
-    """One token through all layers, attention scores left out."""
+    """One token through all layers, without attention scores."""
     read, kept = m.heads * m.key_dim, m.kv_heads * m.key_dim
     layer = 2 * m.width * read + 2 * m.width * kept + 3 * m.width * m.mlp_width
     return 2 * m.layers * layer
@@ -71,7 +71,7 @@ def llama(m: LlamaConfig, length: int, labelled: int) -> Flops:
 
 
 def adapters(v: VisionConfig, m: LlamaConfig, lora: LoraConfig, images: int, length: int) -> Flops:
-    """The low-rank branches where `presets.CHAT_LORA` lays them; other targets change little."""
+    """The low-rank branches of `presets.CHAT_LORA`; other targets change little."""
     read, kept = m.heads * m.key_dim, m.kv_heads * m.key_dim
     eyes = v.layers * (patches(v) + 1) * images * 4 * v.width
     words = m.layers * length * (2 * m.width + read + kept)

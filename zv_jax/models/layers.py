@@ -1,7 +1,8 @@
 """Linear layers, norms and embeddings with logical axes; the only place that makes a parameter.
 
-Shape letters of this package: B batch, T text length, S keys, Q queries, P image tokens, N all
-tokens of a row, D width, H heads, K head dimension, V vocabulary, L layers, R LoRA rank.
+Letters of shapes: B batch, T text length, S keys or instruction length, Q queries, P image tokens,
+N all tokens of a row, D width, H heads, G heads of keys, K head dimension, V vocabulary, L layers,
+I images of a row, E projection of retrieval, R LoRA rank.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Float, Float32, Int, Shaped
 
 from zv_jax.errors import unknown_name
 from zv_jax.models.presets import LoraConfig
@@ -30,15 +33,17 @@ LORA_A = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # BERT and EVA use the exact erf form
 
 
-def quick_gelu(x: Array) -> Array:
+def quick_gelu(x: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """CLIP's approximation of GELU: x * sigmoid(1.702 x)."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-def matmul(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
-    """x [..., K] times kernel [K, N] -> [..., N], of `dtype` if given.
+def matmul(
+    x: Float[Array, "*B D"], kernel: Float[Array, "D N"], dtype: DTypeLike | None = None
+) -> Float[Array, "*B N"]:
+    """x times kernel, of `dtype` if given.
 
-    On one CPU the rows are laid end to end first: XLA copies and transposes the operands of a
+    On one CPU the rows are flattened first: XLA copies and transposes the operands of a
     gradient that sums over several axes, which takes as long as the product itself.
     """
     if not single_cpu():
@@ -48,11 +53,11 @@ def matmul(x: Array, kernel: Array, dtype: jnp.dtype | None = None) -> Array:
 
 
 @jax.custom_vjp
-def float32_matmul(x: Array, kernel: Array) -> Array:
-    """`product` in float32 as it was summed up, whatever the dtype of its operands: for logits.
+def float32_matmul(x: Float[Array, "*B D"], kernel: Float[Array, "D N"]) -> Float32[Array, "*B N"]:
+    """`matmul` with a float32 result, whatever the dtype of its operands: for logits.
 
-    A logit of 20 that is rounded to bfloat16 is off by up to 0.06. The gradient goes back in the
-    dtype of `x`, as through every other layer: products of the backward pass stay as cheap.
+    Rounding a logit of 20 to bfloat16 changes it by up to 0.06. The gradient has the dtype of `x`,
+    as in every other layer, so products of the backward pass cost no more.
     """
     return matmul(x, kernel, jnp.float32)
 
@@ -70,21 +75,19 @@ float32_matmul.defvjp(_float32_forward, _float32_backward)
 
 
 def path_of(module: nn.Module) -> str:
-    """Where a module is, as in checkpoints: the number of a layer that is laid out by itself is not
-    part of it."""
+    """The path of a module as in checkpoints, without the number of a separate layer."""
     return "/".join(name for name in module.path if not name.isdecimal())
 
 
 class Linear(nn.Module):
     """y = x W (+ b), with an adapter y += (alpha / rank) * drop(x) A B where the path matches.
 
-    With `logits` y is float32, not rounded to `dtype`.
+    With `logits` y stays float32 instead of being rounded to `dtype`.
 
-    `kernel` is [in, out] with logical axes `axes`. A frozen one may be int8, with a float32 leaf
-    `kernel_scale` [out] beside it that undoes the quantisation column by column. Adapter leaves
-    live in the collection "lora", so the base tree is the same with and without them; B starts at
-    zero, so the output does too. Source of the adapter: Hu et al. 2021, with the names and the
-    scaling of PEFT.
+    `kernel` is [in, out] with logical axes `axes`. A frozen one may be int8; a float32 leaf
+    `kernel_scale` [out] then undoes the quantisation column by column. Adapter leaves live in the
+    collection "lora", so the base tree is the same with and without them; B starts at zero, and so
+    does the adapter's output. Source of the adapter: Hu et al. 2021, with PEFT's names and scaling.
     """
 
     features: int
@@ -94,11 +97,11 @@ class Linear(nn.Module):
     lora: LoraConfig = LoraConfig()
     deterministic: bool = True
     logits: bool = False
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B {self.features}"]:
         shape = (x.shape[-1], self.features)
         times = float32_matmul if self.logits else matmul
         x = x.astype(self.dtype)
@@ -123,7 +126,7 @@ class Linear(nn.Module):
             y = y + self._adapter(x)
         return y
 
-    def _adapter(self, x: Array) -> Array:
+    def _adapter(self, x: Float[Array, "*B D"]) -> Float[Array, "*B {self.features}"]:
         rank = self.lora.rank
         a = self._lora_leaf("lora_a", LORA_A, (x.shape[-1], rank), (self.axes[0], None))
         b = self._lora_leaf(
@@ -146,11 +149,11 @@ class LayerNorm(nn.Module):
     """LayerNorm with float32 statistics whatever the compute dtype."""
 
     eps: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         width = (x.shape[-1],)
         axes = ("norm",)
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
@@ -172,11 +175,11 @@ class RMSNorm(nn.Module):
     """Root-mean-square norm of LLaMA, in float32 (Zhang and Sennrich 2019)."""
 
     eps: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         scale = self.param(
             "scale",
             nn.with_logical_partitioning(nn.initializers.ones, ("norm",)),
@@ -194,8 +197,8 @@ class Embed(nn.Module):
     rows: int
     width: int
     axes: tuple[str, str] = ("vocab", "embed")
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.embedding = self.param(
@@ -205,22 +208,23 @@ class Embed(nn.Module):
             self.param_dtype,
         )
 
-    def __call__(self, ids: Array) -> Array:
-        """ids int [...] -> [..., width]."""
-        # Gathered whole: looked up by shards of D, rows would have to change devices afterwards.
+    def __call__(self, ids: Int[Array, "*B"]) -> Float[Array, "*B {self.width}"]:
+        """The vectors of ids."""
+        # Replicated first: a look-up in shards of D would have to move rows between devices.
         table = constrain(self.embedding, None, None)
         return jnp.take(table, ids, axis=0).astype(self.dtype)
 
-    def attend(self, x: Array) -> Array:
-        """x [..., width] -> float32 logits [..., rows]."""
+    def attend(self, x: Float[Array, "*B {self.width}"]) -> Float32[Array, "*B {self.rows}"]:
+        """Logits of all rows of the table."""
         return float32_matmul(x.astype(self.dtype), self.embedding.T.astype(self.dtype))
 
 
-def constrain(x: Array, *axes: str | None) -> Array:
-    """`x` with a hint of how its axes lie on the mesh; flax ignores a name without a rule.
+def constrain(x: Shaped[Array, " *B"], *axes: str | None) -> Shaped[Array, " *B"]:
+    """`x` with a hint of how to shard its axes over the mesh.
 
     Raises:
-        ConfigError: a name has no rule. Outside of a mesh there are no rules and nothing happens.
+        ConfigError: a name has no rule (flax would ignore it). Without a mesh there are no rules,
+            and `x` is returned as it is.
     """
     rules = dict(nn.get_logical_axis_rules())
     for name in axes:
@@ -235,16 +239,16 @@ def constrain(x: Array, *axes: str | None) -> Array:
     return nn.with_logical_constraint(x, axes)
 
 
-# What the backward pass of a layer reads besides its own input: with these kept, only norms,
-# activations and attention scores are computed again.
+# What the backward pass of a layer reads besides its input: with these saved, only norms,
+# activations and attention scores are recomputed.
 NAMED = ("qkv", "residual", "mlp")
 
 
 def remat_policy(name: str) -> Callable | None:
-    """What `jax.checkpoint` may keep of a layer; None keeps its input only.
+    """What `jax.checkpoint` may save of a layer; None saves its input only.
 
-    `names` keeps the outputs called `NAMED`, `offload` moves them to the memory of the host, `dots`
-    keeps every matrix product, `dots_no_batch` those without batch axes (not attention).
+    `names` saves the outputs named in `NAMED`, `offload` moves them to host memory, `dots` saves
+    every matrix product, `dots_no_batch` those without batch axes (so not attention).
     """
     policies = jax.checkpoint_policies
     return {
@@ -266,8 +270,8 @@ def scan_layers(
 ) -> Callable[..., nn.Module]:
     """`layer` repeated `length` times by `nn.scan`, its parameters stacked on a leading axis.
 
-    The layer is called as layer(carry, *scanned, *broadcast) and returns (carry, output);
-    `scanned_inputs` of its inputs have a leading layer axis, the other `inputs` are shared.
+    The layer is called as layer(carry, *scanned, *broadcast) and returns (carry, output): the first
+    `scanned_inputs` inputs have a leading layer axis, the next `inputs` are shared by all layers.
     """
     if remat != "none":
         layer = nn.remat(layer, policy=remat_policy(remat), prevent_cse=False)
@@ -282,17 +286,19 @@ def scan_layers(
 
 
 class OneByOne(nn.Module):
-    """What `scan_layers` makes, with the parameters of each layer in arrays of their own.
+    """Like `scan_layers`, with separate parameters for each layer.
 
-    For inference only: see `layout`. Called as `scan_layers` is, but the scanned input is a tuple,
-    one element a layer, and so is what is returned beside the carry.
+    For inference only: see `layout`. The scanned input and output are tuples with one element for
+    each layer.
     """
 
     layer: Callable[..., nn.Module]
     length: int
 
     @nn.compact
-    def __call__(self, x: Array, scanned: tuple, *shared: object) -> tuple[Array, tuple]:
+    def __call__(
+        self, x: Float[Array, "B T D"], scanned: tuple, *shared: object
+    ) -> tuple[Float[Array, "B T D"], tuple]:
         outputs = []
         for i in range(self.length):
             x, output = self.layer(name=str(i))(x, scanned[i], *shared)

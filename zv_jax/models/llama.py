@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Float32, Int
 
 from zv_jax.models.attention import KeysValues, attend, attend_after, split_heads
 from zv_jax.models.layers import (
@@ -25,25 +27,26 @@ from zv_jax.models.layers import (
 )
 from zv_jax.models.presets import LlamaConfig, LoraConfig, RopeScaling
 
+RopeTables = tuple[Float32[Array, "B T 1 K"], Float32[Array, "B T 1 K"]]  # cosine and sine
 Layers = KeysValues | tuple[KeysValues, ...]
-"""What all layers keep: one stack [L, ...], or one of each layer where they are laid out so."""
+"""Keys and values of all layers: one stack [L, ...], or one entry for each layer (see `layout`)."""
 
 
 class Cache(NamedTuple):
-    """What the language model has read: prompts, and what follows each of them in C rows.
+    """What the language model has read: B prompts, and C rows that continue each of them.
 
     Attributes:
         prompt: [B, G, P, K] of each layer; written once.
-        seen: bool [B, P], the prompt's tokens.
-        new: [B * C, G, N, K] of each layer; the C rows of a prompt one after the other.
+        seen: True at the prompt's tokens.
+        new: [B * C, G, N, K] of each layer; the C rows of a prompt are consecutive.
     """
 
     prompt: Layers
-    seen: Array
+    seen: Bool[Array, "B P"]
     new: Layers
 
 
-def empty_cache(prompt: Layers, seen: Array, each: int, places: int) -> Cache:
+def empty_cache(prompt: Layers, seen: Bool[Array, "B P"], each: int, places: int) -> Cache:
     """Room for `places` tokens of `each` rows after every prompt."""
 
     def room(kept: Array) -> Array:
@@ -65,28 +68,28 @@ def grown(cache: Cache, places: int) -> Cache:
 
 
 class Past(NamedTuple):
-    """What one layer has kept, or a stack of them; without a prompt, nothing yet."""
+    """Keys and values that one layer, or a stack of them, has kept; empty before a prompt."""
 
     prompt: KeysValues | None = None
     new: KeysValues | None = None
 
 
 class Place(NamedTuple):
-    """Where in `Cache.new` the tokens go that are read now.
+    """Where in `Cache.new` the tokens go that are being read.
 
     Attributes:
         seen: see `Cache`.
-        index: int, the place of the first of them.
-        parents: int [B, C], which row of its prompt each row goes on from; None: from itself.
+        index: the place of the first of them.
+        parents: the row of its prompt that each row continues; None: itself.
     """
 
-    seen: Array
-    index: Array
-    parents: Array | None
+    seen: Bool[Array, "B P"]
+    index: Int[Array, ""]
+    parents: Int[Array, "B C"] | None
 
 
-def rope_frequencies(dim: int, theta: float, scaling: RopeScaling) -> Array:
-    """Angle per position of each rotated pair, float32 [dim / 2] (Su et al. 2021).
+def rope_frequencies(dim: int, theta: float, scaling: RopeScaling) -> Float32[Array, " {dim}//2"]:
+    """Angle per position of each rotated pair (Su et al. 2021).
 
     Stretched for long contexts by position interpolation (Chen et al. 2023) or by the rule of
     Llama 3.1, which `RopeScaling` describes.
@@ -102,16 +105,16 @@ def rope_frequencies(dim: int, theta: float, scaling: RopeScaling) -> Array:
     return frequency * (kept + (1 - kept) / scaling.factor)
 
 
-def rope_tables(positions: Array, cfg: LlamaConfig) -> tuple[Array, Array]:
-    """Cosine and sine [B, T, 1, K] in float32 for positions [B, T]."""
+def rope_tables(positions: Int[Array, "B T"], cfg: LlamaConfig) -> RopeTables:
+    """Cosine and sine of the angles of every position."""
     frequency = rope_frequencies(cfg.key_dim, cfg.rope_theta, cfg.rope_scaling)
     angle = positions[..., None].astype(jnp.float32) * frequency
     angle = jnp.concatenate([angle, angle], -1)[:, :, None]
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def rotate(x: Array, tables: tuple[Array, Array]) -> Array:
-    """Apply the rotary embedding to x [B, T, H, K]; the halves (not the pairs) are rotated."""
+def rotate(x: Float[Array, "B T H K"], tables: RopeTables) -> Float[Array, "B T H K"]:
+    """Applies the rotary embedding to x; it rotates halves, not neighbouring pairs."""
     cos, sin = tables
     left, right = jnp.split(x.astype(jnp.float32), 2, -1)
     turned = jnp.concatenate([-right, left], -1)
@@ -122,18 +125,18 @@ class SelfAttention(nn.Module):
     cfg: LlamaConfig
     lora: LoraConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self,
-        x: Array,
+        x: Float[Array, "B T D"],
         past: Past | None,
-        tables: tuple[Array, Array],
-        mask: Array,
+        tables: RopeTables,
+        mask: Bool[Array, "#B #T S"],
         place: Place | None,
-    ) -> tuple[Array, KeysValues | None]:
+    ) -> tuple[Float[Array, "B T D"], KeysValues | None]:
         cfg = self.cfg
         common = dict(
             use_bias=cfg.attention_bias,
@@ -143,7 +146,7 @@ class SelfAttention(nn.Module):
             param_dtype=self.param_dtype,
         )
 
-        def heads(name: str, count: int) -> Array:
+        def heads(name: str, count: int) -> Float[Array, "B T {count} K"]:
             linear = Linear(count * cfg.key_dim, ("embed", "heads"), name=name, **common)
             return split_heads(linear(x), count)
 
@@ -161,7 +164,7 @@ class SelfAttention(nn.Module):
 
 
 def _append(new: KeysValues, read: KeysValues, place: Place) -> KeysValues:
-    """`new` [B * C, G, N, K] with `read` [B * C, G, T, K] at its place."""
+    """`new` [B * C, G, N, K], with `read` [B * C, G, T, K] written at its place."""
 
     def write(kept: Array, fresh: Array) -> Array:
         if place.parents is not None:
@@ -178,18 +181,18 @@ class DecoderLayer(nn.Module):
     cfg: LlamaConfig
     lora: LoraConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self,
-        x: Array,
+        x: Float[Array, "B T D"],
         past: Past | None,
-        tables: tuple[Array, Array],
-        mask: Array,
+        tables: RopeTables,
+        mask: Bool[Array, "#B #T S"],
         place: Place | None,
-    ) -> tuple[Array, KeysValues | None]:
+    ) -> tuple[Float[Array, "B T D"], KeysValues | None]:
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         common = dict(lora=self.lora, deterministic=self.deterministic, **kinds)
@@ -206,14 +209,14 @@ class DecoderLayer(nn.Module):
 
 
 class Llama(nn.Module):
-    """Token embeddings in, hidden states out; `logits` is separate so that callers choose where."""
+    """Token embeddings in, hidden states out; callers choose where `logits` are computed."""
 
     cfg: LlamaConfig
     lora: LoraConfig = LoraConfig()
     remat: str = "none"
     deterministic: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         cfg = self.cfg
@@ -232,44 +235,51 @@ class Llama(nn.Module):
                 cfg.vocab_size, ("embed", "vocab"), use_bias=False, logits=True, **kinds
             )
 
-    def __call__(self, embeds: Array, positions: Array, mask: Array) -> Array:
-        """Run the decoder.
+    def __call__(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        mask: Bool[Array, "B T T"],
+    ) -> Float[Array, "B T D"]:
+        """Normalised hidden states.
 
         Args:
-            embeds: [B, T, D].
-            positions: int [B, T], for the rotary embedding.
-            mask: bool [B, T, T] of allowed attention.
-
-        Returns:
-            normalised hidden states [B, T, D].
+            embeds: of the tokens.
+            positions: for the rotary embedding.
+            mask: True where attention is allowed.
         """
         return self._run(embeds, positions, mask, None, None)[0]
 
-    def read(self, embeds: Array, positions: Array, mask: Array) -> tuple[Array, Layers]:
-        """The same, and what later tokens need of it: [B, G, T, K] of each layer."""
+    def read(
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        mask: Bool[Array, "B T T"],
+    ) -> tuple[Float[Array, "B T D"], Layers]:
+        """The same, and keys and values for later tokens: [B, G, T, K] of each layer."""
         return self._run(embeds, positions, mask, Past(), None)
 
     def read_on(
         self,
-        embeds: Array,
-        positions: Array,
-        mask: Array,
+        embeds: Float[Array, "BC T D"],
+        positions: Int[Array, "BC T"],
+        mask: Bool[Array, "#BC #T N"],
         cache: Cache,
-        index: Array | int,
-        parents: Array | None = None,
-    ) -> tuple[Array, Cache]:
+        index: Int[Array, ""] | int,
+        parents: Int[Array, "B C"] | None = None,
+    ) -> tuple[Float[Array, "BC T D"], Cache]:
         """Reads on after prompts.
 
         Args:
-            embeds: [B * C, T, D].
-            positions: int [B * C, T], counted from the prompt's beginning.
-            mask: bool, broadcastable to [B * C, T, N]: which of the new tokens are seen.
-            cache: of all that was read.
+            embeds: of B * C rows.
+            positions: counted from the start of the prompt.
+            mask: which of the new tokens each of these T sees.
+            cache: of everything read so far.
             index: where in `cache.new` these T tokens go.
-            parents: int [B, C], which row of its prompt each row goes on from; None: from itself.
+            parents: the row of its prompt that each row continues; None: itself.
 
         Returns:
-            normalised hidden states [B * C, T, D] and the cache with these tokens.
+            Normalised hidden states, and the cache with these tokens.
         """
         place = Place(cache.seen, jnp.asarray(index), parents)
         past = Past(cache.prompt, cache.new)
@@ -277,8 +287,13 @@ class Llama(nn.Module):
         return hidden, cache._replace(new=new)
 
     def _run(
-        self, embeds: Array, positions: Array, mask: Array, past: Past | None, place: Place | None
-    ) -> tuple[Array, Layers | None]:
+        self,
+        embeds: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        mask: Bool[Array, "#B #T S"],
+        past: Past | None,
+        place: Place | None,
+    ) -> tuple[Float[Array, "B T D"], Layers | None]:
         tables = rope_tables(positions, self.cfg)
         # Without this, XLA's partitioner computes wrong values on meshes that use all three axes.
         x = constrain(embeds.astype(self.dtype), "batch", "length", "act_embed")
@@ -287,15 +302,15 @@ class Llama(nn.Module):
         x, kept = self.layers(x, past, tables, mask, place)
         return self.norm(x), kept
 
-    def logits(self, hidden: Array) -> Array:
-        """Hidden states [..., D] -> float32 logits [..., V]."""
+    def logits(self, hidden: Float[Array, "*B D"]) -> Float32[Array, "*B {self.cfg.vocab_size}"]:
+        """Logits of the next token."""
         if self.cfg.tie_embeddings:
             return self.embed.attend(hidden)
         return self.lm_head(hidden)
 
 
 def _each(past: Past | None, layers: int) -> tuple[Past | None, ...]:
-    """What each layer has kept, where the layers are laid out one by one."""
+    """The past of each layer, for layers that are separate."""
     if past is None or past.prompt is None:
         return (past,) * layers
     return tuple(map(Past, past.prompt, past.new))

@@ -1,7 +1,7 @@
-"""The parameters that some use of a model has: their shapes and axes, or random values.
+"""The parameters that a use of a model needs: their shapes and axes, or random values.
 
-Modules make parameters when they are first called, so what a function calls is what a model that
-serves it must hold. The function is traced; nothing of what it computes is kept.
+Modules create parameters when first called, so a function that uses a model shows which parameters
+that use needs. The function is traced; its results are discarded.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Bool, Int
 
 from zv_jax import trees
 from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.presets import ModelConfig
+from zv_jax.models.vit import Images
 from zv_jax.models.ziya_visual import ZiyaVisual
 
 Array = jax.Array
@@ -23,25 +25,33 @@ FlatParams = dict[str, Array]
 Use = Callable[..., Any]  # of a bound model and its inputs
 
 
-def answers(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
-    """Says something about an image, given text for the language model and for the Q-Former."""
+def answers(
+    model: ZiyaVisual, images: Images, ids: Int[Array, "B T"], mask: Bool[Array, "B T"]
+) -> None:
+    """Answers about an image, given text for the language model and for the Q-Former."""
     model(images[:, None], ids, mask, ids, mask)
 
 
-def retrieval(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+def retrieval(
+    model: ZiyaVisual, images: Images, ids: Int[Array, "B T"], mask: Bool[Array, "B T"]
+) -> None:
     """Embeds an image and a text, and matches them: what ranks candidates."""
     model.image_embed(images)
     model.text_embed(ids, mask)
     model.match(model.encode_images(images), ids, mask)
 
 
-def comparisons(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+def comparisons(
+    model: ZiyaVisual, images: Images, ids: Int[Array, "B T"], mask: Bool[Array, "B T"]
+) -> None:
     """Compares, matches and describes an image and a text (BLIP-2's first stage)."""
     model.caption(model.encode_images(images), ids, mask)
     retrieval(model, images, ids, mask)
 
 
-def answers_and_retrieval(model: ZiyaVisual, images: Array, ids: Array, mask: Array) -> None:
+def answers_and_retrieval(
+    model: ZiyaVisual, images: Images, ids: Int[Array, "B T"], mask: Bool[Array, "B T"]
+) -> None:
     """Both, with the heads that a model of later stages carries along (`training.carried`)."""
     answers(model, images, ids, mask)
     retrieval(model, images, ids, mask)
@@ -51,7 +61,7 @@ USES: dict[str, Use] = {"answers": answers, "comparisons": comparisons}
 
 
 def inputs(cfg: ModelConfig) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The smallest inputs of a use: an image uint8 [1, H, W, 3], ids int32 [1, T], mask [1, T]."""
+    """Shapes of the smallest inputs of a use: an image, ids and mask."""
     size, length = cfg.vision.image_size, cfg.qformer.num_queries + 2
     return (
         jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
@@ -78,17 +88,17 @@ def fresh(
     only: Collection[str] | None = None,
     start: Callable[[FlatParams], Mapping[str, Array]] = dict,
 ) -> tuple[FlatParams, dict[str, NamedSharding]]:
-    """Random variables that `use(model, *given)` touches, each made on its own shards.
+    """Random values of the variables that `use(model, *given)` touches, created sharded.
 
     The value of a leaf depends on its path and the seed, not on the other leaves.
 
     Args:
         given: trees of shapes.
-        only: paths of the leaves to make; the others take neither memory nor time.
-        start: what becomes of the random leaves, by path.
+        only: paths of the leaves to create; the others take neither memory nor time.
+        start: maps the random leaves, by path, to the initial ones.
 
     Returns:
-        the flat leaves and their shardings, both by path.
+        The flat leaves and their shardings, both by path.
     """
     shardings = leaf_shardings(abstract(model, use, *given), mesh)
     if only is not None:

@@ -1,4 +1,4 @@
-"""A function of a module over pieces of its input, one after the other."""
+"""Applies a function of a module to pieces of its input, one after the other."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def one_by_one(
 ) -> Any:
     """`function(module, piece)` for each piece, its outputs stacked.
 
-    Each piece keeps only its inputs and outputs for the gradient, and is computed again for it. No
-    parameter can be made inside.
+    For the gradient only the inputs and outputs of a piece are saved; the rest is recomputed.
+    `function` cannot create parameters.
 
     Args:
         module: bound.
-        pieces: a tree of arrays whose first axis is the pieces.
-        dropout: whether the module draws dropout; each piece then has noise of its own.
+        pieces: a tree of arrays whose first axis counts the pieces.
+        dropout: whether the module draws dropout; each piece then has its own noise.
     """
 
     def body(module: nn.Module, carry: None, piece: Any) -> tuple[None, Any]:

@@ -1,29 +1,33 @@
-"""Each visual token needs its placeholder; counted on the host, where a wrong row can be named."""
+"""Checks on the host, where an error can name the row, that each visual token has a placeholder."""
 
 from __future__ import annotations
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from zv_jax.errors import DataError
 from zv_jax.models.presets import ModelConfig
 
 Array = np.ndarray | jax.Array
+RowImages = UInt8[Array, "B I height width 3"] | Float[Array, "B I height width 3"]
 
 
-def check_placeholders(images: Array | None, input_ids: Array, cfg: ModelConfig) -> None:
-    """Refuses a row whose placeholders are not those of its images.
+def check_placeholders(
+    images: RowImages | None, input_ids: Int[Array, "B T"], cfg: ModelConfig
+) -> None:
+    """Refuses a row whose placeholders do not match its images.
 
-    A row with fewer images than others has zeros in their place, after its own. Traced arrays have
-    no values and are not looked at: inside of a compiled program this costs nothing.
+    A row with fewer images than others ends in zeros. Traced arrays have no values and are not
+    checked: in a compiled program this costs nothing.
 
     Args:
-        images: [B, I, H, W, 3]; None when no row has an image.
-        input_ids: int [B, T].
+        images: None when no row has an image.
+        input_ids: with `num_queries` placeholders for each image.
         cfg: the architecture.
 
     Raises:
-        DataError: naming the row, what it has and what was expected.
+        DataError: names the row, its count and the expected one.
     """
     if isinstance(input_ids, jax.core.Tracer):
         return
@@ -44,8 +48,8 @@ def check_placeholders(images: Array | None, input_ids: Array, cfg: ModelConfig)
         )
 
 
-def _images_in(images: Array, row: int) -> int:
-    """Images of `row`, up to its last one that is not all zeros; 0 where they are traced."""
+def _images_in(images: RowImages, row: int | np.integer) -> int:
+    """Images of `row`, up to the last that is not all zeros; 0 for traced images."""
     if isinstance(images, jax.core.Tracer):
         return 0
     there = np.asarray(images[row]).any((1, 2, 3))

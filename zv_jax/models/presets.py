@@ -19,11 +19,11 @@ REMAT_POLICIES = ("none", "full", "names", "offload", "dots", "dots_no_batch")
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """A ViT in the manner of EVA (`family="eva"`) or CLIP (`family="clip"`).
+    """A ViT of the EVA (`family="eva"`) or the CLIP (`family="clip"`) kind.
 
     EVA: convolution with bias, q and v biases but no k bias, exact GELU. CLIP: convolution without
     bias, full qkv bias, QuickGELU and a LayerNorm before the first block. Neither has a final
-    norm: `ln_vision` of the composition takes that place.
+    norm; `ZiyaVisual` has `ln_vision` instead.
     """
 
     family: str = "eva"
@@ -40,7 +40,7 @@ class VisionConfig:
 
     @property
     def tokens(self) -> int:
-        """Tokens handed to the Q-Former for one image."""
+        """Tokens that the Q-Former reads of one image."""
         return (self.image_size // self.patch_size) ** 2 + (0 if self.drop_cls else 1)
 
 
@@ -64,11 +64,12 @@ class QFormerConfig:
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are stretched beyond the context of pre-training.
+    """Scaling of rotary frequencies for contexts longer than in pre-training.
 
-    `linear` divides all of them by `factor`; `llama3` only the slow ones, whose wave is longer than
-    `original_positions / low_freq_factor`, and passes smoothly to the fast ones, whose wave is
-    shorter than `original_positions / high_freq_factor`. `none` ignores the other fields.
+    `linear` divides all frequencies by `factor`. `llama3` divides only those with a wavelength
+    above `original_positions / low_freq_factor`, keeps those with one below
+    `original_positions / high_freq_factor`, and interpolates between them. `none` ignores the
+    other fields.
     """
 
     kind: str = "none"
@@ -118,7 +119,7 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole of Ziya-Visual. `dtype` computes, `param_dtype` stores trainable weights."""
+    """The architecture of Ziya-Visual; `dtype` computes, `param_dtype` stores trainable weights."""
 
     preset: str = "ziya_visual_chat_13b"
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -187,7 +188,7 @@ _SMALL = dict(
     remat="none",
 )
 
-# Trained from nothing on two CPU cores within the quickstart's minutes.
+# Trained from scratch on two CPU cores within the minutes of the quickstart.
 _QUICKSTART = dict(
     vision=VisionConfig(image_size=72, patch_size=12, width=192, layers=4, heads=4, mlp_width=384),
     qformer=QFormerConfig(
@@ -256,5 +257,5 @@ def preset(name: str) -> ModelConfig:
 
 
 def as_dict(config: ModelConfig) -> dict:
-    """Nested plain dictionary, as configs and checkpoints hold it."""
+    """The nested plain dictionary that configs and checkpoints contain."""
     return dataclasses.asdict(config)

@@ -1,10 +1,10 @@
-"""How a model is asked: the words around a question, and what of them the Q-Former reads.
+"""Prompt formats: the words around a question, and which of them the Q-Former reads.
 
 A dialogue is written turn by turn; `<s>` comes before the first text, `</s>` after every answer:
 
     [images] <s> [opening] BEFORE question AFTER  |  answer CLOSING </s>
 
-The parts of each format are those its language model was trained with. Sources: Ziya-LLaMA-13B's
+Each language model was trained with its format. Sources: Ziya-LLaMA-13B's
 model card (ziya); FastChat's `conversation.py`, templates vicuna_v1.1 and llama-2, the latter as
 Meta's `llama/generation.py` writes it (vicuna, llama2); LAVIS, `blip2_vicuna_instruct.py`, which
 gives the language model and the Q-Former the same bare prompt (plain).
@@ -21,11 +21,11 @@ class Format(NamedTuple):
     """The words around questions and answers.
 
     Attributes:
-        before, after: what stands around a question.
-        opening: what stands before the first turn.
-        closing: what stands between an answer and its `</s>`.
-        every_bos: whether each turn starts with `<s>`, not the first one only.
-        stop: words that end an answer, since they begin another turn; empty: only `</s>` does.
+        before, after: text around a question.
+        opening: text before the first turn.
+        closing: text between an answer and its `</s>`.
+        every_bos: whether every turn starts with `<s>`, not only the first.
+        stop: text that begins another turn and so ends an answer; empty: only `</s>` does.
     """
 
     before: str = ""
@@ -53,13 +53,13 @@ QFORMER_TEXTS = ("question", "turn")
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """The format of a model's prompts; part of what the model is, like its vocabulary.
+    """The format of a model's prompts; part of the model, like its vocabulary.
 
-    `format` is one of `FORMATS`, or "own": then the other fields say what the format is, in the
-    words of `Format`. `qformer_text` is what the Q-Former of Chat reads: the bare "question", or
-    the "turn", that is the prompt that asks this question alone. With "turn" a one-turn prompt is
-    one text for both, which is all that the processors of transformers can express. What models
-    read before the field existed says `config.BEFORE`.
+    `format` is one of `FORMATS`, or "own": then the other fields, those of `Format`, define it.
+    `qformer_text` is the text that the Q-Former of Chat reads: the bare "question", or the "turn",
+    the prompt that asks this question alone. With "turn", the language model and the Q-Former read
+    the same text of a one-turn prompt; the processors of transformers support nothing else.
+    `config.BEFORE` gives the value for models older than the field.
     """
 
     format: str = "ziya"
@@ -73,7 +73,7 @@ class PromptConfig:
 
     @property
     def words(self) -> Format:
-        """The words around questions and answers."""
+        """The format as words around questions and answers."""
         if self.format != OWN:
             return FORMATS[self.format]
         return Format(
@@ -81,25 +81,25 @@ class PromptConfig:
         )
 
     def ask(self, question: str, first: bool = True) -> str:
-        """A turn up to where the model speaks; `first` in its dialogue, or a later one."""
+        """A turn up to the model's answer; `first` in its dialogue, or a later one."""
         words = self.words
         return (words.opening if first else "") + words.before + question.strip() + words.after
 
     def answer(self, text: str) -> str:
-        """An answer as it stands before its `</s>`."""
+        """An answer as written before its `</s>`."""
         return text.strip() + self.words.closing
 
     def stops(self, more: Sequence[str] = ()) -> tuple[str, ...]:
-        """The words that end an answer: those that would begin another turn, and `more`."""
+        """The words that end an answer: those that begin another turn, and `more`."""
         return tuple(word for word in (self.words.stop, *more) if word)
 
     def heard(self, text: str, stop: Sequence[str] = ()) -> str:
-        """The answer in what a model said: up to the first words that end one."""
+        """The answer in a model's output: up to the first words that end it."""
         places = [text.find(word) for word in self.stops(stop)]
         return text[: min((at for at in places if at >= 0), default=None)].strip()
 
     def instruction(self, question: str) -> str:
-        """What the Q-Former of Chat reads when `question` is asked, whatever was said before."""
+        """The text that the Q-Former of Chat reads for `question`, whatever came before it."""
         return self.ask(question) if self.qformer_text == "turn" else question.strip()
 
 

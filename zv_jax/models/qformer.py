@@ -1,8 +1,8 @@
 """The Querying Transformer: an image transformer and a text transformer that share self-attention.
 
-A BERT encoder (post-norm). Learned queries and text are one row; self-attention is shared,
-cross-attention to the image (queries only) sits in every second layer, and each half has its own
-feed-forward network. Which half sees which is only a mask: paper Figure 2, LAVIS `Blip2Qformer`.
+A BERT encoder (post-norm). Learned queries and text form one row and share self-attention; queries
+also attend to the image in every second layer, and each half has its own feed-forward network. A
+mask alone decides which half sees which: paper Figure 2, LAVIS `Blip2Qformer`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Float32, Int
 
 from zv_jax.models.attention import apply_weights, attend, attention_weights, split_heads
 from zv_jax.models.layers import (
@@ -24,30 +26,33 @@ from zv_jax.models.layers import (
 )
 from zv_jax.models.presets import QFormerConfig
 
+RowMask = Bool[Array, "B {queries}+T {queries}+T"]
+Halves = tuple[Float[Array, "B Q D"] | None, Float[Array, "B T D"] | None]  # queries and text
 
-def bidirectional_mask(queries: int, text_mask: Array) -> Array:
-    """ITM and instructions: queries and text see each other; padding is seen by nobody.
+
+def bidirectional_mask(queries: int, text_mask: Bool[Array, "B T"]) -> RowMask:
+    """ITM and instructions: queries and text see each other; nothing sees padding.
 
     Args:
         queries: number of queries in the row (0 for text alone: the unimodal text mask of ITC).
-        text_mask: bool [B, T], True at real tokens.
+        text_mask: True at real tokens.
 
     Returns:
-        bool [B, Q + T, Q + T], rows look at columns.
+        True where a row's token (second axis) sees another (third).
     """
     batch, length = text_mask.shape
     seen = jnp.concatenate([jnp.ones((batch, queries), bool), text_mask], 1)
     return jnp.broadcast_to(seen[:, None], (batch, queries + length, queries + length))
 
 
-def unimodal_mask(queries: int, text_mask: Array) -> Array:
-    """ITC: queries see queries, text sees text. Shapes as `bidirectional_mask`."""
+def unimodal_mask(queries: int, text_mask: Bool[Array, "B T"]) -> RowMask:
+    """ITC: queries see queries, text sees text."""
     is_query = jnp.arange(queries + text_mask.shape[1]) < queries
     same = is_query[:, None] == is_query[None]
     return bidirectional_mask(queries, text_mask) & same
 
 
-def causal_mask(queries: int, text_mask: Array) -> Array:
+def causal_mask(queries: int, text_mask: Bool[Array, "B T"]) -> RowMask:
     """ITG, multimodal causal: text sees queries and earlier text, queries see only queries."""
     position = jnp.arange(queries + text_mask.shape[1])
     is_query = position < queries
@@ -61,11 +66,11 @@ class FeedForward(nn.Module):
 
     cfg: QFormerConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         y = Linear(self.cfg.mlp_width, ("embed", "mlp"), name="fc1", **kinds)(x)
         y = gelu(checkpoint_name(y, "mlp"))
@@ -79,16 +84,21 @@ class Attention(nn.Module):
 
     cfg: QFormerConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array, source: Array, mask: Array | None) -> Array:
-        """Args: x [B, N, D] looks at source [B, S, D'], mask bool [B, N, S] or None."""
+    def __call__(
+        self,
+        x: Float[Array, "B N D"],
+        source: Float[Array, "B S Ds"],
+        mask: Bool[Array, "B N S"] | None,
+    ) -> Float[Array, "B N D"]:
+        """x attends to source."""
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
 
-        def heads(name: str, values: Array) -> Array:
+        def heads(name: str, values: Float[Array, "B S Ds"]) -> Float[Array, "B S H K"]:
             linear = Linear(cfg.width, ("embed", "heads"), name=name, **kinds)
             return split_heads(checkpoint_name(linear(values), "qkv"), cfg.heads)
 
@@ -107,18 +117,22 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer; `cross` says whether its queries look at the image."""
+    """One layer; with `cross` its queries attend to the image."""
 
     cfg: QFormerConfig
     cross: bool
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
     def __call__(
-        self, queries: Array | None, text: Array | None, image: Array | None, mask: Array | None
-    ) -> tuple[Array | None, Array | None]:
+        self,
+        queries: Float[Array, "B Q D"] | None,
+        text: Float[Array, "B T D"] | None,
+        image: Float[Array, "B P Dv"] | None,
+        mask: Bool[Array, "B N N"] | None,
+    ) -> Halves:
         kinds = dict(
             deterministic=self.deterministic, dtype=self.dtype, param_dtype=self.param_dtype
         )
@@ -143,13 +157,16 @@ class LayerPair(nn.Module):
 
     cfg: QFormerConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
     def __call__(
-        self, carry: tuple[Array | None, Array | None], image: Array | None, mask: Array | None
-    ) -> tuple[tuple[Array | None, Array | None], None]:
+        self,
+        carry: Halves,
+        image: Float[Array, "B P Dv"] | None,
+        mask: Bool[Array, "B N N"] | None,
+    ) -> tuple[Halves, None]:
         kinds = dict(
             deterministic=self.deterministic, dtype=self.dtype, param_dtype=self.param_dtype
         )
@@ -162,12 +179,12 @@ class TextHead(nn.Module):
     """BERT's prediction head; its output layer is tied to the word table."""
 
     cfg: QFormerConfig
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, hidden: Array, word: Embed) -> Array:
-        """hidden [B, T, D] -> float32 logits [B, T, V]."""
+    def __call__(self, hidden: Float[Array, "B T D"], word: Embed) -> Float32[Array, "B T V"]:
+        """Logits of each token; `word` is the table."""
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         x = gelu(Linear(self.cfg.width, ("embed", "embed_out"), name="dense", **kinds)(hidden))
         # Without this, XLA's partitioner computes wrong gradients on meshes with all three axes.
@@ -187,8 +204,8 @@ class QFormer(nn.Module):
     cfg: QFormerConfig
     remat: str = "none"
     deterministic: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         cfg = self.cfg
@@ -211,17 +228,20 @@ class QFormer(nn.Module):
         self.text_head = TextHead(cfg, **kinds)
 
     def __call__(
-        self, image: Array | None, text_ids: Array | None = None, mask: Array | None = None
-    ) -> tuple[Array | None, Array | None]:
+        self,
+        image: Float[Array, "B P Dv"] | None,
+        text_ids: Int[Array, "B T"] | None = None,
+        mask: Bool[Array, "B N N"] | None = None,
+    ) -> Halves:
         """One pass.
 
         Args:
-            image: image features [B, P, D']; None leaves the queries out (text alone).
-            text_ids: int [B, T]; None leaves the text out. Text positions start at 0.
-            mask: bool [B, N, N] over the queries followed by the text; None allows all.
+            image: image features; None omits the queries (text alone).
+            text_ids: None omits the text. Text positions start at 0.
+            mask: over the N = Q + T queries and text tokens; None allows all.
 
         Returns:
-            query outputs [B, Q, D] and text outputs [B, T, D], None for what was left out.
+            Query outputs and text outputs, None for the half that was omitted.
         """
         queries = text = None
         if image is not None:
@@ -236,11 +256,11 @@ class QFormer(nn.Module):
         (queries, text), _ = self.pairs((queries, text), image, mask)
         return queries, text
 
-    def _embed(self, x: Array) -> Array:
-        # Rows stay where they are; a table split along D would spread them by column.
+    def _embed(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+        # Rows stay on their devices; a table sharded along D would spread them by column.
         x = constrain(x, "batch", "length", "act_embed")
         return self.dropout(self.ln(x), deterministic=self.deterministic)
 
-    def text_logits(self, hidden: Array) -> Array:
-        """Text outputs [B, T, D] -> float32 logits [B, T, V] over the Q-Former's vocabulary."""
+    def text_logits(self, hidden: Float[Array, "B T D"]) -> Float32[Array, "B T V"]:
+        """Logits of text outputs over the Q-Former's vocabulary."""
         return self.text_head(hidden, self.word)

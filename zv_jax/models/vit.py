@@ -1,8 +1,8 @@
 """The image encoder: a ViT in the EVA form of BLIP-2, or in the CLIP form.
 
-EVA ViT-g/14 as LAVIS uses it: 39 of 40 blocks, no final norm, no relative position bias, no layer
-scale, pre-norm, fused qkv whose k part has no bias. The constant zero k bias is not a parameter, so
-training cannot move it.
+EVA ViT-g/14 as LAVIS uses it: 39 of 40 blocks, pre-norm, no final norm, no relative position bias,
+no layer scale, a fused qkv whose k part has no bias. That zero bias is not a parameter, so training
+cannot change it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Float, Key, UInt8
 
 from zv_jax.models.attention import attend, split_heads
 from zv_jax.models.layers import (
@@ -26,9 +28,11 @@ from zv_jax.models.layers import (
 )
 from zv_jax.models.presets import LoraConfig, VisionConfig
 
-# CLIP's, as BLIP-2 has them, of red, green and blue in 0..1.
+# Of red, green and blue in 0..1: CLIP's values, which BLIP-2 uses too.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+
+Images = UInt8[Array, "B height width 3"] | Float[Array, "B height width 3"]
 
 
 class FusedAttention(nn.Module):
@@ -37,11 +41,11 @@ class FusedAttention(nn.Module):
     cfg: VisionConfig
     lora: LoraConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
         width = self.cfg.width
         common = dict(
             lora=self.lora,
@@ -69,11 +73,13 @@ class Block(nn.Module):
     cfg: VisionConfig
     lora: LoraConfig
     deterministic: bool
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Array, drop_rate: Array) -> tuple[Array, None]:
+    def __call__(
+        self, x: Float[Array, "B P D"], drop_rate: Float[Array, ""]
+    ) -> tuple[Float[Array, "B P D"], None]:
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         common = dict(lora=self.lora, deterministic=self.deterministic, **kinds)
         activation = quick_gelu if self.cfg.family == "clip" else gelu
@@ -87,7 +93,7 @@ class Block(nn.Module):
         x = x + self._drop_path(y, drop_rate)
         return constrain(x, "batch", "patches", "act_embed"), None
 
-    def _drop_path(self, y: Array, rate: Array) -> Array:
+    def _drop_path(self, y: Float[Array, "B P D"], rate: Float[Array, ""]) -> Float[Array, "B P D"]:
         """Stochastic depth per sample (Huang et al. 2016), off unless training asks for it."""
         if self.deterministic or not self.cfg.drop_path:
             return y
@@ -96,26 +102,26 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Images to image tokens."""
+    """Images to image tokens, the CLS token first."""
 
     cfg: VisionConfig
     lora: LoraConfig = LoraConfig()
     remat: str = "none"
     deterministic: bool = True
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Array) -> Array:
-        """Args: images [B, H, W, 3], see `normalise`. Returns: [B, P, D], the CLS token first.
+    def __call__(self, images: Images) -> Float[Array, "B P D"]:
+        """The tokens of images as `normalise` takes them.
 
-        An image size other than the configured one (a multiple of the patch) interpolates the
-        position table as BLIP-2 does.
+        For an image size other than the configured one (a multiple of the patch) the position
+        table is interpolated as in BLIP-2.
         """
         cfg = self.cfg
         kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         patches = _patchify(normalise(images), cfg.patch_size)
-        # A convolution whose stride is its kernel is this matmul; on CPU it is also faster.
+        # A convolution with a stride of its kernel size is this matmul, which is faster on CPU.
         x = Linear(
             cfg.width, ("patch", "embed"), use_bias=cfg.family == "eva", name="patch", **kinds
         )(patches.reshape(patches.shape[0], -1, patches.shape[-1]))
@@ -147,11 +153,11 @@ class VisionTransformer(nn.Module):
         return x[:, 1:] if cfg.drop_cls else x
 
 
-def normalise(images: Array) -> Array:
-    """uint8 [..., 3] -> float32 [..., 3]: (x / 255 - mean) / deviation of each colour.
+def normalise(images: Images) -> Float[Array, "B height width 3"]:
+    """(x / 255 - mean) / deviation of each colour, float32, for bytes; floats are returned as is.
 
-    Images come to the device as bytes, a quarter of what floats would be, and the host need not
-    touch them again. Floats are returned as they are: somebody has normalised them.
+    Images reach the device as bytes, a quarter of their size as floats, and the host does no work
+    on them. Floats are taken to be normalised already.
     """
     if images.dtype != jnp.uint8:
         return images
@@ -160,21 +166,25 @@ def normalise(images: Array) -> Array:
     return images.astype(jnp.float32) * scale + shift
 
 
-def _patchify(images: Array, patch: int) -> Array:
-    """[B, H, W, C] -> [B, H / patch, W / patch, patch * patch * C], rows, columns, channels."""
+def _patchify(
+    images: Float[Array, "B height width 3"], patch: int
+) -> Float[Array, "B height//{patch} width//{patch} 3*{patch}**2"]:
+    """Each patch as one vector: rows, then columns, then colours."""
     b, h, w, c = images.shape
     grid = images.reshape(b, h // patch, patch, w // patch, patch, c)
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // patch, w // patch, -1)
 
 
-def sincos_positions(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """First values of the learned position table: two-dimensional sines (He et al. 2021, MAE).
+def sincos_positions(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike
+) -> Float[Array, "1 P D"]:
+    """Initial values of the learned position table: two-dimensional sines (He et al. 2021, MAE).
 
-    A table trained from nothing then knows from the first step which patches are neighbours.
+    An untrained table then shows from the first step which patches are neighbours.
 
     Args:
         key: unused; initialisers take one.
-        shape: (1, 1 + n * n, D), the CLS row (zero) first.
+        shape: (1, P, D) with P = 1 + n * n; the CLS row comes first and is zero.
         dtype: of the table.
     """
     del key
@@ -188,18 +198,17 @@ def sincos_positions(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Ar
     return jnp.asarray(table, dtype)
 
 
-def resize_positions(table: Array, grid: tuple[int, int], align_corners: bool = False) -> Array:
+def resize_positions(
+    table: Float[Array, "1 P D"], grid: tuple[int, int], align_corners: bool = False
+) -> Float[Array, "1 1+{grid[0]}*{grid[1]} D"]:
     """Bicubic resize of a position table, equal to torch's (a = -0.75, clamped borders).
 
-    `jax.image.resize` uses a = -0.5 and renormalises at borders, which does not match.
+    `jax.image.resize` differs: it uses a = -0.5 and renormalises at borders.
 
     Args:
-        table: [1, 1 + n * n, D], CLS first.
-        grid: wanted rows and columns.
-        align_corners: False as EVA in LAVIS and Hugging Face, True as CLIP in LAVIS.
-
-    Returns:
-        [1, 1 + rows * columns, D].
+        table: of n * n patches after the CLS token: P = 1 + n * n.
+        grid: rows and columns of the result.
+        align_corners: False for EVA in LAVIS and Hugging Face, True for CLIP in LAVIS.
     """
     side = int(round((table.shape[1] - 1) ** 0.5))
     if tuple(grid) == (side, side):
@@ -212,8 +221,8 @@ def resize_positions(table: Array, grid: tuple[int, int], align_corners: bool = 
     return jnp.concatenate([table[:, :1], resized], 1)
 
 
-def cubic_matrix(n: int, m: int, align_corners: bool = False) -> np.ndarray:
-    """Weights [m, n] of one-dimensional cubic interpolation from n to m samples (Keys, a=-0.75)."""
+def cubic_matrix(n: int, m: int, align_corners: bool = False) -> Float[np.ndarray, "{m} {n}"]:
+    """Weights of one-dimensional cubic interpolation from n to m samples (Keys, a = -0.75)."""
     a = -0.75
     out = np.arange(m)
     x = out * ((n - 1) / max(m - 1, 1)) if align_corners else (out + 0.5) * n / m - 0.5

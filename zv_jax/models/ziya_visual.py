@@ -1,7 +1,7 @@
 """`ZiyaVisual`: ViT -> Q-Former -> projector -> LLaMA, for Base and Chat alike (paper section 3.2).
 
-Base and Chat are one class: `qformer_sees_instruction` decides whether the instruction enters the
-Q-Former. Submodules are made lazily, so a stage that never calls a tower holds no weights of it.
+Base and Chat are one class: `qformer_sees_instruction` decides whether the Q-Former reads the
+instruction. Submodules are created lazily: a stage that never calls a tower holds no weights of it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Float32, Int
 
 from zv_jax.models.layers import Array, LayerNorm, Linear
 from zv_jax.models.llama import Cache, Layers, Llama
-from zv_jax.models.placeholders import check_placeholders
+from zv_jax.models.placeholders import RowImages, check_placeholders
 from zv_jax.models.presets import LoraConfig, ModelConfig
 from zv_jax.models.qformer import QFormer, bidirectional_mask, causal_mask
-from zv_jax.models.vit import VisionTransformer
+from zv_jax.models.vit import Images, VisionTransformer
 
 
 class Heads(nn.Module):
-    """What only pre-training and retrieval need: two projections, the ITM head, the temperature."""
+    """For pre-training and retrieval only: two projections, the ITM head, the temperature."""
 
     cfg: ModelConfig
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     def setup(self) -> None:
         q = self.cfg.qformer
@@ -44,8 +46,8 @@ class Heads(nn.Module):
 class ZiyaVisual(nn.Module):
     """The composition. `deterministic=False` turns dropout on; it needs the rng "dropout".
 
-    `frozen` names what does not train, as "params/qformer" or "lora/llm", and so runs without
-    dropout all the same: nobody could learn to live with its noise, and inference never has it.
+    `frozen` names what does not train, such as "params/qformer" or "lora/llm". It runs without
+    dropout even then: it could not learn to cope with the noise, which inference never has.
     """
 
     cfg: ModelConfig
@@ -74,36 +76,46 @@ class ZiyaVisual(nn.Module):
 
     # --- image side -------------------------------------------------------------------------
 
-    def encode_images(self, images: Array) -> Array:
-        """Images [B, H, W, 3] -> image features [B, P, Dv], after `ln_vision`."""
+    def encode_images(self, images: Images) -> Float[Array, "B P Dv"]:
+        """Image features, after `ln_vision`."""
         return self.ln_vision(self.vision(images))
 
     def query(
-        self, features: Array, text_ids: Array | None = None, text_mask: Array | None = None
-    ) -> Array:
-        """Image features [B, P, Dv] (and an instruction int [B, S]) -> query outputs [B, Q, D]."""
+        self,
+        features: Float[Array, "B P Dv"],
+        text_ids: Int[Array, "B S"] | None = None,
+        text_mask: Bool[Array, "B S"] | None = None,
+    ) -> Float[Array, "B Q D"]:
+        """Query outputs for image features, and for an instruction if given."""
         if text_ids is None:
             return self.qformer(features)[0]
         mask = bidirectional_mask(self.cfg.qformer.num_queries, text_mask)
         return self.qformer(features, text_ids, mask)[0]
 
-    def project_queries(self, queries: Array) -> Array:
-        """Query outputs [B, Q, D] -> normalised projections, float32 [B, Q, E] (ITC)."""
+    def project_queries(self, queries: Float[Array, "B Q D"]) -> Float32[Array, "B Q E"]:
+        """Normalised projections of query outputs (ITC)."""
         return _unit(self.heads.vision_proj(queries))
 
-    def image_embed(self, images: Array) -> Array:
-        """Images [B, H, W, 3] -> normalised query projections [B, Q, E]."""
+    def image_embed(self, images: Images) -> Float32[Array, "B Q E"]:
+        """Normalised query projections of images."""
         return self.project_queries(self.query(self.encode_images(images)))
 
     # --- text side --------------------------------------------------------------------------
 
-    def text_embed(self, text_ids: Array, text_mask: Array) -> Array:
-        """Texts int [B, T] -> normalised projection of the first token, float32 [B, E] (ITC)."""
+    def text_embed(
+        self, text_ids: Int[Array, "B T"], text_mask: Bool[Array, "B T"]
+    ) -> Float32[Array, "B E"]:
+        """Normalised projection of the first token of texts (ITC)."""
         _, text = self.qformer(None, text_ids, bidirectional_mask(0, text_mask))
         return _unit(self.heads.text_proj(text[:, 0]))
 
-    def caption(self, features: Array, text_ids: Array, text_mask: Array) -> tuple[Array, Array]:
-        """One multimodal causal pass: query outputs [B, Q, D] and logits [B, T, V] (ITG).
+    def caption(
+        self,
+        features: Float[Array, "B P Dv"],
+        text_ids: Int[Array, "B T"],
+        text_mask: Bool[Array, "B T"],
+    ) -> tuple[Float[Array, "B Q D"], Float32[Array, "B T V"]]:
+        """One multimodal causal pass: query outputs, and logits of the text (ITG).
 
         Queries never see the text here, so the same query outputs serve ITC.
         """
@@ -111,20 +123,27 @@ class ZiyaVisual(nn.Module):
         queries, text = self.qformer(features, text_ids, mask)
         return queries, self.qformer.text_logits(text)
 
-    def match(self, features: Array, text_ids: Array, text_mask: Array) -> Array:
-        """ITM logits float32 [B, 2], class 1 = match: the head's logits averaged over queries."""
+    def match(
+        self,
+        features: Float[Array, "B P Dv"],
+        text_ids: Int[Array, "B T"],
+        text_mask: Bool[Array, "B T"],
+    ) -> Float32[Array, "B 2"]:
+        """ITM logits, class 1 = match: the head's logits averaged over queries."""
         queries = self.query(features, text_ids, text_mask)
         return self.heads.itm(queries).mean(1)
 
     # --- language ---------------------------------------------------------------------------
 
     def visual_tokens(
-        self, images: Array, instruction: Array | None = None, instruction_mask: Array | None = None
-    ) -> Array:
-        """Images [B, I, H, W, 3] -> visual tokens [B, I * Q, D of the LLM].
+        self,
+        images: RowImages,
+        instruction: Int[Array, "B S"] | None = None,
+        instruction_mask: Bool[Array, "B S"] | None = None,
+    ) -> Float[Array, "B I*{self.cfg.qformer.num_queries} {self.cfg.llm.width}"]:
+        """Visual tokens of the images of each row, in their order.
 
-        The instruction int [B, S] enters the Q-Former when the model is Chat; it is the row's, the
-        same for each of its images.
+        The Q-Former of Chat reads the row's instruction with each of its images.
         """
         batch, count = images.shape[:2]
         features = self.encode_images(images.reshape(batch * count, *images.shape[2:]))
@@ -136,12 +155,14 @@ class ZiyaVisual(nn.Module):
             )
         return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
 
-    def embed(self, input_ids: Array, visual: Array | None) -> Array:
-        """Token embeddings [B, T, D]; the k-th placeholder of a row takes its k-th visual token.
+    def embed(
+        self, input_ids: Int[Array, "B T"], visual: Float[Array, "B IQ D"] | None
+    ) -> Float[Array, "B T D"]:
+        """Token embeddings; the k-th placeholder of a row takes its k-th visual token.
 
         Args:
-            input_ids: int [B, T].
-            visual: [B, I * Q, D] or None when no row has an image.
+            input_ids: with placeholders.
+            visual: I * Q tokens for each row; None when no row has an image.
         """
         is_image = input_ids == self.cfg.image_token_id
         embeds = self.llm.embed(jnp.where(is_image, 0, input_ids))
@@ -151,34 +172,36 @@ class ZiyaVisual(nn.Module):
         placed = jnp.take_along_axis(visual, order[..., None], 1)
         return jnp.where(is_image[..., None], placed.astype(embeds.dtype), embeds)
 
-    def hidden(self, visual: Array | None, input_ids: Array, attention_mask: Array) -> Array:
-        """Last hidden states [B, T, D of the LLM]; arguments as `embed` and `__call__`."""
+    def hidden(
+        self,
+        visual: Float[Array, "B IQ D"] | None,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Bool[Array, "B T"],
+    ) -> Float[Array, "B T D"]:
+        """Last hidden states; arguments as in `embed` and `__call__`."""
         embeds = self.embed(input_ids, visual)
         return self.llm(embeds, positions_of(attention_mask), _causal(attention_mask))
 
     def __call__(
         self,
-        images: Array | None,
-        input_ids: Array,
-        attention_mask: Array,
-        qformer_input_ids: Array | None = None,
-        qformer_attention_mask: Array | None = None,
-    ) -> Array:
-        """Logits of a whole row.
+        images: RowImages | None,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Bool[Array, "B T"],
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
+    ) -> Float32[Array, "B T V"]:
+        """Logits of the next token at every position.
 
         Args:
-            images: uint8 [B, I, H, W, 3], or floats that are normalised already, in the order of
-                the row's placeholders; None when no row has an image.
-            input_ids: int [B, T], each image as `num_queries` placeholders.
-            attention_mask: bool [B, T], False at padding on either side.
-            qformer_input_ids: int [B, S], the instruction (Chat only).
-            qformer_attention_mask: bool [B, S].
-
-        Returns:
-            float32 [B, T, V].
+            images: bytes, or floats normalised already, in the order of the row's placeholders;
+                None when no row has an image.
+            input_ids: each image as `num_queries` placeholders.
+            attention_mask: False at padding on either side.
+            qformer_input_ids: the instruction (Chat only).
+            qformer_attention_mask: False at its padding.
 
         Raises:
-            DataError: a row's placeholders are not those of its images (see `check_placeholders`).
+            DataError: a row's placeholders do not match its images (see `check_placeholders`).
         """
         check_placeholders(images, input_ids, self.cfg)
         visual = None
@@ -187,24 +210,27 @@ class ZiyaVisual(nn.Module):
         return self.llm.logits(self.hidden(visual, input_ids, attention_mask))
 
     def prefill(
-        self, visual: Array | None, input_ids: Array, attention_mask: Array
-    ) -> tuple[Array, Layers]:
-        """Read left-padded prompts: logits [B, V] of the next token, and what the layers keep."""
+        self,
+        visual: Float[Array, "B IQ D"] | None,
+        input_ids: Int[Array, "B T"],
+        attention_mask: Bool[Array, "B T"],
+    ) -> tuple[Float32[Array, "B V"], Layers]:
+        """Reads left-padded prompts: logits of the next token, keys and values of all layers."""
         embeds = self.embed(input_ids, visual)
         hidden, kept = self.llm.read(embeds, positions_of(attention_mask), _causal(attention_mask))
         return self.llm.logits(hidden[:, -1]), kept
 
     def decode(
         self,
-        ids: Array,
-        positions: Array,
+        ids: Int[Array, " BC"],
+        positions: Int[Array, " BC"],
         cache: Cache,
-        index: Array,
-        parents: Array | None = None,
-    ) -> tuple[Array, Cache]:
-        """One token per row: ids and positions int [B * C] -> logits [B * C, V].
+        index: Int[Array, ""] | int,
+        parents: Int[Array, "B C"] | None = None,
+    ) -> tuple[Float32[Array, "BC V"], Cache]:
+        """Reads one token in each of B * C rows, and returns the logits of the next.
 
-        It goes to place `index` behind the prompt; `parents` as in `Llama.read_on`.
+        The token goes to place `index` after the prompt; `parents` as in `Llama.read_on`.
         """
         places = jax.tree.leaves(cache.new)[0].shape[-2]
         mask = (jnp.arange(places) <= index)[None, None]
@@ -213,18 +239,18 @@ class ZiyaVisual(nn.Module):
         return self.llm.logits(hidden[:, 0]), cache
 
 
-def _causal(attention_mask: Array) -> Array:
-    """bool [B, T, T]: every token sees the real ones up to itself."""
+def _causal(attention_mask: Bool[Array, "B T"]) -> Bool[Array, "B T T"]:
+    """Every token sees the real ones up to itself."""
     place = jnp.arange(attention_mask.shape[1])
     causal = place[None] <= place[:, None]
     return causal[None] & attention_mask[:, None].astype(bool)
 
 
-def positions_of(attention_mask: Array) -> Array:
-    """Positions int [B, T] that count real tokens only, so that left padding changes nothing."""
+def positions_of(attention_mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:
+    """Positions that count real tokens only, so that left padding changes nothing."""
     return jnp.maximum(jnp.cumsum(attention_mask.astype(jnp.int32), 1) - 1, 0)
 
 
-def _unit(x: Array) -> Array:
-    """float32 [..., E] -> the same, of length 1."""
+def _unit(x: Float32[Array, "*B E"]) -> Float32[Array, "*B E"]:
+    """x scaled to length 1."""
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12))

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float32, Int
 
 from zv_jax.objectives.language import Array, Term, cross_entropy
 
 
-def decoder_inputs(text_ids: Array, dec_id: int) -> Array:
-    """Captions int [B, T] with the first token ([CLS]) replaced by [DEC], as BLIP-2 marks ITG."""
+def decoder_inputs(
+    text_ids: Int[jax.Array, "B T"], dec_id: Int[Array, ""] | int
+) -> Int[Array, "B T"]:
+    """Captions with [DEC] in place of the first token ([CLS]), as BLIP-2 marks ITG."""
     return text_ids.at[:, 0].set(dec_id)
 
 
-def itg(logits: Array, text_ids: Array, learned: Array, label_smoothing: float = 0.1) -> Term:
+def itg(
+    logits: Float32[Array, "B T V"],
+    text_ids: Int[Array, "B T"],
+    learned: Bool[Array, "B T"],
+    label_smoothing: float = 0.1,
+) -> Term:
     """Next-token loss of the caption.
 
     Args:
-        logits: float32 [B, T, V] of the multimodal causal pass over `decoder_inputs`.
-        text_ids: int [B, T]; tokens 1.. (the end token included) are predicted.
-        learned: bool [B, T], False at padding, and at the end token of a caption that was cut.
+        logits: of the multimodal causal pass over `decoder_inputs`.
+        text_ids: tokens 1.. (with the end token) are predicted.
+        learned: False at padding, and at the end token of a truncated caption.
         label_smoothing: as in LAVIS.
 
     Returns:

@@ -4,59 +4,59 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int
 
 from zv_jax.objectives.language import Array, Term
 
 TEMPERATURE_RANGE = (0.01, 0.5)  # LAVIS leaves it free; ALBEF clamps it, and so do we
 
 
-def similarities(image_queries: Array, texts: Array) -> Array:
-    """Similarity of every image with every text: the best of the image's queries.
+def similarities(
+    image_queries: Float[Array, "B Q E"], texts: Float[Array, "C E"]
+) -> Float32[Array, "B C"]:
+    """Similarity of every image with every text: the maximum over the image's queries.
 
     Args:
-        image_queries: normalised [B, Q, E].
-        texts: normalised [C, E].
-
-    Returns:
-        float32 [B, C].
+        image_queries: normalised.
+        texts: normalised.
     """
     scores = jnp.einsum("BQE,CE->BCQ", image_queries, texts, preferred_element_type=jnp.float32)
     return scores.max(-1)
 
 
-def clamp_temperature(temperature: Array) -> Array:
-    """The temperature as used: within `TEMPERATURE_RANGE`.
+def clamp_temperature(temperature: Float[Array, ""] | float) -> Float[Array, ""]:
+    """The temperature clamped to `TEMPERATURE_RANGE`.
 
-    Its gradient is that of the loss at the nearest temperature of the range, also where the clamp
-    is at work; that of `clip` is 0 there, and half of it on the bounds.
+    Outside the range its gradient is that of the loss at the nearest bound; the gradient of `clip`
+    would be 0 there, and half of that on the bounds.
     """
     stop = jax.lax.stop_gradient
     return stop(jnp.clip(temperature, *TEMPERATURE_RANGE)) + (temperature - stop(temperature))
 
 
 def itc(
-    image_queries: Array,
-    texts: Array,
-    temperature: Array,
-    image_ids: Array | None = None,
+    image_queries: Float[Array, "B Q E"],
+    texts: Float[Array, "B E"],
+    temperature: Float[Array, ""] | float,
+    image_ids: Int[Array, " B"] | None = None,
     label_smoothing: float = 0.1,
     gather_grad: bool = True,
-) -> tuple[Term, Array]:
+) -> tuple[Term, Float32[Array, "B B"]]:
     """Symmetric contrastive loss over the (global) batch.
 
     Args:
-        image_queries: normalised query projections [B, Q, E].
-        texts: normalised text projections [B, E]; text i belongs to image i.
-        temperature: learnable scalar that divides the similarities.
-        image_ids: int [B]; rows with equal ids are each other's positives too, and share the
-            target mass (1 - label_smoothing) evenly. None: every row is its own image.
+        image_queries: normalised query projections.
+        texts: normalised text projections; text i belongs to image i.
+        temperature: learnable; divides the similarities.
+        image_ids: rows with equal ids are positives of each other too, and share the target mass
+            (1 - label_smoothing) evenly. None: every row has its own image.
         label_smoothing: mass spread over all candidates.
-        gather_grad: False lets each direction reach only its own anchor side, as LAVIS does on
-            several GPUs (its gathered features carry no gradient).
+        gather_grad: False sends the gradient of each direction to its anchor side only, as LAVIS
+            does on several GPUs (its gathered features carry no gradient).
 
     Returns:
         (sum over rows of the mean of both directions, number of rows), and the similarities
-        float32 [B, B] without temperature, images by texts.
+        without temperature, images by texts.
     """
     batch = texts.shape[0]
     tau = clamp_temperature(temperature)

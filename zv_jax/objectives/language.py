@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
 
-Array = jax.Array
-Term = tuple[Array, Array]  # (sum, weight), both float32 scalars
+Array = jax.Array | np.ndarray
+Term = tuple[Float32[Array, ""], Float32[Array, ""]]  # (sum, weight)
+Weights = Float[Array, "*B"] | Bool[Array, "*B"]
 IGNORED = -100  # label of a token that carries no loss
 
 
 def cross_entropy(
-    logits: Array, targets: Array, weights: Array, label_smoothing: float = 0.0
+    logits: Float[Array, "*B V"],
+    targets: Int[Array, "*B"],
+    weights: Weights,
+    label_smoothing: float = 0.0,
 ) -> Term:
     """Weighted sum of smoothed cross-entropy: (1 - e) * nll + e * mean over classes of -log p.
 
     Args:
-        logits: float32 [..., V].
-        targets: int [...], any value where the weight is 0.
-        weights: float [...].
+        logits: computed on in float32.
+        targets: any value where the weight is 0.
+        weights: of each target.
         label_smoothing: e, as `torch.nn.functional.cross_entropy` defines it.
 
     Returns:
@@ -36,26 +42,30 @@ def cross_entropy(
     return jnp.sum(loss * weights), jnp.sum(weights)
 
 
-def next_token(labels: Array) -> tuple[Array, Array]:
-    """Labels [B, T] aligned with the inputs -> next-token targets and weights [B, T - 1]."""
+def next_token(
+    labels: Int[Array, "B T"],
+) -> tuple[Int[Array, "B T-1"], Float32[Array, "B T-1"]]:
+    """Next-token targets and their weights for labels aligned with the inputs."""
     targets = labels[:, 1:]
     return targets, (targets != IGNORED).astype(jnp.float32)
 
 
-def labelled_positions(labels: Array, limit: int) -> tuple[Array, Array, Array]:
+def labelled_positions(
+    labels: Int[Array, "B T"], limit: int
+) -> tuple[Int[Array, "B {limit}"], Int[Array, "B {limit}"], Float32[Array, "B {limit}"]]:
     """The positions whose next token carries loss, packed to the left.
 
-    The output layer then runs on `limit` positions a row instead of all of them; with short
-    answers that is most of its cost.
+    The output layer then runs on `limit` positions a row instead of all of them, which saves most
+    of its cost when answers are short.
 
     Args:
-        labels: int [B, T], `IGNORED` without loss.
-        limit: labelled tokens of a row at most, no more than T; the data pipeline guarantees it.
+        labels: `IGNORED` without loss.
+        limit: most labelled tokens in a row, at most T; the data pipeline guarantees it.
 
     Returns:
-        positions int [B, limit] to read hidden states at, targets and weights [B, limit].
+        Positions to read hidden states at, targets and weights.
     """
-    # The last position has no next token; it stands for places that stay free.
+    # The last position has no next token; it fills unused places.
     labels = jnp.pad(labels, ((0, 0), (0, 1)), constant_values=IGNORED)
     targets, weights = next_token(labels)
     order = jnp.argsort(weights == 0, axis=1, stable=True)[:, :limit]
@@ -66,12 +76,12 @@ def labelled_positions(labels: Array, limit: int) -> tuple[Array, Array, Array]:
     )
 
 
-def lm_loss(logits: Array, labels: Array) -> Term:
+def lm_loss(logits: Float32[Array, "B T V"], labels: Int[Array, "B T"]) -> Term:
     """Next-token cross-entropy over labelled tokens.
 
     Args:
-        logits: float32 [B, T, V].
-        labels: int [B, T] aligned with the inputs (not shifted), `IGNORED` without loss.
+        logits: of the next token at each position.
+        labels: aligned with the inputs (not shifted), `IGNORED` without loss.
 
     Returns:
         (sum over labelled tokens, number of labelled tokens).

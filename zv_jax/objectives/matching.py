@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int, Key
 
-from zv_jax.objectives.language import Array, Term, cross_entropy
+from zv_jax.objectives.language import Array, Term, Weights, cross_entropy
 
-PRIOR = (
-    0.6365141682948128  # entropy of one positive in three: the loss of a head that looks at nothing
-)
+# Entropy of one positive in three: the loss of a head that ignores its input.
+PRIOR = 0.6365141682948128
 
 
 def sample_negatives(
-    key: Array,
-    sims: Array,
-    temperature: Array,
-    image_ids: Array | None = None,
+    key: Key[Array, ""],
+    sims: Float[Array, "B B"],
+    temperature: Float[Array, ""] | float,
+    image_ids: Int[Array, " B"] | None = None,
     negatives: str = "hard",
     group: int = 0,
-) -> tuple[Array, Array]:
+) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
     """One negative image for every text and one negative text for every image.
 
     Args:
         key: random key.
-        sims: float32 [B, B] similarities without temperature, images by texts; no gradient flows.
-        temperature: scalar; the draw is from softmax(sims / temperature), as ALBEF and BLIP-2 do.
-        image_ids: int [B]; rows with the same id are never each other's negative.
+        sims: similarities without temperature, images by texts; no gradient flows through them.
+        temperature: negatives are drawn from softmax(sims / temperature), as in ALBEF and BLIP-2.
+        image_ids: rows with equal ids are never negatives of each other.
         negatives: "hard", or "random" for a uniform draw.
-        group: rows among which negatives are sought, consecutive ones; it divides B. 0: all.
+        group: negatives come from the same group of this many consecutive rows; it divides B.
+            0: one group.
 
     Returns:
-        image index for each text int [B], text index for each image int [B].
+        The image index for each text, the text index for each image.
 
     Raises:
         ValueError: the batch has one row, so there is no negative.
@@ -46,7 +47,9 @@ def sample_negatives(
         logits = jnp.zeros_like(logits)
     place = jnp.arange(batch) // (group or batch)
     logits = jnp.where(same, -1e9, logits)
-    logits = jnp.where(place[:, None] == place[None], logits, -2e9)  # never, not even for want
+    logits = jnp.where(
+        place[:, None] == place[None], logits, -2e9
+    )  # never, even if nothing else is left
     for_text, for_image = jax.random.split(key)
     return (
         jax.random.categorical(for_text, logits.T, axis=1),
@@ -54,13 +57,13 @@ def sample_negatives(
     )
 
 
-def itm(logits: Array, labels: Array, weights: Array) -> Term:
-    """Binary cross-entropy of match or not.
+def itm(logits: Float32[Array, "B 2"], labels: Int[Array, " B"], weights: Weights) -> Term:
+    """Binary cross-entropy of match or no match.
 
     Args:
-        logits: float32 [N, 2], the mean over queries of the head's logits; class 1 = match.
-        labels: int [N].
-        weights: float [N], 0 drops a row (a batch that holds no negative for it).
+        logits: the head's logits averaged over queries; class 1 = match.
+        labels: 1 = match.
+        weights: 0 drops a row (one for which the batch has no negative).
 
     Returns:
         (sum, weight).

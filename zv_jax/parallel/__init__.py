@@ -1,4 +1,4 @@
-"""Devices: the mesh, how arrays lie on it, the processes of a job, what chips can do.
+"""Devices: the mesh, sharding, the processes of a job, the speed and memory of chips.
 
-It takes numbers and names; no model and no configuration of a run belongs here.
+Takes numbers and names; no model and no configuration of a run belongs here.
 """

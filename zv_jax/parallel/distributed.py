@@ -1,7 +1,7 @@
-"""Many processes, one job: they find each other, and check that they are about to do the same.
+"""Starts a job of several processes and checks that all of them run the same thing.
 
-jax's own runtime connects them. What is added here are the mistakes people make: a coordinator that
-is not there, hosts with other code, recipes or numbers of devices. Each would else end in a hang.
+jax's runtime connects them. This module adds checks for common mistakes that would otherwise hang:
+a missing coordinator, or hosts with different code, recipes or numbers of devices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jax.experimental import multihost_utils
 from zv_jax.errors import CheckpointError, ConfigError, SetupError
 
 PATIENCE = 50.0  # seconds the processes wait for each other
-# What this process does, for its own file only: the terminal has the progress of process 0.
+# The log of this process, which goes to a file only: the terminal shows the progress of process 0.
 process_log = logging.getLogger("zv_jax.process")
 process_log.propagate = False
 
@@ -38,18 +38,18 @@ def start(
     found_by_environment: bool = False,
     patience: float = PATIENCE,
 ) -> None:
-    """Joins the processes of a job; without arguments this one stays alone.
+    """Joins the processes of a job; without arguments this process runs alone.
 
     Args:
         coordinator: `host:port` of process 0, which every process must reach.
-        processes, process: how many there are, and which of them this is.
-        found_by_environment: TPU VM, GKE and SLURM tell jax all three.
+        processes, process: their number, and the index of this one.
+        found_by_environment: jax gets all three from the environment (TPU VM, GKE, SLURM).
         patience: seconds to wait for the others.
 
     Raises:
         ConfigError: only some of the three are given, or they contradict each other.
-        SetupError: there is no coordinator, or the cluster tells nothing. Where only other
-            processes are missing this one ends with that message: jax leaves no other way.
+        SetupError: there is no coordinator, or the environment does not describe the job. If other
+            processes are missing, this one exits with that message: jax allows no exception there.
     """
     if found_by_environment:
         _initialise("the environment (TPU VM, GKE, SLURM)", patience)
@@ -64,7 +64,7 @@ def start(
         raise ConfigError(
             "missing: " + ", ".join(missing),
             where="start of a job of several processes",
-            expected="all of " + ", ".join(names) + ", or --multihost where a cluster knows them",
+            expected="all of " + ", ".join(names) + ", or --multihost on a cluster that sets them",
             fix=example,
         )
     host, colon, port = coordinator.rpartition(":")
@@ -81,7 +81,7 @@ def start(
         coordinator,
         patience,
         coordinator_address=coordinator,
-        # jax would listen on every interface, and whoever reaches it may take part.
+        # By default jax listens on every interface, and anyone who can reach it may join.
         coordinator_bind_address=coordinator if process == 0 else None,
         num_processes=processes,
         process_id=process,
@@ -89,7 +89,7 @@ def start(
 
 
 def _reach(host: str, port: int, patience: float) -> None:
-    """Waits until somebody listens there: jax would end the process without a word of ours."""
+    """Waits until the coordinator listens: jax would end the process without a clear message."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -116,7 +116,7 @@ def _initialise(where: str, patience: float, **how: object) -> None:
         )
 
     def give_up() -> None:
-        # jax would abort the process from C++, with a stack trace in place of a message.
+        # jax would abort the process from C++, with a stack trace instead of a message.
         print(f"zv: {apart('some are missing')}", file=sys.stderr, flush=True)
         os._exit(1)
 
@@ -138,7 +138,7 @@ def check_same(config: Mapping[str, object], workdir: str) -> None:
         config: sections of the resolved recipe, in JSON types.
 
     Raises:
-        ConfigError: in every process, naming what differs and where.
+        ConfigError: in every process; it names what differs and where.
     """
     if jax.process_count() == 1:
         return
@@ -185,8 +185,8 @@ def _digest(value: object) -> np.ndarray:
 
 @contextmanager
 def log_to_file(workdir: Path) -> Iterator[None]:
-    """`process_log`, warnings and the traceback of an error go to `workdir/run.log`; those of
-    further processes to `run-1.log` and so on.
+    """Writes `process_log`, warnings and the traceback of an error to `workdir/run.log`; process 1
+    writes to `run-1.log` and so on.
 
     Raises:
         CheckpointError: the file cannot be opened.
@@ -206,7 +206,7 @@ def log_to_file(workdir: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     handlers = [(process_log, handler), (logging.getLogger("zv_jax"), handler)]
     if not logging.getLogger().handlers:
-        # With a handler of ours, Python no longer shows warnings where there is no other.
+        # Once a logger has a handler, Python stops showing warnings on the terminal by itself.
         shown = logging.StreamHandler(sys.stderr)
         shown.setLevel(logging.WARNING)
         handlers.append((logging.getLogger(), shown))

@@ -1,8 +1,8 @@
-"""Accelerators by name: what a chip can do, how chips are joined, and a good mesh for each slice.
+"""Accelerators by name: speed and memory of chips, their topologies, and a good mesh for each.
 
-Peaks are the vendors' figures for dense bfloat16. `memory` of a TPU is what its compiler lets a
-program use, which is a little less than what is soldered on; of the others it is the vendor's
-figure. `link` counts bytes that leave a chip in one second over all of its fast links together.
+Peaks are the vendors' figures for dense bfloat16. For TPUs `memory` is what the compiler lets a
+program use, slightly less than the chip has; for others it is the vendor's figure. `link` is bytes
+a second out of a chip over all of its fast links together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
+    """Devices along each mesh axis; -1 takes all that the other axes leave."""
 
     data: int = -1
     fsdp: int = 1
@@ -32,14 +32,14 @@ class Chip:
     """One accelerator.
 
     Attributes:
-        flops: bfloat16 operations a second at peak (float32 on the CPU).
+        flops: peak bfloat16 FLOP/s (float32 on the CPU).
         memory: bytes a program can use.
         bandwidth: bytes a second between memory and the chip.
         link: bytes a second to the other chips of the slice, one way.
         network: bytes a second to other slices or hosts, one way, per chip.
-        reach: share of `flops` that good training programs get: published runs of MaxText on TPU
+        reach: share of `flops` that good training programs reach; published runs: MaxText on TPU
             v5e 0.60, Megatron on H100 0.47.
-        compiled: whether a program for it can be compiled on a machine without it.
+        compiled: whether a machine without the chip can compile programs for it.
     """
 
     name: str
@@ -66,7 +66,7 @@ CHIPS = {
 }
 
 
-# What jax calls a device; the first that fits counts.
+# Device kinds as jax names them; the first match counts.
 _KINDS = (
     ("TPU v6", "v6e"),
     ("TPU v5 lite", "v5e"),
@@ -79,7 +79,7 @@ _KINDS = (
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip behind `jax.Device.device_kind`; None for others, CPUs of any size among them."""
+    """The chip of `jax.Device.device_kind`; None for unknown kinds, CPUs included."""
     return next((CHIPS[name] for text, name in _KINDS if text in device_kind), None)
 
 
@@ -93,26 +93,26 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """All chips of all slices."""
+        """Number of chips in all slices."""
         return self.slices * int(np.prod(self.shape))
 
     @property
     def name(self) -> str:
-        """As `topology` reads it."""
+        """The name that `topology` parses."""
         grid = "x".join(map(str, self.shape))
         return (f"{self.slices}*" if self.slices > 1 else "") + f"{self.chip.name}:{grid}"
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A topology with the mesh (data, fsdp, tensor) and the remat policy that suit 13B there."""
+    """A topology, with the mesh (data, fsdp, tensor) and the remat policy for 13B on it."""
 
     topology: str
     mesh: tuple[int, int, int]
     remat: str = "full"
 
 
-# fsdp is no more than 128: 1408, the width of ViT-g, is 128 x 11. Names count TensorCores for v4
+# fsdp is at most 128, since the width of ViT-g is 1408 = 128 x 11. Names count TensorCores for v4
 # and v5p, as the cloud's accelerator types do, and chips for the others.
 HARDWARE = {
     "v4-128": Hardware("v4:4x4x4", (1, 64, 1)),

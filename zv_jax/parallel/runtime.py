@@ -1,4 +1,4 @@
-"""What must be settled in the process before jax is imported. This module never imports jax."""
+"""Process settings that must precede the import of jax. This module never imports jax."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cache_dir() -> Path:
 
 
 def backend_is_cpu() -> bool:
-    """Whether jax will run on the CPU, judged without importing it."""
+    """Whether jax will run on the CPU, found out without importing it."""
     wanted = os.environ.get("JAX_PLATFORMS", "")
     if wanted:
         return wanted.split(",")[0] == "cpu"
@@ -42,24 +42,24 @@ def backend_is_cpu() -> bool:
 
 
 def cores() -> int:
-    """How many cores this process may use: a batch system or `taskset` may allow it fewer than the
-    machine has."""
+    """Cores that this process may use; a batch system or `taskset` may allow fewer than the machine
+    has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed memory instead of giving it back to the kernel.
+    """Makes glibc keep freed memory instead of returning it to the kernel.
 
     XLA on the CPU allocates its temporaries anew for every step. By default glibc maps and unmaps
-    each of them, and the page faults take up to a third of a step. Two arenas, padded so that none
-    is given back: with a single one the compiler's threads wait for each other (26 s instead of 20
-    for stage 0 of the quickstart) and steps after a compilation took a quarter longer. The price:
-    resident memory stays at its peak.
+    each of them, and the page faults take up to a third of a step. Two arenas are used: with one,
+    the compiler's threads wait for each other (26 s instead of 20 for stage 0 of the quickstart)
+    and steps after a compilation took a quarter longer. The cost: resident memory stays at its
+    peak.
 
     Returns:
-        True where it was done; False on another C library.
+        Whether it worked; False with another C library.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -70,8 +70,8 @@ def keep_freed_memory() -> bool:
 
 
 def use_plain_matmul() -> None:
-    """Turns off XLA's fusions into YNNPACK: with them a step of stage 0 of the quickstart took 1.2
-    times as long and 1.5 times the memory on an AVX2 processor. A setting of the user's stays.
+    """Turns off XLA's fusions into YNNPACK, with which a step of stage 0 of the quickstart took 1.2
+    times as long and 1.5 times the memory on an AVX2 processor. The user's own setting is kept.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _YNN_FUSION not in flags:
@@ -79,39 +79,39 @@ def use_plain_matmul() -> None:
 
 
 def device_threads(count: int) -> dict[str, str]:
-    """What the environment of a process with `count` CPU devices needs: four threads for each of
-    several.
+    """Environment variables for a process with `count` CPU devices: four threads for each device,
+    if there are several.
 
-    A collective blocks its thread until all devices have come to theirs. XLA starts as many threads
-    as there are cores, so that eight devices on two cores soon stand in each other's way for ever:
-    "Termination timeout for all reduce of 40 seconds exceeded".
+    A collective blocks its thread until all devices reach it. XLA starts one thread per core, so
+    eight devices on two cores soon deadlock: "Termination timeout for all reduce of 40 seconds
+    exceeded".
     """
     return {"PJRT_NPROC": str(max(4 * count, cores()))} if count > 1 else {}
 
 
 def enough_threads() -> None:
-    """Sets `device_threads` for the CPU devices asked for. A setting of the user's stays."""
+    """Sets `device_threads` for the requested CPU devices. The user's own settings are kept."""
     count = os.environ.get("JAX_NUM_CPU_DEVICES", "")
-    if count.isdecimal():  # jax itself says what is wrong with anything else
+    if count.isdecimal():  # jax reports anything else as an error
         for name, value in device_threads(int(count)).items():
             os.environ.setdefault(name, value)
 
 
 def quiet_compiler() -> None:
-    """Silences XLA's log, which tells of its own slow passes as if they were errors of the user's.
-    What fails is still raised as an exception. A level that the user set stays.
+    """Silences XLA's log, which reports its slow passes like errors of the user. Failures still
+    raise exceptions. The user's own log level is kept.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def use_compilation_cache() -> None:
-    """Lets a later process reuse compiled programs. Settings the user made are left alone."""
+    """Lets later processes reuse compiled programs. The user's own settings are kept."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def prepare() -> None:
-    """All of the above; call it before the first import of jax. Calling it twice is harmless."""
+    """Applies all of the above. Call it before the first import of jax; twice is harmless."""
     if backend_is_cpu():
         keep_freed_memory()
         use_plain_matmul()

@@ -1,8 +1,8 @@
-"""From logical axis names to a device mesh: one table, and checks that flax leaves out.
+"""Maps logical axis names to a device mesh: one table, and checks that flax does not make.
 
-Models name their axes ("embed", "mlp", ...); only this file knows the mesh axes `data`, `fsdp`
-and `tensor`. Slices of a pod are joined along `data`, whose only traffic is one sum of gradients
-a step: everything else stays within a slice.
+Models name their axes ("embed", "mlp", ...); only this file knows the mesh axes `data`, `fsdp` and
+`tensor`. Slices of a pod are joined along `data`, whose only traffic is one sum of gradients per
+step; all other traffic stays within a slice.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.parallel.hardware import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
-ROWS = ("data", "fsdp")  # the mesh axes that rows of a batch are spread over
-LARGE = 4 << 20  # bytes: a leaf of this size should not be whole on every device
+ROWS = ("data", "fsdp")  # the mesh axes that shard the rows of a batch
+LARGE = 4 << 20  # bytes: a leaf of this size should not be replicated
 
-# None: deliberately whole on every device. A name that is not here is an error.
+# None: deliberately replicated. Any other name is an error.
 RULES: dict[str, str | tuple[str, ...] | None] = {
     "batch": ROWS,
     "length": None,
@@ -31,7 +31,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "mlp": "tensor",
     "vocab": "tensor",
     "word": None,  # BERT's vocabulary: 30,523 has no small divisor
-    "adapter_out": ("tensor", "fsdp"),  # the rank is too small to share out
+    "adapter_out": ("tensor", "fsdp"),  # the rank is too small to shard
     "projection": None,
     "patch": None,
     "position": None,
@@ -42,13 +42,13 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
 
 
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
-    """Mesh with axes data, fsdp, tensor; one of them may be -1 and takes what is left.
+    """A mesh with axes data, fsdp, tensor; one of them may be -1 and takes the remaining devices.
 
-    With `slices` above 1, `data` runs over the slices first.
+    With `slices` above 1, `data` spans the slices first.
 
     Raises:
-        ConfigError: the sizes do not multiply to the number of devices, or the slices do not
-            divide `data` or are not those of the devices.
+        ConfigError: the product of the sizes is not the number of devices, or the slices do not
+            divide `data` or do not match those of the devices.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = mesh_sizes(config, len(devices))
@@ -60,10 +60,10 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
 
 
 def mesh_sizes(config: MeshConfig, devices: int) -> tuple[int, int, int]:
-    """Sizes of data, fsdp and tensor on so many devices.
+    """Sizes of data, fsdp and tensor for this number of devices.
 
     Raises:
-        ConfigError: they do not multiply to the number of devices.
+        ConfigError: their product is not the number of devices.
     """
     sizes = [config.data, config.fsdp, config.tensor]
     fixed = int(np.prod([s for s in sizes if s > 0]))
@@ -81,7 +81,7 @@ def mesh_sizes(config: MeshConfig, devices: int) -> tuple[int, int, int]:
 
 def _sliced(sizes: tuple[int, ...], slices: int, devices: list) -> np.ndarray:
     found = len({getattr(device, "slice_index", None) for device in devices})
-    # Devices that know no slices (CPU, GPU) are taken in order, process by process.
+    # Devices without slices (CPU, GPU) are taken in order, process by process.
     if sizes[0] % slices or (hasattr(devices[0], "slice_index") and found != slices):
         raise ConfigError(
             f"{slices} slices for a mesh of data={sizes[0]} on devices of {found} slices",
@@ -119,7 +119,7 @@ def mesh_spec(
 
 
 def replicated_leaves(leaves: dict[str, jax.ShapeDtypeStruct | jax.Array]) -> dict[str, int]:
-    """Large leaves that every device holds whole though the mesh could share them: path to bytes.
+    """Large leaves that are replicated although the mesh could shard them: bytes by path.
 
     Args:
         leaves: arrays, or shapes with shardings, by path.
@@ -139,42 +139,42 @@ def replicated_leaves(leaves: dict[str, jax.ShapeDtypeStruct | jax.Array]) -> di
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over data and fsdp; every other axis whole."""
+    """Rows sharded over data and fsdp; all other axes replicated."""
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
 def data_parallel_size(mesh: Mesh) -> int:
-    """How many parts a batch is spread over."""
+    """Number of shards of the rows of a batch."""
     return int(np.prod([mesh.shape[axis] for axis in ROWS]))
 
 
 def is_shared() -> bool:
-    """Whether rows are spread over more than one device of the mesh that is set."""
+    """Whether the current mesh shards rows over more than one device."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and data_parallel_size(mesh) > 1
 
 
 def single_cpu() -> bool:
-    """Whether one CPU device computes all rows; a few products take another form for it."""
+    """Whether one CPU device computes all rows; a few products have a faster form there."""
     return jax.default_backend() == "cpu" and not is_shared()
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> list[int]:
-    """Rows of a global batch that lie on the devices of this process, in their order."""
+    """Rows of a global batch on the devices of this process, in order."""
     parts = batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
     return sorted({row for (part,) in parts for row in range(*part.indices(batch_size))})
 
 
 def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
-    """`x[index]` where both lie row by row over the mesh, and so does what is returned.
+    """`x[index]`, with the rows of both arguments and of the result sharded over the mesh.
 
-    Left to itself the partitioner sums a masked copy of the whole batch over all devices. Here
-    each device receives the rows of its group once, keeps those it asked for and drops the rest.
+    By default the partitioner sums a masked copy of the entire batch over all devices. Here each
+    device receives the rows of its group once and keeps those it needs.
 
     Args:
         x: [B, ...].
-        index: int [B]; with a group, only rows of the same group are named.
-        group: rows of a group, consecutive ones; 0 means all rows.
+        index: int [B]; with a group, indices stay within it.
+        group: number of consecutive rows that form a group; 0 means all rows.
     """
     if not is_shared():
         return x[index]
@@ -197,12 +197,12 @@ def take_rows(x: jax.Array, index: jax.Array, group: int = 0) -> jax.Array:
 
 
 def like_parameters(state: object, shardings: dict[str, NamedSharding], whole: NamedSharding):
-    """Shardings of an optimiser state: a leaf kept for a parameter lies as the parameter does.
+    """Shardings of an optimiser state: a leaf of a parameter is sharded like the parameter.
 
     Args:
         state: optax state (arrays or shapes) of a flat dictionary of parameters.
         shardings: of the parameters, by path.
-        whole: for all that belongs to no parameter, such as counters.
+        whole: for leaves of no parameter, such as counters.
     """
 
     def of(path: tuple, leaf: jax.Array) -> NamedSharding:

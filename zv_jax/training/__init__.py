@@ -1,3 +1,4 @@
-"""What turns a model and batches into trained weights: optimiser, step, loop, checkpoints, metrics.
+"""Trains a model on batches: optimiser, step, loop, monitors, logs.
 
-No file format of a data set, no layer of a model and no evaluation metric belongs here."""
+No file format of a data set, no layer of a model and no evaluation metric belongs here.
+"""

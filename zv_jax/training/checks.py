@@ -1,4 +1,4 @@
-"""What must be right before a run begins, and before its parameters are saved."""
+"""Checks before a run starts, and before its parameters are saved."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zv_jax.training.losses.kind import loss_of
 
 
 def check_batch(config: Config, mesh: Mesh) -> None:
-    """Raises ConfigError when the batch does not divide over mesh, microbatches and groups, or its
-    rows are longer than the language model has positions."""
+    """Raises ConfigError when mesh, microbatches or groups do not divide the batch, or rows are
+    longer than the positions of the language model."""
     train, stage, ways = config.train, stage_of(config), data_parallel_size(mesh)
     unit = ways * train.microbatches
     if train.batch_size % unit:
@@ -40,7 +40,7 @@ def check_batch(config: Config, mesh: Mesh) -> None:
             f"groups of {group} rows in a batch of {train.batch_size}",
             where="stage.itm_group",
             expected=f"a divisor of the batch that fits the {local} rows of a device",
-            fix=f"set --config.stage.itm_group={local}, or 0 for the whole batch",
+            fix=f"set --config.stage.itm_group={local}, or 0 for one group",
         )
     data, positions = config.data, config.model.llm.max_positions
     if "input_ids" in batch_spec(config) and data.max_length > positions:
@@ -63,11 +63,11 @@ def check_batch(config: Config, mesh: Mesh) -> None:
 
 
 def check_finite(step: int, leaves: Mapping[str, jax.Array]) -> None:
-    """Raises TrainingError, naming a leaf, when a checkpoint would hold what is not a number."""
+    """Raises TrainingError, naming a leaf, when a parameter is not finite."""
     for name, leaf in leaves.items():
         if not bool(jax.numpy.isfinite(leaf).all()):
             raise TrainingError(
-                f"the parameters are no longer finite numbers: {name}",
+                f"the parameters are no longer finite: {name}",
                 where=f"step {step}",
                 expected="finite values; this step is not saved",
                 fix="lower optimizer.lr, and continue from the step before",

@@ -1,9 +1,9 @@
-"""Operations of a training step: each tower of the stage, forward and backward.
+"""FLOPs of a training step: each tower of the stage, forward and backward.
 
-Model FLOPs are what the mathematics needs, whatever the program does: forward once; backward to
-the inputs wherever a gradient has to pass (as much again; twice that for attention scores, which
-have two inputs); backward to the weights only where they train. So a frozen language model that
-carries a gradient costs 4 N per token and not 6 N. Causal attention counts half of its scores.
+Model FLOPs are those of the mathematics, whatever the program computes: forward once; backward to
+the inputs where a gradient passes through (as much again; twice that for attention scores, which
+have two inputs); backward to the weights only where they train. So a frozen language model that a
+gradient passes through costs 4 N per token, not 6 N. Causal attention counts half of its scores.
 Padding counts: shapes are static.
 """
 
@@ -31,6 +31,6 @@ def model_flops(config: Config) -> float:
 
 
 def hardware_flops(config: Config) -> float:
-    """What the program computes for one row: scores uncausally, and some things twice."""
+    """FLOPs that the program executes for one row: all attention scores, and recomputation."""
     uncausal = sum(t.attention * t.kind[1] for t in towers(config) if t.name == "llm")
     return sum(t.model + t.recomputed for t in towers(config)) + uncausal

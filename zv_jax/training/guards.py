@@ -1,13 +1,13 @@
-"""Updates that would do harm are left out, inside the compiled step.
+"""Skips harmful updates, inside the compiled step.
 
-A loss or gradient that is not finite skips the update, always. With `guards.spike_sigma` so does
-one that lies further above the last `spike_window` steps than that many standard deviations, as in
-PaLM's and MaxText's loss-spike handling; the window takes spikes in as well, so that a plateau
-that has come to stay is soon accepted. A skipped update changes neither parameters nor optimiser,
-whose schedule waits; the data go on.
+A loss or gradient that is not finite always skips the update. With `guards.spike_sigma`, so does
+one that exceeds the mean of the last `spike_window` steps by more than that many standard
+deviations, as in PaLM's and MaxText's loss-spike handling. The window includes spikes, so a lasting
+plateau is soon accepted. A skipped update changes neither parameters nor optimiser, and the
+schedule waits; the data advance.
 
-Each kind of batch has windows of its own: sources whose rows have a size of their own fill batches
-of their own, and a rare kind with a higher loss would always be a spike among the others.
+Each kind of batch has its own windows: sources with rows of another size fill separate batches, and
+a rare kind with a higher loss would always be a spike among the others.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Guards = dict[str, jax.Array]
 def init_guards(cfg: GuardConfig, kinds: int = 1) -> Guards:
     """The state before the first step: a window of each value, and counters.
 
-    float32 [kinds, spike_window] and int32 [kinds]; without the first axis where all batches are of
+    float32 [kinds, spike_window] and int32 [kinds]; without the first axis if all batches are of
     one kind.
     """
     shape = () if kinds == 1 else (kinds,)
     window = jnp.zeros((*shape, cfg.spike_window), jnp.float32)
-    # Arrays of their own: the step gives its buffers away, each only once.
+    # Separate arrays: the step donates its buffers, and each can be donated only once.
     return {
         "loss": window,
         "grad_norm": window + 0,
@@ -50,10 +50,10 @@ def check_update(
     weight: jax.Array,
     kind: jax.Array | int = 0,
 ) -> tuple[jax.Array, Guards]:
-    """One of the verdicts above (int32 scalar) for one step, and the state after it.
+    """The status of one update (an int32 scalar, see above), and the state after it.
 
-    `weight` is the smallest number of tokens or rows that a term of the loss is a mean over. Where
-    it is 0 the loss would be 0 too, and nobody would notice. `kind` numbers the kind of the batch.
+    `weight` is the smallest number of tokens or rows that a term of the loss averages over. If it
+    is 0, the loss is 0 too, which would go unnoticed. `kind` is the number of the batch's kind.
     """
     values = {"loss": loss.astype(jnp.float32), "grad_norm": grad_norm.astype(jnp.float32)}
     finite = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
@@ -80,9 +80,8 @@ def check_update(
 def carried_over(held: Guards, fresh: Guards, same_data: bool) -> Guards:
     """The guards of a checkpoint, for a run whose `fresh` ones may have other shapes.
 
-    Windows of other kinds of batches, or of another length, begin anew: kinds are numbered, so
-    that of other data none is known to be the same. The number of skipped updates stays: the
-    schedule counts on it.
+    With other data or another length, windows start empty: kinds have only numbers, so kinds of
+    other data cannot be matched. The number of skipped updates is kept: the schedule depends on it.
     """
     if same_data and all(held[name].shape == leaf.shape for name, leaf in fresh.items()):
         return held
@@ -90,12 +89,12 @@ def carried_over(held: Guards, fresh: Guards, same_data: bool) -> Guards:
 
 
 def unless_skipped(update_status: jax.Array, new: Any, old: Any) -> Any:
-    """`new`, leaf by leaf, or `old` where the update_status is not FINE."""
+    """`new` if `update_status` is FINE, else `old`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(update_status == FINE, a, b), new, old)
 
 
 def tower_norms(gradients: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Euclidean norm of the gradient of each tower, adapters apart, float32 scalars by name."""
+    """Gradient norm of each tower, adapters separately: float32 scalars by name."""
     squares: dict[str, jax.Array] = {}
     for path, leaf in gradients.items():
         collection, tower = path.split("/")[:2]

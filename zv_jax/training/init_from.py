@@ -1,7 +1,7 @@
-"""Starting a stage from the weights of others: `config.init_from`.
+"""Starts a stage from the weights of other runs: `config.init_from`.
 
-Leaves are matched by name. Nothing is dropped in silence: a table says for every tower how much
-was loaded, is new, or was left over in the sources.
+Leaves are matched by name. Nothing is dropped silently: a table lists for every tower what was
+loaded, what is new, and what is unused in the sources.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zv_jax.tables import align, rule
 
 Make = Callable[[Sequence[str]], Mapping[str, Any]]
 _KINDS = ("loaded", "new", "unused")
-# Tables with a row for each word, and the recipe's tokenizer that numbers these rows.
+# Tables with a row for each word, and the field of the tokenizer that numbers these rows.
 WORD_TABLES = (
     ("params/llm/embed/embedding", "tokenizer"),
     ("params/qformer/word/embedding", "qformer_tokenizer"),
@@ -46,28 +46,28 @@ def initialise(
     make: Make | None = None,
     carried: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The leaves of a new run, taken from `sources` where they have them.
+    """The leaves of a new run, taken from `sources` where possible.
 
     Args:
-        wanted: shape, dtype and, where it has one, sharding of every leaf of the model by name.
-        sources: workdirs or checkpoints; where two have a leaf the later one wins.
-        tokenizers: fingerprints of the tokenizers of LLM and Q-Former, to be compared with those
-            of the sources; empty compares nothing, as does a source that names none.
-        make: the leaves with these names, which no source has; by default there must be none.
+        wanted: shape, dtype and sharding (if any) of every leaf of the model, by name.
+        sources: workdirs or checkpoints; if two have the same leaf, the later one wins.
+        tokenizers: fingerprints of the tokenizers of LLM and Q-Former, to compare with those of the
+            sources; empty, or a source without any, compares nothing.
+        make: creates the leaves that no source has, by name; by default there must be none.
         carried: paths that the run keeps beside its model, so that they are not unused.
 
     Returns:
-        The leaves, in the order of `wanted`, and a table of JSON types for the meta, so that every
-        weight can be traced back. `sources`: path, step, planned steps, hash of the frozen leaves,
-        stage, prompt and `provenance`, the source's own table. `towers`, for each: numbers of
-        leaves and parameters loaded, new and unused; the names of the last two where the tower was
-        loaded in part; `from`, numbers of the sources; `content`, the hash of the leaves loaded.
+        The leaves, in the order of `wanted`, and a table of JSON types for the meta that traces
+        every weight. `sources`: path, step, planned steps, hash of the frozen leaves, stage, prompt
+        and `provenance`, the source's own table. `towers`, for each: numbers of leaves and
+        parameters loaded, new and unused; the names of the last two if the tower was loaded in
+        part; `from`, the numbers of the sources; `content`, the hash of the loaded leaves.
         `table_text` prints it.
 
     Raises:
-        CheckpointError: a leaf has another shape in a source; its words have other numbers there;
-            a source has no leaf of this model; a leaf is in no source and is not made; or a source
-            cannot be read.
+        CheckpointError: a leaf has another shape in a source, or its tokenizer numbers words
+            differently; a source has no leaf of this model; no source has a leaf and `make` is
+            missing; or a source cannot be read.
     """
     origin: dict[str, int] = {}
     unused: dict[str, jax.ShapeDtypeStruct] = {}
@@ -107,7 +107,7 @@ def initialise(
             name: wanted[name] for name, source_number in origin.items() if source_number == number
         }
         if only:
-            # Naming the step keeps to the checkpoint just described, should a newer one appear.
+            # Naming the step selects the checkpoint described above even if a newer one appears.
             values.update(checkpoint.load_params(source, metas[number]["step"], only)[0])
     missing = [name for name in wanted if name not in values]
     if missing:
@@ -139,13 +139,13 @@ def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
-    """A warning for each source that was trained on prompts of another form than this run's."""
+    """A warning for each source that was trained with another prompt format than this run's."""
     now, here = asdict(config.model.prompt), stage_of(config)
     lines = []
     for source in table["sources"]:
-        there = STAGES.get(tuple(source["stage"]))  # None: of a converted checkpoint, or an old one
+        there = STAGES.get(tuple(source["stage"]))  # None: a converted checkpoint, or an old one
         asks = here.speaks and (there is None or there.speaks)
-        # Only in these stages of Chat the Q-Former reads what was asked.
+        # Only in these stages of Chat does the Q-Former read the question.
         reads = here.one_answer and (there is None or there.one_answer)
         others = {
             field: value
@@ -197,7 +197,7 @@ def table_text(table: Mapping[str, Any]) -> str:
 def _check_words(
     loaded: Sequence[str], meta: Mapping[str, Any], tokenizers: Sequence[str], source: str
 ) -> None:
-    """Rows of a word table mean nothing to a tokenizer that gives the words other numbers."""
+    """Refuses a word table whose rows were numbered by another tokenizer."""
     theirs = meta.get("tokenizers") or ()
     for (table, field), own, other in zip(WORD_TABLES, tokenizers, theirs, strict=False):
         if table in loaded and own != other:
@@ -213,7 +213,7 @@ def _check_words(
 def _made(missing: list[str], make: Make | None, sources: Sequence[str]) -> Mapping[str, Any]:
     if make is None:
         raise CheckpointError(
-            f"leaf {missing[0]!r} has no initial value and no source has it",
+            f"leaf {missing[0]!r} is in no source and has no initial value",
             where=", ".join(map(str, sources)) or "init_from is empty",
             expected="a source with that leaf",
             fix="add its workdir to --config.init_from",

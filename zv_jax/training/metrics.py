@@ -1,4 +1,4 @@
-"""What a run says about itself: `metrics.jsonl`, `events.jsonl`, TensorBoard, a progress bar."""
+"""Logs of a run: `metrics.jsonl`, `events.jsonl`, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BOARD_QUEUE = 10_000  # values
 
 
 def peak_rss_bytes() -> int:
-    """The most resident memory this process has had, in bytes.
+    """Peak resident memory of this process, in bytes.
 
-    Linux reports it per program image in /proc; `getrusage` would also count what the parent held
-    before it started this program. Elsewhere `getrusage` is all there is.
+    Linux reports it per program image in /proc; `getrusage` would include the memory of the parent
+    before it started this program. Other systems only have `getrusage`.
     """
     try:
         for line in Path("/proc/self/status").read_text("ascii").splitlines():
@@ -37,7 +37,7 @@ def peak_rss_bytes() -> int:
 
 
 def rss_bytes() -> int | None:
-    """Resident memory of this process now, in bytes; None where /proc does not tell."""
+    """Current resident memory of this process, in bytes; None without /proc."""
     try:
         pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     except OSError:
@@ -48,14 +48,14 @@ def rss_bytes() -> int | None:
 class MetricLog:
     """Writes one workdir's logs and shows progress.
 
-    On a terminal progress is a bar; anywhere else it is a line every `every_seconds`. Every
-    process makes one; only the one with `enabled=True` writes or prints.
+    On a terminal progress is a bar, elsewhere a line every `every_seconds`. Every process
+    creates one; only that with `enabled=True` writes or prints.
 
-    `metrics.jsonl` has one object for each logged step: the step, the metrics given, `seconds` of
-    training up to here (earlier parts of a resumed run included), `rss_bytes` of this process and
-    `samples_per_second` since the line before. `events.jsonl` has one object for each thing that
-    happened: `time` (seconds since 1970), `kind`, and whatever else was given; a resume never
-    shortens it. `tensorboard/` has the metrics once more, for TensorBoard.
+    `metrics.jsonl` has one object for each logged step: the step, its metrics, `seconds` of
+    training so far (with the earlier parts of a resumed run), `rss_bytes` of this process and
+    `samples_per_second` since the previous line. `events.jsonl` has one object for each event:
+    `time` (seconds since 1970), `kind`, and further fields; a resume never shortens it.
+    `tensorboard/` has the same metrics for TensorBoard.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class MetricLog:
         self._step = self._first = 0
         self._before = 0.0
         self._samples = self._samples_logged = 0
-        self._loss: float | None = None  # of the last line; none is shown before the first
+        self._loss: float | None = None  # of the latest line; not shown before the first
         self._began = self._logged = self._printed = time.monotonic()
 
     def start(self, step: int = 0) -> None:
-        """Begins at `step` steps done (0: a new run) and drops every metrics line after it.
+        """Starts after `step` steps (0: a new run) and drops later lines of metrics.
 
-        The file is replaced by one rename, so a crash leaves the old or the new one.
+        A rename replaces the file, so a crash leaves either the old or the new one.
         """
         self._step = self._first = step
         self._began = self._logged = self._printed = time.monotonic()
@@ -103,7 +103,7 @@ class MetricLog:
             )
 
     def advance(self, samples: int) -> None:
-        """Counts one finished step over `samples` samples, all hosts together."""
+        """Counts one finished step of `samples` samples over all hosts."""
         self._step += 1
         self._samples += samples
         if not self._enabled:
@@ -116,9 +116,9 @@ class MetricLog:
             print(self._progress(now), file=self._stream, flush=True)
 
     def log(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes the metrics of the step last counted and returns the whole row.
+        """Writes the metrics of the latest step and returns the complete row.
 
-        Values are turned into floats, which waits for the device.
+        Converting values to floats waits for the device.
         """
         row: dict[str, Any] = {"step": self._step}
         row.update((name, float(value)) for name, value in metrics.items())
@@ -133,7 +133,7 @@ class MetricLog:
             if self._metrics.append(row):
                 self._to_tensorboard(row)
             else:
-                self._board = None  # its writer would block on a full disk; a new one comes later
+                self._board = None  # its writer would block on a full disk; made anew later
             if self._bar is not None:
                 shown = {"samples/s": row["samples_per_second"]}
                 if self._loss is not None:
@@ -144,7 +144,7 @@ class MetricLog:
     def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
         if self._board is None:
             folder = self._metrics.path.parent / "tensorboard"
-            # Room for many lines: a writer that died of a full disk no longer empties its queue.
+            # Room for many lines: a writer that died on a full disk no longer empties its queue.
             self._board = SummaryWriter(
                 str(folder), purge_step=self._first + 1, max_queue=_BOARD_QUEUE
             )
@@ -159,7 +159,7 @@ class MetricLog:
             self._events.append({**row, **fields})
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar, and leaves it in the log; an empty one not at all."""
+        """Prints a line above the bar and logs it; ignores an empty one."""
         if not text:
             return
         process_log.info("%s", text)

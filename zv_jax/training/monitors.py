@@ -1,4 +1,4 @@
-"""What watches over a run: skipped updates, hangs, a machine taken away, a slow compilation."""
+"""Monitors of a run: skipped updates, hangs, preemption, slow compilation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zv_jax.training.metrics import MetricLog
 from zv_jax.training.peers import Peer, StepInfo
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
-COMPILING = 4.0  # times as long may pass before the first step, which compiles
+COMPILING = 4.0  # the first step, which compiles, may take this many times as long
 
 Names = Callable[[], list[str]]
 
@@ -35,36 +35,36 @@ _log = logging.getLogger(__name__)
 
 
 class SkippedUpdates(Peer):
-    """Reports the updates that the guards skipped, and ends a run that makes no others.
+    """Reports skipped updates, and ends a run after too many in a row.
 
-    It looks at the status of a step's update when the next step is already under way, so the device
-    never waits for the host, and a run stops at most one step late.
+    It reads the status of an update while the next step is running, so the device never waits for
+    the host; a run stops at most one step late.
     """
 
     def __init__(self, workdir: Path, log: MetricLog, limit: int, kinds: Sequence[str]):
-        """`limit` skipped updates in a row end the run, also in a row of one kind of batch.
+        """`limit` skipped updates in a row end the run, counted over all batches and for each kind.
 
         `kinds` names the sources of each kind.
         """
         self._workdir, self._log, self._limit, self._kinds = workdir, log, limit, kinds
-        # Of the step before: its number from 0, kind, metrics and names. No batch is held for it.
+        # Of the previous step: its number from 0, kind, metrics and names, but not its batch.
         self._last: tuple[int, int, Mapping[str, jax.Array], Names] | None = None
-        # The latest ones, without a good one between: of all batches, and of each kind.
+        # The latest uninterrupted series: over all batches, and for each kind.
         self._skipped: list[dict[str, Any]] = []
         self._skipped_of: list[list[dict[str, Any]]] = [[] for _ in kinds]
 
     def on_step(self, info: StepInfo) -> None:
-        """The step is under way.
+        """Reads the status of the previous step.
 
         Raises:
-            TrainingError: the step before exceeded the limit, or had nothing to learn.
+            TrainingError: that step exceeded the limit, or had nothing to learn.
         """
         before, self._last = self._last, (info.step - 1, info.kind, info.metrics, info.names)
         if before is not None:
             self._look(*before)
 
     def on_end(self) -> None:
-        """Looks at the last step too. Raises as `on_step`."""
+        """Reads the status of the last step; raises as `on_step`."""
         before, self._last = self._last, None
         if before is not None:
             self._look(*before)
@@ -96,7 +96,7 @@ class SkippedUpdates(Peer):
             self._stop(self._skipped_of[kind], self._kinds[kind])
 
     def _stop(self, skipped: list[dict[str, Any]], sources: str) -> None:
-        """Ends the run over `skipped`, all of the batches of `sources` where these are named."""
+        """Ends the run because of `skipped`; `sources` names those of a single kind of batch."""
         process = jax.process_index()
         path = self._workdir / ("stopped.json" if process == 0 else f"stopped-{process}.json")
         write_json(path, skipped)
@@ -104,8 +104,8 @@ class SkippedUpdates(Peer):
         of = f" of batches from {sources}" if sources else ""
         fix = "lower optimizer.lr or raise optimizer.warmup_steps. "
         if sources:
-            fix = "the rest of the mixture learns, these sources do not: mend their records, or "
-            fix += "take them out of data.sources. "
+            fix = "only these sources fail, the rest of the mixture learns: fix their records, or "
+            fix += "remove them from data.sources. "
         raise TrainingError(
             f"{len(skipped)} updates in a row{of} were skipped, the last one because its loss or "
             "gradient " + ("is not finite" if last["reason"] == "not finite" else "is a spike"),
@@ -117,11 +117,11 @@ class SkippedUpdates(Peer):
 
 
 class Watchdog(Peer):
-    """Ends a process that makes no step for `seconds`, inside a `with` block; 0 watch nothing.
+    """Ends a process that completes no step for `seconds`, inside a `with` block; 0 disables it.
 
-    Only a thread of its own can tell: the main one waits inside compiled code or storage. Each
-    process leaves in `workdir/beats/` how many steps it has begun, so that in a run of several the
-    one that is behind, which the others wait for inside the same step, can be named.
+    It needs its own thread, since the main one hangs inside compiled code or storage. Each process
+    writes the number of steps it has begun to `workdir/beats/`, so that a run of several processes
+    can name the slow one that the others wait for inside a step.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Watchdog(Peer):
         processes: int = 1,
         on_hang: Callable[[str], None] | None = None,
     ):
-        """`on_hang(text)` is told before the process ends with EXIT_CODE."""
+        """`on_hang(text)` is called before the process ends with EXIT_CODE."""
         self._seconds, self._folder = seconds, Path(workdir) / "beats"
         self._process, self._processes, self._on_hang = process, processes, on_hang
         self._stopped = threading.Event()
@@ -159,11 +159,11 @@ class Watchdog(Peer):
         self.beat(info.step)
 
     def begin(self, step: int) -> None:
-        """The batch of this step, counted from 1, is here, and the step is about to run."""
+        """Notes that step `step`, counted from 1, has its batch and is about to run."""
         self._begun = step
 
     def beat(self, step: int) -> None:
-        """`step` steps are done."""
+        """Notes that `step` steps are done."""
         self._step, self._beat = step, time.monotonic()
 
     def _watch(self) -> None:
@@ -186,7 +186,7 @@ class Watchdog(Peer):
     def _end(self, silent: float) -> None:
         step = "before the first step" if self._step is None else f"after step {self._step}"
         text = f"no step for {silent:.0f} s, {step}{self._behind()}; ending this process"
-        # The file too: standard error of a pod's hosts is often kept by nobody.
+        # Also to the file: the standard error of a pod's hosts is often lost.
         with tempfile.TemporaryFile("w+") as stacks:
             faulthandler.dump_traceback(stacks, all_threads=True)
             stacks.seek(0)
@@ -195,10 +195,10 @@ class Watchdog(Peer):
         if self._on_hang is not None:
             self._on_hang(text)
         logging.shutdown()
-        os._exit(EXIT_CODE)  # an exception would never reach the thread that hangs
+        os._exit(EXIT_CODE)  # an exception would never reach the hanging thread
 
     def _behind(self) -> str:
-        """Which processes of a larger run have begun fewer steps than the foremost."""
+        """Names the processes that have begun fewer steps than the fastest."""
         if self._processes == 1:
             return ""
         steps: dict[int, int] = {}
@@ -212,11 +212,11 @@ class Watchdog(Peer):
 
 
 class Preemption:
-    """Listens for SIGTERM inside a `with` block: the machine is about to be taken away.
+    """Handles SIGTERM, the notice of preemption, inside a `with` block.
 
-    A scheduler sends it to one process or to all. In a run of several, JAX's coordination service
-    makes it a step that all of them reach (`jax.experimental.multihost_utils`); a run of one
-    process has no such service and listens itself.
+    A scheduler sends it to one process or to all. In a run of several processes, JAX's coordination
+    service makes them agree on a step (`jax.experimental.multihost_utils`); a run of one process
+    has no such service and handles the signal itself.
     """
 
     def __init__(self, agreed: Callable[[int], bool]):
@@ -226,7 +226,7 @@ class Preemption:
         self._before: Callable | int | None = None
 
     def __enter__(self) -> Preemption:
-        # Python hands signals to the main thread only; elsewhere the caller handles them.
+        # Python delivers signals to the main thread only; elsewhere the caller handles them.
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._tell)
         return self
@@ -236,7 +236,7 @@ class Preemption:
             signal.signal(signal.SIGTERM, self._before)
 
     def reached(self, step: int) -> bool:
-        """Whether to save and stop now that `step` steps are done; all processes ask each step."""
+        """Whether to save and stop after `step` steps; all processes call it at each step."""
         return self._told if jax.process_count() == 1 else self._agreed(step)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:
@@ -245,9 +245,9 @@ class Preemption:
 
 @contextmanager
 def heartbeat(what: str, say: Callable[[str], None], every: float = 30.0) -> Iterator[None]:
-    """Says `what` and the seconds so far, every so many seconds, until the block ends.
+    """Reports `what` and the seconds so far, every `every` seconds, until the block ends.
 
-    The log of each process gets every beat, and the duration at the end.
+    `process_log` gets the duration at the end.
     """
     began, over = time.monotonic(), threading.Event()
 

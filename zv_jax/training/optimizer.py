@@ -1,10 +1,9 @@
 """AdamW or Muon over a flat dictionary of trainable leaves, and the learning-rate schedule.
 
-Muon: Jordan et al. 2024, its updates scaled to the size of Adam's as Liu et al. 2025 do, so that
-the same learning rates serve. It helps where matrices are trained from nothing. Decoupled weight
-decay: Loshchilov and Hutter 2019. Which leaves decay: LAVIS, with the one exception named in
-`decayed`. Frozen leaves never come here, so neither the norm that clipping measures nor the
-optimiser state knows of them.
+Muon: Jordan et al. 2024, with updates scaled to the size of Adam's as in Liu et al. 2025, so that
+both use the same learning rates. It helps when matrices are trained from scratch. Decoupled weight
+decay: Loshchilov and Hutter 2019. The leaves that decay are those of LAVIS, except the temperature.
+Frozen leaves never get here: neither the norm for clipping nor the optimiser state includes them.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from zv_jax.objectives.contrastive import TEMPERATURE_RANGE
 _DECAYED = frozenset(
     {"kernel", "embedding", "lora_a", "lora_b", "query_tokens", "cls", "pos_embed"}
 )
-# Vectors, whatever layer axis stacking puts before them, and the temperature: it is a scalar that
-# LAVIS decays towards zero by accident of its rule, which would sharpen the softmax without cause.
+# Vectors, stacked over layers or not, and the temperature. The rule of LAVIS happens to decay that
+# scalar towards zero, which would sharpen the softmax for no reason.
 _NOT_DECAYED = frozenset({"bias", "scale", "q_bias", "v_bias", "temperature"})
 
-# Four quintic steps of Newton and Schulz, one row of coefficients each, that bring singular values
-# from 0.003..1 to 0.8..1.2: the minimax polynomials of Amsel et al. 2025 (algorithm 1, l = 0.003).
+# Coefficients of four quintic Newton-Schulz steps that map singular values from 0.003..1 to
+# 0.8..1.2: the minimax polynomials of Amsel et al. 2025 (algorithm 1, l = 0.003).
 _NEWTON_SCHULZ = (
     (8.3837, -24.7659, 18.3571),
     (4.0434, -3.0114, 0.5695),
@@ -42,14 +41,14 @@ Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
 
 
 def decayed(path: str) -> bool:
-    """Whether weight decay applies to the leaf called `path`, as `params/vision/blocks/.../bias`.
+    """Whether weight decay applies to the leaf `path`, such as `params/vision/blocks/.../bias`.
 
     The last part of the name decides, not the number of axes: `nn.scan` stacks layers, so the bias
     of a stacked layer has two axes and is still a bias.
 
     Raises:
-        ConfigError: the name ends in a part this table does not know. A new kind of leaf must be
-            entered here by hand, because either guess could be wrong in silence.
+        ConfigError: the last part is unknown. A new kind of leaf must be added by hand, since
+            either default could be silently wrong.
     """
     name = path.rsplit("/", 1)[-1]
     if name in _DECAYED:
@@ -66,10 +65,10 @@ def decayed(path: str) -> bool:
 
 
 def within_range(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Updated leaves, the temperature moved to the nearest value of its range.
+    """Updated leaves, with the temperature clamped to its range.
 
-    ALBEF clamps the parameter itself, before each step. Left outside it would wander off, without
-    an effect on the loss, and take as long to come back.
+    ALBEF clamps the parameter itself, before each step. Unclamped, it could drift away without an
+    effect on the loss, and would take as long to return.
     """
     return {
         path: jnp.clip(leaf, *TEMPERATURE_RANGE) if path.endswith("/temperature") else leaf
@@ -78,11 +77,11 @@ def within_range(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def make_schedule(cfg: OptimizerConfig, steps: int) -> Schedule:
-    """The learning rate of the update made at step n, counted from 0, as a float32 scalar.
+    """The learning rate of the update at step n, counted from 0, as a float32 scalar.
 
     Linear warm-up reaches `cfg.lr` at the last of `cfg.warmup_steps` and does not waste the first
-    update on a rate of zero. After it: `cosine` falls to `cfg.final_lr` at n = `steps`, `constant`
-    stays. Beyond `steps` the last value holds.
+    update on a rate of zero. Then `cosine` falls to `cfg.final_lr` at n = `steps` and `constant`
+    stays. Beyond `steps` the last value remains.
 
     Raises:
         ConfigError: the warm-up is longer than the run.
@@ -120,7 +119,7 @@ def make_optimizer(
 
     Args:
         cfg: `clip_norm=0` and `weight_decay=0` switch that part off.
-        steps: steps of the whole run, which the schedule is stretched over.
+        steps: total steps of the run, the length of the schedule.
 
     Returns:
         An optax transformation for a flat dictionary `{"params/...": array}` of trainable leaves
@@ -142,7 +141,7 @@ def _muon(adam: optax.GradientTransformation) -> optax.GradientTransformation:
     """Orthogonalised momentum for the kernels of linear layers, `adam` for everything else."""
 
     def axes(leaves: dict[str, jax.Array]) -> dict[str, MuonDimensionNumbers]:
-        # Axes before the last two stack layers; each layer is a matrix of its own.
+        # Axes before the last two stack layers; each layer is a separate matrix.
         return jax.tree.map(lambda _: MuonDimensionNumbers(-2, -1), leaves)
 
     def kinds(leaves: dict[str, jax.Array]) -> dict[str, str]:

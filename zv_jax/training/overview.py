@@ -1,4 +1,4 @@
-"""What a run trains and what it does not, as tables for people and for the report."""
+"""Tables of trained and frozen parameters, for people and for the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from clu.parameter_overview import count_parameters, get_parameter_overview
 
 
 def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
-    """Parameters per tower: how many train, are frozen, belong to trained adapters."""
+    """Numbers of parameters per tower: trainable, frozen, and of trained adapters."""
     towers: dict[str, dict[str, dict]] = {}
     for path, leaf in flat.items():
         collection, tower = path.split("/")[:2]
@@ -21,7 +21,7 @@ def stage_table(flat: dict[str, jax.Array], trainable: set[str]) -> list[dict]:
 
 
 def overview(flat: dict[str, jax.Array], trainable: set[str]) -> str:
-    """Name, shape, dtype, size and sharding of every leaf: those that train, then the frozen."""
+    """Name, shape, dtype, size and sharding of every leaf: trainable ones, then frozen ones."""
     parts = {"train": {}, "are frozen": {}}
     for path, leaf in flat.items():
         parts["train" if path in trainable else "are frozen"][path] = leaf

@@ -1,4 +1,4 @@
-"""Who watches a run: one protocol, called after every step in the order of the trainer's list."""
+"""The protocol of a run's monitors, called after every step in the order of the trainer's list."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zv_jax.training.step import TrainState
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a step leaves behind.
+    """The outcome of a step.
 
-    The device may still be computing it: whoever looks at a value of `metrics` waits for it.
+    The device may still be computing it; reading a value of `metrics` waits.
 
     Attributes:
         step: steps done, this one included.
-        state, frozen: all leaves after it; the next step takes the buffers of the state.
+        state, frozen: all leaves after the step; the next step donates the buffers of the state.
         metrics: scalars by name.
         batch: the rows of this process.
-        names: ids of their records.
-        kind: number of the batch's kind, by which the guards judge it.
+        names: returns the ids of their records.
+        kind: the number of the batch's kind; the guards have a window for each kind.
         waited: seconds that the step waited for its batch.
     """
 
@@ -39,10 +39,10 @@ class StepInfo:
 
 
 class Peer:
-    """Something that goes along with a run."""
+    """A monitor, logger or saver that follows a run."""
 
     def on_step(self, info: StepInfo) -> None:
-        """After every step. What it raises ends the run."""
+        """Called after every step. An exception ends the run."""
 
     def on_end(self) -> None:
-        """After the last step; not where a run is told to end, or fails. May raise, too."""
+        """Called after the last step, but not on preemption or failure. May raise, too."""

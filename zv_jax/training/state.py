@@ -1,4 +1,4 @@
-"""The variables of a run: made on their shards, and split before any gradient is taken."""
+"""The variables of a run: created sharded, and partitioned before the gradient is taken."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from zv_jax.training.losses.kind import Batch, LossTerms, loss_of
 from zv_jax.warmup.start import warm_up_start
 
 FlatParams = dict[str, jax.Array]
-# Where nearly all of the weights are: the linear layers in the stacks of ViT and language model.
+# Nearly all of the weights: the linear layers in the stacks of ViT and language model.
 QUANTISED = r"params/(vision/blocks|llm/layers)/.*/kernel"
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Variables:
-    """Flat leaves by path ("params/...", "lora/..."), trained and frozen apart."""
+    """Flat leaves by path ("params/...", "lora/..."), trained and frozen separately."""
 
     trainable: FlatParams
     frozen: FlatParams
@@ -51,10 +51,10 @@ def abstract_variables(config: Config, stage: Stage) -> dict:
 def fresh_variables(
     config: Config, stage: Stage, mesh: Mesh, only: Collection[str] | None = None
 ) -> tuple[FlatParams, dict[str, NamedSharding]]:
-    """Random variables of the stage, or those of them in `only`, each made on its own shards.
+    """Random variables of the stage, or only those in `only`, created sharded.
 
     Returns:
-        the flat leaves and their shardings, both by path.
+        The flat leaves and their shardings, both by path.
     """
     start = functools.partial(warm_up_start, cfg=config.model.llm) if stage.own_start else dict
     given = _learning(config, stage)
@@ -72,7 +72,7 @@ def abstract_leaves(config: Config, stage: Stage, mesh: Mesh) -> dict[str, jax.S
 
 
 def abstract_parts(config: Config, stage: Stage, mesh: Mesh) -> Variables:
-    """Shapes with shardings of what trains and what is frozen, as `partition` leaves them.
+    """Shapes with shardings of trainable and frozen leaves, as `partition` returns them.
 
     Raises:
         ConfigError: as `leaf_shardings`.
@@ -98,9 +98,9 @@ def _place_of(path: str, flat: Mapping[str, jax.ShapeDtypeStruct]) -> NamedShard
 
 
 def _learning(config: Config, stage: Stage) -> tuple[ZiyaVisual, parameters.Use, Any]:
-    """The model of a stage, its loss, and the shapes of a batch: what is traced for parameters."""
+    """The model of a stage, its loss, and the shapes of a batch, to trace for parameters."""
     loss = loss_of(stage)
-    # In parts a loss is a loop, inside of which no parameter can be made.
+    # Split into parts, a loss is a loop, inside which flax cannot create parameters.
     at_once = dataclasses.replace(config.train, microbatches=1, loss_chunks=1)
     whole = dataclasses.replace(config, train=at_once)
 
@@ -112,12 +112,12 @@ def _learning(config: Config, stage: Stage) -> tuple[ZiyaVisual, parameters.Use,
 
 
 def shard(flat: dict[str, np.ndarray], shardings: dict[str, NamedSharding]) -> FlatParams:
-    """Host leaves onto their shards."""
+    """Puts host leaves onto their devices."""
     return {path: jax.device_put(leaf, shardings[path]) for path, leaf in flat.items()}
 
 
 def partition(flat: FlatParams, stage: Stage, config: Config) -> Variables:
-    """Split by the stage's table; frozen leaves are stored in the compute dtype, or in int8."""
+    """Splits leaves by the stage's table; frozen ones are cast to the compute dtype, or to int8."""
     trainable, frozen = split(flat, stage)
     dtype = jnp.dtype(config.model.dtype)
     held: FlatParams = {}
@@ -131,9 +131,9 @@ def partition(flat: FlatParams, stage: Stage, config: Config) -> Variables:
 
 @jax.jit
 def quantise(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Symmetric int8 with one scale per layer and output column.
+    """Symmetric int8 quantisation with one scale per layer and output column.
 
-    An entry is off by at most half a step: 1/254 of the largest of its column.
+    The error of an entry is at most half a step: 1/254 of the largest in its column.
 
     Args:
         kernel: float [..., in, out].

@@ -33,7 +33,7 @@ class TrainState:
         step: int32 scalar, steps done.
         trainable: leaves by path.
         opt_state: of optax, for these leaves.
-        guards: what skips an update; see `guards.py`.
+        guards: for skipping updates; see `guards.py`.
     """
 
     step: jax.Array
@@ -43,8 +43,7 @@ class TrainState:
 
 
 def mean(term: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The value of a term (sum, weight): what a step reports, and what its loss adds up; 0 where
-    nothing was weighed."""
+    """The mean of a term (sum, weight); 0 if the weight is 0."""
     total, weight = term
     return total / jnp.maximum(weight, 1e-9)
 
@@ -80,11 +79,11 @@ def make_loss(config: Config, stage: Stage) -> Callable[..., tuple[jax.Array, Lo
 
 
 def make_gradient(config: Config, stage: Stage) -> Callable[..., tuple[FlatParams, LossTerms]]:
-    """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the whole batch).
+    """gradient(trainable, frozen, batch, key) -> (gradient of the loss, terms of the batch).
 
-    Microbatches add up gradients of the sum over tokens and divide once by the number of tokens of
-    the whole batch: a mean of the parts' means would favour the tokens of short parts. A loss that
-    compares rows with each other splits them itself.
+    Microbatches add up gradients of the sum over tokens and divide once by the number of tokens in
+    the batch: a mean of means would favour the tokens of short parts. A loss that compares rows
+    with each other splits them itself.
     """
     loss, parts = make_loss(config, stage), config.train.microbatches
     gradient = jax.grad(loss, has_aux=True)
@@ -121,9 +120,9 @@ def init_state(
     guards: GuardConfig | None = None,
     kinds: int = 1,
 ) -> TrainState:
-    """Step 0, for batches of so many kinds.
+    """Step 0, for batches of `kinds` kinds.
 
-    Run eagerly: under jit the moments would lose the sharding of their parameters.
+    Call it eagerly: under jit the moments would lose the sharding of their parameters.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -140,7 +139,7 @@ def abstract_state(
     guards: GuardConfig | None = None,
     kinds: int = 1,
 ) -> TrainState:
-    """Shapes with shardings of what `init_state` makes, for shapes with shardings."""
+    """Shapes with shardings of `init_state`, given those of the trainable leaves."""
     shapes = jax.eval_shape(lambda leaves: init_state(leaves, tx, guards, kinds), trainable)
     shapes = dataclasses.replace(shapes, trainable=trainable)
     return jax.tree.map(
@@ -151,8 +150,7 @@ def abstract_state(
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
-    """Where the leaves of a state (arrays, or shapes with shardings) lie between steps, as a tree
-    of shardings."""
+    """Shardings of a state between steps, given its arrays or shapes with shardings."""
     whole = NamedSharding(mesh, PartitionSpec())
     trainable = {path: leaf.sharding for path, leaf in state.trainable.items()}
     moments = like_parameters(state.opt_state, trainable, whole)
@@ -169,8 +167,8 @@ def make_step(
 ) -> Callable[[TrainState, FlatParams, dict], tuple[TrainState, Metrics]]:
     """The jitted step(state, frozen, batch) -> (state, metrics); the state's buffers are donated.
 
-    A batch may name its kind, an int32 scalar `kind`, by which the guards judge it.
-    Randomness is folded from (seed, step), so a resumed run repeats nothing and skips nothing.
+    A batch may have an int32 scalar `kind`, the number of its kind, which selects the window of the
+    guards. Random keys are folded from (seed, step), so a resumed run repeats and skips nothing.
     """
     gradient = make_gradient(config, stage)
 

@@ -1,7 +1,7 @@
-"""What became of samples that were not used as they are: one file for each process of the run.
+"""Lists of replaced and shortened samples, one file for each process of the run.
 
-Together the files of a kind tell of every sample of the run once for each time it was drawn,
-whatever ended it in between and on how many processes it went on.
+Together, the files of a kind list every such sample once for each time it was drawn, however often
+the run was stopped and on however many processes it resumed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class _Lists:
         self._own = JsonLines(self._file(process))
 
     def start(self, step: int) -> None:
-        """Drops what steps from `step` on have listed, since these are made again.
+        """Drops rows of steps from `step` on, since these run again.
 
-        Process 0 sees to the files of processes that an earlier start had and this one lacks.
+        Process 0 also trims the files of processes that an earlier start had and this one lacks.
         """
         self._own.keep(lambda row: row["step"] < step)
         if self._process == 0:
@@ -45,7 +45,7 @@ class _Lists:
 
 
 class Substitutes(_Lists):
-    """The list of every sample that could not be used; a row holds the fields of `BadSample`."""
+    """Lists every unusable sample; a row has the fields of `BadSample`."""
 
     name = "substitutes"
 
@@ -56,14 +56,14 @@ class Substitutes(_Lists):
         return row
 
     def counts(self) -> dict[str, int]:
-        """How many were listed of each source, by all processes."""
+        """The number of listed samples of each source, over all processes."""
         return dict(Counter(row["source"] for row in self._rows()))
 
 
 class Shortened(_Lists):
-    """`shortened.jsonl`: what length did to the samples that were drawn, source by source.
+    """`shortened.jsonl`: counts of samples that were shortened to fit, by source.
 
-    These are no faults and may be many: a row sums up the steps since the one before.
+    These are not faults and may be many, so a row sums up the steps since the previous row.
     """
 
     name = "shortened"
@@ -73,19 +73,19 @@ class Shortened(_Lists):
         self._step, self._counts = 0, Counter[tuple[str, str]]()
 
     def add(self, step: int, counts: bad_samples.Shortened) -> None:
-        """Takes in batch `step`; `flush` writes it."""
+        """Counts batch `step`; `flush` writes the counts."""
         self._step = step
         self._counts.update(counts)
 
     def flush(self) -> None:
-        """Writes what was taken in. To be called before a checkpoint, since a run that goes on
-        from there drops the rows of later steps."""
+        """Writes the counts. Call it before a checkpoint: a run that resumes from there drops the
+        rows of later steps."""
         if self._counts:
             self._own.append({"step": self._step, "counts": _nested(self._counts)})
             self._counts = Counter()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """{source: {one of `bad_samples.SHORTENED`: how often}}, of all processes."""
+        """{source: {one of `bad_samples.SHORTENED`: count}}, over all processes."""
         found: Counter[tuple[str, str]] = Counter()
         for row in self._rows():
             for source, kinds in row["counts"].items():

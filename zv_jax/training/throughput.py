@@ -1,16 +1,16 @@
-"""How fast a run is and where its time goes: the numbers beside the losses in every log line.
+"""The speed of a run and where its time goes: the numbers beside the losses in every log line.
 
 | field | meaning |
 |---|---|
-| step_seconds | mean time of a step since the line before, everything included |
+| step_seconds | mean time of a step since the previous line, everything included |
 | images_per_second_per_chip, tokens_per_second_per_chip | padding included |
-| padding | share of these tokens that are padding; left out where there is no text |
-| mfu | model FLOPs a second over the chips' peak; left out where the peak is not known |
-| data_wait | share of that time in which the step waited for its batch |
-| hbm_peak_bytes | most memory used on a device of process 0; left out where it is not told |
-| goodput | share of the time since the first start in which steps were made that count |
+| padding | share of these tokens that are padding; omitted without text |
+| mfu | model FLOP/s over the chips' peak; omitted if the peak is unknown |
+| data_wait | share of that time spent waiting for batches |
+| hbm_peak_bytes | peak memory on a device of process 0; omitted if the device does not report it |
+| goodput | share of the time since the first start spent on steps that count |
 
-What goodput misses are stops, restarts, compilation, saving, and steps made twice.
+Stops, restarts, compilation, saving and repeated steps lower the goodput.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zv_jax.training.peers import Peer, StepInfo
 
 
 class Throughput(Peer):
-    """Counts the batches of this process; `fields` makes the numbers of one log line."""
+    """Counts the batches of this process; `fields` returns the numbers of one log line."""
 
     def __init__(self, config: Config, workdir: Path, devices: list[jax.Device] | None = None):
         devices = devices or jax.devices()
@@ -44,7 +44,7 @@ class Throughput(Peer):
         self._forget(0)
 
     def start(self, step: int) -> None:
-        """Begins counting at `step` steps done, when everything is ready for the first one."""
+        """Starts counting after `step` steps; call it right before the next one."""
         self._forget(step)
         events = read_jsonl(self._workdir / "events.jsonl")
         self._born = float(events[0]["time"]) if events else time.time()
@@ -80,11 +80,11 @@ class Throughput(Peer):
         return self._flops[key]
 
     def fields(self, step: int) -> dict[str, float]:
-        """The numbers of the line after `step` steps; call it when the step's results are there."""
+        """The numbers of the line after `step` steps; call it once its results are ready."""
         now = time.monotonic()
         seconds = max(now - self._logged, 1e-9)
         each = seconds / max(1, step - self._logged_step)
-        # The fastest stretch is what a step takes when nothing else is going on.
+        # The fastest interval shows the time of a step when nothing else happens.
         self._step_seconds = min(each, self._step_seconds or each)
         found = {
             "step_seconds": each,
@@ -104,7 +104,7 @@ class Throughput(Peer):
         return found
 
     def formula(self) -> str:
-        """What MFU means here; empty where it is not measured."""
+        """The definition of MFU, for the log; empty if MFU is not measured."""
         if not self._chip:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Operations of one tower in a step: forward, and how it takes part in the backward pass."""
+"""FLOPs of one tower in a step: forward, and its part in the backward pass."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from zv_jax.models import flops
 from zv_jax.models.flops import Flops
 from zv_jax.stages import labelled_tokens
 
-# How a tower takes part: (linear layers, attention scores) in units of the forward pass.
+# Cost of a tower by its part in a step: (linear layers, attention scores) in forward passes.
 FORWARD, PASSED, TRAINED = (1, 1), (2, 3), (3, 3)
 
 
 @dataclass(frozen=True)
 class Tower:
-    """Operations of one tower for one row of the batch.
+    """FLOPs of one tower for one row of the batch.
 
     Attributes:
-        linear, attention: of one forward pass: products with weights, and scores with values.
+        linear, attention: of one forward pass: products with weights; scores and their values.
         kind: `FORWARD`, `PASSED` or `TRAINED`.
-        recomputed: of the forward pass, what a program with the remat policy computes twice.
+        recomputed: FLOPs of the forward pass that the remat policy computes twice.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Tower:
 
     @property
     def model(self) -> float:
-        """Forward and backward, as the mathematics needs them."""
+        """Forward and backward, without recomputation."""
         return self.linear * self.kind[0] + self.attention * self.kind[1]
 
 
 def tower(config: Config, name: str, cost: Flops, kind: tuple[int, int], times: int = 1) -> Tower:
-    """A tower of which `times` passes, of `cost` each, compute a row."""
+    """A tower that computes a row in `times` passes of `cost` each."""
     linear, attention = cost.times(times)
     again = 0.0
     if kind != FORWARD and config.model.remat not in ("none", "dots", "offload"):
-        # Scores that are computed again are computed whole, causal or not.
+        # Recomputed scores are computed in full, causal or not.
         again = 2 * attention if name == "llm" else attention
         if config.model.remat != "names":
             again += linear - times * _once(config, name)
@@ -64,9 +64,9 @@ def llm(config: Config) -> Flops:
 
 
 def _once(config: Config, name: str) -> float:
-    """Linear FLOPs of one image or row that full recomputation leaves out.
+    """Linear FLOPs of one image or row that full recomputation skips.
 
-    Nothing reads the last product of a pre-norm layer but the next layer, whose input is kept.
+    Only the next layer reads the last product of a pre-norm layer, and that layer's input is saved.
     """
     v, m, length = config.model.vision, config.model.llm, config.data.max_length
     if name == "vision":

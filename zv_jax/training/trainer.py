@@ -1,9 +1,8 @@
-"""The one training loop, for every stage and both variants.
+"""The training loop of every stage and both variants.
 
-Order of operations: restore or start -> for each step: stop if told to, next batch, step, then
-everybody who goes along with the run, in the order of the list in `Run.train`. The position in the
-data is the step, and the step's randomness is folded from (seed, step), so a run that stops
-anywhere continues where it was.
+Order of operations: restore or start -> for each step: stop on preemption, next batch, step, then
+the peers in the order of the list in `Run.train`. The position in the data is the step, and random
+keys are folded from (seed, step), so a run that stops anywhere continues exactly there.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ from zv_jax.training.substitutes import Shortened, Substitutes
 from zv_jax.training.throughput import Throughput
 
 OVERVIEW = "parameters.txt"  # every leaf
-RESULTS = "results.json"  # written last: its presence says that the run came to its end
-ATTEMPTS = 8  # to save, one after the other, before a run stops
+RESULTS = "results.json"  # written last: its presence means that the run is finished
+ATTEMPTS = 8  # failed saves in a row after which a run stops
 
 
 Leaves = Mapping[str, jax.Array]
@@ -81,14 +80,14 @@ def run(
     allow_change: Sequence[str] = (),
     evaluate: Evaluate | None = None,
 ) -> None:
-    """Train the stage of `config` in `workdir`; the same workdir resumes, a finished one returns.
+    """Trains the stage of `config` in `workdir`; resumes an existing run, skips a finished one.
 
-    It also returns, with everything saved, when the process is told to end (SIGTERM).
+    On SIGTERM it saves everything and returns.
 
     Args:
-        allow_change: fields or sections that may differ from the checkpoint resumed.
-        evaluate: scores of the model as it is, called every `config.eval.every` steps; the event
-            `eval` keeps them.
+        allow_change: fields or sections that may differ from the checkpoint.
+        evaluate: scores the current model, every `config.eval.every` steps; the event `eval` logs
+            the scores.
 
     Raises:
         ConfigError, DataError, CheckpointError, TrainingError: each names the field, the file,
@@ -124,7 +123,7 @@ def run(
 
 
 def finished_at(workdir: Path) -> int:
-    """The last step of a run that came to its end in `workdir`; -1 when none did."""
+    """The last step of a finished run in `workdir`; -1 if it is not finished."""
     try:
         return int(json.loads((workdir / RESULTS).read_text(encoding="utf-8"))["step"])
     except FileNotFoundError:
@@ -139,7 +138,7 @@ def finished_at(workdir: Path) -> int:
 
 
 def shown(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
-    """The metrics that a log line holds; those of single towers are for post-mortems."""
+    """The metrics of a log line; those of single towers are for post-mortems only."""
     kept = {k: v for k, v in metrics.items() if "/" not in k and k != "update_status"}
     return {name: float(value) for name, value in jax.device_get(kept).items()}
 
@@ -148,7 +147,7 @@ class LogLines(Peer):
     """A line of metrics every `train.log_every` steps, and progress in between.
 
     Attributes:
-        last: the newest line.
+        last: the latest line.
     """
 
     def __init__(
@@ -169,10 +168,10 @@ class LogLines(Peer):
 
 
 class Evaluations(Peer):
-    """Scores of the model as it is, every `every` steps.
+    """Scores the current model every `every` steps.
 
     Attributes:
-        scores: of the last time.
+        scores: the latest ones.
     """
 
     def __init__(
@@ -188,11 +187,11 @@ class Evaluations(Peer):
 
 
 class CheckpointSchedule(Peer):
-    """Saves a run on schedule and writes each save that is complete into the events.
+    """Saves a run on schedule and logs each completed save as an event.
 
-    A full disk or a storage service that is down for a while costs no training: the next attempt
-    is made after 1, 2, 4, ... steps, and the last good checkpoint stays. In a run of several
-    processes a failure behind their backs ends it instead, since they could not agree.
+    A full disk or a storage outage does not stop training: the next attempt follows after 1, 2,
+    4, ... steps, and the last good checkpoint remains. A run of several processes stops instead,
+    since they could not agree on the next attempt.
     """
 
     def __init__(
@@ -206,13 +205,13 @@ class CheckpointSchedule(Peer):
         scores: Callable[[], Mapping[str, float]] = dict,
         before: Callable[[], None] = lambda: None,
     ):
-        """Of a run of `steps`, the last of which `last` saves.
+        """For a run of `steps` steps; `last` saves the last one.
 
         Args:
-            describe: the meta of the moment.
+            describe: returns the current meta.
             carried: leaves that are saved with the frozen ones, and are in no step.
-            scores: of the last evaluation, to be kept with the metrics of the step.
-            before: what to do before each save.
+            scores: returns those of the latest evaluation, saved with the metrics of the step.
+            before: called before each save.
         """
         self._checkpoints, self._log, self._every = checkpoints, log, every
         self._steps, self._describe, self._scores, self._before = steps, describe, scores, before
@@ -243,8 +242,8 @@ class CheckpointSchedule(Peer):
         *,
         pause: float = 2.0,
     ) -> None:
-        """Saves `step` and waits for it; between attempts it sleeps `pause` seconds, then twice
-        that, and so on.
+        """Saves `step` and waits for it; between attempts it sleeps for `pause` seconds, doubled
+        each time.
 
         Raises:
             CheckpointError: it cannot be written.
@@ -288,7 +287,7 @@ class CheckpointSchedule(Peer):
 
 
 class Run:
-    """What one call of `run` holds together."""
+    """The state of one call of `run`."""
 
     def __init__(
         self,
@@ -305,19 +304,19 @@ class Run:
         self.stage = stage_of(config)
         self.tokenizers = load_tokenizers(config)
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
-        self.kinds = kinds_of(config)  # of batches, by the sources that fill them
+        self.kinds = kinds_of(config)  # of batches: the sources that fill each
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
-        self.provenance: dict[str, Any] | None = None  # of the parameters that the run began with
+        self.provenance: dict[str, Any] | None = None  # of the initial parameters
         self.carried: Mapping[str, np.ndarray] = {}  # saved beside the model, in no step
-        self.changes: list[resume.ConfigDiff] = []  # allowed when this process resumed
-        self.history: list[dict] = []  # allowed since the run was started
+        self.changes: list[resume.ConfigDiff] = []  # allowed at this resume
+        self.history: list[dict] = []  # allowed at all resumes of the run
         self.substitutes = Substitutes(workdir, jax.process_index(), jax.process_count())
         self.shortened = Shortened(workdir, jax.process_index(), jax.process_count())
         self.census: list[dict] = []
-        self.compiled: set[tuple] = set()  # shapes of batches that a program exists for
+        self.compiled: set[tuple] = set()  # shapes of batches with a compiled program
 
     def train(self, preemption: Preemption, watchdog: Watchdog) -> None:
-        """From the latest checkpoint, or from the start, to the last step."""
+        """Trains from the latest checkpoint, or from the start, to the last step."""
         config, log = self.config, self.log
         self._count()
         resumes = self.checkpoints.latest_step() is not None
@@ -337,7 +336,7 @@ class Run:
         throughput = Throughput(config, self.workdir)
         log.say(throughput.formula())
         for path, size in replicated_leaves(variables.trainable | variables.frozen).items():
-            log.say(f"warning: whole on every device: {path} ({size / 2**20:.0f} MiB)")
+            log.say(f"warning: replicated on every device: {path} ({size / 2**20:.0f} MiB)")
         throughput.start(first)
         batches = self._batches(first)
         lines = LogLines(config, log, throughput, self.shortened)
@@ -358,7 +357,7 @@ class Run:
             throughput,
             lines,
             evaluations,
-            watchdog,  # an evaluation may have taken long
+            watchdog,  # again: an evaluation may take long
             schedule,
         ]
         metrics: Mapping[str, jax.Array] = {}
@@ -390,10 +389,10 @@ class Run:
         first: int,
         begin: Callable[[int], None],
     ) -> Iterator[StepInfo]:
-        """Makes a step each time one is asked for; `begin` hears its number before it runs."""
+        """Runs one step per iteration; calls `begin` with its number before it runs."""
         step_fn = make_step(self.config, self.stage, self.tx, self.schedule, self.mesh, state)
         for step in range(first, self.config.train.steps):
-            # The step before still runs: making and sending this batch hides behind it.
+            # The previous step is still running, which hides the time to make and send this batch.
             began = time.monotonic()
             rows = next(batches)
             waited = time.monotonic() - began
@@ -416,7 +415,7 @@ class Run:
         return self.evaluate(leaves, self.tokenizers, self.mesh)
 
     def _count(self) -> None:
-        """Says what the run draws of its data and what it leaves out."""
+        """Logs which data the run draws and which it skips."""
         found = census.take(self.config, self.tokenizers)
         self.census = [source.as_row() for source in found]
         for line in census.lines(found):
@@ -425,7 +424,7 @@ class Run:
             self.log.say(f"WARNING: {line}")
 
     def _start(self) -> tuple[Variables, TrainState]:
-        """Step 0; of what the sources of `init_from` have, nothing is made first."""
+        """Step 0; leaves that `init_from` provides are not initialised first."""
         config, stage, mesh = self.config, self.stage, self.mesh
         if config.init_from:
             wanted = abstract_leaves(config, stage, mesh)
@@ -452,7 +451,7 @@ class Run:
         return variables, init_state(variables.trainable, self.tx, config.guards, kinds)
 
     def _resume(self) -> tuple[Variables, TrainState]:
-        """The latest checkpoint, read into its place; nothing is made that it would replace."""
+        """The latest checkpoint, read into its shards without initialising any leaf first."""
         meta = of_run(self.checkpoints.meta(), self.workdir)
         self.changes = resume.check(
             meta,
@@ -500,7 +499,7 @@ class Run:
         self.log.event("substitute", at=step, **self.substitutes.add(step, fault))
 
     def _describe(self, flat: dict, trainable: set[str]) -> None:
-        """Write what a person or the report wants to know beside the checkpoints."""
+        """Writes descriptions for people and the report beside the checkpoints."""
         if jax.process_index():
             return
         tokenizer, qformer_tokenizer = self.tokenizers
@@ -522,7 +521,7 @@ class Run:
         }
 
     def _finish(self, last: Mapping[str, Any]) -> None:
-        """Writes the results; `last` is the newest line of the metrics."""
+        """Writes the results; `last` is the latest line of metrics."""
         peak = peak_rss_bytes()
         self.log.event("finish", peak_rss_bytes=peak, compilations=len(self.compiled))
         if jax.process_index():
@@ -548,8 +547,8 @@ class Run:
         rows, whole = batch_sharding(self.mesh), NamedSharding(self.mesh, PartitionSpec())
         given = {name: value for name, value in batch.items() if name != "index"}
         given["kind"] = np.asarray(kind, np.int32)
-        # Not `device_put`: it compares what is replicated between processes, and so waits for all
-        # of them before every step.
+        # Not `device_put`: it compares replicated arrays between processes, and so waits for all of
+        # them before every step.
         return {
             name: jax.make_array_from_process_local_data(rows if value.ndim else whole, value)
             for name, value in given.items()

@@ -13,7 +13,7 @@ USAGE = """
 usage: zv eval judge --bench DIR --lang en|zh --answers FILE [--against FILE] --workdir DIR
 
   zv eval judge --bench data/llava_bench --lang zh --answers answers.jsonl --workdir runs/judge
-  zv eval judge --bench data/llava_bench --answers chat.jsonl --against base.jsonl \
+  zv eval judge --bench data/llava_bench --answers chat.jsonl --against base.jsonl \\
                 --names Base,Chat --workdir runs/chat_against_base
 
 The judge is any server with OpenAI's protocol: ZV_JUDGE_URL, ZV_JUDGE_MODEL and ZV_JUDGE_KEY.

@@ -1,7 +1,7 @@
-"""What is learned from a batch, one file a kind: the terms of its loss and what computes them.
+"""What training learns from a batch, one file for each kind: its loss terms and their FLOPs.
 
-Every file of this folder that is a kind of batch registers it in `kind.LOSSES`. How its batches are
-made is in `zv_jax.data.pipeline.batches`, the losses as functions of arrays in `zv_jax.objectives`.
+Each of these files registers its kind in `kind.LOSSES`. `zv_jax.data.pipeline.batches` makes the
+batches; `zv_jax.objectives` has the losses as functions of arrays.
 """
 
 import importlib

@@ -1,10 +1,11 @@
-"""Stages 1 and 2: what an answer says, given images and what was asked."""
+"""Stages 1 and 2: the loss of answers, given images and a dialogue."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Key
 
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
@@ -16,7 +17,9 @@ from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import FORWARD, PASSED, TRAINED, Tower, language_model, tower
 
 
-def dialogue_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> LossTerms:
+def dialogue_terms(
+    model: ZiyaVisual, batch: Batch, key: Key[Array, ""], config: Config
+) -> LossTerms:
     """Next-token loss on the labelled tokens of dialogues with images."""
     del key
     visual = model.visual_tokens(

@@ -1,4 +1,4 @@
-"""What training knows of a kind of batch; and the look-up."""
+"""What training knows about each kind of batch, by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from zv_jax.config.schema import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -15,12 +16,12 @@ from zv_jax.training.towers import Tower
 
 Array = jax.Array
 Batch = dict[str, Array]
-# Each term is (sum, weight); those that a stage does not name in its losses are only reported.
-LossTerms = dict[str, tuple[Array, Array]]
+# Each term is (sum, weight); terms that a stage does not list in its losses are only reported.
+LossTerms = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]
 
 
 def _nothing(batch: Mapping[str, np.ndarray], config: Config) -> None:
-    """Any batch is right."""
+    """Accepts any batch."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Loss:
     """A kind of batch, as training sees it.
 
     Attributes:
-        terms: (bound model, batch, key, config) -> terms, for `apply`; tracing it also tells which
+        terms: (bound model, batch, key, config) -> terms, for `apply`; tracing it also shows which
             parameters a stage has.
-        towers: what a step computes, for one row of the batch.
-        model: the class that `terms` is given.
-        compares_rows: whether rows are compared with each other; such a loss splits the batch into
-            microbatches itself.
-        check: (batch on the host, config); raises DataError for a row that cannot be right.
-        qformer_passes: rows of the Q-Former whose activations a row of the batch keeps.
-        facts: numbers that `zv plan` reports of this kind beside its operations, by name.
+        towers: what a step computes for one row of the batch.
+        model: the class of the model that `terms` takes.
+        compares_rows: whether the loss compares rows with each other; such a loss splits the batch
+            into microbatches itself.
+        check: (batch on the host, config); raises DataError for an invalid row.
+        qformer_passes: rows of the Q-Former whose activations a row of the batch keeps in memory.
+        facts: numbers that `zv plan` reports for this kind beside its FLOPs, by name.
     """
 
     terms: Callable[[ZiyaVisual, Batch, Array, Config], LossTerms]
@@ -49,14 +50,14 @@ class Loss:
 
 
 LOSSES: dict[str, Loss] = {}
-"""Every kind of batch by the name that `stages.Stage.batch` gives it."""
+"""Every kind of batch, by the name in `stages.Stage.batch`."""
 
 
 def register(name: str, loss: Loss) -> None:
-    """Lets stages that are fed with batches of the kind `name` train."""
+    """Adds the loss of batches of the kind `name`."""
     LOSSES[name] = loss
 
 
 def loss_of(stage: Stage) -> Loss:
-    """What a stage learns from."""
+    """The loss of a stage's batches."""
     return LOSSES[stage.batch]

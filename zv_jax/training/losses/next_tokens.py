@@ -1,9 +1,10 @@
-"""The loss of the language model on what follows visual tokens: of dialogues, and of texts."""
+"""The loss of the language model after visual tokens, for dialogues and for texts."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int
 
 from zv_jax.config.schema import Config
 from zv_jax.models.llama import Llama
@@ -14,11 +15,13 @@ from zv_jax.stages import labelled_tokens
 from zv_jax.training.losses.kind import Array, Batch, LossTerms
 
 
-def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Config) -> LossTerms:
-    """Cross-entropy and accuracy of the labelled tokens of rows that begin with `visual`.
+def next_token_terms(
+    model: ZiyaVisual, visual: Float[Array, "B IQ D"], batch: Batch, config: Config
+) -> LossTerms:
+    """Cross-entropy and accuracy of the labelled tokens of rows with visual tokens.
 
     Args:
-        visual: [B, N, D of the LLM], in the order of the placeholders.
+        visual: in the order of the placeholders.
         batch: with `input_ids`, `attention_mask` and `labels`, [B, T] each.
     """
     hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
@@ -29,12 +32,16 @@ def next_token_terms(model: ZiyaVisual, visual: Array, batch: Batch, config: Con
 
 
 def _token_terms(
-    llm: Llama, hidden: Array, targets: Array, weights: Array, chunks: int
+    llm: Llama,
+    hidden: Float[Array, "B N D"],
+    targets: Int[Array, "B N"],
+    weights: Float32[Array, "B N"],
+    chunks: int,
 ) -> LossTerms:
-    """Cross-entropy and accuracy of hidden [B, N, D], in `chunks` along N.
+    """Cross-entropy and accuracy of hidden states, in `chunks` along N.
 
-    Logits of only one chunk exist at a time, in the backward pass too: 256 answers of 39,424 words
-    would take 40 MB a row in float32, and as much for their gradient.
+    Only the logits of one chunk exist at a time, in the backward pass too: those of 256 tokens over
+    a vocabulary of 39,424 would take 40 MB a row in float32, and their gradient as much again.
     """
 
     def terms(llm: Llama, part: tuple[Array, Array, Array]) -> LossTerms:

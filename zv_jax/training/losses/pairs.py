@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, Int, Key
 
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
 from zv_jax.models.flops import Flops
 from zv_jax.models.layers import constrain
+from zv_jax.models.vit import Images
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives import itc, itg, itm, sample_negatives
 from zv_jax.objectives.captioning import decoder_inputs
@@ -28,73 +30,73 @@ from zv_jax.training.towers import FORWARD, TRAINED, Tower, tower
 
 
 class Text(NamedTuple):
-    """Texts of the Q-Former: ids int [B, T] and mask bool [B, T]."""
+    """Texts for the Q-Former."""
 
-    ids: Array
-    mask: Array
+    ids: Int[Array, "B T"]
+    mask: Bool[Array, "B T"]
 
 
 class Captions(NamedTuple):
     """Rows of the causal pass and of the pass over text alone.
 
     Attributes:
-        features: of the images, before `ln_vision`, [B, P, Dv].
+        features: of the images, before `ln_vision`.
         text: the captions.
-        decoder_ids: the same ids, begun by [DEC].
-        learned: bool [B, T], which of them ITG learns.
+        decoder_ids: the same ids, starting with [DEC].
+        learned: which of them ITG learns.
     """
 
-    features: Array
+    features: Float[Array, "B P Dv"]
     text: Text
-    decoder_ids: Array
-    learned: Array
+    decoder_ids: Int[Array, "B T"]
+    learned: Bool[Array, "B T"]
 
 
 class Projections(NamedTuple):
-    """Both sides of ITC, normalised: images float32 [B, Q, E], texts float32 [B, E]."""
+    """Both sides of ITC, normalised."""
 
-    images: Array
-    texts: Array
+    images: Float32[Array, "B Q E"]
+    texts: Float32[Array, "B E"]
 
 
 class Negatives(NamedTuple):
-    """Of each text another image, of each image another text: int [B] both."""
+    """Indices of a negative image for each text, and of a negative text for each image."""
 
-    image_of: Array
-    text_of: Array
+    image_of: Int[Array, " B"]
+    text_of: Int[Array, " B"]
 
 
 class Candidates(NamedTuple):
-    """Rows of the joint pass: pairs that belong together, and what belongs to neither.
+    """Rows of the joint pass: matching pairs and their negatives.
 
     Attributes:
         features, text: the positives.
         other_features: the negative image of each text.
         other_text: the negative text of each image; None where `stage.itm_pairs` is single.
-        usable: bool [B], whether a row has any negative at all.
+        usable: whether a row has any negative.
     """
 
-    features: Array
+    features: Float[Array, "B P Dv"]
     text: Text
-    other_features: Array
+    other_features: Float[Array, "B P Dv"]
     other_text: Text | None
-    usable: Array
+    usable: Bool[Array, " B"]
 
 
 def pretraining_terms(
     model: ZiyaVisual,
     batch: Batch,
-    key: Array,
+    key: Key[Array, ""],
     config: Config,
-    negatives: tuple[Array, Array] | None = None,
+    negatives: tuple[Int[Array, " B"], Int[Array, " B"]] | None = None,
 ) -> LossTerms:
     """The three passes, and the exchange of rows between them.
 
-    With microbatches the passes run part by part and are computed again for the gradient, so that
-    ITC and its negatives still span the whole batch (Gao et al. 2021, gradient caching).
+    With microbatches the passes run part by part and are recomputed for the gradient, so that ITC
+    and its negatives still span the entire batch (Gao et al. 2021, gradient caching).
 
-    `negatives` fixes what is otherwise drawn with `key`, to compare with another implementation;
-    see `Negatives`.
+    `negatives` replaces those drawn with `key`, for comparison with another implementation; see
+    `Negatives`.
     """
     stage, parts = config.stage, config.train.microbatches
     text, image_ids = Text(batch["text_ids"], batch["text_mask"]), batch["image_ids"]
@@ -109,7 +111,7 @@ def pretraining_terms(
         return Projections(images, text_pass(model, rows.text)), written
 
     both, terms = in_parts(read, model, parts, captions)
-    # Texts are small: each device scores its own images against the texts of all.
+    # Texts are small: each device scores its images against the texts of all devices.
     images, texts = constrain(both.images, "batch", None, None), constrain(both.texts, None, None)
     tau = model.heads.temperature
     terms["itc"], sims = itc(
@@ -137,24 +139,24 @@ def pretraining_terms(
 
 def causal_pass(
     model: ZiyaVisual, rows: Captions, label_smoothing: float
-) -> tuple[Array, LossTerms]:
-    """[queries; text], text never seen by queries: the image side of ITC [B, Q, E], and ITG."""
+) -> tuple[Float32[Array, "B Q E"], LossTerms]:
+    """[queries; text], text hidden from queries: the image side of ITC, and ITG."""
     features = model.ln_vision(rows.features)
     queries, logits = model.caption(features, rows.decoder_ids, rows.text.mask)
     written = itg(logits, rows.text.ids, rows.learned, label_smoothing)
     return model.project_queries(queries), {"itg": written}
 
 
-def text_pass(model: ZiyaVisual, text: Text) -> Array:
-    """Text alone: the other side of ITC, float32 [B, E]."""
+def text_pass(model: ZiyaVisual, text: Text) -> Float32[Array, "B E"]:
+    """Text alone: the other side of ITC."""
     return model.text_embed(text.ids, text.mask)
 
 
 def joint_pass(model: ZiyaVisual, rows: Candidates) -> tuple[tuple, LossTerms]:
     """Queries and text that see each other: ITM.
 
-    (image, text), (negative image, text) and, both ways, (image, negative text) lie side by side,
-    since one after the other the copies would leave the device their image is on.
+    (image, text), (negative image, text) and, for "both", (image, negative text) are interleaved:
+    concatenated, the copies of a row would move to other devices than its image.
     """
     images = [model.ln_vision(rows.features), model.ln_vision(rows.other_features)]
     texts = [rows.text, rows.text]
@@ -173,7 +175,11 @@ def joint_pass(model: ZiyaVisual, rows: Candidates) -> tuple[tuple, LossTerms]:
 
 
 def _candidates(
-    features: Array, text: Text, image_ids: Array, chosen: Negatives, config: Config
+    features: Float[Array, "B P Dv"],
+    text: Text,
+    image_ids: Int[Array, " B"],
+    chosen: Negatives,
+    config: Config,
 ) -> Candidates:
     group = config.stage.itm_group
     same = image_ids[:, None] == image_ids[None]
@@ -186,7 +192,7 @@ def _candidates(
     return Candidates(features, text, other_features, other_text, usable)
 
 
-def _see(model: ZiyaVisual, images: Array) -> tuple[Array, LossTerms]:
+def _see(model: ZiyaVisual, images: Images) -> tuple[Float[Array, "B P Dv"], LossTerms]:
     return model.vision(images), {}
 
 
@@ -196,13 +202,15 @@ def _side_by_side(parts: list[Array]) -> Array:
     return stacked.reshape(-1, *stacked.shape[2:])
 
 
-def _same_group(rows: int, group: int) -> Array:
+def _same_group(rows: int, group: int) -> Bool[Array, "{rows} {rows}"]:
     place = jnp.arange(rows) // (group or rows)
     return place[:, None] == place[None]
 
 
-def _rows(features: Array, index: Array, group: int) -> Array:
-    """features[index]; as a one-hot product on one CPU, whose gather has a slow gradient."""
+def _rows(
+    features: Float[Array, "B P Dv"], index: Int[Array, " B"], group: int
+) -> Float[Array, "B P Dv"]:
+    """features[index]; on one CPU as a one-hot product: a gather has a slow gradient there."""
     if not single_cpu():
         return take_rows(features, index, group)
     chosen = jax.nn.one_hot(index, features.shape[0], dtype=features.dtype)
@@ -218,9 +226,9 @@ def pretraining_passes(config: Config) -> Flops:
 
 
 def five_pass_ratio(config: Config) -> float:
-    """Forward FLOPs of stage 0 against a program that runs the queries alone for ITC.
+    """Forward FLOPs of stage 0 relative to a program that runs the queries alone for ITC.
 
-    That one makes five calls: queries, texts, matching pairs, negatives, generation.
+    That program makes five calls: queries, texts, matching pairs, negatives, generation.
     """
     q, v = config.model.qformer, config.model.vision
     ours = sum(pretraining_passes(config) + flops.vision(v))

@@ -1,8 +1,9 @@
-"""The vision warm-up: what every patch shows, in the symbols that the language warm-up reads."""
+"""The vision warm-up: describes every patch in the symbols that the language warm-up reads."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jaxtyping import Key
 
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
@@ -13,12 +14,14 @@ from zv_jax.warmup.model import PatchDescriber, symbol_tokens
 from zv_jax.warmup.symbols import PATCH_SYMBOLS
 
 
-def patch_terms(model: PatchDescriber, batch: Batch, key: Array, config: Config) -> LossTerms:
-    """Symbols of patches, and the words that they are sums of."""
+def patch_terms(
+    model: PatchDescriber, batch: Batch, key: Key[Array, ""], config: Config
+) -> LossTerms:
+    """Losses of the symbols of patches, and of the words whose embeddings they sum."""
     del key, config
     symbols = batch["symbols"]
     said = model.describe_patches(batch["images"])
-    # One side of each patch's box is enough for the words, and a quarter of the cost.
+    # One side of each patch's box is enough for the words, at a quarter of the cost.
     rows = jnp.arange(symbols.shape[0])[:, None]
     patches = jnp.arange(symbols.shape[1] // PATCH_SYMBOLS)
     chosen = (patches * PATCH_SYMBOLS + (rows + patches) % PATCH_SYMBOLS)[..., None]

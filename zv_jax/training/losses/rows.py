@@ -1,4 +1,4 @@
-"""Rows of a batch in parts, which are computed one after the other."""
+"""Splits the rows of a batch into parts that are computed one after the other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jaxtyping import Shaped
 
 from zv_jax.models.layers import constrain
 from zv_jax.models.pieces import one_by_one
@@ -13,16 +14,16 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.training.losses.kind import Array
 
 
-def split_rows(x: Array, parts: int) -> Array:
-    """[B, ...] -> [parts, B / parts, ...], neighbours going to different parts.
+def split_rows(x: Shaped[Array, " B *N"], parts: int) -> Shaped[Array, "{parts} B//{parts} *N"]:
+    """Deals the rows out to the parts in turn.
 
-    Every device so keeps its rows: consecutive blocks would move most of them elsewhere.
+    This way every device keeps its rows; consecutive blocks would move most of them.
     """
     x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
     return constrain(x.swapaxes(0, 1), None, "batch", *[None] * (x.ndim - 2))
 
 
-def join_rows(x: Array) -> Array:
+def join_rows(x: Shaped[Array, "parts rows *N"]) -> Shaped[Array, " parts*rows *N"]:
     """Undoes `split_rows`."""
     return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
 
@@ -33,9 +34,9 @@ def in_parts(
     parts: int,
     rows: Any,
 ) -> tuple[Any, Any]:
-    """`function(model, rows) -> (rows, sums)`, in `parts` pieces one after the other.
+    """Applies `function(model, rows) -> (rows, sums)` to `parts` pieces, one after the other.
 
-    `rows` are trees of arrays whose first axis is the rows, `sums` trees of what adds up over them.
+    `rows` are trees of arrays whose first axis counts rows, `sums` trees of sums over rows.
     """
     if parts == 1:
         return function(model, rows)

@@ -1,6 +1,8 @@
-"""The language warm-up: text, and answers to what images in symbols show."""
+"""The language warm-up: text, and answers about images described in symbols."""
 
 from __future__ import annotations
+
+from jaxtyping import Key
 
 from zv_jax.config.schema import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -10,8 +12,8 @@ from zv_jax.training.towers import TRAINED, Tower, language_model
 from zv_jax.warmup.model import symbol_tokens
 
 
-def text_terms(model: ZiyaVisual, batch: Batch, key: Array, config: Config) -> LossTerms:
-    """Next-token loss on labelled tokens, with symbols in the place of visual tokens."""
+def text_terms(model: ZiyaVisual, batch: Batch, key: Key[Array, ""], config: Config) -> LossTerms:
+    """Next-token loss of labelled tokens, with symbols in place of visual tokens."""
     del key
     return next_token_terms(model, symbol_tokens(model, batch["symbols"]), batch, config)
 
