@@ -91,10 +91,16 @@ def _language() -> ml_collections.ConfigDict:
         "language",
         # Looking things up in a picture is learnt last, so it is asked for more often.
         data=_data(
-            sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
+            sources=(
+                _source(*SHORT, "detail", max_images=1),
+                _source("vqa", weight=0.9, max_images=1),
+                _source("ref_ground", weight=0.5, max_images=1),
+                _source("conversation", weight=0.9),
+            ),
+            max_images=2,
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(600, 16),
+        train=_train(700, 16),
     )
 
 
