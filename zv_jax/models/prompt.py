@@ -48,6 +48,7 @@ FORMATS = {
 }
 OWN = "own"
 QFORMER_TEXTS = ("question", "turn")
+QFORMER_TURNS = ("last", "own")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class PromptConfig:
     the "turn", that is the prompt that asks this question alone. With "turn" a one-turn prompt is
     one text for both, which is all that the processors of transformers can express. What models
     read before the field existed says `config.BEFORE`.
+
+    `qformer_turn` is whose question that is: that of the "last" turn for every image, which is so
+    looked at anew in each turn; or for each image that of its "own" turn, which brought it. Then
+    what the language model read in earlier turns stays as it is, and all answers of a dialogue are
+    learned at once. In dialogues of one turn the two are the same.
     """
 
     format: str = "ziya"
@@ -69,6 +75,7 @@ class PromptConfig:
     closing: str = ""
     every_bos: bool = False
     stop: str = ""
+    qformer_turn: str = "last"
 
     @property
     def words(self) -> Format:
@@ -94,7 +101,7 @@ class PromptConfig:
         return (text.partition(stop)[0] if stop else text).strip()
 
     def instruction(self, question: str) -> str:
-        """What the Q-Former of Chat reads when `question` is asked, whatever was said before."""
+        """What the Q-Former of Chat reads for `question`, whatever was said before."""
         return self.ask(question) if self.qformer_text == "turn" else question.strip()
 
 

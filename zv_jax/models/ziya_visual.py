@@ -123,17 +123,16 @@ class ZiyaVisual(nn.Module):
     ) -> Array:
         """Images [B, I, H, W, 3] -> visual tokens [B, I * Q, D of the LLM].
 
-        The instruction int [B, S] enters the Q-Former when the model is Chat; it is the row's, the
-        same for each of its images.
+        When the model is Chat an instruction enters the Q-Former: int [B, S], one for all images of
+        a row, or int [B, I, S], one for each of them.
         """
         batch, count = images.shape[:2]
         features = self.encode_images(images.reshape(batch * count, *images.shape[2:]))
         if not self.cfg.qformer_sees_instruction:
             queries = self.query(features)
         else:
-            queries = self.query(
-                features, jnp.repeat(instruction, count, 0), jnp.repeat(instruction_mask, count, 0)
-            )
+            text = (_of_images(array, count) for array in (instruction, instruction_mask))
+            queries = self.query(features, *text)
         return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
 
     def embed(self, input_ids: Array, visual: Array | None) -> Array:
@@ -174,8 +173,8 @@ class ZiyaVisual(nn.Module):
                 the row's placeholders; None when no row has an image.
             input_ids: int [B, T], each image as `num_queries` placeholders.
             attention_mask: bool [B, T], False at padding on either side.
-            qformer_input_ids: int [B, S], the instruction (Chat only).
-            qformer_attention_mask: bool [B, S].
+            qformer_input_ids: int [B, S] or [B, I, S], the instructions (Chat only).
+            qformer_attention_mask: bool, of the same shape.
 
         Returns:
             float32 [B, T, V].
@@ -221,6 +220,13 @@ class ZiyaVisual(nn.Module):
 def positions_of(attention_mask: Array) -> Array:
     """Positions int [B, T] that count real tokens only, so that left padding changes nothing."""
     return jnp.maximum(jnp.cumsum(attention_mask.astype(jnp.int32), 1) - 1, 0)
+
+
+def _of_images(instruction: Array, count: int) -> Array:
+    """[B, S], or [B, I, S] -> [B * I, S], where I is `count`."""
+    if instruction.ndim == 2:
+        return jnp.repeat(instruction, count, 0)
+    return instruction.reshape(-1, instruction.shape[-1])
 
 
 def _unit(x: Array) -> Array:

@@ -24,6 +24,9 @@ SOURCE = "zv_openmoji"
 CAPTION_STYLES = (2.0, 1.0, 1.0)
 """Weights of the caption styles in training; the canonical one comes first."""
 
+TAUGHT_PRESENCE = 2
+"""How many times a training scene asks whether a thing is there that is, and one that is not."""
+
 Story = Sequence[tuple[Scene, ImageRef]]
 
 
@@ -132,10 +135,11 @@ class _Writer:
         in_all = say.how_many_in_all(len(self.scene.objects), words)
         yield self.record("vqa", "how_many_in_all", [in_all])
         yield vqa("colour", say.background(self.scene.canvas, words))
-        there = self.choose.choice(self.groups)
-        absent = facts.distractors(self.scene, self.choose, 1, like=there.concept)[0]
-        yield vqa("yes_no-yes", say.present(there.concept, True, words), *there.members)
-        yield vqa("yes_no-no", say.present(absent, False, words), about=[absent])
+        for number, (there, absent) in enumerate(self.presence()):
+            mark = f"-{number}" if number else ""
+            said = say.present(there.concept, True, words)
+            yield vqa(f"yes_no-yes{mark}", said, *there.members)
+            yield vqa(f"yes_no-no{mark}", say.present(absent, False, words), about=[absent])
         yield from (
             vqa(kind, say.food(p.place, p.concept, words), p) for kind, p in self.food_pair()
         )
@@ -146,6 +150,14 @@ class _Writer:
         return self.choose.choice(
             several if several and self.choose.random() < 0.75 else self.groups
         )
+
+    def presence(self) -> Iterator[tuple[facts.Group, Concept]]:
+        """Kinds that are there, each with one that is not; asked of more kinds where it is learned,
+        since to compare a word with all that is shown is learned last."""
+        pairs = TAUGHT_PRESENCE if self.scene.split == "train" else 1
+        for _ in range(pairs):
+            there = self.choose.choice(self.groups)
+            yield there, facts.distractors(self.scene, self.choose, 1, like=there.concept)[0]
 
     def food_pair(self) -> Iterator[tuple[str, Placed]]:
         """One picture that is food and one that is not, or none: yes and no stay balanced."""
@@ -327,8 +339,10 @@ class _Writer:
 
 
 def _named(placed: Placed) -> str:
-    """Where a picture is and what it shows, in all languages."""
-    english, chinese = (say.place_name(placed.place) for say in (LANGS["en"], LANGS["zh"]))
+    """How large a picture is, where, and what it shows, in all languages."""
+    english, chinese = (
+        f"{say.size_name(placed.size)} {say.place_name(placed.place)}" for say in LANGS.values()
+    )
     return f"{english} {placed.concept.en} {chinese} {placed.concept.zh}"
 
 
