@@ -25,10 +25,7 @@ from zv_jax.config import recipe
 from zv_jax.errors import unknown_name
 
 RUNS = "runs/quickstart"
-WORDS = ("vqa", "ref_caption")  # answers of a few words
-SENTENCES = ("caption", "ref_ground")  # answers of ten or twenty; both are what Table 2 learns
-ASSORTED = ("caption", "mc_vqa", "reason", *WORDS)
-LONG = ("conversation", "detail")  # over one image or two
+SHORT = ("caption", "vqa", "mc_vqa", "ref_caption", "reason")
 
 
 def _source(*tasks: str, weight: float = 1.0, **rows: int) -> dict:
@@ -87,7 +84,7 @@ def _language() -> ml_collections.ConfigDict:
         "language",
         data=_data(
             sources=(
-                _source(*ASSORTED, "ref_ground", "detail", weight=0.7, **one),
+                _source(*SHORT, "ref_ground", "detail", weight=0.7, **one),
                 _source("vqa", weight=1.6, **one),
                 _source("ref_ground", weight=0.4, **one),
                 _source("conversation", weight=0.9),
@@ -151,9 +148,10 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(
             sources=(
-                _source(*ASSORTED, weight=0.5, **short),
+                _source(*SHORT, weight=0.5, **short),
                 _source("ref_ground", weight=0.12, **short),
-                _source(*LONG, weight=0.38),
+                _source("conversation", weight=0.32),
+                _source("detail", weight=0.06),
             ),
             max_length=116,
             max_images=2,

@@ -1,6 +1,7 @@
 """What the Q-Former of Chat reads for each image: the question to be answered, or that of the turn
 which brought the image. Training and inference agree."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from zv_jax.inference import prompts
 from zv_jax.stages import batch_spec, stage_of
 
 ASKED = ("What colour is this?", "这是什么颜色？", "Where is it?")
+ANSWERS = ("red", "蓝色", "grey")
 
 
 @pytest.fixture
@@ -21,14 +23,18 @@ def made(make_config, tokenizer, toy):
     """`made("own")`: the configuration, the batch of one dialogue over two images, its record."""
 
     def make(qformer_turn):
-        record = (
-            '{"id": "toy/train/9#talk", "source": "toy", "split": "train", "task": "conversation", '
-            '"lang": "en-zh", "images": [{"path": "images/0.png"}, {"path": "images/1.png"}], '
-            '"turns": [{"role": "user", "text": "<image>%s"}, {"role": "assistant", "text": "red"},'
-            '{"role": "user", "text": "<image>%s"}, {"role": "assistant", "text": "蓝色"},'
-            '{"role": "user", "text": "%s"}, {"role": "assistant", "text": "grey"}]}\n' % ASKED
-        )
-        toy.write_text(record, encoding="utf-8")
+        said = zip(("<image>" + ASKED[0], "<image>" + ASKED[1], ASKED[2]), ANSWERS, strict=True)
+        turns = [
+            {"role": role, "text": text}
+            for pair in said
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+        record = {
+            "id": "toy/train/9#talk", "source": "toy", "split": "train", "task": "conversation",
+            "lang": "en-zh", "images": [{"path": f"images/{i}.png"} for i in range(2)],
+            "turns": turns,
+        }  # fmt: skip
+        toy.write_text(json.dumps(record) + "\n", encoding="utf-8")
         config = make_config("stage2", max_images=2, max_qformer_text=40)
         prompt = replace(config.model.prompt, qformer_turn=qformer_turn)
         config = replace(config, model=replace(config.model, prompt=prompt))
@@ -65,7 +71,7 @@ def test_every_image_keeps_the_question_that_it_came_with(made, tokenizer):
 def test_all_answers_of_a_dialogue_are_learned_at_once(made, tokenizer):
     _, batch, _ = made("own")
     labels = batch["labels"][0]
-    said = [*tokenizer.encode("red"), 2, *tokenizer.encode("蓝色"), 2, *tokenizer.encode("grey"), 2]
+    said = [i for text in ANSWERS for i in (*tokenizer.encode(text), tokenizer.eos_id)]
     assert len(batch["labels"]) == 1 and labels[labels >= 0].tolist() == said
 
 
