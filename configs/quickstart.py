@@ -85,7 +85,7 @@ def _language() -> ml_collections.ConfigDict:
         data=_data(
             sources=(
                 _source(*SHORT, "ref_ground", "detail", weight=0.7, **one),
-                _source("vqa", weight=1.6, **one),
+                _source("vqa", weight=1.6, max_length=96, **one),  # batches of their own
                 _source("ref_ground", weight=0.4, **one),
                 _source("conversation", weight=0.9),
             ),
