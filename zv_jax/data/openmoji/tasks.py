@@ -24,8 +24,8 @@ SOURCE = "zv_openmoji"
 CAPTION_STYLES = (2.0, 1.0, 1.0)
 """Weights of the caption styles in training; the canonical one comes first."""
 
-TAUGHT_PRESENCE = 2
-"""How many times a training scene asks whether a thing is there that is, and one that is not."""
+TAUGHT_PRESENCE = 5
+"""Of how many things a training scene asks whether they are there; others ask of two."""
 
 Story = Sequence[tuple[Scene, ImageRef]]
 
@@ -135,11 +135,10 @@ class _Writer:
         in_all = say.how_many_in_all(len(self.scene.objects), words)
         yield self.record("vqa", "how_many_in_all", [in_all])
         yield vqa("colour", say.background(self.scene.canvas, words))
-        for number, (there, absent) in enumerate(self.presence()):
-            mark = f"-{number}" if number else ""
-            said = say.present(there.concept, True, words)
-            yield vqa(f"yes_no-yes{mark}", said, *there.members)
-            yield vqa(f"yes_no-no{mark}", say.present(absent, False, words), about=[absent])
+        for number, (concept, members) in enumerate(self.presence()):
+            kind = f"yes_no-{'yes' if members else 'no'}"
+            said = say.present(concept, bool(members), words)
+            yield vqa(f"{kind}-{number}" if number > 1 else kind, said, *members, about=[concept])
         yield from (
             vqa(kind, say.food(p.place, p.concept, words), p) for kind, p in self.food_pair()
         )
@@ -151,13 +150,17 @@ class _Writer:
             several if several and self.choose.random() < 0.75 else self.groups
         )
 
-    def presence(self) -> Iterator[tuple[facts.Group, Concept]]:
-        """Kinds that are there, each with one that is not; asked of more kinds where it is learned,
-        since to compare a word with all that is shown is learned last."""
-        pairs = TAUGHT_PRESENCE if self.scene.split == "train" else 1
-        for _ in range(pairs):
-            there = self.choose.choice(self.groups)
-            yield there, facts.distractors(self.scene, self.choose, 1, like=there.concept)[0]
+    def presence(self) -> Iterator[tuple[Concept, tuple[Placed, ...]]]:
+        """Kinds with their pictures: one that is there, one that is not. Where it is learned more
+        are asked about, of either sort, or the answers before would give the last one away."""
+        choose, more = self.choose, TAUGHT_PRESENCE - 2 if self.scene.split == "train" else 0
+        group = choose.choice(self.groups)
+        yield group.concept, group.members
+        yield facts.distractors(self.scene, choose, 1, like=group.concept)[0], ()
+        for _ in range(more):
+            group = choose.choice(self.groups)
+            absent = facts.distractors(self.scene, choose, 1, like=group.concept)[0]
+            yield choose.choice([(group.concept, group.members), (absent, ())])
 
     def food_pair(self) -> Iterator[tuple[str, Placed]]:
         """One picture that is food and one that is not, or none: yes and no stay balanced."""
