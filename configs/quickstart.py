@@ -126,10 +126,10 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
         "stage1",
         data=_data(
             sources=(
-                _source("vqa", weight=0.4, max_length=48),
+                _source("vqa", weight=0.45, max_length=48),
                 _source("ref_caption", weight=0.15, max_length=48),
-                _source("caption", weight=0.15),
-                _source("ref_ground", weight=0.3),
+                _source("caption", weight=0.13),
+                _source("ref_ground", weight=0.27),
             ),
             max_length=68,
             max_answer=34,
@@ -148,7 +148,8 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
         "stage2",
         data=_data(
             sources=(
-                _source(*SHORT, weight=0.5, **short),
+                _source(*SHORT, weight=0.42, **short),
+                _source("caption", weight=0.08, **short),
                 _source("ref_ground", weight=0.12, **short),
                 _source("conversation", weight=0.32),
                 _source("detail", weight=0.06),

@@ -24,7 +24,7 @@ SOURCE = "zv_openmoji"
 CAPTION_STYLES = (2.0, 1.0, 1.0)
 """Weights of the caption styles in training; the canonical one comes first."""
 
-TAUGHT_PRESENCE = 5
+TAUGHT_PRESENCE = 4
 """Of how many things a training scene asks whether they are there; others ask of two."""
 
 Story = Sequence[tuple[Scene, ImageRef]]
