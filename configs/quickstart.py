@@ -102,7 +102,7 @@ def _vision() -> ml_collections.ConfigDict:
         "vision",
         data=_data("caption"),
         optimizer=_optimizer(5e-3, 20),
-        train=_train(350, 64),
+        train=_train(400, 64),
     )
 
 
