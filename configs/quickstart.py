@@ -92,7 +92,7 @@ def _language() -> ml_collections.ConfigDict:
             max_images=2,
         ),
         optimizer=_optimizer(5e-3, 30),
-        train=_train(700, 16),
+        train=_train(600, 16),
     )
 
 
@@ -110,9 +110,13 @@ def _stage0() -> ml_collections.ConfigDict:
     return _recipe(
         "base",
         "stage0",
-        data=_data("caption"),
+        # Some texts name one thing ("a dog"), as the regions of Visual Genome in BLIP-2's data do:
+        # else only captions of everything would ever be matched.
+        data=_data(
+            sources=(_source("caption", weight=0.85), _source("ref_caption", weight=0.15)),
+        ),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(240, 128),
+        train=_train(260, 128),
         init_from=(f"{RUNS}/vision",),
     )
 
@@ -135,7 +139,7 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
             max_answer=34,
         ),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
-        train=_train(150 if base else 700, 32),
+        train=_train(150 if base else 650, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
     )
 
@@ -158,7 +162,7 @@ def _stage2(variant: str) -> ml_collections.ConfigDict:
             max_images=2,
         ),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(150 if variant == "base" else 400, 32),
+        train=_train(150 if variant == "base" else 370, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 

@@ -139,10 +139,12 @@ class Texts(Kind):
 
 
 def _answers(record: Record, shown: Sequence[Sequence[int]]) -> bool:
-    """Whether what is `shown` of each image holds all that the answers of a record follow from."""
+    """Whether what is `shown` of each image surely holds all that a record's answers follow from."""
+    if "views" not in record.meta:
+        return False
     for view, objects in zip(record.meta["views"], shown, strict=True):
-        asked = range(len(view["objects"])) if view["asked"] is None else view["asked"]
-        if not set(asked) <= set(objects):
+        asked = view.get("asked")
+        if not set(range(len(view["objects"])) if asked is None else asked) <= set(objects):
             return False
     return True
 
