@@ -12,6 +12,7 @@ from zv_jax.data.pipeline.assembler import Assembler
 from zv_jax.data.pipeline.mixing import Pick
 from zv_jax.data.text.dialogue import exchanges
 from zv_jax.inference import prompts
+from zv_jax.inference.inputs import check_inputs
 from zv_jax.stages import batch_spec, stage_of
 
 ASKED = ("What colour is this?", "这是什么颜色？", "Where is it?")
@@ -81,11 +82,11 @@ def test_inference_reads_what_training_showed(made, tokenizer, qformer_turn):
     turns = exchanges(record, box_decimals=2)
     grey = np.zeros((20, 30, 3), np.uint8)
     asked = (*turns[:2], replace(turns[2], answer=None))
-    both = (tokenizer, tokenizer)
-    question = prompts.question(asked, [grey, grey], config, both, max_new_tokens=4)
-    arrays = prompts.collate([question], config, both, max_new_tokens=4)
+    processor = prompts.Processor(config, tokenizer, tokenizer)
+    inputs = processor([asked], [[grey, grey]], max_new_tokens=4)
+    check_inputs(inputs, config.model)
     for name in ("qformer_input_ids", "qformer_attention_mask"):
-        np.testing.assert_array_equal(arrays[name][0], batch[name][-1])
+        np.testing.assert_array_equal(getattr(inputs, name)[0], batch[name][-1])
 
 
 def test_another_instruction_takes_the_place_of_the_last_question_only(made, tokenizer):
@@ -93,7 +94,6 @@ def test_another_instruction_takes_the_place_of_the_last_question_only(made, tok
     turns = exchanges(record, box_decimals=2)
     grey = np.zeros((20, 30, 3), np.uint8)
     asked = (turns[0], replace(turns[1], answer=None))
-    ids = prompts.question(
-        asked, [grey] * 2, config, (tokenizer,) * 2, max_new_tokens=4, instruction=ASKED[2]
-    ).qformer_ids
+    processor = prompts.Processor(config, tokenizer, tokenizer)
+    ids = processor.question(asked, [grey] * 2, max_new_tokens=4, instruction=ASKED[2]).qformer_ids
     assert [read(np.array(row), slice(None), tokenizer) for row in ids] == [0, 2]

@@ -139,7 +139,7 @@ class Texts(Kind):
 
 
 def _answers(record: Record, shown: Sequence[Sequence[int]]) -> bool:
-    """Whether what is `shown` of each image surely holds all that a record's answers follow from."""
+    """Whether what is `shown` of each image surely holds all that a record's answers need."""
     if "views" not in record.meta:
         return False
     for view, objects in zip(record.meta["views"], shown, strict=True):
