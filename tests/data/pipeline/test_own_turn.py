@@ -9,7 +9,7 @@ import pytest
 
 from zv_jax.data.pipeline import pipeline
 from zv_jax.data.pipeline.assembler import Assembler
-from zv_jax.data.pipeline.mixing import Pick
+from zv_jax.data.pipeline.mixing import SampleRef
 from zv_jax.data.text.dialogue import exchanges
 from zv_jax.inference import prompts
 from zv_jax.inference.inputs import check_inputs
@@ -41,7 +41,7 @@ def made(make_config, tokenizer, toy):
         config = replace(config, model=replace(config.model, prompt=prompt))
         assembler = Assembler(pipeline.drawn_from(config), tokenizer, tokenizer, cache_images=False)
         drawn = assembler.drawn[0]
-        picks = [Pick(0, sample, 0) for sample in range(len(drawn.table))]
+        picks = [SampleRef(0, sample, 0) for sample in range(len(drawn.table))]
         return config, assembler(picks).batch, drawn.source.record(0)
 
     return make

@@ -120,7 +120,7 @@ class Dialogues(Kind):
         }
 
 
-def _own(shape: Shape) -> bool:
+def _own(shape: BatchShape) -> bool:
     return shape.prompt.qformer_turn == "own"
 
 
