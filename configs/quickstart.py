@@ -110,13 +110,9 @@ def _stage0() -> ml_collections.ConfigDict:
     return _recipe(
         "base",
         "stage0",
-        # Some texts name one thing ("a dog"), as the regions of Visual Genome in BLIP-2's data do:
-        # else only captions of everything would ever be matched.
-        data=_data(
-            sources=(_source("caption", weight=0.85), _source("ref_caption", weight=0.15)),
-        ),
+        data=_data("caption"),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(260, 128),
+        train=_train(240, 128),
         init_from=(f"{RUNS}/vision",),
     )
 
