@@ -315,7 +315,9 @@ def test_yes_no_and_food_are_true_and_balanced(made, lang):
                 assert (concept(record).key in here) == true
             else:
                 assert concept(record).is_food == true
-        assert said[True] == said[False] > 25
+        # As often, but for those that are drawn by chance.
+    assert min(said.values()) > 25
+    assert abs(said[True] - said[False]) < 0.1 * sum(said.values())
 
 
 @pytest.mark.parametrize("lang", SAY)
