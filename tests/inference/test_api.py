@@ -60,7 +60,8 @@ def test_the_qformer_of_chat_reads_the_last_question_unless_told_otherwise(model
     talker = model("stage2", "chat")
 
     def ids(**kw):
-        return talker.processor.question(ASK, shown[:1], max_new_tokens=5, **kw).qformer_ids
+        (read,) = talker.processor.question(ASK, shown[:1], max_new_tokens=5, **kw).qformer_ids
+        return read
 
     tokens = talker.qformer_tokenizer
     past = (Exchange("two", "three"),)
