@@ -25,7 +25,11 @@ from zv_jax.config import recipe
 from zv_jax.errors import unknown_name
 
 RUNS = "runs/quickstart"
-SHORT = ("caption", "vqa", "mc_vqa", "ref_caption", "reason")
+MULTI_TASK = ("caption", "vqa", "ref_ground", "ref_caption")  # what stage 1 learns (Table 2)
+
+
+SHORT = ("caption", "vqa", "mc_vqa", "ref_ground", "ref_caption", "reason")
+LONG = ("conversation", "detail")  # over one picture or two
 
 
 def _source(*tasks: str, weight: float = 1.0, **rows: int) -> dict:
@@ -40,10 +44,15 @@ def _source(*tasks: str, weight: float = 1.0, **rows: int) -> dict:
     }
 
 
+def _with_grounding(*tasks: str, **rows: int) -> tuple[dict, dict]:
+    """The tasks, and boxes once more: four numbers are learnt last."""
+    return _source(*tasks, **rows), _source("ref_ground", weight=0.2, **rows)
+
+
 def _data(*tasks: str, **other) -> dict:
     return {
         "sources": (_source(*tasks),),
-        "max_text": 36,
+        "max_text": 40,
         "max_length": 108,
         "max_answer": 72,
         "max_qformer_text": 28,
@@ -77,19 +86,12 @@ def _recipe(variant: str, name: str, **sections) -> ml_collections.ConfigDict:
 
 
 def _language() -> ml_collections.ConfigDict:
-    # Looking things up is learnt last, so it is asked for most; two images are compared as well.
-    one = {"max_images": 1}
     return _recipe(
         "base",
         "language",
+        # Looking things up in a picture is learnt last, so it is asked for more often.
         data=_data(
-            sources=(
-                _source(*SHORT, "ref_ground", "detail", weight=0.7, **one),
-                _source("vqa", weight=1.6, max_length=96, **one),  # batches of their own
-                _source("ref_ground", weight=0.4, **one),
-                _source("conversation", weight=0.9),
-            ),
-            max_images=2,
+            sources=(_source(), _source("vqa", weight=0.7), _source("ref_ground", weight=0.5))
         ),
         optimizer=_optimizer(5e-3, 30),
         train=_train(600, 16),
@@ -102,7 +104,7 @@ def _vision() -> ml_collections.ConfigDict:
         "vision",
         data=_data("caption"),
         optimizer=_optimizer(5e-3, 20),
-        train=_train(400, 64),
+        train=_train(350, 64),
     )
 
 
@@ -118,22 +120,12 @@ def _stage0() -> ml_collections.ConfigDict:
 
 
 def _stage1(variant: str) -> ml_collections.ConfigDict:
-    # Base trains the projection only, so a high rate and few steps suffice. Answers of a few words
-    # fill batches of their own, in which no box or caption drowns them.
+    # Base trains the projection only, so a high rate and few steps suffice.
     base = variant == "base"
     return _recipe(
         variant,
         "stage1",
-        data=_data(
-            sources=(
-                _source("vqa", weight=0.45, max_length=48),
-                _source("ref_caption", weight=0.15, max_length=48),
-                _source("caption", weight=0.13),
-                _source("ref_ground", weight=0.27),
-            ),
-            max_length=68,
-            max_answer=34,
-        ),
+        data=_data(sources=_with_grounding(*MULTI_TASK), max_length=66, max_answer=34),
         optimizer=_optimizer(5e-3 if base else 2e-3, 20),
         train=_train(150 if base else 650, 32),
         init_from=(f"{RUNS}/language", f"{RUNS}/stage0"),
@@ -141,24 +133,14 @@ def _stage1(variant: str) -> ml_collections.ConfigDict:
 
 
 def _stage2(variant: str) -> ml_collections.ConfigDict:
-    # Dialogues and stories over two images, and all other tasks, whose rows are shorter.
-    short = {"max_length": 72, "max_images": 1}
+    # Dialogues and stories over two pictures, and all other tasks, whose rows are half as long.
+    short = _with_grounding(*SHORT, max_length=72, max_images=1)
     return _recipe(
         variant,
         "stage2",
-        data=_data(
-            sources=(
-                _source(*SHORT, weight=0.42, **short),
-                _source("caption", weight=0.08, **short),
-                _source("ref_ground", weight=0.12, **short),
-                _source("conversation", weight=0.32),
-                _source("detail", weight=0.06),
-            ),
-            max_length=116,
-            max_images=2,
-        ),
+        data=_data(sources=(*short, _source(*LONG, weight=0.3)), max_length=116, max_images=2),
         optimizer=_optimizer(2e-3, 20),
-        train=_train(150 if variant == "base" else 370, 32),
+        train=_train(150 if variant == "base" else 350, 32),
         init_from=(f"{RUNS}/stage1_{variant}",),
     )
 

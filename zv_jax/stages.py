@@ -164,13 +164,11 @@ def _pairs(config: Config) -> BatchSpec:
 
 def _dialogues(config: Config) -> BatchSpec:
     size, data = config.model.vision.image_size, config.data
-    own = config.model.prompt.qformer_turn == "own"
-    asked = (data.max_images, data.max_qformer_text) if own else (data.max_qformer_text,)
     return _text(config) | _of_rows(
         config,
         images=(np.uint8, data.max_images, size, size, 3),
-        qformer_input_ids=(np.int32, *asked),
-        qformer_attention_mask=(np.bool_, *asked),
+        qformer_input_ids=(np.int32, data.max_qformer_text),
+        qformer_attention_mask=(np.bool_, data.max_qformer_text),
     )
 
 
@@ -227,8 +225,6 @@ def stage_of(config: Config) -> Stage:
         ConfigError: `train_vision` is set in a stage other than 0.
     """
     stage = STAGES[config.stage.name, config.stage.variant]
-    if config.model.prompt.qformer_turn == "own":  # no answer needs the images to be read anew
-        stage = dataclasses.replace(stage, one_answer=False)
     if config.stage.train_vision:
         if config.stage.name != "stage0":  # later stages keep the pre-trained ViT
             raise ConfigError(

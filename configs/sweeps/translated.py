@@ -10,10 +10,10 @@ row an arm, in ablation.md.
 """
 
 from zv_jax.configs import paper
+from zv_jax.configs.quickstart import MULTI_TASK
 from zv_jax.configs.sweeps.common import size
 from zv_jax.sweep.ablation import Ablation, Arm
 
-TASKS = ("caption", "vqa", "ref_ground", "ref_caption")  # of stage 1 (Table 2)
 SHARES = (0.0, 0.1, 0.5, 1.0)
 
 
@@ -41,7 +41,7 @@ def get_sweep(arg: str = "") -> Ablation:
 def _quickstart(share: float) -> tuple[dict, ...]:
     weights = {"en": 1.0, "zh": share}
     return tuple(
-        {"name": "zv_openmoji", "tasks": TASKS, "langs": (lang,), "weight": weight}
+        {"name": "zv_openmoji", "tasks": MULTI_TASK, "langs": (lang,), "weight": weight}
         for lang, weight in weights.items()
         if weight
     )

@@ -122,17 +122,17 @@ def test_every_format_has_our_ids(exported, images, name):
     """Prompt, Q-Former's text and its cut, `<s>`, `</s>`, pixels."""
     model, out = exported("stage2", "chat", PROMPTS[name])
     rows = ours(model, QUESTIONS, [[image] for image in images])
-    assert len(rows[3].qformer_ids[0]) == model.config.data.max_qformer_text
+    assert len(rows[3].qformer_ids) == model.config.data.max_qformer_text
     (whole,) = ours(model, [DIALOGUE], [images[:3]])
     card, _ = card_lines.run(out, "zh")
     for question, image, row in zip(QUESTIONS, images, rows, strict=True):
         made = card["ask"](question, image)
         assert made["input_ids"].tolist() == [row.input_ids]
-        assert made["qformer_input_ids"].tolist() == row.qformer_ids
+        assert made["qformer_input_ids"].tolist() == [row.qformer_ids]
     turns = [(t.question, t.answer, [images[i] for i in t.images]) for t in DIALOGUE]
     made = card["talk"](turns)
     assert made["input_ids"].tolist() == [whole.input_ids]
-    assert made["qformer_input_ids"].tolist() == whole.qformer_ids * 3
+    assert made["qformer_input_ids"].tolist() == [whole.qformer_ids] * 3
     pixels = np.asarray(normalise(model.processor.images(images[:3]))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(made["pixel_values"], pixels, atol=1e-5)
     back = formats.open_any(out).config
@@ -150,7 +150,7 @@ def test_a_plain_processor_is_right_for_one_question(exported, images):
         made = processor(images=images[0], text=f"<human>:{question}\n<bot>:")
         (row,) = ours(model, [question], [images[:1]])
         assert made["input_ids"] == [row.input_ids]
-        assert made["qformer_input_ids"] == row.qformer_ids
+        assert made["qformer_input_ids"] == [row.qformer_ids]
 
 
 def test_the_card_of_a_language_model(exported):

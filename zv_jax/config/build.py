@@ -35,7 +35,6 @@ CHOICES = {
     "model.llm.rope_scaling.kind": presets.ROPE_SCALINGS,
     "model.prompt.format": (*prompt.FORMATS, prompt.OWN),
     "model.prompt.qformer_text": prompt.QFORMER_TEXTS,
-    "model.prompt.qformer_turn": prompt.QFORMER_TURNS,
     "model.dtype": presets.DTYPES,
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,

@@ -61,7 +61,7 @@ def usage(model: OwnCheckpoint, name: str, lang: str) -> str:
     turns = _TURNS.format(
         first="" if prompt.words.every_bos else " * first",
         closing=f" + {prompt.words.closing!r}" if prompt.words.closing else "",
-        asked=_ASKED.format(texts=_instructions(prompt)) if sees else "",
+        asked=_ASKED.format(text=_instruction(prompt, "turns[-1][0]")) if sees else "",
     )
     talked = _TALKED.format(question=question, answer=answer, more=more, open=titles["open"])
     return "\n\n".join(
@@ -96,12 +96,8 @@ def _answers(prompt: PromptConfig) -> str:
     return _ANSWERS.format(stop=stop)
 
 
-def _instructions(prompt: PromptConfig) -> str:
-    """What the Q-Former reads for each of the images, in Python."""
-    form = "prompt" if prompt.qformer_text == "turn" else "words"
-    if prompt.qformer_turn == "own":
-        return f"[{form}(question) for question, _, new in turns for _ in new]"
-    return f"[{form}(turns[-1][0])] * len(images)"
+def _instruction(prompt: PromptConfig, question: str) -> str:
+    return f"{'prompt' if prompt.qformer_text == 'turn' else 'words'}({question})"
 
 
 _LOAD = """from PIL import Image, ImageOps
@@ -177,7 +173,7 @@ def talk(turns):
 {asked}    return inputs
 """
 _ASKED = """    read = processor.qformer_tokenizer(
-        {texts}, truncation=True, return_tensors="pt"
+        [{text}] * len(images), truncation=True, return_tensors="pt"
     )
     inputs["qformer_input_ids"] = read["input_ids"]
     inputs["qformer_attention_mask"] = read["attention_mask"]

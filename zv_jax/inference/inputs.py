@@ -23,16 +23,15 @@ class Inputs(NamedTuple):
             with fewer images end in zeros.
         input_ids: each image as `num_queries` placeholders; padded on the left for decoding.
         attention_mask: False at padding.
-        qformer_input_ids: `[CLS] instruction [SEP]`; Chat needs it with images. One for each image,
-            [B, I, S], where `qformer_turn` is "own".
+        qformer_input_ids: `[CLS] instruction [SEP]`; Chat needs it with images.
         qformer_attention_mask: False at its padding.
     """
 
     images: RowImages | None
     input_ids: Int[Array, "B T"]
     attention_mask: Bool[Array, "B T"]
-    qformer_input_ids: Int[Array, "B *each S"] | None = None
-    qformer_attention_mask: Bool[Array, "B *each S"] | None = None
+    qformer_input_ids: Int[Array, "B S"] | None = None
+    qformer_attention_mask: Bool[Array, "B S"] | None = None
 
 
 def check_inputs(inputs: Inputs, cfg: ModelConfig) -> None:
@@ -48,24 +47,17 @@ def check_inputs(inputs: Inputs, cfg: ModelConfig) -> None:
         shape = _shape("images", images, "[B, I, H, W, 3]", 5)
         _same("images", images, (rows, *shape[1:4], 3), "input_ids")
         if cfg.qformer_sees_instruction:
-            places = shape[: 2 if cfg.prompt.qformer_turn == "own" else 1]
-            _check_instructions(places, qformer_input_ids, qformer_attention_mask)
+            if qformer_input_ids is None or qformer_attention_mask is None:
+                raise DataError(
+                    "the Q-Former of this model reads an instruction, and none is given",
+                    where="qformer_input_ids, qformer_attention_mask",
+                    expected="int [B, S] and bool [B, S] beside images",
+                    fix="give `[CLS] instruction [SEP]` of each row, or use Model.processor",
+                )
+            _, size = _shape("qformer_input_ids", qformer_input_ids, "[B, S]", 2)
+            _same("qformer_input_ids", qformer_input_ids, (rows, size), "input_ids")
+            _same("qformer_attention_mask", qformer_attention_mask, (rows, size), "its ids")
     check_placeholders(images, input_ids, cfg)
-
-
-def _check_instructions(places: tuple[int, ...], ids: Array | None, mask: Array | None) -> None:
-    """Refuses what the Q-Former cannot read; `places`: the axes before that of the tokens."""
-    letters, each = ("[B, I, S]", "image") if len(places) == 2 else ("[B, S]", "row")
-    if ids is None or mask is None:
-        raise DataError(
-            "the Q-Former of this model reads an instruction, and none is given",
-            where="qformer_input_ids, qformer_attention_mask",
-            expected=f"int {letters} and bool {letters} beside images",
-            fix=f"give `[CLS] instruction [SEP]` of each {each}, or use Model.processor",
-        )
-    *_, size = _shape("qformer_input_ids", ids, letters, len(places) + 1)
-    _same("qformer_input_ids", ids, (*places, size), "input_ids" if each == "row" else "images")
-    _same("qformer_attention_mask", mask, (*places, size), "its ids")
 
 
 def _shape(name: str, array: Array, letters: str, axes: int) -> tuple[int, ...]:

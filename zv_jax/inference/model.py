@@ -141,8 +141,8 @@ class Model:
         images: RowImages | None = None,
         input_ids: Int[Array, "B T"],
         attention_mask: Bool[Array, "B T"],
-        qformer_input_ids: Int[Array, "B *each S"] | None = None,
-        qformer_attention_mask: Bool[Array, "B *each S"] | None = None,
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
     ) -> Float32[np.ndarray, "B T V"]: ...
 
     def __call__(self, inputs: Inputs | None = None, **arrays: Any) -> Float32[np.ndarray, "B T V"]:
@@ -177,8 +177,8 @@ class Model:
         images: RowImages | None = None,
         input_ids: Int[Array, "B T"],
         attention_mask: Bool[Array, "B T"],
-        qformer_input_ids: Int[Array, "B *each S"] | None = None,
-        qformer_attention_mask: Bool[Array, "B *each S"] | None = None,
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
         max_new_tokens: int = 32,
         stop: Sequence[int] = (),
         trie: Trie | None = None,

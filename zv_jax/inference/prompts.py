@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,11 @@ _SHORTEST = 16
 
 @dataclass(frozen=True)
 class Question:
-    """One row before padding: ids, the images of its image blocks, and what the Q-Former reads: one
-    text for each image, or one for all."""
+    """One row before padding: ids, the images of its image blocks, the Q-Former's ids."""
 
     input_ids: list[int]
     images: tuple[Image, ...]
-    qformer_ids: list[list[int]]
+    qformer_ids: list[int]
 
 
 def bucket(n: int) -> int:
@@ -134,10 +133,7 @@ class Processor:
         history: Sequence[Exchange] = (),
         instruction: str | None = None,
     ) -> Question:
-        """The row of one prompt.
-
-        The Q-Former of Chat reads the last question, or `instruction` in its place; where
-        `qformer_turn` is "own", for each image the question that came with it.
+        """The row of one prompt; the Q-Former of Chat reads the last question, or `instruction`.
 
         Raises:
             DataError, ConfigError: as in `__call__`.
@@ -153,19 +149,12 @@ class Processor:
             prompt=model.prompt,
         )
         asked = turns[-1].question if instruction is None else instruction.replace(IMAGE, "")
-        texts: list[str] = []
-        if model.qformer_sees_instruction and model.prompt.qformer_turn == "own":
-            questions = dialogue.own_questions((*turns[:-1], replace(turns[-1], question=asked)))
-            texts = [questions[i] for i in row.images]
-        elif model.qformer_sees_instruction:
-            texts = [asked]
-        ids = [self._instruction(text) for text in texts]
+        ids: list[int] = []
+        if model.qformer_sees_instruction:
+            tokenizer = existing(self.qformer_tokenizer, "prompts")
+            text = model.prompt.instruction(asked)
+            ids = dialogue.qformer_ids(text, tokenizer, self.config.data.max_qformer_text)
         return Question(row.input_ids, tuple(images[i] for i in row.images), ids)
-
-    def _instruction(self, question: str) -> list[int]:
-        tokenizer = existing(self.qformer_tokenizer, "prompts")
-        text = self.config.model.prompt.instruction(question)
-        return dialogue.qformer_ids(text, tokenizer, self.config.data.max_qformer_text)
 
     def questions(
         self,
@@ -222,13 +211,10 @@ class Processor:
         images = pixels([q.images for q in questions], size, data.transparency)
         if images is None or not model.qformer_sees_instruction:
             return Inputs(images, ids, mask)
-        text = dialogue.instruction_arrays(
-            [q.qformer_ids for q in questions],
-            existing(self.qformer_tokenizer, "prompts").pad_id,
-            data.max_qformer_text,
-            images.shape[1] if model.prompt.qformer_turn == "own" else None,
-        )
-        return Inputs(images, ids, mask, *text)
+        rows = [q.qformer_ids for q in questions]
+        pad_id = existing(self.qformer_tokenizer, "prompts").pad_id
+        text = dialogue.pad_right(rows, pad_id, data.max_qformer_text)
+        return Inputs(images, ids, mask, text, dialogue.mask_of(rows, data.max_qformer_text))
 
     def longest_prompt(self, max_new_tokens: int) -> int:
         """Most ids of a prompt that leave room for the answer.

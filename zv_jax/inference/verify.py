@@ -168,10 +168,8 @@ def _inputs(one: Model, seed: int) -> dict[str, Any]:
         out["ids"], out["mask"] = dialogue.pad_left([row[-room:] for row in rows], 0)
     if one.config.model.qformer_sees_instruction and "qformer" in one.towers:
         rows = [_qformer_ids(one, text, rng) for text, _ in _ROWS]
-        own = one.config.model.prompt.qformer_turn == "own"
-        each = [[row] * (most if own else 1) for row in rows]
         length = max(map(len, rows))
-        out["text"] = dialogue.instruction_arrays(each, 0, length, most if own else None)
+        out["text"] = dialogue.pad_right(rows, 0, length), dialogue.mask_of(rows, length)
     return out
 
 
@@ -208,14 +206,12 @@ def _both(
 
 
 def _flat_images(inputs: dict[str, Any]) -> tuple[np.ndarray, tuple[Any, Any]]:
-    """All images as one batch, and the Q-Former's text for each of them."""
+    """All images as one batch, and the Q-Former's text repeated for each of a row."""
     images, (text, mask) = inputs["images"], inputs["text"]
     count = images.shape[1]
     flat = images.reshape(-1, *images.shape[2:])
     if text is None:
         return flat, (None, None)
-    if text.ndim == 3:
-        return flat, (text.reshape(len(flat), -1), mask.reshape(len(flat), -1))
     return flat, (np.repeat(text, count, 0), np.repeat(mask, count, 0))
 
 

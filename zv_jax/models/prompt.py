@@ -49,7 +49,6 @@ FORMATS = {
 }
 OWN = "own"
 QFORMER_TEXTS = ("question", "turn")
-QFORMER_TURNS = ("last", "own")
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,6 @@ class PromptConfig:
     the prompt that asks this question alone. With "turn", the language model and the Q-Former read
     the same text of a one-turn prompt; the processors of transformers support nothing else.
     `config.BEFORE` gives the value for models older than the field.
-
-    `qformer_turn` is whose question that is: that of the "last" turn for every image, which is so
-    looked at anew in each turn; or for each image that of its "own" turn, which brought it. Then
-    what the language model read in earlier turns stays as it is, and all answers of a dialogue are
-    learned at once. In dialogues of one turn the two are the same.
     """
 
     format: str = "ziya"
@@ -76,7 +70,6 @@ class PromptConfig:
     closing: str = ""
     every_bos: bool = False
     stop: str = ""
-    qformer_turn: str = "last"
 
     @property
     def words(self) -> Format:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float, Float32, Int
 
 from zv_jax.models.layers import Array, LayerNorm, Linear
 from zv_jax.models.llama import Cache, Layers, Llama
@@ -138,21 +138,21 @@ class ZiyaVisual(nn.Module):
     def visual_tokens(
         self,
         images: RowImages,
-        instruction: Int[Array, "B *each S"] | None = None,
-        instruction_mask: Bool[Array, "B *each S"] | None = None,
+        instruction: Int[Array, "B S"] | None = None,
+        instruction_mask: Bool[Array, "B S"] | None = None,
     ) -> Float[Array, "B I*{self.cfg.qformer.num_queries} {self.cfg.llm.width}"]:
         """Visual tokens of the images of each row, in their order.
 
-        The Q-Former of Chat reads an instruction with each image: one for all images of a row
-        [B, S], or one for each of them [B, I, S].
+        The Q-Former of Chat reads the row's instruction with each of its images.
         """
         batch, count = images.shape[:2]
         features = self.encode_images(images.reshape(batch * count, *images.shape[2:]))
         if not self.cfg.qformer_sees_instruction:
             queries = self.query(features)
         else:
-            text = (_of_images(array, count) for array in (instruction, instruction_mask))
-            queries = self.query(features, *text)
+            queries = self.query(
+                features, jnp.repeat(instruction, count, 0), jnp.repeat(instruction_mask, count, 0)
+            )
         return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
 
     def embed(
@@ -187,8 +187,8 @@ class ZiyaVisual(nn.Module):
         images: RowImages | None,
         input_ids: Int[Array, "B T"],
         attention_mask: Bool[Array, "B T"],
-        qformer_input_ids: Int[Array, "B *each S"] | None = None,
-        qformer_attention_mask: Bool[Array, "B *each S"] | None = None,
+        qformer_input_ids: Int[Array, "B S"] | None = None,
+        qformer_attention_mask: Bool[Array, "B S"] | None = None,
     ) -> Float32[Array, "B T V"]:
         """Logits of the next token at every position.
 
@@ -197,7 +197,7 @@ class ZiyaVisual(nn.Module):
                 None when no row has an image.
             input_ids: each image as `num_queries` placeholders.
             attention_mask: False at padding on either side.
-            qformer_input_ids: the instruction, [B, S] or one for each image [B, I, S] (Chat only).
+            qformer_input_ids: the instruction (Chat only).
             qformer_attention_mask: False at its padding.
 
         Raises:
@@ -249,13 +249,6 @@ def _causal(attention_mask: Bool[Array, "B T"]) -> Bool[Array, "B T T"]:
 def positions_of(attention_mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:
     """Positions that count real tokens only, so that left padding changes nothing."""
     return jnp.maximum(jnp.cumsum(attention_mask.astype(jnp.int32), 1) - 1, 0)
-
-
-def _of_images(instruction: Shaped[Array, "B *each S"], count: int) -> Shaped[Array, "N S"]:
-    """The instruction of each of N = B * `count` images, given one for a row or one for each."""
-    if instruction.ndim == 2:
-        return jnp.repeat(instruction, count, 0)
-    return instruction.reshape(-1, instruction.shape[-1])
 
 
 def _unit(x: Float32[Array, "*B E"]) -> Float32[Array, "*B E"]:

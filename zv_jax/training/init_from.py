@@ -19,7 +19,7 @@ from zv_jax.config import Config
 from zv_jax.config.build import of_checkpoint
 from zv_jax.errors import CheckpointError, nearest
 from zv_jax.models.prompt import PromptConfig
-from zv_jax.stages import STAGES, Stage, stage_of
+from zv_jax.stages import STAGES, stage_of
 from zv_jax.tables import align, rule
 
 Make = Callable[[Sequence[str]], Mapping[str, Any]]
@@ -146,11 +146,11 @@ def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
         there = STAGES.get(tuple(source["stage"]))  # None: a converted checkpoint, or an old one
         asks = here.speaks and (there is None or there.speaks)
         # Only in these stages of Chat does the Q-Former read the question.
-        reads = _instructed(here) and (there is None or _instructed(there))
+        reads = here.one_answer and (there is None or there.one_answer)
         others = {
             field: value
             for field, value in source["prompt"].items()
-            if asks and value != now.get(field) and (reads or not field.startswith("qformer_"))
+            if asks and value != now.get(field) and (reads or field != "qformer_text")
         }
         if others:
             said = (f"model.prompt.{f}={v!r} there, {now.get(f)!r} here" for f, v in others.items())
@@ -160,10 +160,6 @@ def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
                 f"To go on as there: {' '.join(same)}"
             )
     return lines
-
-
-def _instructed(stage: Stage) -> bool:
-    return stage.speaks and bool(stage.qformer_text)
 
 
 def table_text(table: Mapping[str, Any]) -> str:

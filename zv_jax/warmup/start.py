@@ -13,7 +13,7 @@ Array = jax.Array
 EMBEDDING_SCALE = 16.0  # 1, 4, 16 and 40 were compared on the quickstart
 _LLM = "params/llm/"
 _TABLE = _LLM + "embed/embedding"
-_QUERY, _KEY, _VALUE, _OUTPUT = (_LLM + f"layers/attn/{name}/kernel" for name in "qkvo")
+_VALUE, _OUTPUT = (_LLM + f"layers/attn/{name}/kernel" for name in "vo")
 
 
 def warm_up_start(leaves: Mapping[str, Array], cfg: LlamaConfig) -> dict[str, Array]:
@@ -21,32 +21,20 @@ def warm_up_start(leaves: Mapping[str, Array], cfg: LlamaConfig) -> dict[str, Ar
 
     Word embeddings start larger than the usual 0.02, at which a token is small beside what the
     first layer adds to it (Takase et al. 2023 scale them too, for stability). Heads start by
-    looking for what is like their own token, and by copying it: `matching_keys`, `copying_output`.
+    copying: `copying_output`.
 
     Args:
         leaves: by path, among others "params/llm/embed/embedding" [V, D] and the kernels of
             "params/llm/layers/attn".
 
     Returns:
-        the same leaves, shapes and dtypes; only the table, the key and the output kernels differ.
+        the same leaves, shapes and dtypes; only the table and the output kernels differ.
     """
     return {
         **leaves,
         _TABLE: leaves[_TABLE] * EMBEDDING_SCALE,
-        _KEY: matching_keys(leaves[_QUERY], cfg),
         _OUTPUT: copying_output(leaves[_VALUE], cfg),
     }
-
-
-def matching_keys(queries: Array, cfg: LlamaConfig) -> Array:
-    """Key kernels [L, D, G * K]: the means of the query kernels [L, D, H * K] of each group.
-
-    Each head then starts out by attending to tokens like its own, so that a word of a question
-    finds itself in what precedes it (mimetic initialisation, as below).
-    """
-    layers, width, _ = queries.shape
-    groups = queries.reshape(layers, width, cfg.kv_heads, cfg.heads // cfg.kv_heads, -1)
-    return groups.mean(3).reshape(layers, width, -1)
 
 
 def copying_output(values: Array, cfg: LlamaConfig) -> Array:

@@ -72,7 +72,7 @@ def test_the_qformer_reads_the_blanks_of_a_format(tokenizer, make_config):
     assert ids[1:-1] != tokenizer.encode(asked.strip())
     both = (tokenizer, tokenizer)
     processor = prompts.Processor(config, *both)
-    assert processor.question(" What colour is this? ", (), max_new_tokens=4).qformer_ids == [ids]
+    assert processor.question(" What colour is this? ", (), max_new_tokens=4).qformer_ids == ids
     assembler = Assembler(pipeline.drawn_from(config), *both, cache_images=False)
     records = assembler.drawn[0].source
     number = next(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from zv_jax.data.openmoji.concepts import CATEGORIES, COLOURS, PLACES, SIZES
+from zv_jax.data.openmoji.concepts import CATEGORIES, COLOURS, PLACES
 from zv_jax.data.openmoji.facts import Group, Referent, groups, is_eaten
 from zv_jax.data.openmoji.scene import Concept, Scene
 from zv_jax.data.openmoji.wording import QA, lettered, pick
@@ -49,11 +49,6 @@ def colour(key: str) -> str:
 def place_name(place: str) -> str:
     """``top left``."""
     return PLACES[place][0]
-
-
-def size_name(size: str) -> str:
-    """``small``."""
-    return SIZES[size][0]
 
 
 def a(words: str) -> str:

@@ -47,11 +47,6 @@ def place_name(place: str) -> str:
     return PLACES[place][1]
 
 
-def size_name(size: str) -> str:
-    """``小``。"""
-    return SIZES[size][1]
-
-
 # 整幅图
 
 

@@ -24,9 +24,6 @@ SOURCE = "zv_openmoji"
 CAPTION_STYLES = (2.0, 1.0, 1.0)
 """Weights of the caption styles in training; the canonical one comes first."""
 
-TAUGHT_PRESENCE = 4
-"""Of how many things a training scene asks whether they are there; others ask of two."""
-
 Story = Sequence[tuple[Scene, ImageRef]]
 
 
@@ -135,10 +132,10 @@ class _Writer:
         in_all = say.how_many_in_all(len(self.scene.objects), words)
         yield self.record("vqa", "how_many_in_all", [in_all])
         yield vqa("colour", say.background(self.scene.canvas, words))
-        for number, (concept, members) in enumerate(self.presence()):
-            kind = f"yes_no-{'yes' if members else 'no'}"
-            said = say.present(concept, bool(members), words)
-            yield vqa(f"{kind}-{number}" if number > 1 else kind, said, *members, about=[concept])
+        there = self.choose.choice(self.groups)
+        absent = facts.distractors(self.scene, self.choose, 1, like=there.concept)[0]
+        yield vqa("yes_no-yes", say.present(there.concept, True, words), *there.members)
+        yield vqa("yes_no-no", say.present(absent, False, words), about=[absent])
         yield from (
             vqa(kind, say.food(p.place, p.concept, words), p) for kind, p in self.food_pair()
         )
@@ -149,18 +146,6 @@ class _Writer:
         return self.choose.choice(
             several if several and self.choose.random() < 0.75 else self.groups
         )
-
-    def presence(self) -> Iterator[tuple[Concept, tuple[Placed, ...]]]:
-        """Kinds with their pictures: one that is there, one that is not. Where it is learned more
-        are asked about, of either sort, or the answers before would give the last one away."""
-        choose, more = self.choose, TAUGHT_PRESENCE - 2 if self.scene.split == "train" else 0
-        group = choose.choice(self.groups)
-        yield group.concept, group.members
-        yield facts.distractors(self.scene, choose, 1, like=group.concept)[0], ()
-        for _ in range(more):
-            group = choose.choice(self.groups)
-            absent = facts.distractors(self.scene, choose, 1, like=group.concept)[0]
-            yield choose.choice([(group.concept, group.members), (absent, ())])
 
     def food_pair(self) -> Iterator[tuple[str, Placed]]:
         """One picture that is food and one that is not, or none: yes and no stay balanced."""
@@ -342,10 +327,8 @@ class _Writer:
 
 
 def _named(placed: Placed) -> str:
-    """How large a picture is, where, and what it shows, in all languages."""
-    english, chinese = (
-        f"{say.size_name(placed.size)} {say.place_name(placed.place)}" for say in LANGS.values()
-    )
+    """Where a picture is and what it shows, in all languages."""
+    english, chinese = (say.place_name(placed.place) for say in (LANGS["en"], LANGS["zh"]))
     return f"{english} {placed.concept.en} {chinese} {placed.concept.zh}"
 
 

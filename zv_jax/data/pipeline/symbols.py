@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zv_jax.data.records.record import Record
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.warmup.symbols import EMPTY, SIDES, SYMBOL_TOKENS
 
@@ -25,31 +26,20 @@ def encoded(text: str, tokenizer: Tokenizer) -> np.ndarray:
     return symbol
 
 
-def narrowed(view: Mapping[str, Any], rng: np.random.Generator) -> list[int]:
-    """The objects of a view that is narrowed to what is asked about: those, and any number of the
-    others, in order. All of them where the whole scene is asked about.
-
-    At least one is shown. A view that is empty, or has nothing beside what is asked about, would
-    give answers away: whether a thing is there, and how many there are.
-    """
-    everything = list(range(len(view["objects"])))
-    if view.get("asked") is None:
-        return everything
-    others = [i for i in everything if i not in view["asked"]]
-    least = 0 if view["asked"] else min(1, len(others))
-    some = rng.permutation(others)[: rng.integers(least, len(others) + 1)]
-    return sorted({*view["asked"], *map(int, some)})
-
-
-def symbolic_view(view: Mapping[str, Any], shown: Sequence[int], decimals: int) -> list[str]:
-    """The objects `shown` of an entry of `meta["views"]`, in symbols.
+def symbolic_views(record: Record, decimals: int, narrow: bool = False) -> list[list[str]]:
+    """Each image of the record in symbols, where `meta["views"]` has them.
 
     `["blue", "top left dog x1 0.05", "top left dog y1 0.06", ...]`: the background, then each side
-    of each object's box (paper section 3.1, "captions" and "bounding boxes").
+    of each object's box (paper section 3.1, "captions" and "bounding boxes"). `narrow` leaves out
+    the objects that the record does not ask about.
     """
-    objects = [view["objects"][i] for i in shown]
-    sides = [symbol for label, box in objects for symbol in box_symbols(label, box, decimals)]
-    return [view["background"], *sides]
+    views = []
+    for view in record.meta.get("views", ()):
+        asked = view.get("asked") if narrow else None
+        shown = view["objects"] if asked is None else [view["objects"][i] for i in asked]
+        sides = [symbol for label, box in shown for symbol in box_symbols(label, box, decimals)]
+        views.append([view["background"], *sides])
+    return views
 
 
 def box_symbols(label: str, box: Sequence[float], decimals: int) -> list[str]:

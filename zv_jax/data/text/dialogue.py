@@ -388,24 +388,6 @@ def qformer_ids(text: str, tokenizer: Tokenizer, max_length: int, keep: str = "e
     return [tokenizer.cls_id, *ids, tokenizer.sep_id]
 
 
-def own_questions(turns: Sequence[Exchange]) -> dict[int, str]:
-    """For each image the question of the turn that brought it."""
-    return {image: turn.question for turn in turns for image in turn.images}
-
-
-def instruction_arrays(
-    rows: Sequence[Sequence[Sequence[int]]], pad: int, length: int, images: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and bool mask of the instructions of rows: [B, length] of the only one of each row, or
-    [B, images, length] of one for each image, where places without an image read nothing."""
-    if images is None:
-        only = [row[0] if row else [] for row in rows]
-        return pad_right(only, pad, length), mask_of(only, length)
-    flat = [ids for row in rows for ids in (*row, *[[]] * (images - len(row)))]
-    shape = (len(rows), images, length)
-    return pad_right(flat, pad, length).reshape(shape), mask_of(flat, length).reshape(shape)
-
-
 def caption_row(text: str, tokenizer: Tokenizer, max_length: int, long_answers: str) -> Row:
     """`[CLS] text [SEP]` for the Q-Former to match with an image and to learn as its caption.
 

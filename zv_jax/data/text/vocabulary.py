@@ -111,8 +111,8 @@ def corpus(source: Source, box_decimals: int, prompt: PromptConfig) -> Iterator[
         for number, turn in enumerate(turns):
             yield prompt.ask(turn.question, first=number == 0)
             yield turn.answer or ""
-        for view in record.meta.get("views", ()):
-            yield from symbols.symbolic_view(view, range(len(view["objects"])), box_decimals)
+        for view in symbols.symbolic_views(record, box_decimals):
+            yield from view
         yield from record.answers or ()
         yield from record.choices or ()
         yield from (obj.label for obj in record.objects)

@@ -26,12 +26,11 @@ from zv_jax.data.text.dialogue import Row
 
 
 class Dialogue(NamedTuple):
-    """A dialogue, its images uint8 [H, W, 3] in order, and the ids of the instructions: one for
-    each image, or one for all."""
+    """A dialogue, its images uint8 [H, W, 3] in order, and the ids of the instruction."""
 
     text: Row
     images: list[np.ndarray]
-    instructions: list[list[int]]
+    instruction: list[int]
 
 
 class Dialogues(Kind):
@@ -59,26 +58,23 @@ class Dialogues(Kind):
             self.tools.images.pixels(source, record.images[i], views.of_dialogue(sample, i))
             for i in text.images
         ]
-        return Dialogue(text, images, [self._instruction(sample, one) for one in asked])
+        return Dialogue(text, images, self._instruction(sample, asked))
 
     def words(self, sample: Sample) -> Words:
         row, asked = self._turns(sample)
         learned = [i for i in row.input_ids if i != sample.drawn.shape.image_token_id]
-        if sample.part == WHOLE and not _own(sample.drawn.shape):
-            return Words(learned, [], row.left_out, row.cut)  # Base: it reads no instruction
-        read, unread = [], 0
-        for text in asked:
-            ids = self._instruction(sample, text)[1:-1]
-            unread = max(unread, len(self.tools.qformer_tokenizer.encode(text)) - len(ids))
-            read += ids
+        if sample.part == WHOLE:  # the Q-Former of Base reads no instruction
+            return Words(learned, [], row.left_out, row.cut)
+        read = self._instruction(sample, asked)[1:-1]
+        unread = len(self.tools.qformer_tokenizer.encode(asked)) - len(read)
         return Words(learned, read, row.left_out, row.cut, unread)
 
     def _instruction(self, sample: Sample, text: str) -> list[int]:
         longest = sample.drawn.shape.max_qformer_text
         return dialogue_lib.qformer_ids(text, self.tools.qformer_tokenizer, longest)
 
-    def _turns(self, sample: Sample) -> tuple[Row, list[str]]:
-        """A row of the dialogue, and the instructions for the Q-Former."""
+    def _turns(self, sample: Sample) -> tuple[Row, str]:
+        """A row of the dialogue, and the instruction for the Q-Former."""
         shape, part, turns = sample.drawn.shape, sample.part, sample.exchanges
         if part != WHOLE:
             turns = turns[: part + 1]
@@ -96,12 +92,7 @@ class Dialogues(Kind):
             max_answer=shape.max_answer,
             long_answers=shape.long_answers,
         )
-        if _own(shape):
-            questions = dialogue_lib.own_questions(turns)
-            asked = [questions[i] for i in row.images]
-        else:
-            asked = [turns[0 if part == WHOLE else -1].question]
-        return row, [shape.prompt.instruction(text) for text in asked]
+        return row, shape.prompt.instruction(turns[0 if part == WHOLE else -1].question)
 
     def collate(self, shape: BatchShape, rows: Sequence[Dialogue]) -> Batch:
         size, length = shape.image_size, shape.max_qformer_text
@@ -110,22 +101,13 @@ class Dialogues(Kind):
         for out, row in zip(images, rows, strict=True):
             for place, pixels in enumerate(row.images):
                 out[place] = pixels
-        ids, mask = dialogue_lib.instruction_arrays(
-            [row.instructions for row in rows],
-            self.tools.qformer_tokenizer.pad_id,
-            length,
-            shape.max_images if _own(shape) else None,
-        )
+        asked, pad = [row.instruction for row in rows], self.tools.qformer_tokenizer.pad_id
         return {
             "images": images,
             **text_arrays([row.text for row in rows], self.tools.tokenizer, shape.max_length),
-            "qformer_input_ids": ids,
-            "qformer_attention_mask": mask,
+            "qformer_input_ids": dialogue_lib.pad_right(asked, pad, length),
+            "qformer_attention_mask": dialogue_lib.mask_of(asked, length),
         }
-
-
-def _own(shape: BatchShape) -> bool:
-    return shape.prompt.qformer_turn == "own"
 
 
 register("dialogues", Dialogues)

@@ -20,7 +20,7 @@ from zv_jax.data.pipeline.batches.kind import (
     register,
     text_arrays,
 )
-from zv_jax.data.pipeline.symbols import encoded, narrowed, symbolic_view
+from zv_jax.data.pipeline.symbols import encoded, symbolic_views
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import Record
 from zv_jax.data.records.record_index import RecordIndex
@@ -56,12 +56,13 @@ class Texts(Kind):
             text = sample.caption()
             row = dialogue_lib.text_row(text, tokenizer, shape.max_length, shape.long_answers)
             return Told(row, [])
-        shown = self._shown(sample) if len(record.images) <= shape.max_images else []
-        views = self._views(sample, shown)
+        # Half of the views show only what is asked about, as the Q-Former of Chat can.
+        narrow = bool(seeded(shape.seed, record.id, sample.epoch, "narrow") % 2)
+        views = self._views(sample, narrow) if len(record.images) <= shape.max_images else []
         turns = list(sample.exchanges)
         own = len(turns)
         if views:
-            turns += self._others(sample, shown)
+            turns += self._others(sample, narrow)
         row = dialogue_lib.dialogue_row(
             turns,
             tokenizer,
@@ -85,29 +86,20 @@ class Texts(Kind):
         learned = [i for i in row.input_ids if i != sample.drawn.shape.image_token_id]
         return Words(learned, [], row.left_out, row.cut)
 
-    def _shown(self, sample: Sample) -> list[list[int]]:
-        """The objects shown of each image, as numbers in its view: all of them in half of the
-        rows; in the others what is asked about, as the Q-Former of Chat can, among some more."""
-        shape, record = sample.drawn.shape, sample.record
-        rng = np.random.default_rng(seeded(shape.seed, record.id, sample.epoch, "narrow"))
-        narrow = rng.integers(2)
-        return [
-            narrowed(view, rng) if narrow else list(range(len(view["objects"])))
-            for view in record.meta.get("views", ())
-        ]
-
-    def _others(
-        self, sample: Sample, shown: Sequence[Sequence[int]]
-    ) -> Iterator[dialogue_lib.Exchange]:
+    def _others(self, sample: Sample, narrow: bool) -> Iterator[dialogue_lib.Exchange]:
         """One view serves many questions: those that fill the row, of records it answers too."""
         record, shape = sample.record, sample.drawn.shape
-        others = [other for other in _companions(sample) if _answers(other, shown)]
+        others = [
+            other
+            for other in _companions(sample)
+            if not narrow or other.meta["views"] == record.meta["views"]
+        ]
         # In any order, or the first of an image's questions would fill few rows but their own.
         rng = np.random.default_rng(seeded(shape.seed, record.id, sample.epoch, "companions"))
         for other in (others[i] for i in rng.permutation(len(others))):
             yield from (replace(turn, images=()) for turn in sample.exchanges_of(other))
 
-    def _views(self, sample: Sample, shown: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    def _views(self, sample: Sample, narrow: bool) -> list[np.ndarray]:
         """Each image in symbols, int32 [num_queries, SYMBOL_TOKENS], or nothing where the record
         has none: one symbol takes the place of one visual token, the other places stay empty.
 
@@ -117,8 +109,7 @@ class Texts(Kind):
         """
         shape, record = sample.drawn.shape, sample.record
         views = []
-        for number, objects in enumerate(shown):
-            view = symbolic_view(record.meta["views"][number], objects, shape.box_decimals)
+        for number, view in enumerate(symbolic_views(record, shape.box_decimals, narrow)):
             symbols = np.full((shape.num_queries, SYMBOL_TOKENS), EMPTY, np.int32)
             seed = seeded(shape.seed, record.id, sample.epoch, f"view {number}")
             places = np.random.default_rng(seed).permutation(len(symbols))
@@ -136,17 +127,6 @@ class Texts(Kind):
                 out[: len(row.views) * shape.num_queries] = np.concatenate(row.views)
         texts = [row.text for row in rows]
         return {"symbols": symbols, **text_arrays(texts, self.tools.tokenizer, shape.max_length)}
-
-
-def _answers(record: Record, shown: Sequence[Sequence[int]]) -> bool:
-    """Whether what is `shown` of each image surely holds all that a record's answers need."""
-    if "views" not in record.meta:
-        return False
-    for view, objects in zip(record.meta["views"], shown, strict=True):
-        asked = view.get("asked")
-        if not set(range(len(view["objects"])) if asked is None else asked) <= set(objects):
-            return False
-    return True
 
 
 def _companions(sample: Sample) -> Iterator[Record]:
