@@ -218,9 +218,9 @@ def _tfds(root: Path) -> None:
 
 
 def _folder(root: Path) -> None:
-    layouts.image(root / "1.jpg")
+    layouts.one_image(root / "1.jpg")
     layouts.dump(root / "1.json", {"question": "What?", "answer": "A dog"})
-    layouts.image(root / "2.png")
+    layouts.one_image(root / "2.png")
     layouts.text(root / "2.txt", "一只狗\n")
 
 
@@ -242,7 +242,7 @@ def own() -> dict[str, Target]:
 
 
 def _record_file(root: Path) -> None:
-    layouts.image(root / "a.png")
+    layouts.one_image(root / "a.png")
     inside = {"images": [{"shard_key": "0.tar#512:10"}, {"shard_key": "t.parquet#0:image"}]}
     inside["turns"] = []
     layouts.lines(root / "mine.jsonl", [ROW, ROW | {"id": "mine/train/1"} | inside])
@@ -526,7 +526,7 @@ def _run(root: Path) -> None:
     layouts.lines(folder / "items.jsonl", [SCORE | {"id": "1", "values": [0.5]}])
     layouts.dump(folder / "attention.json", [{"image": "images/a.png", "query": 0, "grid": [1, 1],
                                               "weights": [1.0]}])  # fmt: skip
-    layouts.image(folder / "images" / "a.png")
+    layouts.one_image(folder / "images" / "a.png")
     layouts.lines(root / "times.jsonl", [{"name": "stage1_base", "seconds": 5}])
 
 
