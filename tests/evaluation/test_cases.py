@@ -58,7 +58,7 @@ def test_images_that_do_not_fit_a_figure_are_refused():
 
 def test_the_command_refuses_before_a_model_is_loaded(tmp_path, capsys):
     words = ["eval", "cases", "--checkpoint=nowhere", f"--workdir={tmp_path}"]
-    assert cli.main(words) == 1 and "no figure has an image" in capsys.readouterr().err
+    assert cli.main(words) == 2 and "no figure has an image" in capsys.readouterr().err
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    assert cli.main([*words, f"--figure7={tmp_path / 'a.png'}"]) == 1
+    assert cli.main([*words, f"--figure7={tmp_path / 'a.png'}"]) == 2
     assert "1 images for Figure 7" in capsys.readouterr().err
