@@ -74,6 +74,7 @@ class Ledger:
     def __init__(self, path: str | Path, run: str):
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._full: OSError | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -190,13 +191,16 @@ class Ledger:
             size *= 4
 
     def _write(self, data: bytes, reserve: bool) -> None:
+        if self._full is not None and not reserve:
+            raise self._unwritable(self._full)  # what is left is for replies that are under way
         try:
             self._put(data)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if not (full and reserve and self._ballast.exists()):
+            if not (full and reserve and self._full is None):
                 raise self._unwritable(error) from error
-            self._ballast.unlink()
+            self._full = error
+            self._ballast.unlink(missing_ok=True)
             try:
                 self._put(data)
             except OSError as again:
