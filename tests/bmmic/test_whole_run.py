@@ -129,7 +129,7 @@ def test_every_form_reads_back(world):
     source = open_source("prepared", str(out / "shards" / "bmmic"), "train")
     record = source.record(0)
     assert record.turns == ours[0].turns
-    assert source.picture(record.images[0]).size == (64, 48)
+    assert source.image(record.images[0]).size == (64, 48)
 
 
 def test_boxes_in_texts_become_objects_of_the_record(world):
