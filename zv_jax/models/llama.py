@@ -293,7 +293,7 @@ class Llama(nn.Module):
         mask: Bool[Array, "#B #T S"],
         past: Past | None,
         place: Place | None,
-    ) -> tuple[Float[Array, "B T D"], Layers | None]:
+    ) -> tuple[Float[Array, "B T D"], Layers | tuple[None, ...] | None]:
         tables = rope_tables(positions, self.cfg)
         # Without this, XLA's partitioner computes wrong values on meshes that use all three axes.
         x = constrain(embeds.astype(self.dtype), "batch", "length", "act_embed")

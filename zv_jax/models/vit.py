@@ -199,7 +199,7 @@ def sincos_positions(
 
 
 def resize_positions(
-    table: Float[Array, "1 P D"], grid: tuple[int, int], align_corners: bool = False
+    table: Float[Array | np.ndarray, "1 P D"], grid: tuple[int, int], align_corners: bool = False
 ) -> Float[Array, "1 1+{grid[0]}*{grid[1]} D"]:
     """Bicubic resize of a position table, equal to torch's (a = -0.75, clamped borders).
 

@@ -8,6 +8,7 @@ positives and their hard negatives.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -196,7 +197,7 @@ def _see(model: ZiyaVisual, images: Images) -> tuple[Float[Array, "B P Dv"], Los
     return model.vision(images), {}
 
 
-def _side_by_side(parts: list[Array]) -> Array:
+def _side_by_side(parts: Sequence[Array]) -> Array:
     """Arrays [B, ...] interleaved row by row: [copies * B, ...]."""
     stacked = jnp.stack(parts, 1)
     return stacked.reshape(-1, *stacked.shape[2:])
