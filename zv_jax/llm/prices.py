@@ -64,6 +64,10 @@ class Prices:
         return round(share * (bound(request) * self.tokens_in + limit * self.tokens_out) / 1e6, 12)
 
 
+MOST_TOKENS = 2**40
+"""No prompt and no reply has as many."""
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Tokens of prompts, of completions, and of prompts that the server had kept."""
@@ -74,10 +78,10 @@ class Tokens:
 
 
 def counted(usage: Mapping[str, Any]) -> Tokens:
-    """The tokens of a server's ``usage``; what it does not name is 0."""
+    """The tokens of a server's ``usage``; what it does not name, or no reply can have, is 0."""
 
     def number(value: Any) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
+        return value if type(value) is int and 0 < value < MOST_TOKENS else 0
 
     details = usage.get("prompt_tokens_details")
     cached = number(details.get("cached_tokens")) if isinstance(details, dict) else 0
