@@ -55,7 +55,10 @@ def from_files(task: Task, root: str | Path, limit: int = 0) -> Data:
     """
     folder = Path(root) / task.dataset
     read = catalogue.read(task.dataset, folder, task.split)
-    records = [record for record in read if record.task == task.records]
+    # Of boxes and what is in them a data set has records of both kinds; a judged one has several
+    # kinds of question on purpose.
+    kept = task.kind == "judged"
+    records = [record for record in read if kept or record.task == task.records]
     if len(records) != task.expected:
         raise DataError(
             f"{task.title} has {len(records)} records here",

@@ -14,7 +14,7 @@ from zv_jax.parallel.runtime import device_threads
 
 # Before anything imports these rooms: the types of their signatures, and with them the shapes of
 # arrays, are checked at every call. Processes that tests start run unchecked.
-CHECKED = ("zv_jax.models", "zv_jax.objectives", "zv_jax.training.losses", "zv_jax.inference")
+CHECKED = ("zv_jax.models", "zv_jax.objectives", "zv_jax.training.losses")
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(CHECKED, TYPECHECKER)
 

@@ -146,7 +146,7 @@ def _ordered(x: Float[Array, "B V"]) -> UInt32[Array, "B V"]:
 def _largest(order: UInt32[Array, "B V"], enough: Callable[[Array], Array]) -> UInt32[Array, "B 1"]:
     """The largest t for which `order` >= t, bool [B, V], is still enough."""
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array | int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = low + (high - low) // 2 + ((high - low) & 1)  # rounded up
         yes = enough(order >= middle)

@@ -41,9 +41,9 @@ def refuse(config: Config, tested: Source) -> None:
         if drawn.source.fingerprint == tested.fingerprint:
             raise _overlap(config, drawn, "all records")
         shared, shown = set(), set()
-        for name, shown in _seen(drawn.source, _chosen(config, drawn, len(sources))):
+        for name, of_record in _seen(drawn.source, _chosen(config, drawn, len(sources))):
             shared |= {name} & ids
-            shown |= shown & images
+            shown |= of_record & images
         if shared:
             raise _overlap(config, drawn, f"{len(shared)} records, as {min(shared)},")
         if shown:
