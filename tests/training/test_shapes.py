@@ -82,10 +82,8 @@ def test_256_patches_become_64_queries_through_a_linear_layer_that_is_trained(st
     assert after["params/qformer/query_tokens"].shape[1] == 64
 
 
-@pytest.mark.parametrize(
-    "side, tokens",
-    [(364, 26**2 + 1), pytest.param(490, 35**2 + 1, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("side, tokens", [(364, 26**2 + 1), (490, 35**2 + 1)])
 def test_larger_images_are_trained(side, tokens):
     larger = config("stage0", side)
     assert larger.model.vision.tokens == tokens
