@@ -122,7 +122,8 @@ def stream(
 ) -> Iterator[Int32[Array, " BC"]]:
     """The columns of what `generate` returns, B * C tokens each, as soon as they are chosen.
 
-    It ends when every row has ended. Arguments as in `generate`.
+    A column is there until the next one is asked for, whose step takes its memory. It ends when
+    every row has ended. Arguments as in `generate`.
     """
     rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
     fixed, state = _start_alone(
