@@ -91,6 +91,7 @@ def test_prices():
     assert Prices(2.5, 10, cached=1).of(usage) == pytest.approx((1500 + 400 + 1000) / 1e6)
     assert Prices(2.5, 10).of(usage, share=0.5) == pytest.approx(3500 / 2e6)
     assert counted({"prompt_tokens": "many", "prompt_tokens_details": 3}).given == 0
+    assert counted("many") == counted([5]) == counted(None) == counted({})
     for none in (10**400, 2**63, -1, True, float("nan")):
         assert Prices(2.5, 10).of({"prompt_tokens": none, "completion_tokens": none}) == 0
     assert about("图里有什么?") == 6 and about("what is there") == 4

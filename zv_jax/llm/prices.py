@@ -77,8 +77,10 @@ class Tokens:
     cached: int = 0
 
 
-def counted(usage: Mapping[str, Any]) -> Tokens:
+def counted(usage: Any) -> Tokens:
     """The tokens of a server's ``usage``; what it does not name, or no reply can have, is 0."""
+    if not isinstance(usage, Mapping):
+        return Tokens()
 
     def number(value: Any) -> int:
         return value if type(value) is int and 0 < value < MOST_TOKENS else 0
