@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ _START = "0" * 64
 _MARK = b',"chain":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
 _NUMBER = (int, float)
+_SHA256 = re.compile("[0-9a-f]{64}")
 # What is counted on in each kind of entry, by name.
 _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "ledger": {"version": (int,), "run": (str,)},
@@ -323,6 +325,8 @@ def _is(entry: Mapping[str, Any], name: str, types: tuple[type, ...]) -> bool:
             reply_of(value)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             return False
+    if name == "key":
+        return isinstance(value, str) and _SHA256.fullmatch(value) is not None
     number = json_input.finite(value) if types is _NUMBER else 0.0
     return isinstance(value, types) and number is not None
 
