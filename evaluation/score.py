@@ -320,25 +320,33 @@ def turn_is_right(answer: str, references: Sequence[str], lang: str) -> bool:
 
 
 def _turns(answers: Answers) -> Found:
-    """Every turn of a dialogue; later turns lean on the words before them."""
+    """Every turn of a dialogue; later turns lean on the words before them. Turns over several
+    images count once more on their own."""
     pairs = [
         list(zip(prediction.answers, item.references, strict=True))
         for item, prediction in zip(answers.items, answers.predictions, strict=True)
     ]
     right = [[turn_is_right(a, refs, answers.lang) for a, refs in turns] for turns in pairs]
-    unread = sum(
-        grounding.parse_box(refs[0]) is not None and grounding.parse_box(a) is None
-        for turns in pairs
-        for a, refs in turns
+    unread = np.array(
+        [
+            grounding.parse_box(refs[0]) is not None and grounding.parse_box(a) is None
+            for turns in pairs
+            for a, refs in turns
+        ]
     )
     owners = np.repeat(np.arange(len(right)), [len(turns) for turns in right])
     values = 100.0 * np.array([hit for turns in right for hit in turns], np.float64)
+    several = np.array([len(answers.items[n].images) > 1 for n in owners], bool)
     whole = [all(turns) for turns in right]
     protocol = f"own-history|{exact_match.PROTOCOL}|strict|box-turns:iou>=0.5"
-    measures = (
-        Measure("turn_accuracy", values, owners, protocol, unread),
+    measures = [
+        Measure("turn_accuracy", values, owners, protocol, int(unread.sum())),
         per_item("dialogue_accuracy", whole, protocol),
-    )
+    ]
+    if several.any():
+        rows = values[several], owners[several]
+        lost = int(unread[several].sum())
+        measures.append(Measure("turn_accuracy_several_images", *rows, protocol, lost))
     return measures, [
         {"correct": w, "turns_correct": turns} for w, turns in zip(whole, right, strict=True)
     ]

@@ -74,6 +74,10 @@ METRICS: dict[str, Words] = {
     "yes_no_accuracy": ("yes-or-no questions answered right", "是非题答对的比例"),
     "mean_iou": ("mean overlap (IoU) with the true box", "与真实框的平均重叠（IoU）"),
     "turn_accuracy": ("share of turns answered right", "答对的轮次比例"),
+    "turn_accuracy_several_images": (
+        "share of turns over several pictures answered right",
+        "涉及多张图片的轮次答对的比例",
+    ),
     "dialogue_accuracy": ("share of dialogues right in every turn", "每一轮都答对的对话比例"),
     "cider-d": ("agreement with the reference wording", "与参考描述的一致程度"),
     "cider_zh_char": (

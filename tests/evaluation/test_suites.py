@@ -32,6 +32,7 @@ def test_scores_and_controls_of_answers(evaluate, lang):
         ("grounded_caption", "exact_match"): (100, 25, 0, 25, None, 4),
         ("mc_vqa", "accuracy"): (100, 25, 0, 25, 25, 4),
         ("conversation", "turn_accuracy"): (100, 50, 0, 50, None, 8),
+        ("conversation", "turn_accuracy_several_images"): (100, 50, 0, 50, None, 8),
         ("conversation", "dialogue_accuracy"): (100, 0, 0, 25, None, 4),
     }
     for (task, metric), numbers in expected.items():
