@@ -20,7 +20,9 @@ from PIL import Image
 from zv_jax import json_input
 from zv_jax.data.openmoji import render
 from zv_jax.errors import DataError
+from zv_jax.html.markup import Html, tag
 
+_W3 = "http://www.w3.org"
 _LARGEST = 1 << 26  # bytes of a file in a package
 _OVERSAMPLE = 4  # as the embedded scenes are drawn
 _VISIBLE = 24  # alpha (of 255) below which an edge pixel counts as background
@@ -52,12 +54,10 @@ class Style:
             body, box = self.bodies[bare(hex_code)]
         except KeyError:
             raise DataError(f"{self.name} does not draw {hex_code!r}", where=self.name) from None
-        svg = (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'viewBox="{" ".join(map(str, box))}">{body}</svg>'
-        )
+        names = {"xmlns": f"{_W3}/2000/svg", "xmlns:xlink": f"{_W3}/1999/xlink"}
+        svg = tag("svg", Html(body), **names, viewBox=" ".join(map(str, box)))
         png = render._module("resvg_py").svg_to_bytes(
-            svg_string=svg, width=size * _OVERSAMPLE, skip_system_fonts=True
+            svg_string=str(svg), width=size * _OVERSAMPLE, skip_system_fonts=True
         )
         drawn = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
         seen = _visible(drawn)
