@@ -93,6 +93,7 @@ def test_what_is_carried_is_in_no_step(corpus, variant):
     assert (TEXT_HALF in held) == (variant == "chat")  # its instructions enter there
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_them(runs, corpus, tmp_path):
     config = configured(corpus, "stage1", "base", runs / "stage0")
     with pytest.raises(SystemExit):
@@ -109,6 +110,7 @@ def test_a_stage_without_stage_0_has_no_heads_and_says_what_to_load(corpus, tmp_
         model.embed_images([RED])
 
 
+@pytest.mark.slow
 def test_heads_that_learned_other_words_stay_behind_with_a_warning(runs, corpus, tmp_path, capsys):
     other = toy.write_corpus(tmp_path / "other", images=6)
     words = {"kind": "sentencepiece", "path": str(other / "tokenizer")}
@@ -134,6 +136,7 @@ def test_an_export_leaves_them_out_and_verifies(runs, tmp_path):
     assert compare(runs / "stage1_chat", runs / "stage1_chat").agrees()
 
 
+@pytest.mark.slow
 def test_random_heads_are_those_that_stage_0_began_with(runs):
     both = [
         zv_jax.from_pretrained(runs / name, untrained=True) for name in ("stage0", "stage2_base")
