@@ -33,7 +33,7 @@ from zv_jax.data.public import catalogue
 from zv_jax.errors import unknown_name
 
 TABLES = {"stage0": 1, "stage1": 2, "stage2": 3}
-CAPTIONS = "Table 2: Image Captioning"  # what is counted of the sets below this heading
+CAPTIONS = "Image Captioning"  # what is counted of the sets below this heading of Table 2
 
 
 def get_config(arg: str = "stage1_chat") -> ml_collections.ConfigDict:
@@ -62,6 +62,7 @@ def sources(
     stage: str, variant: str, shards: str = "shards"
 ) -> tuple[ml_collections.ConfigDict, ...]:
     """The data sets of the stage's table for Base or Chat, as prepared below `shards`."""
+    table = TABLES[stage]
     return tuple(
         ml_collections.ConfigDict(
             {
@@ -70,13 +71,13 @@ def sources(
                 "image_root": "",
                 "split": split,
                 "weight": 1.0,
-                "tasks": ("caption",) if stage == "stage1" and _captions(card) else (),
+                "tasks": ("caption",) if _captions(card, table) else (),
                 "langs": ("en", "zh"),
             }
         )
-        for card, split in catalogue.mixture(TABLES[stage], variant)
+        for card, split in catalogue.mixture(table, variant)
     )
 
 
-def _captions(card: catalogue.Card) -> bool:
-    return any(place.startswith(CAPTIONS) for place in card.paper)
+def _captions(card: catalogue.Card, table: int) -> bool:
+    return any(place.startswith(f"Table {table}: {CAPTIONS}") for place in card.paper)

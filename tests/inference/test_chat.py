@@ -3,6 +3,7 @@ import pytest
 
 from zv_jax.data.text.dialogue import Exchange, dialogue_row
 from zv_jax.errors import DataError
+from zv_jax.inference import answers
 from zv_jax.inference.chat import Chat
 from zv_jax.inference.decoding import Beam, Greedy, Sample
 
@@ -11,13 +12,13 @@ from zv_jax.inference.decoding import Beam, Greedy, Sample
 def said(model, monkeypatch):
     """(Chat of a model, the arrays of every prompt it was given)."""
     talker, prompts = model("stage2", "chat"), []
-    generate = talker.generate
+    collate = talker.processor.collate
 
-    def record(inputs, *method, **settings):
-        prompts.append(inputs)
-        return generate(inputs, *method, **settings)
+    def record(*arguments, **settings):
+        prompts.append(collate(*arguments, **settings))
+        return prompts[-1]
 
-    monkeypatch.setattr(talker, "generate", record)
+    monkeypatch.setattr(talker.processor, "collate", record)
     return Chat(talker, max_new_tokens=5), prompts
 
 
@@ -109,8 +110,8 @@ def test_a_stream_that_is_not_read_to_its_end_leaves_the_conversation(model, sho
 
 
 def test_what_may_begin_another_turn_is_held_back(model):
-    chat = Chat(model("stage2", "chat"))
-    assert chat.model.config.model.prompt.words.stop == "<human>:"
+    prompt = model("stage2", "chat").config.model.prompt
+    assert prompt.words.stop == "<human>:"
     for text, known in (("red <hum", "red"), ("red <", "red"), ("red <human>: two", "red"),
                         ("a < b", "a < b"), ("红\ufffd", "红")):  # fmt: skip
-        assert chat._settled(text) == known
+        assert answers.settled(text, prompt, ()) == known

@@ -83,7 +83,7 @@ def test_a_method_and_keywords_at_once_or_unknown_ones_are_refused(talker, input
         talker.generate(inputs, tempreature=1.0)
     with pytest.raises(ConfigError, match="2 beams with temperature 1.0"):
         talker.generate(inputs, num_beams=2, temperature=1.0)
-    with pytest.raises(ConfigError, match="only some answers are allowed"):
+    with pytest.raises(ConfigError, match="restricted to given answers"):
         talker.answer([ASK[0]], [[]], decoding=Sample(), choices=["two"])
     for wrong in (lambda: Sample(0.0), lambda: Sample(top_p=0.0), lambda: Sample(top_k=-1)):
         with pytest.raises(ConfigError, match="top_p"):

@@ -36,7 +36,7 @@ def test_arrays_of_another_kind_are_refused_by_name():
 
 
 def test_a_result_of_another_shape_is_refused(monkeypatch):
-    wrong = lambda queries, mask: jnp.ones((2, 3, 3), bool)
+    wrong = lambda queries, mask: jnp.ones((1, 10, 10), bool)  # one row of two
     monkeypatch.setattr("zv_jax.models.qformer.bidirectional_mask", wrong)
     with pytest.raises(TypeCheckError, match=r"(?s)return value of .*causal_mask"):
         causal_mask(4, jnp.ones((2, 6), bool))

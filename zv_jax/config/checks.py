@@ -53,8 +53,8 @@ def _check_sources(data: DataConfig) -> None:
 
 
 def _check_augment(config: Config) -> None:
-    batch = STAGES[config.stage.name, config.stage.variant].batch
-    if config.data.augment and batch not in ("pairs", "dialogues"):
+    warms_up = not STAGES[config.stage.name, config.stage.variant].use
+    if config.data.augment and warms_up:
         raise ConfigError(
             f"stage {config.stage.name} shows images as they are",
             where="data.augment",

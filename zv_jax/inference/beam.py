@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jaxtyping import Bool, Float32, Int, Int32
 
+from zv_jax.arrays import Scalar
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.logits import Rules, allowed, is_one_of
-from zv_jax.inference.program import Ids, Scalar, Sequences, jit_decode, prefill, run
+from zv_jax.inference.program import Ids, Sequences, jit_decode, prefill, run
 from zv_jax.inference.trie import ROOT, Edges
-from zv_jax.models.layers import Array
 from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual

@@ -146,9 +146,6 @@ PRESETS: dict[str, Decoding] = {
 }
 """Settings of other models."""
 
-_RULES = ("min_new_tokens", "repetition_penalty")
-_DRAWING = ("top_p", "top_k", "min_p", "seed")
-
 
 class Keywords(TypedDict, total=False):
     """The same as keywords: `temperature` above 0 samples, `num_beams` above 1 searches."""
@@ -201,16 +198,22 @@ def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: boo
 
 
 def _of(keywords: Keywords, restricted: bool) -> Decoding:
-    given = dict(keywords)
-    temperature = given.pop("temperature", 0.0)
-    rules = {name: given.pop(name) for name in _RULES if name in given}
-    n = given.pop("n", 1)
-    drawing = {name: given.pop(name) for name in _DRAWING if name in given}
+    temperature, n = keywords.get("temperature", 0.0), keywords.get("n", 1)
+    least, penalty = keywords.get("min_new_tokens", 0), keywords.get("repetition_penalty", 1.0)
     # All keywords are checked, used or not.
-    greedy = Greedy(**rules)
-    beam = Beam(**{"num_beams": 1} | given, **rules)
+    greedy = Greedy(least, penalty)
+    beam = Beam(keywords.get("num_beams", 1), keywords.get("length_penalty", 1.0), least, penalty)
     searches = beam.num_beams > 1 or restricted
-    sample = Sample(temperature or 1.0, **drawing, **rules, n=1 if searches else n)
+    sample = Sample(
+        temperature or 1.0,
+        keywords.get("top_p", 1.0),
+        keywords.get("top_k", 0),
+        keywords.get("seed", 0),
+        min_p=keywords.get("min_p", 0.0),
+        min_new_tokens=least,
+        repetition_penalty=penalty,
+        n=1 if searches else n,
+    )
     if searches and temperature > 0:
         raise ConfigError(
             f"{beam.num_beams} beams with temperature {temperature}",

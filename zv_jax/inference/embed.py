@@ -6,9 +6,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jaxtyping import Bool, Float32, Int, Shaped
 
-from zv_jax.models.layers import Array
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import Images
 from zv_jax.models.ziya_visual import ZiyaVisual

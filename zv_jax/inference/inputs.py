@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
+from zv_jax.arrays import Array
 from zv_jax.errors import DataError
 from zv_jax.models.placeholders import RowImages, check_placeholders
 from zv_jax.models.presets import ModelConfig
-
-Array = np.ndarray | jax.Array
 
 
 class Inputs(NamedTuple):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt32
 
-from zv_jax.models.layers import Array
+from zv_jax.arrays import Array, Scalar
 
 PerRow = Shaped[Array, " B"] | Shaped[Array, ""] | float
 """A number, or one for each row."""
@@ -32,9 +32,9 @@ class Rules(NamedTuple):
     """
 
     stop: Int[Array, " N"]
-    pad_id: Int[Array, ""] | int
+    pad_id: Scalar
     image_id: int
-    min_new_tokens: Int[Array, ""] | int = 0
+    min_new_tokens: Scalar = 0
     repetition_penalty: Float[Array, ""] | float | None = None
 
 
@@ -87,7 +87,8 @@ def penalised(
     less = jnp.where(now > 0, now / penalty, now * penalty)
     # Places without a token point past the vocabulary, where nothing is written.
     at = jnp.where(jnp.arange(tokens.shape[1]) < step, tokens, vocabulary)
-    return logits.at[jnp.arange(len(logits))[:, None], at].set(less, mode="drop")
+    rows = jnp.arange(len(logits))[:, None]
+    return jnp.asarray(logits).at[rows, at].set(less, mode="drop")
 
 
 def logprob(logits: Float[Array, "B V"], ids: Int[Array, " B"]) -> Float[Array, " B"]:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float32, Int, Int32, UInt32
 
 from zv_jax import trees
+from zv_jax.arrays import Array
 from zv_jax.checkpoints import contents
 from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
@@ -27,7 +28,7 @@ from zv_jax.inference import ranking as ranking_lib
 from zv_jax.inference import trie as trie_lib
 from zv_jax.inference.answers import Answer
 from zv_jax.inference.decoding import Beam, Decoding, Keywords, Sample, from_keywords
-from zv_jax.inference.inputs import Array, Inputs, check_inputs
+from zv_jax.inference.inputs import Inputs, check_inputs
 from zv_jax.inference.logits import Drawing
 from zv_jax.inference.program import Sequences
 from zv_jax.inference.prompts import Image, Processor, Prompt, Question, bucket, existing

@@ -21,11 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, Shaped, UInt32
+from jaxtyping import Bool, Float32, Int, Int32, UInt32
 
+from zv_jax.arrays import Array
 from zv_jax.inference.inputs import Inputs
-from zv_jax.models.layers import Array
 from zv_jax.models.llama import Layers, grown
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -36,11 +35,8 @@ ON_GPU = {
 }
 SHORTEST = 32  # initial places of the cache: fewer would add a loop to compile
 
-Ids = Int[Array, " N"] | Int[np.ndarray, " N"]
-Seeds = UInt32[Array, "B C"] | UInt32[np.ndarray, "B C"]
-Scalar = (
-    Shaped[Array, ""] | float
-)  # an argument of the program, so that a new value compiles nothing
+Ids = Int[Array, " N"]
+Seeds = UInt32[Array, "B C"]
 State = TypeVar("State", bound=Any)
 
 
@@ -140,7 +136,9 @@ def run(
     # The last token is returned without being read.
     for places in capacities(max_new_tokens - 1):
         state = state._replace(cache=grown(state.cache, places))
-        state = jax.lax.while_loop(
-            lambda now, places=places: running(now) & (now.step <= places), advance, state
-        )
+
+        def fits(now: State, places: int = places) -> Bool[Array, ""]:
+            return running(now) & (now.step <= places)
+
+        state = jax.lax.while_loop(fits, advance, state)
     return state

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
+from zv_jax.arrays import Array
 from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.inference import prompts as prompts_lib
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.program import prefill
 from zv_jax.inference.prompts import Question
-from zv_jax.models.layers import Array
 from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import MEAN

@@ -12,21 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jaxtyping import Bool, Float32, Int32, Key, UInt32
 
+from zv_jax.arrays import Scalar
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.logits import Drawing, Rules, allowed, is_one_of, logprob, nucleus
-from zv_jax.inference.program import (
-    Ids,
-    Scalar,
-    Seeds,
-    Sequences,
-    capacities,
-    jit_decode,
-    prefill,
-    run,
-)
-from zv_jax.models.layers import Array
+from zv_jax.inference.program import Ids, Seeds, Sequences, capacities, jit_decode, prefill, run
 from zv_jax.models.llama import Cache, empty_cache, grown
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
@@ -157,7 +149,7 @@ def _start(
     read = prefill(variables, inputs, cfg=cfg)
     each = seeds.shape[1]
     rows = seeds.size
-    fixed = Fixed(jnp.repeat(read.lengths, each), seeds.reshape(-1), drawing, rules)
+    fixed = Fixed(jnp.repeat(read.lengths, each), jnp.ravel(seeds), drawing, rules)
     state = SamplingState(
         step=jnp.int32(0),
         ids=jnp.zeros(rows, jnp.int32),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32
 
-from zv_jax.models.layers import Array
+from zv_jax.arrays import Array
 
 # Large enough to vanish in float32 after the softmax, small enough that a fully masked row stays
 # finite (its weights become uniform) instead of NaN.

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float, Float32, Int, Shaped
 
+from zv_jax.arrays import Array
 from zv_jax.errors import unknown_name
 from zv_jax.models.presets import LoraConfig
 from zv_jax.parallel.sharding import single_cpu
 
-Array = jax.Array
 Initializer = Callable[..., Array]
 NORMAL = nn.initializers.normal(0.02)  # embeddings, queries, positions, as BERT and ViT
 # 1 / sqrt(fan_in): close to BERT's and EVA's 0.02 at their widths, and right at small ones too,

@@ -15,16 +15,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Float32, Int
 
+from zv_jax.arrays import Array
 from zv_jax.models.attention import KeysValues, attend, attend_after, split_heads
-from zv_jax.models.layers import (
-    Array,
-    Embed,
-    Linear,
-    OneByOne,
-    RMSNorm,
-    constrain,
-    scan_layers,
-)
+from zv_jax.models.layers import Embed, Linear, OneByOne, RMSNorm, constrain, scan_layers
 from zv_jax.models.presets import LlamaConfig, LoraConfig, RopeScaling
 
 RopeTables = tuple[Float32[Array, "B T 1 K"], Float32[Array, "B T 1 K"]]  # cosine and sine

@@ -15,12 +15,12 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Bool, Int
 
 from zv_jax import trees
+from zv_jax.arrays import Array
 from zv_jax.models.axes import leaf_shardings, unboxed
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.vit import Images
 from zv_jax.models.ziya_visual import ZiyaVisual
 
-Array = jax.Array
 FlatParams = dict[str, Array]
 Use = Callable[..., Any]  # of a bound model and its inputs
 

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from zv_jax.arrays import Array
 from zv_jax.errors import DataError
 from zv_jax.models.presets import ModelConfig
 
-Array = np.ndarray | jax.Array
 RowImages = UInt8[Array, "B I height width 3"] | Float[Array, "B I height width 3"]
 
 

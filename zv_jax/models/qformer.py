@@ -13,17 +13,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Float32, Int
 
+from zv_jax.arrays import Array
 from zv_jax.models.attention import apply_weights, attend, attention_weights, split_heads
-from zv_jax.models.layers import (
-    NORMAL,
-    Array,
-    Embed,
-    LayerNorm,
-    Linear,
-    constrain,
-    gelu,
-    scan_layers,
-)
+from zv_jax.models.layers import NORMAL, Embed, LayerNorm, Linear, constrain, gelu, scan_layers
 from zv_jax.models.presets import QFormerConfig
 
 RowMask = Bool[Array, "B {queries}+T {queries}+T"]

@@ -15,17 +15,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Float, Key, UInt8
 
+from zv_jax.arrays import Array
 from zv_jax.models.attention import attend, split_heads
-from zv_jax.models.layers import (
-    NORMAL,
-    Array,
-    LayerNorm,
-    Linear,
-    constrain,
-    gelu,
-    quick_gelu,
-    scan_layers,
-)
+from zv_jax.models.layers import NORMAL, LayerNorm, Linear, constrain, gelu, quick_gelu, scan_layers
 from zv_jax.models.presets import LoraConfig, VisionConfig
 
 # Of red, green and blue in 0..1: CLIP's values, which BLIP-2 uses too.
@@ -199,7 +191,7 @@ def sincos_positions(
 
 
 def resize_positions(
-    table: Float[Array | np.ndarray, "1 P D"], grid: tuple[int, int], align_corners: bool = False
+    table: Float[Array, "1 P D"], grid: tuple[int, int], align_corners: bool = False
 ) -> Float[Array, "1 1+{grid[0]}*{grid[1]} D"]:
     """Bicubic resize of a position table, equal to torch's (a = -0.75, clamped borders).
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Float32, Int
 
-from zv_jax.models.layers import Array, LayerNorm, Linear
+from zv_jax.arrays import Array
+from zv_jax.models.layers import LayerNorm, Linear
 from zv_jax.models.llama import Cache, Layers, Llama
 from zv_jax.models.placeholders import RowImages, check_placeholders
 from zv_jax.models.presets import LoraConfig, ModelConfig

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float32, Int
 
-from zv_jax.objectives.language import Array, Term, cross_entropy
+from zv_jax.arrays import Array
+from zv_jax.objectives.language import Term, cross_entropy
 
 
 def decoder_inputs(

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Float32, Int
 
-from zv_jax.objectives.language import Array, Term
+from zv_jax.arrays import Array
+from zv_jax.objectives.language import Term
 
 TEMPERATURE_RANGE = (0.01, 0.5)  # LAVIS leaves it free; ALBEF clamps it, and so do we
 

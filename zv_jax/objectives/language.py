@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-Array = jax.Array | np.ndarray
+from zv_jax.arrays import Array
+
 Term = tuple[Float32[Array, ""], Float32[Array, ""]]  # (sum, weight)
 Weights = Float[Array, "*B"] | Bool[Array, "*B"]
 IGNORED = -100  # label of a token that carries no loss

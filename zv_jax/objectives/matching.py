@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Float32, Int, Key
 
-from zv_jax.objectives.language import Array, Term, Weights, cross_entropy
+from zv_jax.arrays import Array
+from zv_jax.objectives.language import Term, Weights, cross_entropy
 
 # Entropy of one positive in three: the loss of a head that ignores its input.
 PRIOR = 0.6365141682948128

@@ -11,7 +11,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from zv_jax.arrays import Array
+
 Term = tuple[Array, Array]  # (sum, weight), both float32 scalars
 
 

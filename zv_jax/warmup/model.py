@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
+from zv_jax.arrays import Array
 from zv_jax.models.layers import Linear
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.warmup.symbols import PATCH_SYMBOLS
-
-Array = jax.Array
 
 
 class PatchDescriber(ZiyaVisual):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 
+from zv_jax.arrays import Array
 from zv_jax.models.presets import LlamaConfig
 
-Array = jax.Array
 EMBEDDING_SCALE = 16.0  # 1, 4, 16 and 40 were compared on the quickstart
 _LLM = "params/llm/"
 _TABLE = _LLM + "embed/embedding"

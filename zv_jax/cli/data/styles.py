@@ -11,7 +11,8 @@ USAGE = """
 usage: zv data styles --packages=FILE,FILE,... --out=DIR [--scenes=300]
 
   npm pack @iconify-json/twemoji@1.2.5 @iconify-json/noto@1.2.9
-  zv data styles --packages=iconify-json-twemoji.tgz,iconify-json-noto.tgz --out=data/openmoji_styles
+  zv data styles --packages=iconify-json-twemoji.tgz,iconify-json-noto.tgz \\
+    --out=data/openmoji_styles
 
 DIR/test.jsonl holds the records of both languages, DIR/images the scenes, DIR/ATTRIBUTION.md whose
 drawings they are: keep it with them. configs/eval/carry_over.py evaluates on them.

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Key
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
 from zv_jax.models.placeholders import check_placeholders
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import images_per_row, stage_of
-from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
+from zv_jax.training.losses.kind import Batch, Loss, LossTerms, register
 from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import FORWARD, PASSED, TRAINED, Tower, language_model, tower
 

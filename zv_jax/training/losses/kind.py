@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.stages import Stage
 from zv_jax.training.towers import Tower
 
-Array = jax.Array
 Batch = dict[str, Array]
 # Each term is (sum, weight); terms that a stage does not list in its losses are only reported.
 LossTerms = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Float32, Int
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models.llama import Llama
 from zv_jax.models.pieces import one_by_one
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.objectives.language import cross_entropy, labelled_positions
 from zv_jax.stages import labelled_tokens
-from zv_jax.training.losses.kind import Array, Batch, LossTerms
+from zv_jax.training.losses.kind import Batch, LossTerms
 
 
 def next_token_terms(

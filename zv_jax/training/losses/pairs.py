@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32, Int, Key
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
 from zv_jax.models.flops import Flops
@@ -25,7 +26,7 @@ from zv_jax.objectives import itc, itg, itm, sample_negatives
 from zv_jax.objectives.captioning import decoder_inputs
 from zv_jax.objectives.contrastive import clamp_temperature
 from zv_jax.parallel.sharding import single_cpu, take_rows
-from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
+from zv_jax.training.losses.kind import Batch, Loss, LossTerms, register
 from zv_jax.training.losses.rows import in_parts
 from zv_jax.training.towers import FORWARD, TRAINED, Tower, tower
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Key
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models import flops
-from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
+from zv_jax.training.losses.kind import Batch, Loss, LossTerms, register
 from zv_jax.training.towers import PASSED, TRAINED, Tower, tower
 from zv_jax.warmup.losses import multi_label_cross_entropy, relative_squared_error
 from zv_jax.warmup.model import PatchDescriber, symbol_tokens

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from jaxtyping import Shaped
 
+from zv_jax.arrays import Array
 from zv_jax.models.layers import constrain
 from zv_jax.models.pieces import one_by_one
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.training.losses.kind import Array
 
 
 def split_rows(x: Shaped[Array, " B *N"], parts: int) -> Shaped[Array, "{parts} B//{parts} *N"]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jaxtyping import Key
 
+from zv_jax.arrays import Array
 from zv_jax.config.schema import Config
 from zv_jax.models.ziya_visual import ZiyaVisual
-from zv_jax.training.losses.kind import Array, Batch, Loss, LossTerms, register
+from zv_jax.training.losses.kind import Batch, Loss, LossTerms, register
 from zv_jax.training.losses.next_tokens import next_token_terms
 from zv_jax.training.towers import TRAINED, Tower, language_model
 from zv_jax.warmup.model import symbol_tokens
