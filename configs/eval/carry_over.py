@@ -1,7 +1,8 @@
 """What of a quickstart model carries over: other drawing styles, and photographs.
 
     npm pack @iconify-json/twemoji@1.2.5 @iconify-json/noto@1.2.9
-    zv data styles --packages=$(ls iconify-json-*.tgz | paste -sd,) --out=data/openmoji_styles
+    zv data styles --packages=iconify-json-twemoji.tgz,iconify-json-noto.tgz \\
+            --out=data/openmoji_styles
     zv eval --checkpoint runs/quickstart/stage2_chat --suite configs/eval/carry_over.py:styles \
             --workdir runs/quickstart/eval_styles
 

@@ -49,7 +49,7 @@ def _quickstart(share: float) -> tuple[dict, ...]:
 
 def _full(share: float) -> tuple[dict, ...]:
     found = []
-    for source in paper.sources("stage1"):
+    for source in paper.sources("stage1", "chat"):
         fields = source.to_dict()
         if fields["path"].endswith("_t"):
             fields["weight"] *= share

@@ -6,19 +6,20 @@ from zv_jax.errors import DataError
 from zv_jax.inference import answers
 from zv_jax.inference.chat import Chat
 from zv_jax.inference.decoding import Beam, Greedy, Sample
+from zv_jax.inference.prompts import Processor
 
 
 @pytest.fixture
 def said(model, monkeypatch):
     """(Chat of a model, the arrays of every prompt it was given)."""
     talker, prompts = model("stage2", "chat"), []
-    collate = talker.processor.collate
+    collate = Processor.collate
 
     def record(*arguments, **settings):
         prompts.append(collate(*arguments, **settings))
         return prompts[-1]
 
-    monkeypatch.setattr(talker.processor, "collate", record)
+    monkeypatch.setattr(Processor, "collate", record)
     return Chat(talker, max_new_tokens=5), prompts
 
 

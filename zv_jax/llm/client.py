@@ -240,15 +240,20 @@ class Desk:
             await self._gave_up(flight, failed)
             return Failure(failed.reason, failed.detail)
         except asyncio.CancelledError:
-            if flight.asked and not flight.busy:
-                with contextlib.suppress(ZvError):
-                    await self._writer.add(flight.entry("withdrawn"))
+            await self._take_back(flight)
             if self._over is not None:
                 raise self._over from None
             raise Withdrawn from None
         except ZvError as error:
             self._end(error)
+            await self._take_back(flight)
             raise
+
+    async def _take_back(self, flight: _Flight) -> None:
+        """Notes that nothing is under way for a request: its earlier tries are accounted for."""
+        if flight.asked and not flight.busy:
+            with contextlib.suppress(ZvError):
+                await self._writer.add(flight.entry("withdrawn"))
 
     async def _answer(self, flight: _Flight) -> dict[str, Any]:
         """Tries until there is a completion, without a response_format where there is none."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import flax.linen as nn
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from zv_jax import trees
 from zv_jax.errors import ConfigError
@@ -19,13 +19,13 @@ from zv_jax.parallel.sharding import RULES, mesh_spec
 
 
 @contextmanager
-def on_mesh(mesh: Mesh) -> Iterator[None]:
+def on_mesh(mesh: Mesh | AbstractMesh) -> Iterator[None]:
     """Sets the mesh and the logical axis rules that every traced function of ours expects."""
     with jax.set_mesh(mesh), nn.logical_axis_rules(list(RULES.items())):
         yield
 
 
-def check_heads(model: ModelConfig, mesh: Mesh) -> None:
+def check_heads(model: ModelConfig, mesh: Mesh | AbstractMesh) -> None:
     """Raises ConfigError when tensor parallelism would split an attention head."""
     ways = mesh.shape["tensor"]
     towers = {
@@ -57,7 +57,7 @@ def _is_box(leaf: object) -> bool:
     return isinstance(leaf, nn.LogicallyPartitioned)
 
 
-def leaf_shardings(abstract: dict, mesh: Mesh) -> dict[str, NamedSharding]:
+def leaf_shardings(abstract: dict, mesh: Mesh | AbstractMesh) -> dict[str, NamedSharding]:
     """Sharding of every leaf of a boxed variable tree, by flat path.
 
     Raises:
