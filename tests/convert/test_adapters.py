@@ -46,6 +46,7 @@ def changed(tmp_path, workdir):
     return make
 
 
+@pytest.mark.slow
 def test_an_adapter_without_dropout_has_none(changed, tmp_path):
     """As PEFT reads it: null is 0."""
     adapter, base = changed(lora_dropout=None)

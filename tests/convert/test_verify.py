@@ -60,6 +60,7 @@ def test_stage0_is_compared_by_its_embeddings(workdir):
     assert all(row.largest > 0.01 for row in found.rows)
 
 
+@pytest.mark.slow
 def test_models_of_another_shape_are_not_compared(workdir):
     with pytest.raises(ConversionError, match="not of one shape"):
         verify.compare(workdir("stage1", "base"), workdir("stage0"))

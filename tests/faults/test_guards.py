@@ -169,6 +169,7 @@ def test_a_batch_without_labels_ends_the_run_and_names_its_samples(compiled, cor
     assert ended.value.where.startswith("step 2") and ended.value.where.count("toy/train/") == 4
 
 
+@pytest.mark.slow
 def test_too_many_in_a_row_end_the_run_with_everything_written_out(compiled, corpus, tmp_path):
     config = toy_config(corpus, "stage1", guards={"max_skipped": 3})
     with pytest.raises(TrainingError, match="3 updates in a row") as ended:

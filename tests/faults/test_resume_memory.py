@@ -68,6 +68,7 @@ def test_a_resume_makes_no_parameters(compiled, corpus, tmp_path, made, monkeypa
     assert made == [None] and held[0] <= 0, "nothing is on the devices when reading begins"
 
 
+@pytest.mark.slow
 def test_of_what_a_source_has_nothing_is_made(compiled, corpus, tmp_path, made):
     train(toy_config(corpus, "stage0", train={"steps": 1}), tmp_path / "stage0")
     config = toy_config(corpus, "stage1", train={"steps": 1}, init_from=(str(tmp_path / "stage0"),))

@@ -59,6 +59,7 @@ def test_stop_words_end_answers_and_conversations(talker, shown):
     assert "".join(chat.stream(ASK[0], shown[:1])) == free[0].partition(word)[0].strip()
 
 
+@pytest.mark.slow
 def test_candidates_are_the_sequences_as_texts(talker, shown):
     from zv_jax import Beam, Sample
 

@@ -27,6 +27,7 @@ def test_rows_do_not_depend_on_their_batch(model, shown):
     assert together == alone and len(set(together)) > 1
 
 
+@pytest.mark.slow
 def test_many_rows_are_computed_in_parts(model, shown, monkeypatch):
     talker = model("stage2", "base")
     asked = ["two", ASK, "two"]

@@ -113,7 +113,17 @@ def test_the_loss_of_a_stage_tells_its_parameters(name, variant):
         assert {leaf.dtype for leaf in found.values()} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("name, variant", [key for key, row in STAGES.items() if row.use])
+OTHERS = [("stage0", "base"), ("stage1", "base"), ("stage1", "chat"), ("stage2", "base")]
+
+
+@pytest.mark.parametrize(
+    "name, variant",
+    [
+        ("stage0", "chat"),
+        ("stage2", "chat"),
+        *(pytest.param(*key, marks=pytest.mark.slow) for key in OTHERS),
+    ],
+)
 def test_a_loader_needs_what_the_stage_has(name, variant):
     """Found by tracing the use of a model, without its loss; random values are the same too."""
     config = tiny(name, variant)

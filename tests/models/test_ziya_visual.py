@@ -82,6 +82,7 @@ def test_a_match_is_the_mean_over_the_queries(tiny_base, shown):
     np.testing.assert_allclose(found, each.mean(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_outputs_and_gradients(tiny_chat, arguments):
     def run(model):
         def loss(variables):
@@ -134,6 +135,7 @@ def test_adapters_start_at_zero_and_sit_where_the_pattern_says(tiny_chat, shown)
             assert not np.array_equal(values[0], values[1])  # each layer draws its own
 
 
+@pytest.mark.slow
 def test_bfloat16_policy(make_tiny, arguments):
     """Parameters float32, tokens and features bfloat16, everything a loss reads float32."""
     tiny = make_tiny("tiny_chat", dtype="bfloat16")

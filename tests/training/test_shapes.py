@@ -67,7 +67,8 @@ def losses(config: Config, steps: int) -> tuple[list[float], dict, dict]:
     return found, before, {path: np.asarray(leaf) for path, leaf in state.trainable.items()}
 
 
-@pytest.mark.parametrize("stage", ["stage0", pytest.param("stage1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["stage0", "stage1"])
 def test_256_patches_become_64_queries_through_a_linear_layer_that_is_trained(stage):
     paper, width = PAPER.qformer, 24  # 768 in the paper
     small = {"num_queries": paper.num_queries, "pre_proj_dim": width}

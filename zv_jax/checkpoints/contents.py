@@ -28,7 +28,7 @@ HEADS = "params/heads/"
 def needed(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, by path, of the leaves that using a checkpoint of `config.stage` requires; for a
     warm-up, those of a model that answers."""
-    return trees.flatten(unboxed(parameters.abstract(*_use(config))))
+    return trees.flatten(unboxed(_abstract(*_use(config))))
 
 
 def beside(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -38,7 +38,7 @@ def beside(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
         return {}
     model = ZiyaVisual(stage_model(config))
     given = parameters.inputs(config.model)
-    both = parameters.abstract(model, parameters.answers_and_retrieval, *given)
+    both = _abstract(model, parameters.answers_and_retrieval, *given)
     own = needed(config)
     return {path: leaf for path, leaf in trees.flatten(unboxed(both)).items() if path not in own}
 
@@ -53,7 +53,7 @@ def placed(
         whole: whether it must contain all `needed` leaves, except for a warm-up; otherwise missing
             ones are skipped.
     """
-    boxed = parameters.abstract(*_use(config, held))
+    boxed = _abstract(*_use(config, held))
     shardings, whole = leaf_shardings(boxed, mesh), whole and bool(stage_of(config).use)
     return {
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[path])
@@ -78,3 +78,9 @@ def _use(config: Config, held: Collection[str] = ()) -> tuple[Any, ...]:
     if use is parameters.answers and any(path.startswith(HEADS) for path in held):
         use = parameters.answers_and_retrieval
     return ZiyaVisual(stage_model(config)), use, *parameters.inputs(config.model)
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract(model: ZiyaVisual, use: parameters.Use, *given: jax.ShapeDtypeStruct) -> dict:
+    """`parameters.abstract`, which takes seconds, once for each architecture."""
+    return parameters.abstract(model, use, *given)
