@@ -140,7 +140,6 @@ def test_the_fused_bias_is_that_of_queries_and_of_values(rng):
     assert np.ptp(np.asarray(of_queries - plain), axis=1).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_drop_path_leaves_the_expectation_as_it_is(rng):
     """What is kept at a rate of 1/2 counts twice. The second branch is zero here."""
     cfg = VisionConfig(drop_path=0.5, **TINY)
