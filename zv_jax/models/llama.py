@@ -72,12 +72,12 @@ class Place(NamedTuple):
 
     Attributes:
         seen: see `Cache`.
-        index: the place of the first of them.
+        index: the place of the first of them, in all rows or in each.
         parents: the row of its prompt that each row continues; None: itself.
     """
 
     seen: Bool[Array, "B P"]
-    index: Int[Array, ""]
+    index: Int[Array, ""] | Int[Array, " BC"]
     parents: Int[Array, "B C"] | None
 
 
@@ -165,7 +165,12 @@ def _append(new: KeysValues, read: KeysValues, place: Place) -> KeysValues:
             rows = kept.reshape(batch, each, *kept.shape[1:])
             rows = jnp.take_along_axis(rows, place.parents[:, :, None, None, None], 1)
             kept = rows.reshape(kept.shape)
-        return jax.lax.dynamic_update_slice_in_dim(kept, fresh.astype(kept.dtype), place.index, 2)
+        fresh = fresh.astype(kept.dtype)
+        if not place.index.ndim:
+            return jax.lax.dynamic_update_slice_in_dim(kept, fresh, place.index, 2)
+        return jax.vmap(lambda row, new, at: jax.lax.dynamic_update_slice_in_dim(row, new, at, 1))(
+            kept, fresh, place.index
+        )
 
     return jax.tree.map(write, new, read)
 
@@ -258,7 +263,7 @@ class Llama(nn.Module):
         positions: Int[Array, "BC T"],
         mask: Bool[Array, "#BC #T N"],
         cache: Cache,
-        index: Int[Array, ""] | int,
+        index: Int[Array, " BC"] | Int[Array, ""] | int,
         parents: Int[Array, "B C"] | None = None,
     ) -> tuple[Float[Array, "BC T D"], Cache]:
         """Reads on after prompts.
@@ -268,7 +273,7 @@ class Llama(nn.Module):
             positions: counted from the start of the prompt.
             mask: which of the new tokens each of these T sees.
             cache: of everything read so far.
-            index: where in `cache.new` these T tokens go.
+            index: where in `cache.new` these T tokens go, in all rows or in each.
             parents: the row of its prompt that each row continues; None: itself.
 
         Returns:

@@ -148,13 +148,22 @@ class ZiyaVisual(nn.Module):
         """
         batch, count = images.shape[:2]
         features = self.encode_images(images.reshape(batch * count, *images.shape[2:]))
+        if self.cfg.qformer_sees_instruction:
+            instruction = jnp.repeat(instruction, count, 0)
+            instruction_mask = jnp.repeat(instruction_mask, count, 0)
+        tokens = self.image_tokens(features, instruction, instruction_mask)
+        return tokens.reshape(batch, -1, self.cfg.llm.width)
+
+    def image_tokens(
+        self,
+        features: Float[Array, "B P Dv"],
+        instruction: Int[Array, "B S"] | None = None,
+        instruction_mask: Bool[Array, "B S"] | None = None,
+    ) -> Float[Array, "B {self.cfg.qformer.num_queries} {self.cfg.llm.width}"]:
+        """Visual tokens of one image for each row, given its features."""
         if not self.cfg.qformer_sees_instruction:
-            queries = self.query(features)
-        else:
-            queries = self.query(
-                features, jnp.repeat(instruction, count, 0), jnp.repeat(instruction_mask, count, 0)
-            )
-        return self.projector(queries).reshape(batch, -1, self.cfg.llm.width)
+            return self.projector(self.query(features))
+        return self.projector(self.query(features, instruction, instruction_mask))
 
     def embed(
         self, input_ids: Int[Array, "B T"], visual: Float[Array, "B IQ D"] | None
@@ -226,15 +235,16 @@ class ZiyaVisual(nn.Module):
         ids: Int[Array, " BC"],
         positions: Int[Array, " BC"],
         cache: Cache,
-        index: Int[Array, ""] | int,
+        index: Int[Array, " BC"] | Int[Array, ""] | int,
         parents: Int[Array, "B C"] | None = None,
     ) -> tuple[Float32[Array, "BC V"], Cache]:
         """Reads one token in each of B * C rows, and returns the logits of the next.
 
-        The token goes to place `index` after the prompt; `parents` as in `Llama.read_on`.
+        The token goes to place `index` after the prompt, the same one in all rows or one for each;
+        `parents` as in `Llama.read_on`.
         """
         places = jax.tree.leaves(cache.new)[0].shape[-2]
-        mask = (jnp.arange(places) <= index)[None, None]
+        mask = (jnp.arange(places) <= jnp.reshape(index, (-1, 1)))[:, None]
         embeds = self.llm.embed(ids[:, None])
         hidden, cache = self.llm.read_on(embeds, positions[:, None], mask, cache, index, parents)
         return self.llm.logits(hidden[:, 0]), cache
