@@ -1,5 +1,6 @@
 """A tiny model of each variant with random weights, loaded, and images to ask about."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +8,15 @@ from random_runs import TEXTS, random_runs
 
 from zv_jax.data.text import tokenizers
 from zv_jax.inference.model import from_pretrained
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compilation is most of the time of these tests; the arithmetic is the same."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

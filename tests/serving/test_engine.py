@@ -4,6 +4,7 @@ import queue
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import ConfigError, DataError
@@ -23,8 +24,11 @@ QUESTIONS = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
 @pytest.fixture(scope="module")
-def engine(talker):
+def engine(talker, quick_compilation):
     with Engine(talker, slots=3, max_new_tokens=NEW) as running:
         yield running
 
@@ -97,14 +101,20 @@ def test_no_program_is_compiled_once_the_engine_is_ready(engine, talker, shown):
     assert engine.compiled == before == 2 + len(engine._lengths) + 1
 
 
-def test_an_image_is_encoded_once_and_each_question_looks_at_it_anew(talker, shown):
-    with Engine(talker, slots=1, max_new_tokens=NEW) as engine:
-        ask = lambda text: Heard(engine, job(talker, shown, text, (0,))).all()[0]
-        first, second = ask("What is in the picture?"), ask("图里有什么？")
-        assert (engine.features.misses, engine.features.hits) == (1, 1)
-        assert (engine.tokens.misses, engine.tokens.hits) == (2, 0)
-        assert [ask("What is in the picture?"), ask("图里有什么？")] == [first, second]
-        assert (engine.features.misses, engine.tokens.hits) == (1, 2)
+def test_an_image_is_encoded_once_and_each_question_looks_at_it_anew(engine, talker):
+    image = Image.new("RGB", (28, 28), "orange")
+    features, tokens = engine.features, engine.tokens
+    count = lambda: np.array([features.misses, features.hits, tokens.misses, tokens.hits])
+
+    def ask(*texts):
+        before = count()
+        found = [Heard(engine, job(talker, [image], text, (0,))).all()[0] for text in texts]
+        return found, (count() - before).tolist()
+
+    questions = "What is in the picture?", "图里有什么？"
+    first, counted = ask(*questions)
+    assert counted == [1, 1, 2, 0]
+    assert ask(*questions) == (first, [0, 0, 0, 2])
 
 
 def test_logprobs_are_those_of_the_model(engine, talker, shown):
@@ -136,6 +146,16 @@ def test_a_cancelled_job_leaves_its_slot_and_the_others_go_on(engine, talker, sh
     for one in heard[:-1]:
         assert one.all()[2].reason in ("cancelled", "stop", "length")
     assert engine.running == engine.waiting == 0
+
+
+def test_a_listener_that_fails_loses_its_answer_and_no_other(engine, talker, shown):
+    def deaf(event):
+        raise RuntimeError("gone")
+
+    one = job(talker, shown, *QUESTIONS[0])
+    expected = Heard(engine, one).all()
+    engine.submit(one, deaf)
+    assert Heard(engine, one).all() == expected
 
 
 def test_what_cannot_be_answered_is_refused_before_it_waits(engine, talker, shown, tmp_path):

@@ -63,6 +63,7 @@ class Engine:
         self._rows = model.mesh.shape["data"] * model.mesh.shape["fsdp"]
         self.slots = -(-slots // self._rows) * self._rows
         self.longest = model.processor.longest_prompt(max_new_tokens)
+        self._sees = {"vision", "qformer", "projector"} <= model.towers
         self.compiled = 0
         self.features, self.tokens = Kept(kept_images), Kept(kept_images)
         self._waiting: deque[tuple[Ticket, np.ndarray]] = deque()
@@ -142,6 +143,13 @@ class Engine:
             )
         if getattr(job.decoding, "n", 1) != 1:
             raise ConfigError("several answers to one job", where="n", expected="1")
+        if job.question.images and not self._sees:
+            raise ConfigError(
+                "a question about an image",
+                where="images",
+                expected="text only: the model has no vision tower",
+                fix="leave the images out, or serve a checkpoint of stage 1 or 2",
+            )
         length = len(job.question.input_ids)
         if length > self.longest:
             raise DataError(
@@ -190,14 +198,14 @@ class Engine:
             self._held = [None] * self.slots
             self._idle.set()
         for ticket in open_:
-            ticket.tell(Failed(self._error) if self._error else ticket.end("cancelled"))
+            ticket.say(Failed(self._error) if self._error else ticket.end("cancelled"))
 
     def _leave(self) -> None:
         """Frees the slots of cancelled jobs."""
         for slot, ticket in enumerate(self._held):
             if ticket is not None and ticket.cancelled.is_set():
                 self._held[slot] = None
-                ticket.tell(ticket.end("cancelled"))
+                ticket.say(ticket.end("cancelled"))
 
     def _join(self) -> None:
         """Puts waiting jobs into free slots."""
@@ -206,7 +214,7 @@ class Engine:
                 with self._change:
                     ticket, pixels = self._waiting.popleft()
                 if ticket.cancelled.is_set():
-                    ticket.tell(ticket.end("cancelled"))
+                    ticket.say(ticket.end("cancelled"))
                     continue
                 self._held[slot] = held = ticket
                 self._state = self._admit(ticket.job, pixels, slot)
@@ -228,7 +236,7 @@ class Engine:
             end = ticket.take(int(ids[slot]), float(logprobs[slot]), tokenizer, prompt)
             if end is not None:
                 self._held[slot] = None
-                ticket.tell(end)
+                ticket.say(end)
 
     def _admit(self, job: Job, pixels: Sequence[np.ndarray], slot: int) -> Slots:
         arguments = self._arguments(job, pixels, slot)
@@ -294,7 +302,6 @@ class Engine:
     def _prepare(self) -> None:
         """Compiles every program by running it once, and allocates the slots."""
         cfg, model = self.model.config.model, self.model
-        self._sees = {"vision", "qformer", "projector"} <= model.towers
         self._asked = model.config.data.max_qformer_text
         self._places = self.longest // cfg.qformer.num_queries * cfg.qformer.num_queries
         self._lengths = _lengths(self.longest)

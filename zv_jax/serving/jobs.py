@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from zv_jax.inference import answers
 from zv_jax.inference.decoding import Greedy, Sample
 from zv_jax.inference.prompts import Question
 from zv_jax.models.prompt import PromptConfig
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,14 @@ class Ticket:
     shown: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def say(self, event: Event) -> None:
+        """Tells an event; a listener that fails ends its own answer and no other."""
+        try:
+            self.tell(event)
+        except Exception:
+            _log.exception("the listener of an answer failed; the answer is cancelled")
+            self.cancelled.set()
+
     def cancel(self) -> None:
         """Ends the answer, from any thread."""
         self.cancelled.set()
@@ -96,7 +107,7 @@ class Ticket:
         final = ended or full
         known = prompt.heard(text, stop) if final else answers.settled(text, prompt, stop)
         new, self.shown = known[len(self.shown) :], max(self.shown, known, key=len)
-        self.tell(Piece(new, (token,), (logprob,)))
+        self.say(Piece(new, (token,), (logprob,)))
         return self.end("stop" if ended else "length") if final else None
 
     def end(self, reason: Literal["stop", "length", "cancelled"]) -> Ended:
