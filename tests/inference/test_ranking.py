@@ -81,7 +81,7 @@ def test_norms(model, shown):
     np.testing.assert_allclose(rank("char").scores, total / [len(c) for c in CHOICES[0]], rtol=1e-6)
     asked = talker.processor.question(ASK[0], shown[:1], max_new_tokens=9)
     grey = ranking.blinded([asked], 28)[0].images
-    assert abs(vit.normalise(prompts.pixels([grey], 28))).max() < 0.01
+    assert abs(vit.normalise(prompts.pixels([grey], 28)[0])).max() < 0.01
     without = rank("sum", list(grey)).scores
     np.testing.assert_allclose(rank("pmi").scores, total - without, atol=1e-4)
     with pytest.raises(ConfigError, match="did you mean 'token_mean'"):
