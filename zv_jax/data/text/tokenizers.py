@@ -157,6 +157,11 @@ class Tokenizer:
         """The piece with the id `token`, as the vocabulary writes it."""
         return self._model.name(token)
 
+    def spelling(self, token: int) -> bytes:
+        """The bytes that `token` adds to a text: its name if it is special, none for ids beyond the
+        pieces."""
+        return self._model.spelling(token) if 0 <= token < self.vocab_size else b""
+
     def special_names(self, qformer: bool = False) -> dict[str, tuple[str, int]]:
         """Name and id of the special tokens of a language model, or of a Q-Former, by their words
         in `tokenizer_config.json`. A Q-Former's `bos` is [DEC], as in BLIP-2.

@@ -1,0 +1,60 @@
+"""Tiny models with random weights, servers of them, and images to show."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from random_runs import TEXTS, random_runs
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+from running import serving  # noqa: E402
+
+from zv_jax.data.text import tokenizers  # noqa: E402
+from zv_jax.inference.model import from_pretrained  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Compilation is most of the time of these tests; the arithmetic is the same."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """`model("stage2", "chat")`: a tiny random model."""
+    tokenizer = tokenizers.train_sentencepiece(TEXTS, 400, tmp_path_factory.mktemp("tokenizer"))
+    folder = random_runs(tokenizer, tmp_path_factory)
+    made = {}
+
+    def make(stage="stage2", variant="chat"):
+        if (stage, variant) not in made:
+            made[stage, variant] = from_pretrained(folder(stage, variant))
+        return made[stage, variant]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def running(model, quick_compilation):
+    with serving(model()) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Three files of noise."""
+    rng = np.random.default_rng(0)
+    return [png(rng.integers(0, 256, (30 + i, 40, 3), np.uint8)) for i in range(3)]
+
+
+def png(pixels, form="PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
