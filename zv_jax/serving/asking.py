@@ -128,4 +128,6 @@ def _most(body: ChatRequest, limit: int) -> int:
             expected=f"at most {limit}",
             fix=f"ask for {limit}, or leave it out",
         )
+    if (body.min_tokens or 0) > most:
+        raise DataError(f"{body.min_tokens} tokens", "min_tokens", f"at most {most}", "lower it")
     return most

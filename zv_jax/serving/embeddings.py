@@ -11,7 +11,6 @@ import base64
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from zv_jax.errors import DataError
 from zv_jax.inference.model import Model
@@ -82,9 +81,7 @@ class Embeddings:
             total += tokens
         return total
 
-    def _entry(
-        self, number: int, vectors: Float32[np.ndarray, "..."], body: EmbeddingRequest
-    ) -> dict[str, Any]:
+    def _entry(self, number: int, vectors: np.ndarray, body: EmbeddingRequest) -> dict[str, Any]:
         size = vectors.shape[-1]
         if body.dimensions not in (None, size):
             raise DataError(

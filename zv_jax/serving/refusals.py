@@ -6,7 +6,7 @@ the error; what nobody foresaw is a 500 without details, which are in the server
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -110,7 +110,7 @@ def install(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Refusal:
     """The deepest mistake: of the alternatives of a field, the one that was meant."""
     found = max(error.errors(), key=lambda e: len(e["loc"]))
-    place = [p for p in found["loc"] if p != "body"]
+    place = _place(found["loc"][1:], error.body)
     param = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     expected = fix = None
     what = found["msg"]
@@ -123,6 +123,19 @@ def _invalid(error: RequestValidationError) -> Refusal:
         what = f"unknown field {str(place[-1])[:_SHOWN]!r}"
         fix = "leave it out"
     return Refusal(400, DataError(what, param[:_SHOWN] or None, expected, fix))
+
+
+def _place(loc: Sequence[int | str], body: Any) -> list[int | str]:
+    """The path of a field in a body; pydantic's has the names of alternatives in it, too."""
+    path: list[int | str] = []
+    for number, step in enumerate(loc):
+        inside = isinstance(body, dict) and step in body
+        if inside or (isinstance(body, list) and isinstance(step, int) and step < len(body)):
+            path.append(step)
+            body = body[step]
+        elif isinstance(body, dict) and number == len(loc) - 1:  # a field that is missing
+            path.append(step)
+    return path
 
 
 def unknown_model(asked: str, name: str) -> Refusal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_INPUTS = 64  # of a request for embeddings
 
@@ -19,16 +19,28 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+def _encodes(text: str) -> str:
+    """JSON can spell halves of characters, which no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodes)]
+
+
 class ImageURL(_Strict):
     """A data URI or, where the server allows it, an address. All images have the model's size."""
 
-    url: str
+    url: Text
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class TextPart(_Strict):
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ImagePart(_Strict):
@@ -44,7 +56,7 @@ class Message(_Strict):
     """One message; the fields after `name` are those that an earlier answer brings back empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: Text | list[Part]
     name: str | None = None
     refusal: None = None
     annotations: Nothing = None
@@ -63,7 +75,7 @@ class TextFormat(_Strict):
 
 
 Zero = Annotated[float, Field(ge=0, le=0)] | None
-Words = Annotated[str, Field(min_length=1)]
+Words = Annotated[Text, Field(min_length=1)]
 
 
 class _Ignored(_Strict):
@@ -100,7 +112,7 @@ class _Neutral(_Strict):
 class ChatRequest(_Ignored, _Neutral):
     """`POST /v1/chat/completions`. After `stop` come fields that OpenAI does not have."""
 
-    model: str
+    model: Text
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -121,7 +133,7 @@ class ChatRequest(_Ignored, _Neutral):
 class EmbeddingRequest(_Strict):
     """`POST /v1/embeddings`: texts, and images as parts like those of messages."""
 
-    model: str
+    model: Text
     input: str | Part | Annotated[list[str | Part], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None

@@ -1,7 +1,8 @@
 """The three libraries' ways to hold a vocabulary, behind one interface that `tokenizers.py` uses.
 
 Each class has `vocab_size`, `special` (ids by the words unk, bos, eos, pad, cls, sep, dec, as far
-as there are such tokens; unk and pad always), `encode`, `decode`, `name`, `spelling` and `can_produce`.
+as there are such tokens; unk and pad always), `encode`, `decode`, `name`, `spelling` and
+`can_produce`.
 
 In none of them a text produces a special id, whatever it spells: what a user types ends no answer
 and separates nothing. (The unknown token is the exception: it stands for what a vocabulary lacks.)
