@@ -34,7 +34,7 @@ def test_images_are_numbered_through_all_turns():
 def test_texts_of_one_turn_are_lines_of_its_question():
     parts = [{"type": "text", "text": "图里有什么？"}, {"type": "text", "text": "Where?<image>"}]
     found = of({"role": "user", "content": parts}, user("Why?"))
-    assert found.turns == (Exchange("图里有什么？\nWhere?"),)
+    assert found.turns == (Exchange("图里有什么？\nWhere?\nWhy?"),)
 
 
 def test_system_text_precedes_the_next_question():

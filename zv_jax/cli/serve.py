@@ -50,7 +50,6 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.inference.model import from_pretrained
     from zv_jax.serving import server
     from zv_jax.serving.api import create_app
-    from zv_jax.serving.engine import Engine
     from zv_jax.serving.settings import Settings
 
     settings = Settings(
@@ -69,6 +68,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     if not model.has_llm:
         server.run(create_app(model, None, settings), host, values.port, values.timeout, ready)
         return
+    from zv_jax.serving.engine import Engine
+
     with Engine(model, slots=values.slots, max_new_tokens=values.max_new_tokens) as engine:
         app = create_app(model, engine, settings)
         server.run(app, host, values.port, values.timeout, ready)

@@ -107,7 +107,7 @@ def _add_chat(
         events = listening.events(engine, jobs, deadline, metrics)
         completion = Completion(body, asking.tokenizer)
         if body.stream:
-            return Stream(completion.chunks(events))
+            return Stream(completion.chunks(events), deadline)
         return await _unless_gone(request, completion.whole(events))
 
 

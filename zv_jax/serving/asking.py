@@ -57,6 +57,8 @@ class Asking:
         question = await asyncio.to_thread(
             ask, max_new_tokens=self.max_new_tokens, instruction=heard.instruction
         )
+        for tokenizer in filter(None, (self.tokenizer, self.model.qformer_tokenizer)):
+            tokenizer.forget()
         stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
         return [Job(question, method, most, stop, bool(body.logprobs)) for method in methods]
 

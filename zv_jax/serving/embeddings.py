@@ -53,6 +53,7 @@ class Embeddings:
             if shown:
                 vectors = await asyncio.to_thread(self.model.embed_images, pixels)
                 found |= zip(shown, vectors, strict=True)
+        existing(self.model.qformer_tokenizer, "embeddings").forget()
         data = [self._entry(number, found[number], body) for number in range(len(inputs))]
         return {
             "object": "list",

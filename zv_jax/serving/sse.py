@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator
@@ -13,13 +14,20 @@ from starlette.types import Send
 
 from zv_jax.serving import refusals
 
+_GRACE = 5.0  # seconds to read the end of a stream
 _log = logging.getLogger(__name__)
 
 
 class Stream(EventSourceResponse):
-    """A reply of chunks. Its generator is closed with it, also when the client is gone."""
+    """A reply of chunks. Its generator is closed with it, also when the client is gone.
 
-    def __init__(self, chunks: AsyncGenerator[dict[str, Any] | None]):
+    Args:
+        deadline: of the loop's clock. The answer has ended before it, but a client that does not
+            read would hold its place for ever.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[dict[str, Any] | None], deadline: float):
+        self._deadline = deadline
         self._lines = _lines(chunks)
         # Proxies are asked to hold nothing back.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -27,7 +35,11 @@ class Stream(EventSourceResponse):
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._lines):
-            await super().stream_response(send)
+            try:
+                async with asyncio.timeout_at(self._deadline + _GRACE):
+                    await super().stream_response(send)
+            except TimeoutError:
+                _log.warning("a client did not read its answer in time")
 
 
 async def _lines(chunks: AsyncGenerator[dict[str, Any] | None]) -> AsyncGenerator[bytes]:

@@ -147,6 +147,10 @@ class Tokenizer:
         """Ids of `text`, no special tokens added."""
         return list(self._encode(text))
 
+    def forget(self) -> None:
+        """Drops the texts that `encode` remembers: a server sees few of them twice."""
+        self._encode.cache_clear()
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens and ids beyond the pieces are left out."""
         special = set(self._model.special.values())
