@@ -49,13 +49,20 @@ REFERENCE = [
     "accelerate>=1.0",
     "webdataset>=1.0",
 ]
+SERVE = [
+    "fastapi>=0.165",
+    "prometheus-client>=0.26",
+    "uvicorn>=0.54",
+]
 EXTRAS = {
     "dev": [
+        *SERVE,
         "beartype>=0.23",
         "datasketch>=2.0",
         "hypothesis>=6.100",
         "jieba==0.42.1",
         "mypy==2.4.1",
+        "openai>=3.57",
         "pytest>=8",
         "ruff>=0.9",
         "setuptools>=78.1.1",
@@ -67,6 +74,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.77"],
     "bmmic": ["datasketch>=2.0", "pyarrow>=15.0"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],
+    "serve": SERVE,
     "java": ["pycocoevalcap>=1.2"],
     "parity": [*REFERENCE, "transformers[serving]>=5.0"],
     "bench": REFERENCE,

@@ -1,4 +1,6 @@
-"""A tiny model of each variant with random weights, loaded, and images to ask about."""
+"""Tiny models with random weights, servers of them, and images to show."""
+
+import io
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from zv_jax.data.text import tokenizers
 from zv_jax.inference.model import from_pretrained
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def quick_compilation():
     """Compilation is most of the time of these tests; the arithmetic is the same."""
     before = jax.config.read("jax_disable_most_optimizations")
@@ -20,18 +22,36 @@ def quick_compilation():
 
 
 @pytest.fixture(scope="session")
-def workdir(tmp_path_factory):
-    """`workdir("stage2", "chat")`: the folder of a run whose weights are random."""
+def model(tmp_path_factory):
+    """`model("stage2", "chat")`: a tiny random model."""
     tokenizer = tokenizers.train_sentencepiece(TEXTS, 400, tmp_path_factory.mktemp("tokenizer"))
-    return random_runs(tokenizer, tmp_path_factory)
+    folder = random_runs(tokenizer, tmp_path_factory)
+    made = {}
+
+    def make(stage="stage2", variant="chat"):
+        if (stage, variant) not in made:
+            made[stage, variant] = from_pretrained(folder(stage, variant))
+        return made[stage, variant]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def running(model, quick_compilation):
+    from running import serving
+
+    with serving(model()) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
-def talker(workdir):
-    return from_pretrained(workdir("stage2", "chat"))
-
-
-@pytest.fixture(scope="session")
-def shown():
+def images():
+    """Three files of noise."""
     rng = np.random.default_rng(0)
-    return [Image.fromarray(rng.integers(0, 256, (28, 28, 3), np.uint8)) for _ in range(3)]
+    return [png(rng.integers(0, 256, (30 + i, 40, 3), np.uint8)) for i in range(3)]
+
+
+def png(pixels, form="PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()

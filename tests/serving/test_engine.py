@@ -1,5 +1,6 @@
 """Many questions at once get the answers that each gets alone, and only their own."""
 
+import io
 import queue
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference.decoding import Greedy, Sample
-from zv_jax.inference.model import from_pretrained
 from zv_jax.serving.engine import Engine
 from zv_jax.serving.jobs import Ended, Failed, Job, Piece
 
@@ -24,7 +24,14 @@ QUESTIONS = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+@pytest.fixture(scope="module")
+def talker(model):
+    return model()
+
+
+@pytest.fixture(scope="module")
+def shown(images):
+    return [Image.open(io.BytesIO(file)) for file in images]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +83,8 @@ def test_answers_of_many_are_those_of_the_model_and_bit_equal_to_those_alone(eng
 
 
 @pytest.mark.slow
-def test_base_sees_many_images_and_its_own_question(workdir, shown):
-    model = from_pretrained(workdir("stage2", "base"))
+def test_base_sees_many_images_and_its_own_question(model, shown):
+    model = model("stage2", "base")
     with Engine(model, slots=2, max_new_tokens=NEW) as engine:
         for text, images in QUESTIONS:
             found = Heard(engine, job(model, shown, text, images)).all()[0]
@@ -118,8 +125,7 @@ def test_an_image_is_encoded_once_and_each_question_looks_at_it_anew(engine, tal
 
 
 def test_logprobs_are_those_of_the_model(engine, talker, shown):
-    one = job(talker, shown, *QUESTIONS[0])
-    heard = Heard(engine, one)
+    heard = Heard(engine, job(talker, shown, *QUESTIONS[0], logprobs=True))
     events = [heard.events.get(timeout=60)]
     while isinstance(events[-1], Piece):
         events.append(heard.events.get(timeout=60))

@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "gather runs into one results.json and one report.html",
     "generate": "answer one question about pictures",
     "chat": "talk about pictures in the terminal",
+    "serve": "answer over HTTP, for every client of OpenAI's API",
     "data": "prepare, look at, count or check data",
     "bmmic": "build bilingual instruction data with a language model, and what it cost",
     "plan": "does a recipe fit on a machine, how fast, at what cost",

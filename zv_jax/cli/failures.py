@@ -36,6 +36,9 @@ _EXTRAS = {
     "pytest": "dev",
     "ruff": "dev",
     "libtpu": "tpu-aot",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 
 

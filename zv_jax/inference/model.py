@@ -45,7 +45,7 @@ BATCH = 64  # maximum number of rows computed at once
 _SPEAKS = ("llm",)
 _SEES = ("vision", "qformer", "projector")
 _RETRIEVAL = ("vision", "qformer", "heads")
-_SEEDS_APART = 1_000_003  # between the draws of one row
+SEEDS_APART = 1_000_003  # between the draws of one row
 # Of LLaMA models, for a checkpoint without tokenizer.
 _EOS, _PAD = 2, 0
 
@@ -673,7 +673,7 @@ def _drawing(
         return np.zeros((rows, 1), np.uint32), None
     drawing = Drawing(decoding.temperature, decoding.top_p, decoding.top_k, decoding.min_p)
     # The seeds of a row's draws are further apart than those of rows: no seed repeats.
-    draws = decoding.seeds(rows)[:, None] + _SEEDS_APART * np.arange(decoding.n, dtype=np.uint32)
+    draws = decoding.seeds(rows)[:, None] + SEEDS_APART * np.arange(decoding.n, dtype=np.uint32)
     return draws.astype(np.uint32), drawing
 
 

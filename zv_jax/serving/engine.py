@@ -30,7 +30,8 @@ from zv_jax.models.axes import on_mesh
 from zv_jax.models.presets import ModelConfig
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.serving import slots as slots_lib
-from zv_jax.serving.jobs import Event, Failed, Job, Ticket
+from zv_jax.serving.jobs import Event, Failed, Job
+from zv_jax.serving.reply import Reply
 from zv_jax.serving.seen import Kept, key_of
 from zv_jax.serving.slots import Fixed, Settings, Slots
 
@@ -66,8 +67,8 @@ class Engine:
         self._sees = {"vision", "qformer", "projector"} <= model.towers
         self.compiled = 0
         self.features, self.tokens = Kept(kept_images), Kept(kept_images)
-        self._waiting: deque[tuple[Ticket, np.ndarray]] = deque()
-        self._held: list[Ticket | None] = [None] * self.slots
+        self._waiting: deque[tuple[Reply, np.ndarray]] = deque()
+        self._held: list[Reply | None] = [None] * self.slots
         self._change = threading.Condition()
         self._ready, self._idle = threading.Event(), threading.Event()
         self._draining = self._closing = False
@@ -76,7 +77,7 @@ class Engine:
 
     @property
     def running(self) -> int:
-        return sum(ticket is not None for ticket in self._held)
+        return sum(reply is not None for reply in self._held)
 
     @property
     def waiting(self) -> int:
@@ -100,7 +101,7 @@ class Engine:
             self._change.notify_all()
         self._thread.join()
 
-    def submit(self, job: Job, tell: Callable[[Event], None]) -> Ticket:
+    def submit(self, job: Job, tell: Callable[[Event], None]) -> Reply:
         """Queues a job, and decodes its images, in the thread of the caller.
 
         Args:
@@ -114,7 +115,7 @@ class Engine:
         """
         self._check(job)
         pixels = self.model.processor.images(job.question.images)
-        ticket = Ticket(job, tell, self._wake)
+        reply = Reply(job, tell, self._wake)
         with self._change:
             if self._draining or self._error is not None:
                 raise ConfigError(
@@ -122,10 +123,10 @@ class Engine:
                     where="engine",
                     expected="a question before it was told to end",
                 ) from self._error
-            self._waiting.append((ticket, pixels))
+            self._waiting.append((reply, pixels))
             self._idle.clear()
             self._change.notify_all()
-        return ticket
+        return reply
 
     def drain(self) -> None:
         """Takes no more jobs, and returns when all have ended."""
@@ -192,38 +193,38 @@ class Engine:
     def _end_all(self) -> None:
         with self._change:
             self._draining = True
-            open_ = [ticket for ticket in self._held if ticket is not None]
-            open_ += [ticket for ticket, _ in self._waiting]
+            open_ = [reply for reply in self._held if reply is not None]
+            open_ += [reply for reply, _ in self._waiting]
             self._waiting.clear()
             self._held = [None] * self.slots
             self._idle.set()
-        for ticket in open_:
-            ticket.say(Failed(self._error) if self._error else ticket.end("cancelled"))
+        for reply in open_:
+            reply.say(Failed(self._error) if self._error else reply.end("cancelled"))
 
     def _leave(self) -> None:
         """Frees the slots of cancelled jobs."""
-        for slot, ticket in enumerate(self._held):
-            if ticket is not None and ticket.cancelled.is_set():
+        for slot, reply in enumerate(self._held):
+            if reply is not None and reply.cancelled.is_set():
                 self._held[slot] = None
-                ticket.say(ticket.end("cancelled"))
+                reply.say(reply.end("cancelled"))
 
     def _join(self) -> None:
         """Puts waiting jobs into free slots."""
         for slot, held in enumerate(self._held):
             while held is None and self._waiting:
                 with self._change:
-                    ticket, pixels = self._waiting.popleft()
-                if ticket.cancelled.is_set():
-                    ticket.say(ticket.end("cancelled"))
+                    reply, pixels = self._waiting.popleft()
+                if reply.cancelled.is_set():
+                    reply.say(reply.end("cancelled"))
                     continue
-                self._held[slot] = held = ticket
-                self._state = self._admit(ticket.job, pixels, slot)
+                self._held[slot] = held = reply
+                self._state = self._admit(reply.job, pixels, slot)
                 self._take([slot])
                 held = self._held[slot]
 
     def _advance(self) -> None:
         self._state = self._step(self.model.variables, self._state, self._fixed)
-        self._take([slot for slot, ticket in enumerate(self._held) if ticket is not None])
+        self._take([slot for slot, reply in enumerate(self._held) if reply is not None])
 
     def _take(self, slots: list[int]) -> None:
         """Hands the latest tokens of `slots` to their jobs."""
@@ -231,12 +232,12 @@ class Engine:
         prompt = self.model.config.model.prompt
         ids, logprobs = np.asarray(self._state.ids), np.asarray(self._state.logprobs)
         for slot in slots:
-            ticket = self._held[slot]
-            assert ticket is not None
-            end = ticket.take(int(ids[slot]), float(logprobs[slot]), tokenizer, prompt)
+            reply = self._held[slot]
+            assert reply is not None
+            end = reply.take(int(ids[slot]), float(logprobs[slot]), tokenizer, prompt)
             if end is not None:
                 self._held[slot] = None
-                ticket.say(end)
+                reply.say(end)
 
     def _admit(self, job: Job, pixels: Sequence[np.ndarray], slot: int) -> Slots:
         arguments = self._arguments(job, pixels, slot)

@@ -1,7 +1,8 @@
 """The three libraries' ways to hold a vocabulary, behind one interface that `tokenizers.py` uses.
 
 Each class has `vocab_size`, `special` (ids by the words unk, bos, eos, pad, cls, sep, dec, as far
-as there are such tokens; unk and pad always), `encode`, `decode`, `name` and `can_produce`.
+as there are such tokens; unk and pad always), `encode`, `decode`, `name`, `spelling` and
+`can_produce`.
 
 In none of them a text produces a special id, whatever it spells: what a user types ends no answer
 and separates nothing. (The unknown token is the exception: it stands for what a vocabulary lacks.)
@@ -9,6 +10,8 @@ and separates nothing. (The unknown token is the exception: it stands for what a
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -66,6 +69,9 @@ class SentencePiece:
 
     def name(self, token: int) -> str:
         return self._model.id_to_piece(token)
+
+    def spelling(self, token: int) -> bytes:
+        return _spelled(self.name(token))
 
     def can_produce(self, token: int) -> bool:
         return not (self._model.is_control(token) or self._model.is_unused(token))
@@ -128,6 +134,10 @@ class WordPiece:
         # [DEC] need not be in the file.
         return self._pieces[token] if token < len(self._pieces) else "[DEC]"
 
+    def spelling(self, token: int) -> bytes:
+        name = self.name(token)
+        return (name[2:] if name.startswith("##") else f" {name}").encode()
+
     def can_produce(self, token: int) -> bool:
         # Brackets are split off before pieces are looked for, so no "[MASK]" is reached either.
         return not (token in self.special.values() or re.fullmatch(r"\[.+\]", self.name(token)))
@@ -144,6 +154,7 @@ class Json:
             model = library.Tokenizer.from_buffer(data)
             vocab = model.get_vocab(with_added_tokens=True)
         checks.check_ids(vocab, where)
+        self._byte_level = '"ByteLevel"' in json.dumps(json.loads(data).get("decoder"))
         model.encode_special_tokens = True  # text that spells a special token is text
         # Rows are cut and filled here; a file may ask for both, and would do so without a word.
         model.no_truncation()
@@ -196,8 +207,29 @@ class Json:
     def name(self, token: int) -> str:
         return self._model.id_to_token(token)
 
+    def spelling(self, token: int) -> bytes:
+        name, table = self.name(token) or "", _byte_letters()
+        if self._byte_level and all(letter in table for letter in name):
+            return bytes(table[letter] for letter in name)
+        return _spelled(name)
+
     def can_produce(self, token: int) -> bool:
         return token not in self._never and self._model.id_to_token(token) is not None
+
+
+def _spelled(piece: str) -> bytes:
+    """The bytes of a piece of SentencePiece, which writes blanks as U+2581 and a byte as <0xE5>."""
+    byte = re.fullmatch("<0x([0-9A-F]{2})>", piece)
+    return bytes.fromhex(byte[1]) if byte else piece.replace("\u2581", " ").encode()
+
+
+@functools.cache
+def _byte_letters() -> dict[str, int]:
+    """The byte of each letter of a byte-level vocabulary, as GPT-2 numbers them: printable bytes of
+    Latin-1 are themselves, and the others follow from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
 def pieces(data: bytes, where: str = "vocab.txt") -> list[str]:

@@ -147,6 +147,10 @@ class Tokenizer:
         """Ids of `text`, no special tokens added."""
         return list(self._encode(text))
 
+    def forget(self) -> None:
+        """Drops the texts that `encode` remembers: a server sees few of them twice."""
+        self._encode.cache_clear()
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; special tokens and ids beyond the pieces are left out."""
         special = set(self._model.special.values())
@@ -156,6 +160,11 @@ class Tokenizer:
     def piece(self, token: int) -> str:
         """The piece with the id `token`, as the vocabulary writes it."""
         return self._model.name(token)
+
+    def spelling(self, token: int) -> bytes:
+        """The bytes that `token` adds to a text: its name if it is special, none for ids beyond the
+        pieces."""
+        return self._model.spelling(token) if 0 <= token < self.vocab_size else b""
 
     def special_names(self, qformer: bool = False) -> dict[str, tuple[str, int]]:
         """Name and id of the special tokens of a language model, or of a Q-Former, by their words

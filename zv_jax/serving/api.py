@@ -1,0 +1,139 @@
+"""The routes of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+import zv_jax
+from zv_jax.errors import ConfigError
+from zv_jax.inference.model import Model
+from zv_jax.serving import listening, refusals
+from zv_jax.serving.asking import Asking
+from zv_jax.serving.completions import Completion
+from zv_jax.serving.embeddings import Embeddings
+from zv_jax.serving.images import Images
+from zv_jax.serving.jobs import Answering
+from zv_jax.serving.limits import Gate, Places
+from zv_jax.serving.metrics import Counted, Metrics
+from zv_jax.serving.remote import Remote
+from zv_jax.serving.requests import ChatRequest, EmbeddingRequest
+from zv_jax.serving.settings import Settings
+from zv_jax.serving.sse import Stream
+
+GONE = 499  # nginx' status for a client that did not wait
+
+
+def create_app(model: Model, engine: Answering | None, settings: Settings) -> FastAPI:
+    """The application.
+
+    Args:
+        engine: answers; None for a model without a language model.
+
+    Raises:
+        ConfigError: `settings.max_new_tokens` leaves no room for a prompt.
+    """
+    # The pages that FastAPI has for its document load scripts from elsewhere.
+    app = FastAPI(title="zv serve", version=zv_jax.__version__, docs_url=None, redoc_url=None)
+    metrics = Metrics(engine)
+    size, transparency = model.config.model.vision.image_size, model.config.data.transparency
+    images = Images(size, transparency, Remote() if settings.remote_images else None)
+    refusals.install(app)
+    _add_facts(app, metrics, settings.name)
+    _add_chat(app, model, engine, images, metrics, settings)
+    _add_embeddings(app, Embeddings(model, images), settings)
+    app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
+    paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
+    app.add_middleware(Counted, metrics=metrics, paths=paths)
+    return app
+
+
+def _add_facts(app: FastAPI, metrics: Metrics, name: str) -> None:
+    about = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zv_jax"}
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def shown() -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [about]}
+
+    @app.get("/v1/models/{asked}")
+    async def one(asked: str) -> dict[str, Any]:
+        if asked != name:
+            raise refusals.unknown_model(asked, name)
+        return about
+
+
+def _add_chat(
+    app: FastAPI,
+    model: Model,
+    engine: Answering | None,
+    images: Images,
+    metrics: Metrics,
+    settings: Settings,
+) -> None:
+    asking = engine and Asking(model, images, engine.slots, settings.max_new_tokens)
+
+    @app.post("/v1/chat/completions")
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        if body.model != settings.name:
+            raise refusals.unknown_model(body.model, settings.name)
+        if engine is None or not asking:
+            raise ConfigError(
+                "this model gives no answers",
+                where="model",
+                expected="a checkpoint of stage 1 or 2",
+                fix="ask /v1/embeddings",
+            )
+        deadline = asyncio.get_running_loop().time() + settings.timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                jobs = await asking.jobs(body)
+        except TimeoutError:
+            raise listening.late() from None
+        events = listening.events(engine, jobs, deadline, metrics)
+        completion = Completion(body, asking.tokenizer)
+        if body.stream:
+            return Stream(completion.chunks(events), deadline)
+        return await _unless_gone(request, completion.whole(events))
+
+
+def _add_embeddings(app: FastAPI, embeddings: Embeddings, settings: Settings) -> None:
+    @app.post("/v1/embeddings")
+    async def embed(body: EmbeddingRequest, request: Request) -> Response:
+        if body.model != settings.name:
+            raise refusals.unknown_model(body.model, settings.name)
+        return await _unless_gone(request, embeddings.reply(body))
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:
+    """The reply that `work` makes; it is cancelled as soon as the client is gone."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(_gone(request))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            return JSONResponse(tasks[0].result())
+        return Response(status_code=GONE)  # to nobody
+    finally:
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
