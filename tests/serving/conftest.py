@@ -10,9 +10,10 @@ from random_runs import TEXTS, random_runs
 
 from zv_jax.data.text import tokenizers
 from zv_jax.inference.model import from_pretrained
+from zv_jax.serving.engine import Engine
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def quick_compilation():
     """Compilation is most of the time of these tests; the arithmetic is the same."""
     before = jax.config.read("jax_disable_most_optimizations")
@@ -36,11 +37,12 @@ def model(tmp_path_factory):
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running(model, quick_compilation):
+    """The server that users run: HTTP in front of the engine."""
     from running import serving
 
-    with serving(model()) as found:
+    with serving(model(), kind=Engine) as found:
         yield found
 
 
