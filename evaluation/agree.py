@@ -349,7 +349,7 @@ def _parts(suite: SuiteConfig) -> list[Part]:
 
 def _whole(parts: Sequence[Part]) -> int:
     """Questions of the whole splits, of which limits may leave out some."""
-    sizes = Counter()
+    sizes: Counter[str] = Counter()
     for part in parts:
         sizes[part.lang] += part.data.expected
     return min(sizes.values())

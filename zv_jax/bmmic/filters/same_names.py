@@ -84,7 +84,7 @@ def _things(text: str, lang: str) -> frozenset[str]:
 def _drawn(lang: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """What finds the embedded drawings that the table does not know in both languages, and the
     drawing of each of their names."""
-    keys = {}
+    keys: dict[str, str] = {}
     for one in load_concepts():
         known = concepts.of_label(one.en, "en")
         if known is None or known != concepts.of_label(one.zh, "zh"):
