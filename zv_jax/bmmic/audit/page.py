@@ -101,12 +101,12 @@ def _bar(count: int) -> Html:
                 tag("input", id="load", type="file", accept=".json"), cls="load"),
             cls="line",
         ),
-        tag("p", *join_keys(keys), cls="keys"),
+        tag("p", *_spaced(keys), t("A or R again: next.", "再按一次 A 或 R：下一条。"), cls="keys"),
         tag("p", id="message", role="status"),
     )  # fmt: skip
 
 
-def join_keys(keys: Iterable[Html]) -> Iterator[Html]:
+def _spaced(keys: Iterable[Html]) -> Iterator[Html]:
     """The keys with a space between them, where lines may break."""
     for key in keys:
         yield join((key, " "))
