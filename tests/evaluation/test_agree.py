@@ -20,6 +20,7 @@ from zv_jax.data.text.dialogue import render_boxes
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.evaluation import agree, agree_files
 from zv_jax.evaluation import config as config_lib
+from zv_jax.evaluation import run as run_lib
 from zv_jax.evaluation.metrics import agreement
 
 SCENES = 40
@@ -178,6 +179,17 @@ def test_answers_that_are_there_are_not_asked_again(world, contradiction):
     assert not (folder / "results.json").exists(), "results of an evaluation stay as they are"
 
 
+def test_the_folder_of_an_evaluation_is_enough(world, records, tmp_path):
+    model = Oracle(records)
+    load = lambda path, untrained=False: model
+    config = suite(world, limit=10, attention_images=0)
+    run_lib.run("some/checkpoint", config, tmp_path, progress=False, load=load)
+    before, results = model.asked, (tmp_path / "results.json").read_bytes()
+    found = compared(world, tmp_path, model, limit=10, attention_images=0)
+    assert found.scores[0]["n"] == 40 and model.asked == before
+    assert (tmp_path / "results.json").read_bytes() == results
+
+
 def test_a_part_of_a_split_says_so(world, records, tmp_path):
     found = compared(world, tmp_path, Oracle(records), limit=20)
     assert found.scores[0]["metric"] == "agreement@80"
@@ -266,7 +278,8 @@ def test_questions_are_paired_by_id_or_by_their_original(records):
 
 @pytest.mark.parametrize("arg, split", [("", "val"), ("test", "test"), ("train", "train")])
 def test_the_recipe_names_its_split(arg, split):
-    assert config_lib.validate(get_config(arg)).source.split == split
+    checked = config_lib.validate(get_config(arg))
+    assert {checked.task(name).split for name in checked.tasks} == {split}
 
 
 @pytest.mark.parametrize(
