@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -39,6 +39,7 @@ from zv_jax.stages import has_variants
 from zv_jax.training.metrics import peak_rss_bytes
 
 Load = Callable[..., Model]
+Found = dict[str, Mapping[str, Prediction]]  # predictions by control, then by record id
 # What of a suite may differ between the calls that continue one run: no answer depends on it.
 FREE = (
     *("tasks", "langs", "limit", "limits", "batch_size", "controls", "control_limit"),
@@ -46,6 +47,7 @@ FREE = (
     *("sample_limit", "attention_images"),
 )
 _FACTS = {"model", "variant", "stage", "box_decimals"}  # of a checkpoint, in run.json
+_SHOWN = ("model", "variant", "stage")
 _OF_A_STEP = ("_CHECKPOINT_METADATA", "meta/metadata", "state/manifest.ocdbt")
 
 
@@ -80,6 +82,33 @@ def run(
     if load is None:
         checkpoint, load = pinned(checkpoint), _loader()
     return _Run(suite, Path(workdir), str(checkpoint), load, progress, shard).run()
+
+
+class Answers(NamedTuple):
+    """What `answers` returns: the parts of a suite, the predictions of all of them by record id,
+    and what results say of the checkpoint."""
+
+    parts: list[Part]
+    predictions: dict[str, Prediction]
+    facts: dict[str, Any]
+
+
+def answers(
+    checkpoint: str | Path,
+    suite: SuiteConfig,
+    workdir: str | Path,
+    progress: bool = True,
+    load: Load | None = None,
+) -> Answers:
+    """Only the answers of `run`, kept in the same predictions/ and continued from there; nothing
+    is scored, no control is asked, and results of the workdir stay as they are.
+
+    Raises: as `run` does.
+    """
+    if load is None:
+        checkpoint, load = pinned(checkpoint), _loader()
+    suite = dataclasses.replace(suite, controls=())
+    return _Run(suite, Path(workdir), str(checkpoint), load, progress, (0, 1)).answers()
 
 
 def pinned(path: str | Path) -> str | Path:
@@ -142,17 +171,9 @@ class _Run:
         self._scores: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any] | None:
-        names = self.suite.tasks or task_lib.taught_by(self._facts()["stage"], "suite.tasks")
-        tasks = [self.suite.task(name) for name in names]
-        self.parts = part_lib.parts_of(self.suite, tasks, self._sources)
-        self._notes |= _other_languages(tasks, self.suite.langs)
-        self.facts = self._same_run()
+        self._prepare()
         with self._bar:
-            asked = {n: self._askings(p) for n, p in enumerate(self.parts) if _speaks(p.task)}
-            self._bar.total = sum(
-                len(self._mine(a.items)) for group in asked.values() for a in group.values()
-            )
-            answered = {n: self._answered(self.parts[n], group) for n, group in asked.items()}
+            asked, answered = self._ask()
             for n, group in asked.items():
                 if any(i.id not in answered[n][name] for name, a in group.items() for i in a.items):
                     return None
@@ -166,6 +187,32 @@ class _Run:
                     self._score(part, asked[n], answered[n])
             self._attention()
         return self._finish()
+
+    def answers(self) -> Answers:
+        self._prepare()
+        with self._bar:
+            _, answered = self._ask()
+        found: dict[str, Prediction] = {}
+        for group in answered.values():
+            found |= group[""]
+        facts = {"checkpoint": self.checkpoint}
+        return Answers(self.parts, found, facts | {k: self.facts[k] for k in _SHOWN})
+
+    def _prepare(self) -> None:
+        """The parts of the suite, and whether the workdir is theirs."""
+        names = self.suite.tasks or task_lib.taught_by(self._facts()["stage"], "suite.tasks")
+        tasks = [self.suite.task(name) for name in names]
+        self.parts = part_lib.parts_of(self.suite, tasks, self._sources)
+        self._notes |= _other_languages(tasks, self.suite.langs)
+        self.facts = self._same_run()
+
+    def _ask(self) -> tuple[dict[int, dict[str, Asking]], dict[int, Found]]:
+        """By number of the part whom to ask, and all that is answered after this process."""
+        asked = {n: self._askings(p) for n, p in enumerate(self.parts) if _speaks(p.task)}
+        self._bar.total = sum(
+            len(self._mine(a.items)) for group in asked.values() for a in group.values()
+        )
+        return asked, {n: self._answered(self.parts[n], group) for n, group in asked.items()}
 
     def _model(self, checkpoint: str, untrained: bool = False) -> Model:
         if (checkpoint, untrained) not in self._models:
@@ -235,9 +282,7 @@ class _Run:
         number, count = self.shard
         return items[number::count]
 
-    def _answered(
-        self, part: Part, group: Mapping[str, Asking]
-    ) -> dict[str, Mapping[str, Prediction]]:
+    def _answered(self, part: Part, group: Mapping[str, Asking]) -> Found:
         """All predictions so far, after this process has made its own."""
         self._bar.set_description(f"{part.data.name} {part.lang}")
         found = {}
@@ -360,7 +405,7 @@ class _Run:
 
     def _finish(self) -> dict[str, Any]:
         tasks: list[Task] = list({part.task.name: part.task for part in self.parts}.values())
-        facts = {name: self.facts[name] for name in ("model", "variant", "stage")}
+        facts = {name: self.facts[name] for name in _SHOWN}
         results = {"checkpoint": self.checkpoint} | facts
         results |= {
             "seconds": round(time.monotonic() - self._started, 2),

@@ -55,7 +55,7 @@ def test_packages_are_found_below_one_name_only():
 
 def test_every_file_beside_the_code_is_installed():
     patterns = ast.literal_eval(setup_arguments()["package_data"])["zv_jax"]
-    assert {"evaluation/report/style.css", "evaluation/report/page.js", "py.typed"} <= data_files()
+    assert {"evaluation/report/style.css", "html/language.js", "py.typed"} <= data_files()
     for path in data_files():
         kinds = [pattern.removeprefix("**/") for pattern in patterns]
         assert any(fnmatch.fnmatch(path.rpartition("/")[2], kind) for kind in kinds), path

@@ -19,6 +19,7 @@ from zv_jax.evaluation.report import (
 )
 from zv_jax.evaluation.report.inputs import Run, read
 from zv_jax.files import plain, write_atomic
+from zv_jax.html import languages
 from zv_jax.html.markup import Html, document, label, section, t, tag
 from zv_jax.json_input import finite
 
@@ -108,14 +109,13 @@ def results(run: Run) -> dict[str, Any]:
 
 def render(run: Run) -> str:
     """The whole page as text."""
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    style = languages.style() + (HERE / "style.css").read_text(encoding="utf-8")
     return document(
         tag("title", TITLE[0], data_zh=TITLE[1]),
         tag("a", t("Skip to the summary", "跳到概要"), href="#summary", cls="skip"),
         _bar(),
         tag("div", summary.hero(run), tag("main", *_sections(run)), _foot(), cls="page"),
-        tag("script", Html(script)),
+        tag("script", Html(languages.script())),
         style=style,
         head=(
             tag("meta", name="color-scheme", content="light dark"),
@@ -156,17 +156,11 @@ def _sections(run: Run) -> list[Html]:
 
 def _bar() -> Html:
     links = (tag("a", t(en, zh), href=f"#{name}") for name, en, zh in NAVIGATION)
-    switch = tag(
-        "fieldset",
-        tag("legend", "Language / 语言", cls="hidden"),
-        tag("input", type="radio", name="lang", id="lang-en", checked=True),
-        tag("label", "EN", for_="lang-en", title="English", lang="en"),
-        tag("input", type="radio", name="lang", id="lang-zh"),
-        tag("label", "中文", for_="lang-zh", title="中文", lang="zh-Hans"),
-        cls="switch",
-    )
     return tag(
-        "div", tag("nav", *links, **label("aria_label", "Sections", "章节")), switch, cls="topbar"
+        "div",
+        tag("nav", *links, **label("aria_label", "Sections", "章节")),
+        languages.switch(),
+        cls="topbar",
     )
 
 

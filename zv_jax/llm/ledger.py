@@ -25,7 +25,7 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,19 @@ class Ledger:
             expected="a disk with room for every reply, before one is paid for",
             fix="make room, or give another folder; then run again: what was answered is kept",
         )
+
+
+def replies(path: str | Path, keys: Set[str]) -> dict[str, Reply]:
+    """The replies of a ledger to the requests of these keys, every line verified; writes nothing.
+
+    Raises:
+        DataError: as `read` does.
+    """
+    found: dict[str, Reply] = {}
+    for _, entry, _, _ in _entries(Path(path)):
+        if entry["kind"] == "answered" and entry["key"] in keys:
+            found.setdefault(entry["key"], reply_of(entry["raw"], cached=True))
+    return found
 
 
 def read(path: str | Path) -> tuple[Receipt, str, str]:

@@ -7,11 +7,19 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from zv_jax.bmmic import sources
 from zv_jax.bmmic.config import Source
+from zv_jax.bmmic.pair import Pair
+from zv_jax.data.images import addresses, decode
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.files import write_atomic
+
+if TYPE_CHECKING:
+    from zv_jax.data.openmoji.source import SceneSource
 
 
 class Images:
@@ -51,12 +59,29 @@ class Images:
             return dataclasses.replace(ref, path=os.path.normpath(f"{before}/{ref.path}"))
         return dataclasses.replace(ref, shard_key=f"{before}/{ref.shard_key}")
 
-    def _scene(self, split: str):
+    def shown(self, pair: Pair) -> Image.Image:
+        """The image of a pair.
+
+        Raises:
+          DataError: it cannot be read.
+        """
+        ref, source = pair.view.image, source_of(pair)
+        if source == sources.EMBEDDED and ref.shard_key:
+            return self._scene(ref.shard_key.split("/")[1]).image(ref.shard_key)
+        return addresses.load(self._roots.get(source, self.root), ref, decode.KEPT)
+
+    def _scene(self, split: str) -> SceneSource:
         return _open(str(self._scenes.source.root if self._scenes else ""), split)
 
 
+def source_of(pair: Pair) -> str:
+    """The data set that a pair's image comes from."""
+    record = pair.meta.get("record")
+    return str(record["source"] if record else pair.view.meta.get("source", ""))
+
+
 @functools.cache
-def _open(root: str, split: str):
+def _open(root: str, split: str) -> SceneSource:
     from zv_jax.data.openmoji import prepare
 
     return prepare.open_split(root, split)

@@ -96,7 +96,7 @@ def _set(config: Config, workdir: Path, name: str, out: Path, facts: card.Facts)
         for pair in kept(workdir):
             if export_records.target(pair) == name:
                 record = export_records.record_of(pair)
-                yield facts.add(place.placed(record, _source(pair)))
+                yield facts.add(place.placed(record, images.source_of(pair)))
 
     file = formats.records(found(), name, export_records.SPLIT, out)
     licences = heapq.nlargest(3, facts.licences, key=facts.licences.__getitem__)
@@ -111,14 +111,8 @@ def _set(config: Config, workdir: Path, name: str, out: Path, facts: card.Facts)
     )
 
 
-def _source(pair: Pair) -> str:
-    """The data set that a pair's image comes from."""
-    record = pair.meta.get("record")
-    return str(record["source"] if record else pair.view.meta.get("source", ""))
-
-
 def _origins(workdir: Path, name: str) -> set[str]:
-    return {_source(pair) for pair in kept(workdir) if export_records.target(pair) == name}
+    return {images.source_of(pair) for pair in kept(workdir) if export_records.target(pair) == name}
 
 
 def paid(workdir: Path) -> receipt.Sums | None:

@@ -12,13 +12,14 @@ from zv_jax.bmmic import replies
 from zv_jax.bmmic.config import Config
 from zv_jax.bmmic.pair import Pair
 from zv_jax.bmmic.prompts import context, examples
+from zv_jax.bmmic.prompts.examples import Example
 from zv_jax.bmmic.prompts.pack import Pack
 from zv_jax.bmmic.steps import asking, symbols
 from zv_jax.bmmic.steps.asking import Job
 from zv_jax.bmmic.steps.shards import Shards
 from zv_jax.bmmic.view import View
 from zv_jax.errors import DataError
-from zv_jax.llm.request import Asks, Failure, Reply
+from zv_jax.llm.request import Asks, Failure, Reply, Request
 
 
 def run(
@@ -69,12 +70,19 @@ def jobs(config: Config, packs: Mapping[str, Pack], model: str, view: View) -> I
             yield _job(config, packs[kind], model, view, kind, lang)
 
 
-def _job(config: Config, pack: Pack, model: str, view: View, kind: str, lang: str) -> Job:
+def asked_for(
+    config: Config, pack: Pack, model: str, view: View, kind: str, lang: str
+) -> tuple[Request, list[Example]]:
+    """The request for one kind of pair about an image, and the examples that it shows."""
     shown = examples.select(
         config.generate.examples, kind, lang, view, config.generate.shots, config.seed
     )
     messages = context.in_context(pack, lang, shown, view)
-    asked = asking.request(config.server, model, pack, messages, replies.TURNS)
+    return asking.request(config.server, model, pack, messages, replies.TURNS), shown
+
+
+def _job(config: Config, pack: Pack, model: str, view: View, kind: str, lang: str) -> Job:
+    asked, shown = asked_for(config, pack, model, view, kind, lang)
     empty = Pair(f"{view.id}#{kind}-{lang}", lang, kind, (), view)
 
     def settle(outcome: Reply | Failure) -> list[Mapping[str, Any]]:

@@ -18,7 +18,7 @@ from zv_jax.bmmic.steps import asking, generate
 from zv_jax.bmmic.steps.asking import Job
 from zv_jax.bmmic.steps.shards import Shards
 from zv_jax.data.text.templates import seeded
-from zv_jax.llm.request import Asks, Failure, Reply
+from zv_jax.llm.request import Asks, Failure, Reply, Request
 
 
 def run(
@@ -80,9 +80,14 @@ def scheme_of(pair: Pair, config: Config) -> str | None:
     return schemes[seeded(config.seed, pair.id, 0, "bmmic/scheme") % len(schemes)]
 
 
-def _job(config: Config, pack: Pack, model: str, pair: Pair, scheme: str) -> Job:
+def asked_for(config: Config, pack: Pack, model: str, pair: Pair) -> Request:
+    """The request for another form of a pair."""
     messages = context.rewriting(pack, pair)
-    asked = asking.request(config.server, model, pack, messages, replies.TURNS)
+    return asking.request(config.server, model, pack, messages, replies.TURNS)
+
+
+def _job(config: Config, pack: Pack, model: str, pair: Pair, scheme: str) -> Job:
+    asked = asked_for(config, pack, model, pair)
     empty = dataclasses.replace(
         pair,
         id=f"{pair.id}-{scheme}",

@@ -24,7 +24,7 @@ from zv_jax.data.public.guard import Guard
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import Record
 from zv_jax.errors import ConfigError, DataError
-from zv_jax.llm.request import Asks, Failure, Reply
+from zv_jax.llm.request import Asks, Failure, Reply, Request
 
 # What the paper calls the translation of a set, where that is a set of its own (Tables 2 and 3).
 TARGETS = {"vqav2": "vqav2_t", "gqa": "gqa_t", "llava_instruct": "llava_t", "m3it": "m3it_t"}
@@ -153,10 +153,17 @@ def _jobs(config: Config, pack: Pack, model: str, pieces: Sequence[Piece]) -> It
         yield _job(config, pack, model, tuple(batch))
 
 
+def asked_for(
+    config: Config, pack: Pack, model: str, exchanges: Sequence[tuple[str, str]]
+) -> Request:
+    """The request for the translation of several exchanges."""
+    messages = context.translation(pack, config.translate.to, exchanges)
+    return asking.request(config.server, model, pack, messages, replies.ROWS)
+
+
 def _job(config: Config, pack: Pack, model: str, pieces: tuple[Piece, ...]) -> Job:
     flat = [exchange for piece in pieces for exchange in piece.exchanges]
-    messages = context.translation(pack, config.translate.to, flat)
-    asked = asking.request(config.server, model, pack, messages, replies.ROWS)
+    asked = asked_for(config, pack, model, flat)
 
     def settle(outcome: Reply | Failure) -> list[Mapping[str, Any]]:
         made = asking.facts(pack, asked, outcome)

@@ -10,6 +10,7 @@ usage: zv eval --checkpoint PATH --suite FILE[:ARG] --workdir DIR [--suite.field
        zv eval score --benchmark NAME --predictions FILE --workdir DIR       score anybody's answers
        zv eval submit --benchmark NAME --predictions FILE --out FILE         the file a server takes
        zv eval judge --bench DIR --lang en|zh --answers FILE --workdir DIR   score LLaVA-bench
+       zv eval agree --checkpoint PATH --suite FILE --workdir DIR    the same in both languages?
        zv eval cases --checkpoint PATH --figure5 FILE --workdir DIR    the paper's case studies
 
   zv eval --checkpoint runs/stage0 --suite configs/eval/quickstart.py:retrieval \\
@@ -21,5 +22,5 @@ PATH is a workdir (its latest step) or one checkpoint. Results: DIR/results.json
 DIR/samples.jsonl, DIR/samples.html, of the paper's tasks also DIR/tables.md, and DIR/predictions/,
 from which the same command continues. Overrides may also be written --config.field=value.
 """
-SUBCOMMANDS = ("compare", "check-data", "score", "submit", "judge", "cases")
+SUBCOMMANDS = ("compare", "check-data", "score", "submit", "judge", "agree", "cases")
 DEFAULT = "suite"
