@@ -21,6 +21,16 @@ install_import_hook(CHECKED, TYPECHECKER)
 # Before anything imports jax; a GPU would change rounding and be taken from other work.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compilation is most of the time of the default tests, and the arithmetic is the same.
+
+    Tests of the other markers run programs for long enough to gain from optimised ones.
+    """
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
 # The same examples each time, on machines of any speed.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -15,15 +14,6 @@ from zv_jax.errors import CheckpointError  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TINY = [name for name in CASES if name.startswith("tiny/")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compilation is most of the time of these tests; the arithmetic is the same."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def changed(name: str, section: str, **fields):

@@ -1,6 +1,5 @@
 """Tiny models with random weights, loaded, and images to show them."""
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,15 +7,6 @@ from random_runs import TEXTS, random_runs
 
 from zv_jax.data.text import tokenizers
 from zv_jax.inference.model import from_pretrained
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compilation is most of the time of some tests; the arithmetic is the same."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,6 @@ from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.sample import generate
 from zv_jax.models.ziya_visual import ZiyaVisual
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def variables():

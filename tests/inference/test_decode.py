@@ -108,7 +108,6 @@ def with_output(kernel):
     return {"params": params}, Inputs(None, jnp.asarray(IDS), jnp.asarray(MASK))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_each_step_draws_anew_from_the_seed_of_its_row():
     """All words are equally likely, so that a draw depends on nothing but seed and step."""
     flat = with_output(np.zeros((CFG.llm.width, CFG.llm.vocab_size), "f4"))
@@ -124,7 +123,6 @@ def test_each_step_draws_anew_from_the_seed_of_its_row():
     np.testing.assert_array_equal(draw(6, 5), [second, first])
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("drawing", [None, Drawing()])
 @pytest.mark.parametrize("towards", [1.0, -1.0])
 def test_the_placeholder_is_never_said(drawing, towards):

@@ -12,7 +12,6 @@ from zv_jax.inference import embed
 from zv_jax.models.axes import unboxed
 from zv_jax.models.ziya_visual import ZiyaVisual
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 DEEP = dataclasses.replace(CFG, qformer=dataclasses.replace(CFG.qformer, layers=4))
 TEXT = jnp.array([[2, 4, 5], [3, 6, 0]])
 MASK = TEXT > 0

@@ -15,7 +15,6 @@ from zv_jax.inference.sample import generate, stream
 from zv_jax.models import layout
 from zv_jax.models.ziya_visual import ZiyaVisual
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NEW = 7
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from zv_jax.inference.logits import Rules, allowed, nucleus, penalised
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @jax.jit
 def _cut(*given):

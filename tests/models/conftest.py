@@ -35,15 +35,6 @@ def touch_all(model: ZiyaVisual, images, ids, mask) -> None:
     model(images[:, None], ids, mask, ids, mask)
 
 
-@pytest.fixture(autouse=True, scope="package")
-def _quick_compilation():
-    """Compilation is most of the time of these tests; the arithmetic is the same."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(model: ZiyaVisual, method: str, variables: dict, *arguments):
     return model.apply(variables, *arguments, method=method)

@@ -2,7 +2,6 @@
 
 import io
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,15 +10,6 @@ from random_runs import TEXTS, random_runs
 from zv_jax.data.text import tokenizers
 from zv_jax.inference.model import from_pretrained
 from zv_jax.serving.engine import Engine
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation():
-    """Compilation is most of the time of these tests; the arithmetic is the same."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +28,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def running(model, quick_compilation):
+def running(model):
     """The server that users run: HTTP in front of the engine."""
     from running import serving
 

@@ -35,7 +35,7 @@ def shown(images):
 
 
 @pytest.fixture(scope="module")
-def engine(talker, quick_compilation):
+def engine(talker):
     with Engine(talker, slots=3, max_new_tokens=NEW) as running:
         yield running
 

@@ -9,7 +9,7 @@ TEXTS = ["a red square", "一个圆"]
 
 
 @pytest.fixture(scope="module")
-def stage0(model, quick_compilation):
+def stage0(model):
     with serving(model("stage0")) as found:
         yield found
 

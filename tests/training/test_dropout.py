@@ -30,14 +30,6 @@ DRAWS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def random_everywhere(*stage, **more):
     """A stage of the tiny model, every rate that there is above 0."""
     config = tiny(*stage, **more)

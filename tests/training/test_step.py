@@ -33,15 +33,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compilation is most of the time of these tests; the arithmetic is the same."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def host(tree):
     """A copy that no donation can take away."""
     return jax.tree.map(lambda leaf: np.array(leaf), tree)
