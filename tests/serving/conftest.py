@@ -13,10 +13,15 @@ from zv_jax.serving.engine import Engine
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """`model("stage2", "chat")`: a tiny random model."""
+def folder(tmp_path_factory):
+    """`folder("stage2", "chat")`: the workdir of a tiny random model."""
     tokenizer = tokenizers.train_sentencepiece(TEXTS, 400, tmp_path_factory.mktemp("tokenizer"))
-    folder = random_runs(tokenizer, tmp_path_factory)
+    return random_runs(tokenizer, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def model(folder):
+    """`model("stage2", "chat")`: the same, loaded."""
     made = {}
 
     def make(stage="stage2", variant="chat"):
