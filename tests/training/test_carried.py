@@ -59,10 +59,8 @@ def heads(workdir: Path) -> dict[str, np.ndarray]:
     return {k: v for k, v in load_params(workdir)[0].items() if k.startswith("params/heads/")}
 
 
-BOTH = [pytest.param("base", marks=pytest.mark.slow), "chat"]
-
-
-@pytest.mark.parametrize("variant", BOTH)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["base", "chat"])
 def test_the_final_model_has_the_heads_of_stage_0_as_they_were(runs, variant):
     before, after = heads(runs("stage0")), heads(runs(f"stage2_{variant}"))
     assert before.keys() == after.keys() and ITM in before
@@ -71,7 +69,8 @@ def test_the_final_model_has_the_heads_of_stage_0_as_they_were(runs, variant):
         assert after[path].dtype == leaf.dtype
 
 
-@pytest.mark.parametrize("variant", BOTH)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["base", "chat"])
 def test_retrieval_by_the_final_model_is_that_of_these_heads_on_its_q_former(runs, variant):
     final = zv_jax.from_pretrained(runs(f"stage2_{variant}"))
     own = load_params(runs(f"stage2_{variant}"))[0] | heads(runs("stage0"))
@@ -92,7 +91,7 @@ def test_base_keeps_the_text_half_that_its_later_stages_do_not_have(runs):
     np.testing.assert_array_equal(after[TEXT_HALF], before[TEXT_HALF])
 
 
-@pytest.mark.parametrize("variant", BOTH)
+@pytest.mark.parametrize("variant", ["base", "chat"])
 def test_what_is_carried_is_in_no_step(corpus, variant):
     config = configured(corpus, "stage2", variant)
     parts = abstract_parts(config, stage_of(config), make_mesh(config.mesh))
@@ -138,6 +137,7 @@ def test_the_table_of_the_start_says_where_they_are_from(runs):
     assert unused and not any("heads" in name or "ffn_text" in name for name in unused)
 
 
+@pytest.mark.slow
 def test_an_export_leaves_them_out_and_verifies(runs, tmp_path):
     model = zv_jax.from_pretrained(runs("stage2_chat"))
     model.save_pretrained(tmp_path / "hf")
