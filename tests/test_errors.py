@@ -1,4 +1,4 @@
-"""The error for a name that nobody knows."""
+"""Errors: names that nobody knows, and texts that quote any file."""
 
 import pickle
 
@@ -21,3 +21,9 @@ def test_the_class_is_free_and_a_long_value_is_cut():
     assert isinstance(error, DataError) and error.fix == "name it"
     assert len(str(error)) < 300 and "did you mean" not in error.what
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_every_field_can_be_written_whatever_file_it_quotes():
+    error = DataError(*(f"{name} \ud800 {name}" for name in ("what", "where", "expected", "fix")))
+    for text in (error.what, error.where, error.expected, error.fix, str(error)):
+        assert "\\ud800" in text and text.encode()

@@ -33,8 +33,8 @@ class ZvError(Exception):
         super().__init__(_whole(what))
         self.what = _whole(what)
         self.where = where and _whole(where)
-        self.expected = expected
-        self.fix = fix
+        self.expected = expected and _whole(expected)
+        self.fix = fix and _whole(fix)
 
     def __str__(self) -> str:
         lines = [self.what]
