@@ -81,7 +81,7 @@ mutants:
 
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
-	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v convert_full); do \
+	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v 'convert_full\|serving'); do \
 		echo "\$$ python $$file"; $(PARITY)/bin/python $$file || exit 1; done
 
 plans:
