@@ -28,7 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     Tests of the other markers run programs for long enough to gain from optimised ones.
     """
     if "not slow" in config.option.markexpr:
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        import jax  # a conftest.py below may have imported it already, and read the variable
+
+        jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # of programs that tests start
 
 
 # The same examples each time, on machines of any speed.
