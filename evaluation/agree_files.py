@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import DataError
 from zv_jax.evaluation.agree import Agreement, Answered, right
 from zv_jax.evaluation.predict import Finder
-from zv_jax.files import write_atomic, write_json
+from zv_jax.files import write_atomic, write_json, writing
 from zv_jax.tables import align
 
 SCORES = "agree.json"
@@ -33,7 +34,7 @@ def write(found: Agreement, workdir: Path) -> None:
       DataError: the folder cannot be written.
     """
     rows = [row(one) for one in found.disagreements]
-    try:
+    with writing("the results", workdir, "give another --workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(
             workdir / SCORES,
@@ -43,13 +44,6 @@ def write(found: Agreement, workdir: Path) -> None:
         write_atomic(workdir / ROWS, lines.encode())
         table = [_HEAD, "|---|---|---|---|---|", *map(_line, rows)]
         write_atomic(workdir / TABLE, ("\n".join(table) + "\n").encode())
-    except OSError as error:
-        raise DataError(
-            f"the results cannot be written: {error.strerror}",
-            where=str(workdir),
-            expected="a folder that can be written",
-            fix="give another --workdir",
-        ) from error
 
 
 def row(one: Answered) -> dict[str, Any]:
@@ -128,11 +122,9 @@ def mine(found: Agreement, file: Path) -> tuple[int, int]:
                 images[ref] = images.get(ref) or _stored(ref, one.question.image, place)
             kept = tuple(images[ref] for ref in item.images)
             rows.append(records_lib.dumps(dataclasses.replace(item.record, images=kept)) + "\n")
-    try:
+    with _rows_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, "".join(rows).encode())
-    except OSError as error:
-        raise _unwritable(file, error) from error
     return len(rows), len(found.disagreements) - len(known)
 
 
@@ -154,21 +146,14 @@ def _stored(ref: ImageRef, find: Finder, place: Path) -> ImageRef:
     data = buffer.getvalue()
     sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     path = place / f"{sha1}.png"
-    try:
+    with _rows_to(path):
         place.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
-    except OSError as error:
-        raise _unwritable(path, error) from error
     return ImageRef(path=f"{place.name}/{path.name}", width=image.width, height=image.height)
 
 
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"training rows cannot be written: {error.strerror}",
-        where=str(path),
-        expected="a place that can be written",
-        fix="give another --mine",
-    )
+def _rows_to(path: Path) -> AbstractContextManager[None]:
+    return writing("training rows", path, "give another --mine")
 
 
 def lines(found: Agreement, most: int) -> Iterator[str]:

@@ -5,16 +5,17 @@ The only code of the project that replaces a file.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zv_jax.errors import CheckpointError
+from zv_jax.errors import CheckpointError, DataError, ZvError
 
 Row = dict[str, Any]
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -35,6 +36,27 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def writing(what: str, place: Path, fix: str, error: type[ZvError] = DataError) -> Iterator[None]:
+    """Makes the `OSError` of what is done inside an error of this package.
+
+    Args:
+        what: that is written, as "the results"; place: where to.
+
+    Raises:
+        ZvError: of the type `error`.
+    """
+    try:
+        yield
+    except OSError as cause:
+        raise error(
+            f"{what} cannot be written: {cause.strerror or cause}",
+            where=str(place),
+            expected="a folder that can be written",
+            fix=fix,
+        ) from cause
 
 
 def write_json(path: Path, value: object) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import html.parser
 import json
 import re
+import shutil
 
 import pytest
 import scripted
@@ -268,6 +269,16 @@ def test_two_people_are_compared_with_each_other(world, tmp_path):
     assert found["between"][0]["people"] == ["Ann", "Ann 2"]
     assert found["between"][0]["kappa"] == -1
     assert "Ann and Ann 2: 0 of 40 alike, kappa -1.00" in decisions.render(found)
+
+
+def test_a_report_that_cannot_be_written_is_one_error(world, tmp_path):
+    file = saved(world, tmp_path, "Ann", lambda row: row["dropped"])
+    shutil.copytree(world[0] / "audit", tmp_path / "audit")
+    (tmp_path / "audit" / "agreement.json").unlink(missing_ok=True)
+    (tmp_path / "audit" / "agreement.json").mkdir()
+    with pytest.raises(DataError, match="the report cannot be written") as refused:
+        decisions.report(tmp_path, [file])
+    assert refused.value.where and refused.value.expected and refused.value.fix
 
 
 def test_kappa_is_that_of_the_textbook():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from zv_jax.errors import ConfigError
-from zv_jax.files import write_atomic
+from zv_jax.files import write_atomic, writing
 from zv_jax.sweep import launchers, table
 from zv_jax.sweep.points import Point, Sweep, run_id, workdir
 
@@ -125,14 +125,7 @@ def write_files(root: Path, contents: Mapping[str, str]) -> None:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    try:
+    with writing("the table of the sweep", root, "give another --workdir", ConfigError):
         root.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             write_atomic(root / name, content.encode())
-    except OSError as error:
-        raise ConfigError(
-            f"the table of the sweep cannot be written: {error.strerror}",
-            where=str(root),
-            expected="a folder that can be written",
-            fix="give another --workdir",
-        ) from error

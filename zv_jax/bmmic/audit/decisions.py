@@ -17,7 +17,7 @@ from zv_jax.bmmic.audit.run import FOLDER, ITEMS, digest
 from zv_jax.bmmic.filters.detector import NAMES
 from zv_jax.bmmic.view import LANGS
 from zv_jax.errors import DataError
-from zv_jax.files import write_json
+from zv_jax.files import write_json, writing
 from zv_jax.tables import align
 
 REPORT = "agreement.json"
@@ -77,7 +77,7 @@ def report(workdir: Path, files: Sequence[Path]) -> dict[str, Any]:
       "between": rows of two people}.
 
     Raises:
-      DataError: there is no page, or a file is not of it.
+      DataError: there is no page, a file is not of it, or the report cannot be written.
     """
     file = workdir / FOLDER / ITEMS
     if not file.is_file():
@@ -102,7 +102,8 @@ def report(workdir: Path, files: Sequence[Path]) -> dict[str, Any]:
     ]
     people = {judge.name: len(judge.rejects) for judge in judges}
     found = {"items": len(items), "people": people, "filters": filters, "between": between}
-    write_json(workdir / FOLDER / REPORT, found)
+    with writing("the report", workdir / FOLDER, "make room on the disk"):
+        write_json(workdir / FOLDER / REPORT, found)
     return found
 
 

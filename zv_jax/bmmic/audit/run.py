@@ -10,8 +10,7 @@ from zv_jax.bmmic import run as run_lib
 from zv_jax.bmmic.audit import origins, page, sample
 from zv_jax.bmmic.config import Config
 from zv_jax.bmmic.export import images
-from zv_jax.errors import DataError
-from zv_jax.files import write_atomic
+from zv_jax.files import write_atomic, writing
 
 FOLDER, PAGE, ITEMS = "audit", "index.html", "items.jsonl"
 
@@ -29,17 +28,10 @@ def run(config: Config, workdir: Path, count: int) -> tuple[Path, int]:
     lines = "".join(json.dumps(_row(item), ensure_ascii=False) + "\n" for item in items).encode()
     shown = page.render(items, found, place.shown, digest(lines))
     folder = workdir / FOLDER
-    try:
+    with writing("the page", folder, "make room on the disk"):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / ITEMS, lines)
         write_atomic(folder / PAGE, shown.encode())
-    except OSError as error:
-        raise DataError(
-            f"the page cannot be written: {error.strerror}",
-            where=str(folder),
-            expected="a folder that can be written",
-            fix="make room on the disk",
-        ) from error
     return folder / PAGE, len(items)
 
 

@@ -21,8 +21,7 @@ from zv_jax.data.openmoji.scene import Placed, Scene
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.styles.iconify import Style, bare
-from zv_jax.errors import DataError
-from zv_jax.files import write_atomic
+from zv_jax.files import write_atomic, writing
 
 NAME, SPLIT = "openmoji_styles", "test"
 LANGS = ("en", "zh")
@@ -48,7 +47,7 @@ def write(
       SetupError: the SVG renderer is not installed.
     """
     out, lines = Path(out), []
-    try:
+    with writing("the scenes", out, "give another --out"):
         for style in styles:
             (out / "images" / style.name).mkdir(parents=True, exist_ok=True)
             for index, nominal in enumerate(_sampled(style, scenes, seed)):
@@ -59,10 +58,6 @@ def write(
         said = "".join(f"- {s.name}: {s.licence or 'see the package'}\n" for s in styles)
         write_atomic(out / "ATTRIBUTION.md", f"Drawings, by their packages:\n\n{said}".encode())
         write_atomic(out / f"{SPLIT}.jsonl", ("\n".join(lines) + "\n").encode())
-    except OSError as error:
-        raise DataError(
-            f"the scenes cannot be written: {error}", where=str(out), fix="give another --out"
-        ) from error
     return out / f"{SPLIT}.jsonl"
 
 
