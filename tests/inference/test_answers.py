@@ -5,18 +5,19 @@ import itertools
 import numpy as np
 import pytest
 
-from zv_jax.inference.answers import settled
+from zv_jax.inference.answers import Growing, settled
 from zv_jax.models.prompt import FORMATS, PromptConfig
 
 ZIYA, PLAIN = PromptConfig(), PromptConfig(format="plain")
 
 
+@pytest.mark.parametrize("longest", [5, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("prompt", [ZIYA, PLAIN])
-def test_at_every_cut_only_what_stays_is_shown(prompt):
-    """All texts of up to five of these pieces, some of which begin a stop word or are one."""
+def test_at_every_cut_only_what_stays_is_shown(prompt, longest):
+    """All texts of up to `longest` of these pieces, some of which begin a stop word or are one."""
     stops = ("。\n", "ab c", "aa")
     pieces = ["a", "b", " c", "。", "\n", "图"]
-    for size in range(1, 6):
+    for size in range(1, longest + 1):
         for text in map("".join, itertools.product(pieces, repeat=size)):
             whole = prompt.heard(text, stops)
             shown = [settled(text[:end], prompt, stops) for end in range(len(text) + 1)]
@@ -79,3 +80,18 @@ def test_candidates_are_the_sequences_as_texts(talker, shown):
     few = talker.candidates(ASK[:1], [shown[:1]], decoding=Beam(4, n=4), choices=["red", "two"])
     assert {answer.text for answer in few[0]} == {"red", "two"}
     assert few[0][0].score >= few[0][1].score
+
+
+def test_an_answer_grows_by_what_is_final_and_ends_once(talker):
+    tokenizer, prompt = talker.tokenizer, ZIYA
+    ids = tokenizer.encode(" two three left right")
+    growing = Growing(tokenizer, prompt, ["left"])
+    pieces = []
+    for token in ids:
+        if not growing.ended:
+            pieces.append(growing.add(token))
+    assert growing.ended and "".join(pieces) == growing.text == "two three"
+    assert growing.finish() == ""
+    cut = Growing(tokenizer, prompt, ["left right and on"])
+    assert "".join(map(cut.add, ids)) == "two three"  # the stop word may still come
+    assert cut.finish() == " left right" and not cut.ended

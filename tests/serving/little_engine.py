@@ -10,9 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from zv_jax.inference import answers
+from zv_jax.inference.answers import Growing
 from zv_jax.inference.model import Model
 from zv_jax.serving.jobs import Ended, Event, Failed, Job, Piece
 
@@ -31,6 +29,7 @@ class LittleEngine:
     """`with LittleEngine(model) as engine`. While `open` is not set, no step is taken."""
 
     compiled = 0
+    error = None
 
     def __init__(self, model: Model, *, slots: int = 2, max_new_tokens: int = 32):
         self.model, self.slots = model, slots
@@ -87,7 +86,8 @@ class LittleEngine:
         if job.logprobs:
             found = model.sequences(inputs, job.decoding, max_new_tokens=job.max_new_tokens)
             logprobs = found.logprobs[0, 0]
-        ids, told, shown, reason = [], 0, "", "length"
+        answer = Growing(tokenizer, prompt, job.stop)
+        reason = "length"
         columns = model.stream(inputs, job.decoding, max_new_tokens=job.max_new_tokens)
         while reason == "length":
             while not self.open.wait(0.01) and not ticket.cancelled.is_set():
@@ -98,16 +98,12 @@ class LittleEngine:
             column = next(columns, None)
             if column is None:
                 break
-            ids.append(int(column[0]))
-            text = tokenizer.decode(ids)
-            known = answers.settled(text, prompt, job.stop)
-            if answers.ends(np.array(ids), tokenizer, prompt, job.stop):
+            new = answer.add(int(column[0]))
+            place = len(answer.ids) - 1
+            if place + 1 == job.max_new_tokens:
+                new += answer.finish()
+            if answer.ended:
                 reason = "stop"
-                known = prompt.heard(text, job.stop)
-            elif len(ids) == job.max_new_tokens:
-                known = prompt.heard(text, job.stop)
-            new = slice(told, len(ids))
-            scores = None if logprobs is None else tuple(map(float, logprobs[new]))
-            ticket.tell(Piece(known[len(shown) :], tuple(ids[new]), scores))
-            shown, told = known if len(known) > len(shown) else shown, len(ids)
-        return Ended(reason, len(ids), len(job.question.input_ids))
+            score = None if logprobs is None else (float(logprobs[place]),)
+            ticket.tell(Piece(new, (answer.ids[-1],), score))
+        return Ended(reason, len(answer.ids), len(job.question.input_ids))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float32, Int32
 
 from zv_jax.data.text.tokenizers import Tokenizer
 from zv_jax.inference.beam import DEAD
@@ -49,14 +49,42 @@ def of(
         yield Answer(text, score, tokens[:size], logprobs)
 
 
-def ends(
-    tokens: Int[np.ndarray, " T"], tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]
-) -> bool:
-    """Whether the answer ends within `tokens`."""
-    if (tokens == tokenizer.eos_id).any():
-        return True
-    text = tokenizer.decode(tokens)
-    return any(word in text for word in prompt.stops(stop))
+class Growing:
+    """An answer as its tokens come, and how much of its text is final.
+
+    Args:
+        stop: words of the caller that end it, beside those of the prompt format.
+
+    Attributes:
+        ids: the tokens so far.
+        text: what is final; never part of a character or of a word that ends the answer.
+        ended: whether a token or a word has ended it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: PromptConfig, stop: Sequence[str]):
+        self._tokenizer, self._prompt, self._stop = tokenizer, prompt, stop
+        self.ids: list[int] = []
+        self._decoded = ""
+        self.text, self.ended = "", False
+
+    def add(self, token: int) -> str:
+        """What becomes final with one more token; it may be empty, or come from earlier ones."""
+        self.ids.append(token)
+        self._decoded = self._tokenizer.decode(np.array(self.ids))
+        words = self._prompt.stops(self._stop)
+        self.ended = token == self._tokenizer.eos_id or any(w in self._decoded for w in words)
+        if self.ended:
+            return self.finish()
+        return self._more(settled(self._decoded, self._prompt, self._stop))
+
+    def finish(self) -> str:
+        """The rest of the text, when no further token comes."""
+        return self._more(self._prompt.heard(self._decoded, self._stop))
+
+    def _more(self, known: str) -> str:
+        new = known[len(self.text) :]
+        self.text += new
+        return new
 
 
 def settled(text: str, prompt: PromptConfig, stop: Sequence[str]) -> str:

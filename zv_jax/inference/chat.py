@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from zv_jax.data.text.dialogue import IMAGE, Exchange
-from zv_jax.inference import answers
+from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing
@@ -93,20 +91,15 @@ class Chat:
         inputs = self.model.processor(
             [(turn,)], [shown], history=[self._turns], max_new_tokens=self.max_new_tokens
         )
-        ids: list[int] = []
-        answer = ""
+        answer = Growing(tokenizer, prompt, self.stop)
         for column in self.model.stream(inputs, method, max_new_tokens=self.max_new_tokens):
-            ids.append(int(column[0]))
-            known = answers.settled(tokenizer.decode(np.array(ids)), prompt, self.stop)
-            if len(known) > len(answer):
-                yield known[len(answer) :]
-                answer = known
-            if answers.ends(np.array(ids), tokenizer, prompt, self.stop):
+            if new := answer.add(int(column[0])):
+                yield new
+            if answer.ended:
                 break
-        complete = prompt.heard(tokenizer.decode(np.array(ids)), self.stop)
-        if len(complete) > len(answer):
-            yield complete[len(answer) :]
-        self._keep(turn, complete, shown)
+        if rest := answer.finish():
+            yield rest
+        self._keep(turn, answer.text, shown)
 
     def _next(self, text: str, images: Sequence[Image]) -> tuple[Exchange, tuple[Image, ...]]:
         """The exchange that `text` begins, and all images so far."""

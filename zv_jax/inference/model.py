@@ -26,7 +26,7 @@ from zv_jax.inference import answers as answers_lib
 from zv_jax.inference import beam, embed, sample
 from zv_jax.inference import ranking as ranking_lib
 from zv_jax.inference import trie as trie_lib
-from zv_jax.inference.answers import Answer
+from zv_jax.inference.answers import Answer, Growing
 from zv_jax.inference.decoding import Beam, Decoding, Keywords, Sample, from_keywords
 from zv_jax.inference.inputs import Inputs, check_inputs
 from zv_jax.inference.logits import Drawing
@@ -408,13 +408,17 @@ class Model:
     ) -> Int32[np.ndarray, "B n T"]:
         """Tokens until every row has ended or contains one of the words of `stop`."""
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
-        rows, columns = len(inputs.input_ids), []
+        columns: list[np.ndarray] = []
+        growing: list[Growing] = []
         for column in self.stream(inputs, decoding, max_new_tokens=max_new_tokens):
             columns.append(column)
-            ids = np.stack(columns, 1)
-            if all(answers_lib.ends(row, tokenizer, prompt, stop) for row in ids):
+            growing = growing or [Growing(tokenizer, prompt, stop) for _ in column]
+            for answer, token in zip(growing, column, strict=True):
+                if not answer.ended:
+                    answer.add(int(token))
+            if all(answer.ended for answer in growing):
                 break
-        return ids.reshape(rows, -1, len(columns))
+        return np.stack(columns, 1).reshape(len(inputs.input_ids), -1, len(columns))
 
     def rank(
         self,
