@@ -183,3 +183,23 @@ def test_a_drained_engine_ends_what_it_has_and_takes_no_more(talker, shown):
         assert [one.all()[2].reason in ("stop", "length") for one in heard] == [True] * 4
         with pytest.raises(ConfigError, match="takes no more"):
             engine.submit(jobs[0], print)
+
+
+def test_an_engine_that_fails_says_so_to_everybody_and_ends_nothing_in_silence(talker, shown):
+    with pytest.raises(RuntimeError, match="out of memory"):
+        with Engine(talker, slots=1, max_new_tokens=NEW) as engine:
+            heard = Heard(engine, job(talker, shown, *QUESTIONS[0], max_new_tokens=1))
+            assert isinstance(heard.all()[2], Ended)
+
+            def broken(*arguments):
+                raise RuntimeError("out of memory")
+
+            engine._step = broken
+            events = queue.SimpleQueue()
+            engine.submit(job(talker, shown, *QUESTIONS[0], Greedy(NEW)), events.put)
+            while isinstance(event := events.get(timeout=60), Piece):
+                pass
+            assert isinstance(event, Failed) and str(event.error) == "out of memory"
+            assert str(engine.error) == "out of memory"
+            with pytest.raises(ConfigError, match="takes no more"):
+                engine.submit(job(talker, shown, *QUESTIONS[0]), print)

@@ -164,3 +164,12 @@ def test_health_is_quick_while_large_images_come_in(served):
 
     seconds = sorted(asyncio.run(measure()))
     assert seconds[len(seconds) * 9 // 10] < 0.05
+
+
+def test_a_failed_engine_is_no_healthy_server(served):
+    served.engine.error = RuntimeError("out of memory")
+    for reply in (httpx2.get(f"{served.url}/healthz"), chat(served.url, QUESTION)):
+        assert reply.status_code == 503
+        error = reply.json()["error"]
+        assert error["message"] == "the engine has failed" and error["fix"]
+        assert "memory" not in reply.text  # what happened is in the server's log

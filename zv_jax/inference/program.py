@@ -40,6 +40,11 @@ Seeds = UInt32[Array, "B C"]
 State = TypeVar("State", bound=Any)
 
 
+def compiler_options() -> dict[str, bool] | None:
+    """Those of programs that decode, for the devices at hand."""
+    return ON_GPU if jax.default_backend() == "gpu" else None
+
+
 def jit_decode(**settings: Any) -> Callable[[Callable], Callable]:
     """`jax.jit(**settings)`, on GPUs with the compiler options above.
 
@@ -50,8 +55,7 @@ def jit_decode(**settings: Any) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         @functools.cache
         def program() -> Callable:
-            options = ON_GPU if jax.default_backend() == "gpu" else None
-            return jax.jit(function, compiler_options=options, **settings)
+            return jax.jit(function, compiler_options=compiler_options(), **settings)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -46,7 +46,7 @@ def create_app(model: Model, engine: Answering | None, settings: Settings) -> Fa
     size, transparency = model.config.model.vision.image_size, model.config.data.transparency
     images = Images(size, transparency, Remote() if settings.remote_images else None)
     refusals.install(app)
-    _add_facts(app, metrics, settings.name)
+    _add_facts(app, engine, metrics, settings.name)
     _add_chat(app, model, engine, images, metrics, settings)
     _add_embeddings(app, Embeddings(model, images), settings)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
@@ -55,11 +55,13 @@ def create_app(model: Model, engine: Answering | None, settings: Settings) -> Fa
     return app
 
 
-def _add_facts(app: FastAPI, metrics: Metrics, name: str) -> None:
+def _add_facts(app: FastAPI, engine: Answering | None, metrics: Metrics, name: str) -> None:
     about = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zv_jax"}
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
+        if engine is not None and engine.error is not None:
+            raise refusals.engine_failed()
         return {"status": "ok"}
 
     @app.get("/metrics")
@@ -98,6 +100,8 @@ def _add_chat(
                 expected="a checkpoint of stage 1 or 2",
                 fix="ask /v1/embeddings",
             )
+        if engine.error is not None:
+            raise refusals.engine_failed()
         deadline = asyncio.get_running_loop().time() + settings.timeout
         try:
             async with asyncio.timeout_at(deadline):

@@ -8,6 +8,7 @@ prompts, and one for a step of all slots.
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,8 +24,10 @@ from jaxtyping import Float
 from zv_jax.arrays import Array
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Greedy
 from zv_jax.inference.model import Model
+from zv_jax.inference.program import compiler_options
 from zv_jax.inference.prompts import Question, existing
 from zv_jax.models.axes import on_mesh
 from zv_jax.models.presets import ModelConfig
@@ -35,6 +38,7 @@ from zv_jax.serving.reply import Reply
 from zv_jax.serving.seen import Kept, key_of
 from zv_jax.serving.slots import Fixed, Settings, Slots
 
+_log = logging.getLogger(__name__)
 _SHORTEST, _APART = 64, 4  # the lengths of prompts: 64, 256, 1024, ..., and the longest
 
 
@@ -53,13 +57,14 @@ class Engine:
     Attributes:
         running, waiting: numbers of jobs.
         compiled: number of programs; it does not change once the engine is ready.
+        error: what ended it; None while it works. Leaving the engine raises it.
     """
 
     def __init__(
         self, model: Model, *, slots: int = 8, max_new_tokens: int = 256, kept_images: int = 64
     ):
         if slots < 1:
-            raise ConfigError(f"{slots} slots", where="slots", expected="at least 1")
+            raise ConfigError(f"{slots} slots", "slots", "at least 1", "leave it out for 8")
         self.model, self.max_new_tokens = model, max_new_tokens
         self._rows = model.mesh.shape["data"] * model.mesh.shape["fsdp"]
         self.slots = -(-slots // self._rows) * self._rows
@@ -72,7 +77,7 @@ class Engine:
         self._change = threading.Condition()
         self._ready, self._idle = threading.Event(), threading.Event()
         self._draining = self._closing = False
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -86,8 +91,8 @@ class Engine:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self
 
     def __exit__(
@@ -100,6 +105,8 @@ class Engine:
             self._draining = self._closing = True
             self._change.notify_all()
         self._thread.join()
+        if self.error is not None and error is None:
+            raise self.error  # who ends a failed engine must not believe that all went well
 
     def submit(self, job: Job, tell: Callable[[Event], None]) -> Reply:
         """Queues a job, and decodes its images, in the thread of the caller.
@@ -115,14 +122,17 @@ class Engine:
         """
         self._check(job)
         pixels = self.model.processor.images(job.question.images)
-        reply = Reply(job, tell, self._wake)
+        tokenizer = existing(self.model.tokenizer, "answers")
+        answer = Growing(tokenizer, self.model.config.model.prompt, job.stop)
+        reply = Reply(job, tell, self._wake, answer)
         with self._change:
-            if self._draining or self._error is not None:
+            if self._draining:
                 raise ConfigError(
                     "the engine takes no more questions",
                     where="engine",
-                    expected="a question before it was told to end",
-                ) from self._error
+                    expected="a question before the engine ends or fails",
+                    fix="start another engine",
+                ) from self.error
             self._waiting.append((reply, pixels))
             self._idle.clear()
             self._change.notify_all()
@@ -141,9 +151,15 @@ class Engine:
                 f"{job.max_new_tokens} new tokens",
                 where="max_new_tokens",
                 expected=f"from 1 to {self.max_new_tokens}",
+                fix="ask for fewer, or start the engine with a larger max_new_tokens",
             )
         if getattr(job.decoding, "n", 1) != 1:
-            raise ConfigError("several answers to one job", where="n", expected="1")
+            raise ConfigError(
+                "several answers to one job",
+                where="n",
+                expected="1",
+                fix="submit a job for each, with seeds of their own",
+            )
         if job.question.images and not self._sees:
             raise ConfigError(
                 "a question about an image",
@@ -177,7 +193,8 @@ class Engine:
                     if self.running:
                         self._advance()
         except Exception as error:
-            self._error = error
+            _log.exception("the engine failed")
+            self.error = error
         finally:
             self._end_all()
             self._ready.set()
@@ -199,7 +216,7 @@ class Engine:
             self._held = [None] * self.slots
             self._idle.set()
         for reply in open_:
-            reply.say(Failed(self._error) if self._error else reply.end("cancelled"))
+            reply.say(Failed(self.error) if self.error else reply.end("cancelled"))
 
     def _leave(self) -> None:
         """Frees the slots of cancelled jobs."""
@@ -228,13 +245,11 @@ class Engine:
 
     def _take(self, slots: list[int]) -> None:
         """Hands the latest tokens of `slots` to their jobs."""
-        tokenizer = existing(self.model.tokenizer, "answers")
-        prompt = self.model.config.model.prompt
         ids, logprobs = np.asarray(self._state.ids), np.asarray(self._state.logprobs)
         for slot in slots:
             reply = self._held[slot]
             assert reply is not None
-            end = reply.take(int(ids[slot]), float(logprobs[slot]), tokenizer, prompt)
+            end = reply.take(int(ids[slot]), float(logprobs[slot]))
             if end is not None:
                 self._held[slot] = None
                 reply.say(end)
@@ -328,6 +343,7 @@ class Engine:
     def _compile(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """The program for arguments of these shapes; it refuses others."""
         self.compiled += 1
+        options["compiler_options"] = compiler_options()
         return jax.jit(function, **options).lower(*arguments).compile()
 
     def _compile_for_slots(self, function: Callable[..., Slots], *arguments: Any) -> Any:

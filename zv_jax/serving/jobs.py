@@ -77,7 +77,10 @@ class Answering(Protocol):
         slots: jobs that are answered at once.
         running, waiting: jobs in slots, and those that have none yet.
         compiled: number of programs.
+        error: what ended it; None while it works.
     """
+
+    error: Exception | None
 
     @property
     def slots(self) -> int: ...

@@ -78,6 +78,12 @@ def fault() -> Refusal:
     return Refusal(500, ServerError("the server failed", fix="see its log"))
 
 
+def engine_failed() -> Refusal:
+    """For whoever asks after the engine has failed."""
+    what, fix = "the engine has failed", "see the server's log, and start the server again"
+    return Refusal(503, ServerError(what, expected="an engine that works", fix=fix))
+
+
 def install(app: FastAPI) -> None:
     """Makes all errors of `app` such objects."""
 
