@@ -1,5 +1,6 @@
 """Tiny models with random weights, servers of them, and images to show."""
 
+import functools
 import io
 
 import numpy as np
@@ -37,7 +38,7 @@ def running(model):
     """The server that users run: HTTP in front of the engine."""
     from running import serving
 
-    with serving(model(), kind=Engine) as found:
+    with serving(model(), kind=functools.partial(Engine, beams=(3,))) as found:
         yield found
 
 
@@ -46,6 +47,12 @@ def images():
     """Three files of noise."""
     rng = np.random.default_rng(0)
     return [png(rng.integers(0, 256, (30 + i, 40, 3), np.uint8)) for i in range(3)]
+
+
+@pytest.fixture(scope="session")
+def shown(images):
+    """The same, opened."""
+    return [Image.open(io.BytesIO(file)) for file in images]
 
 
 def png(pixels, form="PNG") -> bytes:

@@ -1,10 +1,10 @@
 """Many questions at once get the answers that each gets alone, and only their own."""
 
-import io
 import queue
 
 import numpy as np
 import pytest
+from hearing import NEW, Heard, job
 from PIL import Image
 
 from zv_jax.data.text.dialogue import Exchange
@@ -13,7 +13,6 @@ from zv_jax.inference.decoding import Greedy, Sample
 from zv_jax.serving.engine import Engine
 from zv_jax.serving.jobs import Ended, Failed, Job, Piece
 
-NEW = 24
 QUESTIONS = (
     ("What is in the picture?", (0,)),
     ("图里有什么？", (1,)),
@@ -30,35 +29,9 @@ def talker(model):
 
 
 @pytest.fixture(scope="module")
-def shown(images):
-    return [Image.open(io.BytesIO(file)) for file in images]
-
-
-@pytest.fixture(scope="module")
 def engine(talker):
     with Engine(talker, slots=3, max_new_tokens=NEW) as running:
         yield running
-
-
-class Heard:
-    """What the engine tells about one job, waited for."""
-
-    def __init__(self, engine, job):
-        self.events = queue.SimpleQueue()
-        self.ticket = engine.submit(job, self.events.put)
-
-    def all(self):
-        """The text, the ids and the end."""
-        pieces = []
-        while isinstance(event := self.events.get(timeout=60), Piece):
-            pieces.append(event)
-        assert not isinstance(event, Failed), event
-        return "".join(p.text for p in pieces), [i for p in pieces for i in p.ids], event
-
-
-def job(model, shown, text, images, decoding=None, **more):
-    question = model.processor.question(text, [shown[i] for i in images], max_new_tokens=NEW)
-    return Job(question, decoding or Greedy(), **({"max_new_tokens": NEW} | more))
 
 
 def test_answers_of_many_are_those_of_the_model_and_bit_equal_to_those_alone(engine, talker, shown):
@@ -105,7 +78,7 @@ def test_no_program_is_compiled_once_the_engine_is_ready(engine, talker, shown):
     before = engine.compiled
     for text, images in QUESTIONS:
         Heard(engine, job(talker, shown, text, images, Sample(1.2))).all()
-    assert engine.compiled == before == 2 + len(engine._lengths) + 1
+    assert engine.compiled == before == 2 + len(engine._lengths) + 2 + 2
 
 
 def test_an_image_is_encoded_once_and_each_question_looks_at_it_anew(engine, talker):

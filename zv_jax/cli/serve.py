@@ -36,6 +36,9 @@ def define(values: flags.FlagValues) -> None:
     count("slots", 8, "answers computed at once", 1)
     count("max_new_tokens", 256, "longest answer; prompts leave room for it", 1)
     count("queue", 32, "requests that wait; more are refused with status 429", 0)
+    flags.DEFINE_multi_integer(
+        "beams", [], "num_beams that requests may have; may be repeated", 2, 64, flag_values=values
+    )
     flags.DEFINE_float("timeout", 120.0, "seconds for one request", 0.1, flag_values=values)
     flags.DEFINE_bool(
         "remote_images", False, "fetch images from public addresses, too", flag_values=values
@@ -70,7 +73,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         return
     from zv_jax.serving.engine import Engine
 
-    with Engine(model, slots=values.slots, max_new_tokens=values.max_new_tokens) as engine:
+    slots, longest = values.slots, values.max_new_tokens
+    with Engine(model, slots=slots, max_new_tokens=longest, beams=values.beams) as engine:
         app = create_app(model, engine, settings)
         server.run(app, host, values.port, values.timeout, ready)
         engine.drain()

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from zv_jax.arrays import Scalar
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.logits import Rules, allowed, is_one_of
-from zv_jax.inference.program import Ids, Sequences, jit_decode, prefill, run
+from zv_jax.inference.program import Ids, Prefilled, Sequences, jit_decode, prefill, run
 from zv_jax.inference.trie import ROOT, Edges
 from zv_jax.models.llama import Cache, empty_cache
 from zv_jax.models.presets import ModelConfig
@@ -88,14 +88,16 @@ class Search(NamedTuple):
 
     Attributes:
         lengths: tokens of the prompt of each beam.
+        most: tokens of the longest sequence; the arrays may have room for more.
         edges: of the tree of answers; None: all are allowed.
         length_penalty: the power of the length that scores are divided by.
         rules: for all tokens.
     """
 
     lengths: Int32[Array, " B*N"]
+    most: Scalar
     edges: Edges | None
-    length_penalty: float
+    length_penalty: Scalar
     rules: Rules
 
 
@@ -131,16 +133,40 @@ def beam_search(
         The best first. If a row has fewer sequences, the scores of the rest are `DEAD`.
     """
     read = prefill(variables, inputs, cfg=cfg)
-    batch = len(inputs.input_ids)
     rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
-    search = Search(jnp.repeat(read.lengths, num_beams), edges, length_penalty, rules)
+    search = search_of(read, num_beams, max_new_tokens, edges, length_penalty, rules)
+    state = start(
+        read, search, num_beams=num_beams, max_new_tokens=max_new_tokens, logprobs=logprobs
+    )
+    step = functools.partial(advance, variables, search, cfg=cfg)
+    ended = run(step, lambda now: ~now.done.all(), state, max_new_tokens).ended
+    return Sequences(ended.tokens, ended.scores, ended.logprobs)
+
+
+def search_of(
+    read: Prefilled,
+    num_beams: int,
+    most: Scalar,
+    edges: Edges | None,
+    length_penalty: Scalar,
+    rules: Rules,
+) -> Search:
+    """What stays the same while the prompts of `read` are searched; see `Search`."""
+    return Search(jnp.repeat(read.lengths, num_beams), most, edges, length_penalty, rules)
+
+
+def start(
+    read: Prefilled, search: Search, *, num_beams: int, max_new_tokens: int, logprobs: bool
+) -> BeamState:
+    """The state after the first token; its cache has no room for new tokens yet (`grown`)."""
+    batch = len(read.lengths)
 
     def paths(first: float) -> Path:
         shape = batch, num_beams, max_new_tokens
         scores = jnp.where(jnp.arange(num_beams) == 0, first, DEAD)
         return Path(
             jnp.broadcast_to(scores, shape[:2]),
-            jnp.full(shape, pad_id, jnp.int32),
+            jnp.full(shape, search.rules.pad_id, jnp.int32),
             jnp.zeros(shape) if logprobs else None,
         )
 
@@ -155,13 +181,10 @@ def beam_search(
         done=jnp.zeros(batch, bool),
         cache=empty_cache(read.prompt, read.seen, num_beams, 0),
     )
-    state = _choose(search, state, jnp.repeat(read.logits, num_beams, 0))
-    advance = functools.partial(_advance, variables, search, cfg=cfg)
-    ended = run(advance, lambda now: ~now.done.all(), state, max_new_tokens).ended
-    return Sequences(ended.tokens, ended.scores, ended.logprobs)
+    return _choose(search, state, jnp.repeat(read.logits, num_beams, 0))
 
 
-def _advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelConfig) -> BeamState:
+def advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelConfig) -> BeamState:
     """Reads the latest tokens and chooses the next."""
     place, rules = state.step - 1, search.rules
     ids = jnp.where(is_one_of(state.ids, rules.stop), rules.pad_id, state.ids).reshape(-1)
@@ -174,13 +197,13 @@ def _advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelCon
 def _choose(search: Search, state: BeamState, logits: Float32[Array, "BN V"]) -> BeamState:
     """The state one token further, given the logits of that token for each beam."""
     step, going = state.step, state.going
-    (batch, beams, most), penalty = going.tokens.shape, search.length_penalty
+    (batch, beams, _), penalty = going.tokens.shape, search.length_penalty
     logp = jax.nn.log_softmax(logits)
     best = _candidates(search, state, logp)
     grown = _continued(going, best, logp.reshape(batch, beams, -1), step)
 
     alive = best.scores > DEAD / 2
-    ended = alive & (is_one_of(best.token, search.rules.stop) | (step + 1 == most))
+    ended = alive & (is_one_of(best.token, search.rules.stop) | (step + 1 == search.most))
     # Only ends among the first `beams` are kept, so that a poor one does not finish a row.
     counts = ended & (jnp.arange(2 * beams) < beams) & ~state.done[:, None]
     ends = jnp.where(counts, best.scores / (step + 1.0) ** penalty, DEAD)
@@ -209,8 +232,8 @@ def _choose(search: Search, state: BeamState, logits: Float32[Array, "BN V"]) ->
 
 def _candidates(search: Search, state: BeamState, logp: Float32[Array, "BN V"]) -> Candidates:
     """The best continuations by the log-probabilities of the next token of each beam."""
-    batch, beams, most = state.going.tokens.shape
-    chosen = state.going.tokens.reshape(-1, most)
+    batch, beams, room = state.going.tokens.shape
+    chosen = state.going.tokens.reshape(-1, room)
     logp = jnp.maximum(allowed(logp, chosen, state.step, search.rules), DEAD)
     logp = logp.reshape(batch, beams, -1)
     scores = state.going.scores[..., None]

@@ -169,8 +169,8 @@ def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: boo
         restricted: whether only some answers are allowed, which requires a search.
 
     Raises:
-        ConfigError: both forms are given, a number is out of range, or sampling is combined with a
-            search.
+        ConfigError: both forms are given, a number is out of range, sampling is combined with a
+            search, or given answers with a length.
         TypeError: an unknown keyword.
     """
     unknown = [name for name in keywords if name not in Keywords.__annotations__]
@@ -191,6 +191,13 @@ def from_keywords(decoding: Decoding | None, keywords: Keywords, restricted: boo
             where="decoding",
             expected="Greedy or Beam with choices",
             fix="leave one of them out",
+        )
+    if restricted and decoding.min_new_tokens:
+        raise ConfigError(
+            f"min_new_tokens {decoding.min_new_tokens} with choices",
+            where="min_new_tokens",
+            expected="0: an answer from a list has the length that it has",
+            fix="leave it out",
         )
     if restricted and isinstance(decoding, Greedy):
         return Beam(1, 1.0, decoding.min_new_tokens, decoding.repetition_penalty)

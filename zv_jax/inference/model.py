@@ -366,6 +366,16 @@ class Model:
             prompts, images, history, instructions, decoding, max_new_tokens, choices, stop, True
         )
 
+    def tree(self, choices: Sequence[str]) -> Trie:
+        """The only answers that `generate` is to give, as tokens.
+
+        Raises:
+            DataError: there is none, or one is empty.
+        """
+        tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
+        encoded = [tokenizer.encode(prompt.answer(choice)) for choice in choices]
+        return trie_lib.build(encoded, tokenizer.eos_id)
+
     def _answers(
         self,
         prompts: Sequence[Prompt],
@@ -382,8 +392,7 @@ class Model:
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
         trie = None
         if choices is not None:
-            encoded = [tokenizer.encode(prompt.answer(choice)) for choice in choices]
-            trie = trie_lib.build(encoded, tokenizer.eos_id)
+            trie = self.tree(choices)
             max_new_tokens = trie.depth
         questions = self.processor.questions(
             prompts, images, history, instructions, max_new_tokens=max_new_tokens

@@ -13,7 +13,7 @@ from typing import cast
 from zv_jax.data.text import dialogue
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import DataError
-from zv_jax.inference.decoding import Greedy, Keywords, Sample, from_keywords
+from zv_jax.inference.decoding import Decoding, Keywords, Sample, from_keywords
 from zv_jax.inference.model import SEEDS_APART, Model
 from zv_jax.inference.prompts import existing
 from zv_jax.serving import lengths, messages
@@ -60,7 +60,9 @@ class Asking:
         for tokenizer in filter(None, (self.tokenizer, self.model.qformer_tokenizer)):
             tokenizer.forget()
         stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-        return [Job(question, method, most, stop, bool(body.logprobs)) for method in methods]
+        trie = body.choices and await asyncio.to_thread(self.model.tree, body.choices)
+        logprobs = bool(body.logprobs)
+        return [Job(question, method, most, stop, logprobs, trie or None) for method in methods]
 
     def _check_length(self, turns: Sequence[Exchange]) -> None:
         characters = sum(len(turn.question) + len(turn.answer or "") for turn in turns)
@@ -79,11 +81,12 @@ class Asking:
             raise lengths.too_long(what, self.longest, "messages")
 
 
-def decodings(body: ChatRequest, slots: int) -> list[Greedy | Sample]:
-    """The decoding of each of the `n` answers.
+def decodings(body: ChatRequest, slots: int) -> list[Decoding]:
+    """The decoding of each of the `n` answers; one search finds all of its own.
 
     Without a temperature, answers are drawn only if another field asks for it: `n` above 1, or
     `top_p`, `top_k` or `min_p` with a value that excludes tokens. Draws without a seed get one.
+    `num_beams` above 1 and `choices` search instead.
 
     Raises:
         DataError: there are more than `slots` answers.
@@ -92,7 +95,9 @@ def decodings(body: ChatRequest, slots: int) -> list[Greedy | Sample]:
     n = body.n or 1
     if n > slots:
         raise DataError(f"{n} answers", "n", f"at most {slots}", "ask several times")
-    draws = n > 1 or (body.top_p or 1) < 1 or body.top_k or body.min_p
+    restricted = body.choices is not None
+    searches = restricted or (body.num_beams or 1) > 1
+    draws = not searches and (n > 1 or (body.top_p or 1) < 1 or body.top_k or body.min_p)
     temperature = body.temperature if body.temperature is not None else float(bool(draws))
     keywords = {
         "temperature": temperature,
@@ -101,12 +106,14 @@ def decodings(body: ChatRequest, slots: int) -> list[Greedy | Sample]:
         "min_p": body.min_p,
         "min_new_tokens": body.min_tokens,
         "repetition_penalty": body.repetition_penalty,
+        "num_beams": body.num_beams,
+        "length_penalty": body.length_penalty,
         "n": n,
     }
     given = {name: value for name, value in keywords.items() if value is not None}
-    method = from_keywords(None, cast(Keywords, given), False)
+    method = from_keywords(None, cast(Keywords, given), restricted)
     if not isinstance(method, Sample):
-        return [cast(Greedy, method)]
+        return [method]
     seed = secrets.randbits(32) if body.seed is None else body.seed
     seeds = [(seed + SEEDS_APART * i) % 2**32 for i in range(n)]
     return [dataclasses.replace(method, seed=seed, n=1) for seed in seeds]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -53,9 +54,9 @@ class Completion:
 
     async def whole(self, events: Events) -> dict[str, Any]:
         """The body, once all answers have ended."""
-        texts: list[list[str]] = [[] for _ in range(self.n)]
-        entries: list[list[dict[str, Any]]] = [[] for _ in range(self.n)]
-        reasons = [""] * self.n
+        texts: defaultdict[int, list[str]] = defaultdict(list)
+        entries: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+        reasons: dict[int, str] = {}
         async with aclosing(events):
             async for number, event in _heard(events):
                 if isinstance(event, Ended):
@@ -71,7 +72,7 @@ class Completion:
                 "logprobs": self._logprobs(entries[i]),
                 "finish_reason": reasons[i],
             }
-            for i in range(self.n)
+            for i in sorted(reasons)
         ]
         return self._of("chat.completion", choices) | {"usage": self._usage()}
 
@@ -79,10 +80,12 @@ class Completion:
         """The chunks, each as soon as its text is final; None to keep the connection alive."""
         counts = bool(self.body.stream_options and self.body.stream_options.include_usage)
         extra = {"usage": None} if counts else {}
-        for i in range(self.n):
-            yield self._chunk(i, {"role": "assistant", "content": ""}) | extra
+        begun: set[int] = set()
         async with aclosing(events):
             async for heard in events:
+                if heard and heard[0] not in begun:
+                    begun.add(heard[0])
+                    yield self._chunk(heard[0], {"role": "assistant", "content": ""}) | extra
                 chunk = heard and self._next(*heard)
                 if chunk or not heard:
                     yield chunk and chunk | extra

@@ -2,7 +2,8 @@
 
 Questions join and leave between steps. All memory is allocated and all programs are compiled before
 the engine is ready: one to encode an image, one for its visual tokens, one for each length of
-prompts, and one for a step of all slots.
+prompts, one to put a prompt into a slot, one for a step of all slots, and two for each kind of
+search.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from zv_jax.arrays import Array
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference.answers import Growing
-from zv_jax.inference.decoding import Greedy
+from zv_jax.inference.decoding import Beam, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.program import compiler_options
 from zv_jax.inference.prompts import Question, existing
@@ -35,8 +36,9 @@ from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.serving import slots as slots_lib
 from zv_jax.serving.jobs import Event, Failed, Job
 from zv_jax.serving.reply import Reply
+from zv_jax.serving.searches import Searches
 from zv_jax.serving.seen import Kept, key_of
-from zv_jax.serving.slots import Fixed, Settings, Slots
+from zv_jax.serving.slots import Fixed, Prompt, Slots
 
 _log = logging.getLogger(__name__)
 _SHORTEST, _APART = 64, 4  # the lengths of prompts: 64, 256, 1024, ..., and the longest
@@ -53,6 +55,7 @@ class Engine:
         slots: answers at a time; rounded up to a multiple of the devices that share rows.
         max_new_tokens: of the longest answer; the prompts have the rest of the model's positions.
         kept_images: images whose features are kept.
+        beams: the numbers of beams that jobs may ask for.
 
     Attributes:
         running, waiting: numbers of jobs.
@@ -61,8 +64,9 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, *, slots: int = 8, max_new_tokens: int = 256, kept_images: int = 64
-    ):
+        self, model: Model, *, slots: int = 8, max_new_tokens: int = 256, kept_images: int = 64,
+        beams: Sequence[int] = (),
+    ):  # fmt: skip
         if slots < 1:
             raise ConfigError(f"{slots} slots", "slots", "at least 1", "leave it out for 8")
         self.model, self.max_new_tokens = model, max_new_tokens
@@ -74,6 +78,8 @@ class Engine:
         self.features, self.tokens = Kept(kept_images), Kept(kept_images)
         self._waiting: deque[tuple[Reply, np.ndarray]] = deque()
         self._held: list[Reply | None] = [None] * self.slots
+        self._searches = Searches(model, beams, max_new_tokens)
+        self._for_search: deque[tuple[Reply, np.ndarray]] = deque()
         self._change = threading.Condition()
         self._ready, self._idle = threading.Event(), threading.Event()
         self._draining = self._closing = False
@@ -82,11 +88,11 @@ class Engine:
 
     @property
     def running(self) -> int:
-        return sum(reply is not None for reply in self._held)
+        return sum(reply is not None for reply in (*self._held, self._searches.reply))
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._for_search)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -112,8 +118,8 @@ class Engine:
         """Queues a job, and decodes its images, in the thread of the caller.
 
         Args:
-            tell: called on the engine's thread, with one `Piece` for each token and then `Ended`,
-                or with `Failed`; it must not block.
+            tell: called on the engine's thread, with one `Piece` for each token, or for each
+                answer of a search, and then `Ended`, or with `Failed`; it must not block.
 
         Raises:
             DataError: an image cannot be read, or the prompt is too long.
@@ -133,7 +139,8 @@ class Engine:
                     expected="a question before the engine ends or fails",
                     fix="start another engine",
                 ) from self.error
-            self._waiting.append((reply, pixels))
+            searches = isinstance(job.decoding, Beam)
+            (self._for_search if searches else self._waiting).append((reply, pixels))
             self._idle.clear()
             self._change.notify_all()
         return reply
@@ -153,7 +160,9 @@ class Engine:
                 expected=f"from 1 to {self.max_new_tokens}",
                 fix="ask for fewer, or start the engine with a larger max_new_tokens",
             )
-        if getattr(job.decoding, "n", 1) != 1:
+        if isinstance(job.decoding, Beam):
+            self._searches.check(job)
+        elif isinstance(job.decoding, Sample) and job.decoding.n != 1:
             raise ConfigError(
                 "several answers to one job",
                 where="n",
@@ -190,8 +199,9 @@ class Engine:
                 while self._wait():
                     self._leave()
                     self._join()
-                    if self.running:
+                    if any(self._held):
                         self._advance()
+                    self._searches.advance()
         except Exception as error:
             _log.exception("the engine failed")
             self.error = error
@@ -202,7 +212,7 @@ class Engine:
     def _wait(self) -> bool:
         """Waits for something to do; whether there is to be a next step."""
         with self._change:
-            while not (self._waiting or self.running or self._closing):
+            while not (self.waiting or self.running or self._closing):
                 self._idle.set()
                 self._change.wait()
         return not self._closing
@@ -210,10 +220,12 @@ class Engine:
     def _end_all(self) -> None:
         with self._change:
             self._draining = True
-            open_ = [reply for reply in self._held if reply is not None]
-            open_ += [reply for reply, _ in self._waiting]
+            held = *self._held, self._searches.reply
+            open_ = [reply for reply in held if reply is not None]
+            open_ += [reply for reply, _ in (*self._waiting, *self._for_search)]
             self._waiting.clear()
-            self._held = [None] * self.slots
+            self._for_search.clear()
+            self._held, self._searches.reply = [None] * self.slots, None
             self._idle.set()
         for reply in open_:
             reply.say(Failed(self.error) if self.error else reply.end("cancelled"))
@@ -224,20 +236,32 @@ class Engine:
             if reply is not None and reply.cancelled.is_set():
                 self._held[slot] = None
                 reply.say(reply.end("cancelled"))
+        self._searches.leave_if_cancelled()
 
     def _join(self) -> None:
-        """Puts waiting jobs into free slots."""
-        for slot, held in enumerate(self._held):
-            while held is None and self._waiting:
-                with self._change:
-                    reply, pixels = self._waiting.popleft()
-                if reply.cancelled.is_set():
-                    reply.say(reply.end("cancelled"))
-                    continue
-                self._held[slot] = held = reply
-                self._state = self._admit(reply.job, pixels, slot)
+        """Puts waiting jobs into free slots, and starts the next search if there is none."""
+        for slot in range(self.slots):
+            while self._held[slot] is None and (found := self._next(self._waiting)):
+                reply, pixels = found
+                self._held[slot] = reply
+                prompt = self._read(reply.job.question, pixels)
+                settings = slots_lib.settings_of(reply.job.decoding)
+                arguments = self._state, prompt, np.int32(slot), settings, self._fixed
+                self._state = self._insert(*arguments)
                 self._take([slot])
-                held = self._held[slot]
+        while self._searches.reply is None and (found := self._next(self._for_search)):
+            reply, pixels = found
+            self._searches.start(reply, self._read(reply.job.question, pixels))
+
+    def _next(self, queue: deque[tuple[Reply, np.ndarray]]) -> tuple[Reply, np.ndarray] | None:
+        """The next job that somebody waits for, with its images."""
+        while queue:
+            with self._change:
+                reply, pixels = queue.popleft()
+            if not reply.cancelled.is_set():
+                return reply, pixels
+            reply.say(reply.end("cancelled"))
+        return None
 
     def _advance(self) -> None:
         self._state = self._step(self.model.variables, self._state, self._fixed)
@@ -254,17 +278,11 @@ class Engine:
                 self._held[slot] = None
                 reply.say(end)
 
-    def _admit(self, job: Job, pixels: Sequence[np.ndarray], slot: int) -> Slots:
-        arguments = self._arguments(job, pixels, slot)
-        return self._reads[self._length(job.question)](*arguments)
-
-    def _arguments(self, job: Job, pixels: Sequence[np.ndarray], slot: int) -> tuple:
-        """The arguments of `_read`."""
-        visual = self._visual(job.question, pixels) if self._sees else None
-        prompt = visual, *self._prompt(job.question)
-        settings = slots_lib.settings_of(job.decoding)
-        arguments = *prompt, np.int32(slot), settings, self._fixed
-        return self.model.variables, self._state, *arguments
+    def _read(self, question: Question, pixels: Sequence[np.ndarray]) -> Prompt:
+        """The prompt as the model reads it, images included."""
+        visual = self._visual(question, pixels) if self._sees else None
+        program = self._reads[self._length(question)]
+        return program(self.model.variables, visual, *self._prompt(question))
 
     def _length(self, question: Question) -> int:
         return next(n for n in self._lengths if n >= len(question.input_ids))
@@ -334,11 +352,19 @@ class Engine:
             self._query = self._compile(query, variables, self._repeat(features), *asked)
         for length in self._lengths:
             question = Question([tokenizer.eos_id] * length, (), [])
-            arguments = self._arguments(Job(question, Greedy(), 1), (), 0)
-            read = functools.partial(_read, cfg)
-            self._reads[length] = self._compile_for_slots(read, *arguments)
+            visual = self._visual(question, ()) if self._sees else None
+            arguments = model.variables, visual, *self._prompt(question)
+            read = functools.partial(slots_lib.prefill, cfg=cfg, places=self.longest)
+            self._reads[length] = self._compile_placed(read, *arguments)
+        prompt = self._read(question, ())
+        insert = functools.partial(slots_lib.insert, cfg=cfg)
+        settings = slots_lib.settings_of(Greedy())
+        arguments = self._state, prompt, np.int32(0), settings, self._fixed
+        self._insert = self._compile_placed(insert, *arguments, donate_argnums=0)
         step = functools.partial(slots_lib.step, cfg=cfg)
-        self._step = self._compile_for_slots(step, model.variables, self._state, self._fixed)
+        arguments = model.variables, self._state, self._fixed
+        self._step = self._compile_placed(step, *arguments, donate_argnums=1)
+        self._searches.prepare(prompt, self._fixed, self._compile_placed)
 
     def _compile(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """The program for arguments of these shapes; it refuses others."""
@@ -346,26 +372,32 @@ class Engine:
         options["compiler_options"] = compiler_options()
         return jax.jit(function, **options).lower(*arguments).compile()
 
-    def _compile_for_slots(self, function: Callable[..., Slots], *arguments: Any) -> Any:
-        return self._compile(function, *arguments, donate_argnums=1, out_shardings=self._shardings)
+    def _compile_placed(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """`_compile`, the results of the program placed as `_shardings` says."""
+        options["out_shardings"] = self._shardings(jax.eval_shape(function, *arguments))
+        return self._compile(function, *arguments, **options)
 
-    def _allocate(self) -> Slots:
-        """Empty slots; the heads of their keys and values are where those of the weights are."""
-        cfg, mesh = self.model.config.model, self.model.mesh
-        ids, mask = self._prompt(Question([0], (), []))
-        prefill = functools.partial(slots_lib.prefill, cfg=cfg)
-        prompt = jax.eval_shape(prefill, self.model.variables, None, ids, mask)
-
-        def make() -> Slots:
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), prompt)
-            return slots_lib.empty(zeros, self.slots, self.longest, self.max_new_tokens)
+    def _shardings(self, abstract: Any) -> Any:
+        """Where arrays go: the heads of keys and values to where those of the weights are."""
 
         def place(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
             heads = (*[None] * (leaf.ndim - 3), "tensor") if leaf.ndim > 3 else ()
-            return NamedSharding(mesh, PartitionSpec(*heads))
+            return NamedSharding(self.model.mesh, PartitionSpec(*heads))
 
-        self._shardings = jax.tree.map(place, jax.eval_shape(make))
-        return jax.jit(make, out_shardings=self._shardings)()
+        return jax.tree.map(place, abstract)
+
+    def _allocate(self) -> Slots:
+        """Empty slots."""
+        cfg = self.model.config.model
+        ids, mask = self._prompt(Question([0], (), []))
+        read = functools.partial(slots_lib.prefill, cfg=cfg, places=self.longest)
+        prompt = jax.eval_shape(read, self.model.variables, None, ids, mask)
+
+        def make() -> Slots:
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), prompt)
+            return slots_lib.empty(zeros, self.slots, self.max_new_tokens)
+
+        return jax.jit(make, out_shardings=self._shardings(jax.eval_shape(make)))()
 
 
 def _lengths(longest: int) -> list[int]:
@@ -379,12 +411,3 @@ def _lengths(longest: int) -> list[int]:
 def _first(cfg: ModelConfig, method: str) -> Callable[..., Array]:
     """The first row of what a method of the model gives for equal rows."""
     return lambda variables, *rows: ZiyaVisual(cfg).apply(variables, *rows, method=method)[0]
-
-
-def _read(
-    cfg: ModelConfig, variables: dict, slots: Slots, visual: Array | None, ids: Array, mask: Array,
-    slot: Array, settings: Settings, fixed: Fixed,
-) -> Slots:  # fmt: skip
-    """Prefill and insert, one program."""
-    prompt = slots_lib.prefill(variables, visual, ids, mask, cfg=cfg)
-    return slots_lib.insert(slots, prompt, slot, settings, fixed, cfg=cfg)

@@ -6,27 +6,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from zv_jax.inference.decoding import Greedy, Sample
+from zv_jax.inference.decoding import Decoding
 from zv_jax.inference.prompts import Question
+from zv_jax.inference.trie import Trie
 
 
 @dataclass(frozen=True)
 class Job:
-    """One answer to one question.
+    """One question, and how it is to be answered.
 
     Attributes:
         question: from `model.processor.question(...)`.
-        decoding: with n == 1; several answers are several jobs, their seeds apart.
+        decoding: a `Beam` may ask for several answers; several draws are several jobs, with n == 1
+            and their seeds apart.
         max_new_tokens: most tokens of the answer.
+        trie: the only answers allowed, which requires a `Beam`; None allows all.
         stop: words that end it and are not part of it.
         logprobs: whether pieces have them.
     """
 
     question: Question
-    decoding: Greedy | Sample
+    decoding: Decoding
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    trie: Trie | None = None
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,29 @@ class Piece:
         text: final, and never cut in a character or a stop string; may be empty.
         ids: the tokens chosen since the last piece.
         logprobs: of `ids`, by the model itself; None unless the job asked for them.
+        index: of the answer, if a job has several.
     """
 
     text: str
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event of an answer: why it ended, and how many tokens it and its prompt have."""
+    """The last event of an answer: why it ended, and how many tokens it and its prompt have.
+
+    Attributes:
+        index: of the answer, if a job has several.
+        left: answers of the job that are still to come.
+    """
 
     reason: Literal["stop", "length", "cancelled"]
     tokens: int
     prompt_tokens: int
+    index: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ PING = 15.0  # seconds of silence
 async def events(
     engine: Answering, jobs: Sequence[Job], deadline: float, metrics: Metrics
 ) -> AsyncGenerator[tuple[int, Piece | Ended] | None]:
-    """(number of the job, event) until all have ended; None after each `PING` of silence.
+    """(number of the answer, event) until all have ended; None after each `PING` of silence.
 
     Whatever ends it early, an error, the deadline or a client that is gone, cancels the jobs.
 
@@ -50,10 +50,11 @@ async def events(
                 metrics.first_piece.observe(loop.time() - start)
                 silent = False
             if not isinstance(event, Piece):
-                del tickets[number]
+                if isinstance(event, Failed) or not event.left:
+                    del tickets[number]
                 _close(event, metrics)
             assert not isinstance(event, Failed)
-            yield number, event
+            yield number + event.index, event  # only a job that is alone has several answers
     except (asyncio.CancelledError, GeneratorExit):
         metrics.abandoned.labels("disconnect").inc(len(tickets))
         raise

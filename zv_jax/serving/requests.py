@@ -128,6 +128,9 @@ class ChatRequest(_Ignored, _Neutral):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    num_beams: Annotated[int, Field(ge=1, le=64)] | None = None
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] | None = None
+    choices: Annotated[list[Words], Field(min_length=1, max_length=4096)] | None = None
 
 
 class EmbeddingRequest(_Strict):

@@ -63,11 +63,17 @@ class Fixed(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """A prompt that has been read: logits of its first token, keys and values, its mask."""
+    """A prompt that has been read, at the end of P places.
+
+    Attributes:
+        logits: of its first token.
+        kept: keys and values.
+        seen: True at its tokens.
+    """
 
     logits: Float32[Array, "1 V"]
     kept: Layers
-    seen: Bool[Array, "1 L"]
+    seen: Bool[Array, "1 P"]
 
 
 def settings_of(decoding: Greedy | Sample) -> Settings:
@@ -85,8 +91,9 @@ def settings_of(decoding: Greedy | Sample) -> Settings:
     )
 
 
-def empty(prompt: Prompt, slots: int, places: int, new: int) -> Slots:
-    """Slots with room for `places` tokens of a prompt like `prompt`, and for `new` new ones."""
+def empty(prompt: Prompt, slots: int, new: int) -> Slots:
+    """Slots with room for prompts like `prompt`, and for `new` new tokens."""
+    places = prompt.seen.shape[1]
 
     def room(length: int) -> Layers:
         def make(kept: Array) -> Array:
@@ -115,15 +122,23 @@ def prefill(
     attention_mask: Bool[Array, "W L"],
     *,
     cfg: ModelConfig,
+    places: int,
 ) -> Prompt:
     """Reads one prompt, padded on the left; the k-th placeholder takes the k-th of `visual`.
 
     The W rows, one for each device that shares rows, are equal.
     """
+    before = places - input_ids.shape[1]
     arguments = visual, input_ids, attention_mask
     logits, kept = ZiyaVisual(cfg).apply(variables, *arguments, method="prefill")
-    first = lambda stack: jax.lax.slice_in_dim(stack, 0, 1, axis=stack.ndim - 4)
-    return Prompt(logits[:1], jax.tree.map(first, kept), jnp.asarray(attention_mask)[:1])
+
+    def first(stack: Array) -> Array:
+        pad = [(0, 0)] * stack.ndim
+        pad[-2] = (before, 0)
+        return jnp.pad(jax.lax.slice_in_dim(stack, 0, 1, axis=stack.ndim - 4), pad)
+
+    seen = jnp.pad(jnp.asarray(attention_mask)[:1], ((0, 0), (before, 0)))
+    return Prompt(logits[:1], jax.tree.map(first, kept), seen)
 
 
 def insert(
@@ -131,20 +146,15 @@ def insert(
     *, cfg: ModelConfig,
 ) -> Slots:  # fmt: skip
     """The slots with `prompt` in one of them, and its first token chosen."""
-    places = slots.cache.seen.shape[1]
-    before = places - prompt.seen.shape[1]
 
     def put(all_: Array, one: Array, axis: int = 0) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(all_, one.astype(all_.dtype), slot, axis)
 
-    def put_kept(all_: Array, one: Array) -> Array:
-        pad = [(0, 0)] * one.ndim
-        pad[-2] = (before, 0)
-        return put(all_, jnp.pad(one, pad), one.ndim - 4)
-
     cache = slots.cache._replace(
-        prompt=jax.tree.map(put_kept, slots.cache.prompt, prompt.kept),
-        seen=put(slots.cache.seen, jnp.pad(prompt.seen, ((0, 0), (before, 0)))),
+        prompt=jax.tree.map(
+            lambda all_, one: put(all_, one, one.ndim - 4), slots.cache.prompt, prompt.kept
+        ),
+        seen=put(slots.cache.seen, prompt.seen),
     )
     made = jnp.zeros(1, jnp.int32)
     tokens = jnp.zeros((1, slots.tokens.shape[1]), jnp.int32)
