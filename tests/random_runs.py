@@ -24,9 +24,18 @@ TEXTS = [
 
 
 def random_run(
-    folder: Path, tokenizer: Tokenizer, stage: str, variant: str, positions: int = 128
+    folder: Path,
+    tokenizer: Tokenizer,
+    stage: str,
+    variant: str,
+    positions: int = 128,
+    *,
+    step: int = 1,
 ) -> Path:
-    """Makes `folder` the workdir of a run of that stage; `tokenizer` serves both towers."""
+    """Makes `folder` the workdir of a run of that stage; `tokenizer` serves both towers.
+
+    Called again with another `step`, it saves that one too, with other weights.
+    """
     model = {
         "llm": {"vocab_size": 512, "max_positions": positions},
         "qformer": {"vocab_size": 512},
@@ -40,15 +49,15 @@ def random_run(
     with on_mesh(mesh):
         flat, _ = fresh_variables(config, stage_of(config), mesh)
     # Larger than at the start of training, so that answers depend on all of the input.
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(2 + step)
     flat = {
         name: leaf if leaf.ndim < 2 else leaf + 0.2 * rng.standard_normal(leaf.shape, "f4")
         for name, leaf in flat.items()
     }
     both = partition(flat, stage_of(config), config)
     meta = {"config": to_dict(config), "tokenizers": [tokenizer.fingerprint] * 2}
-    with Checkpointer(folder, CheckpointConfig(every=1)) as saver:
-        saver.save(1, {"trainable": both.trainable}, both.frozen, meta, force=True)
+    with Checkpointer(folder, CheckpointConfig(every=1, keep=9)) as saver:
+        saver.save(step, {"trainable": both.trainable}, both.frozen, meta, force=True)
     tokenizer.save(folder / "tokenizer")
     tokenizer.save(folder / "qformer_tokenizer")
     return folder

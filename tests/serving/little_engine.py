@@ -5,6 +5,7 @@ It computes real answers of real models; what it lacks is speed.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -53,6 +54,9 @@ class LittleEngine:
     def __exit__(self, *error: object) -> None:
         self.open.set()
         self.drain()
+
+    def together(self):
+        return contextlib.nullcontext()
 
     def submit(self, job: Job, tell: Callable[[Event], None]) -> Ticket:
         ticket = Ticket(job, tell)

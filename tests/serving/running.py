@@ -13,6 +13,7 @@ from little_engine import LittleEngine
 
 from zv_jax.serving import server
 from zv_jax.serving.api import create_app
+from zv_jax.serving.follow import Current
 from zv_jax.serving.settings import Settings
 
 
@@ -22,6 +23,7 @@ class Running:
 
     url: str
     engine: LittleEngine
+    current: Current
     server: server.Server
     thread: threading.Thread
 
@@ -43,12 +45,13 @@ def serving(model, slots=2, kind=LittleEngine, **changes):
 
     engine = kind(model, slots=slots, max_new_tokens=32) if model.has_llm else None
     with engine or contextlib.nullcontext():
-        app = create_app(model, engine, settings)
+        current = Current(model)
+        app = create_app(current, engine, settings)
         made = server.server(app, "127.0.0.1", 0, 10, ready)
         thread = threading.Thread(target=made.run)
         thread.start()
         assert port.acquire(timeout=30)
-        running = Running(f"http://127.0.0.1:{ports[0]}", engine, made, thread)
+        running = Running(f"http://127.0.0.1:{ports[0]}", engine, current, made, thread)
         try:
             yield running
         finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -12,11 +15,18 @@ from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
 from zv_jax.parallel import runtime
 
+if TYPE_CHECKING:
+    from zv_jax.inference.model import Model
+    from zv_jax.serving.engine import Engine
+    from zv_jax.serving.follow import Current
+    from zv_jax.serving.settings import Settings
+
 USAGE = """
-usage: zv serve --checkpoint PATH [--port 8000]
+usage: zv serve --checkpoint PATH | --follow RUN_DIR [--port 8000]
 
   zv serve --checkpoint runs/quickstart/stage2_chat
   zv serve --checkpoint runs/quickstart/stage2_chat --host 0.0.0.0 --api_key_env ZV_KEY
+  zv serve --follow runs/mine
 
 Every client of OpenAI's API can ask it, at http://127.0.0.1:8000/v1. SIGTERM or Ctrl-C ends it once
 what is under way has been answered. It needs the packages of zv_jax[serve].
@@ -31,6 +41,7 @@ def define(values: flags.FlagValues) -> None:
         name, default, about, least, flag_values=values
     )
     text("checkpoint", None, "workdir or checkpoint")
+    text("follow", None, "workdir of a run that trains: each new checkpoint is taken")
     text("host", "127.0.0.1", "address to listen on; 0.0.0.0 for all of this machine")
     count("port", 8000, "0 takes any that is free", 0)
     count("slots", 8, "answers computed at once", 1)
@@ -47,12 +58,11 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    checkpoint = _checkpoint(values)
     key = _key(values.api_key_env)
     runtime.prepare()
     from zv_jax.inference.model import from_pretrained
-    from zv_jax.serving import server
-    from zv_jax.serving.api import create_app
+    from zv_jax.serving.follow import Current, first_checkpoint
     from zv_jax.serving.settings import Settings
 
     settings = Settings(
@@ -63,21 +73,59 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         remote_images=values.remote_images,
         key=key,
     )
-    host, about = values.host, f"{settings.name} at http://{_shown(values.host)}"
-    ready = lambda port: print(f"serving {about}:{port}/v1", flush=True)
-    if not key and host not in ("127.0.0.1", "::1", "localhost"):
+    if not key and values.host not in ("127.0.0.1", "::1", "localhost"):
         print("whoever reaches this address may ask: there is no --api_key_env", file=sys.stderr)
-    model = from_pretrained(checkpoint)
-    if not model.has_llm:
-        server.run(create_app(model, None, settings), host, values.port, values.timeout, ready)
+    if values.follow:
+        first_checkpoint(checkpoint)
+    current = Current(from_pretrained(checkpoint))
+    if not current.model.has_llm:
+        _serve(values, settings, current, None)
         return
     from zv_jax.serving.engine import Engine
 
     slots, longest = values.slots, values.max_new_tokens
-    with Engine(model, slots=slots, max_new_tokens=longest, beams=values.beams) as engine:
-        app = create_app(model, engine, settings)
-        server.run(app, host, values.port, values.timeout, ready)
+    with Engine(current.model, slots=slots, max_new_tokens=longest, beams=values.beams) as engine:
+        _serve(values, settings, current, engine)
         engine.drain()
+
+
+def _serve(
+    values: flags.FlagValues, settings: Settings, current: Current, engine: Engine | None
+) -> None:
+    """Serves until a signal, and follows a run if that is asked for."""
+    from zv_jax.serving import server
+    from zv_jax.serving.api import create_app
+    from zv_jax.serving.follow import Follower
+
+    def take(model: Model) -> None:
+        current.model = model
+        print(f"step {model.step} answers now", flush=True)
+
+    def offer(model: Model) -> None:
+        if engine is None:
+            take(model)
+        else:
+            engine.offer(model, functools.partial(take, model))
+
+    host, about = values.host, f"{settings.name} at http://{_shown(values.host)}"
+    ready = lambda port: print(f"serving {about}:{port}/v1", flush=True)
+    app = create_app(current, engine, settings)
+    follower = Follower(Path(values.follow), current.model, offer) if values.follow else None
+    with follower or contextlib.nullcontext():
+        server.run(app, host, values.port, values.timeout, ready)
+
+
+def _checkpoint(values: flags.FlagValues) -> Path:
+    if values.follow and values.checkpoint:
+        raise ConfigError(
+            "both --checkpoint and --follow",
+            where="--follow",
+            expected="one of them",
+            fix="leave --checkpoint out: --follow begins with the latest",
+        )
+    if values.follow:
+        return Path(values.follow)
+    return Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
 
 
 def name_of(checkpoint: Path) -> str:

@@ -19,9 +19,10 @@ from zv_jax.arrays import Array
 from zv_jax.checkpoints import contents
 from zv_jax.config.schema import Config
 from zv_jax.convert import export, formats
+from zv_jax.convert.own_checkpoint import OwnCheckpoint
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.data.text.tokenizers import Tokenizer
-from zv_jax.errors import ConfigError, DataError, unknown_name
+from zv_jax.errors import CheckpointError, ConfigError, DataError, unknown_name
 from zv_jax.inference import answers as answers_lib
 from zv_jax.inference import beam, embed, sample
 from zv_jax.inference import ranking as ranking_lib
@@ -78,14 +79,20 @@ def from_pretrained(
     model = dataclasses.replace(stored.config.model, dtype=dtype, param_dtype=dtype, remat="none")
     config = dataclasses.replace(stored.config, model=model)
     devices = make_mesh(mesh or MeshConfig(), jax.local_devices())
-    with on_mesh(devices):
-        if untrained:
+    if untrained:
+        with on_mesh(devices):
             flat = contents.untrained(config, devices, stored.specs)
-        else:
-            # The report of a converted checkpoint lists missing leaves, which are never used.
-            whole = not stored.converted
-            flat = stored.read(contents.placed(config, devices, stored.specs, whole))
+    else:
+        flat = _weights(stored, config, devices)
     return Model(config, flat, stored.tokenizers, devices, stored.provenance)
+
+
+def _weights(stored: OwnCheckpoint, config: Config, devices: Mesh) -> dict[str, jax.Array]:
+    """All leaves of a checkpoint, on the devices."""
+    # The report of a converted checkpoint lists missing leaves, which are never used.
+    whole = not stored.converted
+    with on_mesh(devices):
+        return stored.read(contents.placed(config, devices, stored.specs, whole))
 
 
 class Model:
@@ -114,6 +121,34 @@ class Model:
         self.towers = frozenset(name.split("/")[1] for name in flat)
         self.variables = trees.unflatten(layout.for_inference(flat))
         self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    @property
+    def step(self) -> int | None:
+        """The training step of its weights; None if they were converted."""
+        return self._provenance.get("step")
+
+    def at(self, path: str | Path) -> Model:
+        """The model of another checkpoint of the same run; nothing is compiled anew for it.
+
+        Raises:
+            CheckpointError: it cannot be read, or its model or its tokenizers are others.
+        """
+        stored = formats.open_any(path)
+        own = self.config.model
+        model = dataclasses.replace(
+            stored.config.model, dtype=own.dtype, param_dtype=own.param_dtype, remat=own.remat
+        )
+        marks = lambda both: [one and one.fingerprint for one in both]
+        tokenizers = self.tokenizer, self.qformer_tokenizer
+        if model != own or marks(stored.tokenizers) != marks(tokenizers):
+            raise CheckpointError(
+                "a checkpoint of another model",
+                where=str(path),
+                expected="the configuration and the tokenizers of the model that is loaded",
+                fix="load it by from_pretrained",
+            )
+        flat = _weights(stored, self.config, self.mesh)
+        return Model(self.config, flat, tokenizers, self.mesh, stored.provenance)
 
     @property
     def processor(self) -> Processor:

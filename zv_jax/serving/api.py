@@ -14,11 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import zv_jax
 from zv_jax.errors import ConfigError
-from zv_jax.inference.model import Model
 from zv_jax.serving import listening, refusals
 from zv_jax.serving.asking import Asking
 from zv_jax.serving.completions import Completion
 from zv_jax.serving.embeddings import Embeddings
+from zv_jax.serving.follow import Current
 from zv_jax.serving.images import Images
 from zv_jax.serving.jobs import Answering
 from zv_jax.serving.limits import Gate, Places
@@ -31,10 +31,11 @@ from zv_jax.serving.sse import Stream
 GONE = 499  # nginx' status for a client that did not wait
 
 
-def create_app(model: Model, engine: Answering | None, settings: Settings) -> FastAPI:
+def create_app(current: Current, engine: Answering | None, settings: Settings) -> FastAPI:
     """The application.
 
     Args:
+        current: holds the model, which another one may replace.
         engine: answers; None for a model without a language model.
 
     Raises:
@@ -42,21 +43,27 @@ def create_app(model: Model, engine: Answering | None, settings: Settings) -> Fa
     """
     # The pages that FastAPI has for its document load scripts from elsewhere.
     app = FastAPI(title="zv serve", version=zv_jax.__version__, docs_url=None, redoc_url=None)
-    metrics = Metrics(engine)
+    metrics, model = Metrics(engine), current.model
     size, transparency = model.config.model.vision.image_size, model.config.data.transparency
     images = Images(size, transparency, Remote() if settings.remote_images else None)
     refusals.install(app)
-    _add_facts(app, engine, metrics, settings.name)
-    _add_chat(app, model, engine, images, metrics, settings)
-    _add_embeddings(app, Embeddings(model, images), settings)
+    _add_facts(app, current, engine, metrics, settings.name)
+    asking = engine and Asking(current, images, engine.slots, settings.max_new_tokens)
+    _add_chat(app, asking, engine, metrics, settings)
+    _add_embeddings(app, Embeddings(current, images), settings)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(Counted, metrics=metrics, paths=paths)
     return app
 
 
-def _add_facts(app: FastAPI, engine: Answering | None, metrics: Metrics, name: str) -> None:
-    about = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zv_jax"}
+def _add_facts(
+    app: FastAPI, current: Current, engine: Answering | None, metrics: Metrics, name: str
+) -> None:
+    fixed = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zv_jax"}
+
+    def about() -> dict[str, Any]:
+        return fixed | {"step": current.model.step}
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -70,25 +77,22 @@ def _add_facts(app: FastAPI, engine: Answering | None, metrics: Metrics, name: s
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [about]}
+        return {"object": "list", "data": [about()]}
 
     @app.get("/v1/models/{asked}")
     async def one(asked: str) -> dict[str, Any]:
         if asked != name:
             raise refusals.unknown_model(asked, name)
-        return about
+        return about()
 
 
 def _add_chat(
     app: FastAPI,
-    model: Model,
+    asking: Asking | None,
     engine: Answering | None,
-    images: Images,
     metrics: Metrics,
     settings: Settings,
 ) -> None:
-    asking = engine and Asking(model, images, engine.slots, settings.max_new_tokens)
-
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Response:
         if body.model != settings.name:

@@ -14,9 +14,10 @@ from zv_jax.data.text import dialogue
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import DataError
 from zv_jax.inference.decoding import Decoding, Keywords, Sample, from_keywords
-from zv_jax.inference.model import SEEDS_APART, Model
+from zv_jax.inference.model import SEEDS_APART
 from zv_jax.inference.prompts import existing
 from zv_jax.serving import lengths, messages
+from zv_jax.serving.follow import Current
 from zv_jax.serving.images import Images
 from zv_jax.serving.jobs import Job
 from zv_jax.serving.requests import ChatRequest
@@ -33,8 +34,9 @@ class Asking:
         ConfigError: that number leaves no room for a prompt.
     """
 
-    def __init__(self, model: Model, images: Images, slots: int, max_new_tokens: int):
-        self.model, self.images, self.slots = model, images, slots
+    def __init__(self, current: Current, images: Images, slots: int, max_new_tokens: int):
+        self.current, self.images, self.slots = current, images, slots
+        model = current.model
         self.max_new_tokens = max_new_tokens
         self.longest = model.processor.longest_prompt(max_new_tokens)
         self.tokenizer = existing(model.tokenizer, "answers")
@@ -47,27 +49,27 @@ class Asking:
         Raises:
             DataError, ConfigError: a field is wrong, an image cannot be read, or it is too long.
         """
-        methods = decodings(body, self.slots)
+        model, methods = self.current.model, decodings(body, self.slots)
         most = _most(body, self.max_new_tokens)
         heard = messages.dialogue_of(body.messages)
         # Before any image is fetched or decoded.
         await asyncio.to_thread(self._check_length, heard.turns)
         pixels = await self.images.read(heard.images)
-        ask = partial(self.model.processor.question, heard.turns, pixels)
+        ask = partial(model.processor.question, heard.turns, pixels)
         question = await asyncio.to_thread(
             ask, max_new_tokens=self.max_new_tokens, instruction=heard.instruction
         )
-        for tokenizer in filter(None, (self.tokenizer, self.model.qformer_tokenizer)):
+        for tokenizer in filter(None, (self.tokenizer, model.qformer_tokenizer)):
             tokenizer.forget()
         stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-        trie = body.choices and await asyncio.to_thread(self.model.tree, body.choices)
+        trie = body.choices and await asyncio.to_thread(model.tree, body.choices)
         logprobs = bool(body.logprobs)
         return [Job(question, method, most, stop, logprobs, trie or None) for method in methods]
 
     def _check_length(self, turns: Sequence[Exchange]) -> None:
         characters = sum(len(turn.question) + len(turn.answer or "") for turn in turns)
         lengths.check(characters, self.tokenizer, self.longest, "messages")
-        model = self.model.config.model
+        model = self.current.model.config.model
         row = dialogue.prompt_row(
             turns,
             self.tokenizer,

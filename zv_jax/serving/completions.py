@@ -28,6 +28,7 @@ class Completion:
         self.n = body.n or 1
         self._id, self._created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         self._tokens = self._prompt = 0
+        self._weights: str | None = None
 
     def _of(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -36,7 +37,13 @@ class Completion:
             "created": self._created,
             "model": self.body.model,
             "choices": choices,
+            "system_fingerprint": self._weights,
         }
+
+    def _name_weights(self, event: Piece | Ended) -> None:
+        """Whoever compares answers can see which weights gave them."""
+        if isinstance(event, Piece) and event.step is not None:
+            self._weights = f"step_{event.step}"
 
     def _count(self, event: Ended) -> None:
         self._tokens += event.tokens
@@ -59,6 +66,7 @@ class Completion:
         reasons: dict[int, str] = {}
         async with aclosing(events):
             async for number, event in _heard(events):
+                self._name_weights(event)
                 if isinstance(event, Ended):
                     reasons[number] = event.reason
                     self._count(event)
@@ -83,6 +91,8 @@ class Completion:
         begun: set[int] = set()
         async with aclosing(events):
             async for heard in events:
+                if heard:
+                    self._name_weights(heard[1])
                 if heard and heard[0] not in begun:
                     begun.add(heard[0])
                     yield self._chunk(heard[0], {"role": "assistant", "content": ""}) | extra

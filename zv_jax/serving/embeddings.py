@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from zv_jax.errors import DataError
-from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import existing
 from zv_jax.serving import lengths
+from zv_jax.serving.follow import Current
 from zv_jax.serving.images import Images
 from zv_jax.serving.messages import Shown
 from zv_jax.serving.requests import EmbeddingRequest, ImagePart, TextPart
@@ -24,8 +24,8 @@ from zv_jax.serving.requests import EmbeddingRequest, ImagePart, TextPart
 class Embeddings:
     """Embeds texts and images, one request after another."""
 
-    def __init__(self, model: Model, images: Images):
-        self.model, self.images = model, images
+    def __init__(self, current: Current, images: Images):
+        self.current, self.images = current, images
         self._turn = asyncio.Lock()
 
     async def reply(self, body: EmbeddingRequest) -> dict[str, Any]:
@@ -35,6 +35,7 @@ class Embeddings:
             DataError, ConfigError: an input is empty, too long or no image, or the model has no
                 heads.
         """
+        model = self.current.model
         inputs = body.input if isinstance(body.input, list) else [body.input]
         texts, shown = {}, {}
         for number, one in enumerate(inputs):
@@ -48,28 +49,30 @@ class Embeddings:
         found: dict[int, np.ndarray] = {}
         async with self._turn:
             if texts:
-                vectors = await asyncio.to_thread(self.model.embed_texts, list(texts.values()))
+                vectors = await asyncio.to_thread(model.embed_texts, list(texts.values()))
                 found |= zip(texts, vectors, strict=True)
             if shown:
-                vectors = await asyncio.to_thread(self.model.embed_images, pixels)
+                vectors = await asyncio.to_thread(model.embed_images, pixels)
                 found |= zip(shown, vectors, strict=True)
-        existing(self.model.qformer_tokenizer, "embeddings").forget()
+        existing(model.qformer_tokenizer, "embeddings").forget()
         data = [self._entry(number, found[number], body) for number in range(len(inputs))]
         return {
             "object": "list",
             "data": data,
             "model": body.model,
+            "step": model.step,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
     @property
     def _queries(self) -> int:
-        return self.model.config.model.qformer.num_queries
+        return self.current.model.config.model.qformer.num_queries
 
     def _tokens(self, texts: dict[int, str]) -> int:
         """Tokens of all texts, those that enclose each counted."""
-        tokenizer = existing(self.model.qformer_tokenizer, "embeddings")
-        most = self.model.config.data.max_text
+        model = self.current.model
+        tokenizer = existing(model.qformer_tokenizer, "embeddings")
+        most = model.config.data.max_text
         total = 0
         for number, text in texts.items():
             where = f"input[{number}]"

@@ -13,8 +13,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,14 @@ from zv_jax.serving.slots import Fixed, Prompt, Slots
 
 _log = logging.getLogger(__name__)
 _SHORTEST, _APART = 64, 4  # the lengths of prompts: 64, 256, 1024, ..., and the longest
+
+
+class _Offer(NamedTuple):
+    """A model for the jobs from number `before` on; None if there is none."""
+
+    model: Model | None
+    taken: Callable[[], None]
+    before: int
 
 
 class Engine:
@@ -83,6 +92,7 @@ class Engine:
         self._change = threading.Condition()
         self._ready, self._idle = threading.Event(), threading.Event()
         self._draining = self._closing = False
+        self._taken, self._offered = 0, _Offer(None, lambda: None, 0)
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -130,7 +140,6 @@ class Engine:
         pixels = self.model.processor.images(job.question.images)
         tokenizer = existing(self.model.tokenizer, "answers")
         answer = Growing(tokenizer, self.model.config.model.prompt, job.stop)
-        reply = Reply(job, tell, self._wake, answer)
         with self._change:
             if self._draining:
                 raise ConfigError(
@@ -139,11 +148,32 @@ class Engine:
                     expected="a question before the engine ends or fails",
                     fix="start another engine",
                 ) from self.error
+            reply = Reply(job, tell, self._wake, answer, self._taken)
+            self._taken += 1
             searches = isinstance(job.decoding, Beam)
             (self._for_search if searches else self._waiting).append((reply, pixels))
             self._idle.clear()
             self._change.notify_all()
         return reply
+
+    def together(self) -> AbstractContextManager[object]:
+        """What is submitted in this context is answered by the same weights."""
+        return self._change
+
+    def offer(self, model: Model, taken: Callable[[], None]) -> None:
+        """Takes a model that is the same but for its weights, between jobs.
+
+        The jobs that have been submitted are answered before, and later ones after it. An offer
+        that has not been taken when the next one comes is left out.
+
+        Args:
+            model: from `Model.at`.
+            taken: called on the engine's thread, once it answers.
+        """
+        with self._change:
+            first = self._offered.before if self._offered.model else self._taken
+            self._offered = _Offer(model, taken, first)
+            self._change.notify_all()
 
     def drain(self) -> None:
         """Takes no more jobs, and returns when all have ended."""
@@ -198,6 +228,7 @@ class Engine:
                 self._ready.set()
                 while self._wait():
                     self._leave()
+                    self._change_weights()
                     self._join()
                     if any(self._held):
                         self._advance()
@@ -212,7 +243,7 @@ class Engine:
     def _wait(self) -> bool:
         """Waits for something to do; whether there is to be a next step."""
         with self._change:
-            while not (self.waiting or self.running or self._closing):
+            while not (self.waiting or self.running or self._offered.model or self._closing):
                 self._idle.set()
                 self._change.wait()
         return not self._closing
@@ -238,12 +269,25 @@ class Engine:
                 reply.say(reply.end("cancelled"))
         self._searches.leave_if_cancelled()
 
+    def _change_weights(self) -> None:
+        """Takes the model that is offered, if all jobs before it have ended."""
+        with self._change:
+            offer, queues = self._offered, (self._waiting, self._for_search)
+            before = any(queue and queue[0][0].number < offer.before for queue in queues)
+            if offer.model is None or self.running or before:
+                return
+            self._offered = offer._replace(model=None)
+        self.model = self._searches.model = offer.model
+        self.features.clear()
+        self.tokens.clear()
+        offer.taken()
+
     def _join(self) -> None:
         """Puts waiting jobs into free slots, and starts the next search if there is none."""
         for slot in range(self.slots):
             while self._held[slot] is None and (found := self._next(self._waiting)):
                 reply, pixels = found
-                self._held[slot] = reply
+                self._held[slot], reply.step = reply, self.model.step
                 prompt = self._read(reply.job.question, pixels)
                 settings = slots_lib.settings_of(reply.job.decoding)
                 arguments = self._state, prompt, np.int32(slot), settings, self._fixed
@@ -251,12 +295,15 @@ class Engine:
                 self._take([slot])
         while self._searches.reply is None and (found := self._next(self._for_search)):
             reply, pixels = found
+            reply.step = self.model.step
             self._searches.start(reply, self._read(reply.job.question, pixels))
 
     def _next(self, queue: deque[tuple[Reply, np.ndarray]]) -> tuple[Reply, np.ndarray] | None:
-        """The next job that somebody waits for, with its images."""
+        """The next job that somebody waits for, with its images, if it may begin now."""
         while queue:
             with self._change:
+                if self._offered.model and queue[0][0].number >= self._offered.before:
+                    return None
                 reply, pixels = queue.popleft()
             if not reply.cancelled.is_set():
                 return reply, pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -42,12 +43,14 @@ class Piece:
         ids: the tokens chosen since the last piece.
         logprobs: of `ids`, by the model itself; None unless the job asked for them.
         index: of the answer, if a job has several.
+        step: of training, whose weights answer; None if they were converted.
     """
 
     text: str
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None
     index: int = 0
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,9 @@ class Answering(Protocol):
 
     @property
     def compiled(self) -> int: ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """What is submitted in this context is answered by the same weights."""
 
     def submit(self, job: Job, tell: Callable[[Event], None]) -> Ticket:
         """Takes a job; `tell` is called on the engine's thread."""

@@ -33,8 +33,9 @@ async def events(
     heard: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
     tickets = {}
     try:
-        for number, job in enumerate(jobs):
-            tickets[number] = engine.submit(job, _teller(loop, heard, number))
+        with engine.together():
+            for number, job in enumerate(jobs):
+                tickets[number] = engine.submit(job, _teller(loop, heard, number))
         silent = True
         while tickets:
             wait = min(deadline - loop.time(), PING)

@@ -16,12 +16,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Reply:
-    """A job that was submitted, and its answer so far."""
+    """A job that was submitted, and its answer so far.
+
+    Attributes:
+        number: of jobs before it.
+        step: of training, whose weights answer; known once its prompt is read.
+    """
 
     job: Job
     tell: Callable[[Event], None]
     wake: Callable[[], None]
     answer: Growing
+    number: int
+    step: int | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def say(self, event: Event) -> None:
@@ -43,7 +50,8 @@ class Reply:
         full = len(self.answer.ids) >= self.job.max_new_tokens
         if full:
             new += self.answer.finish()
-        self.say(Piece(new, (token,), (logprob,) if self.job.logprobs else None))
+        logprobs = (logprob,) if self.job.logprobs else None
+        self.say(Piece(new, (token,), logprobs, step=self.step))
         if not self.answer.ended and not full:
             return None
         return self.end("stop" if self.answer.ended else "length")

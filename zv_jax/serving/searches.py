@@ -166,7 +166,7 @@ def _say(model: Model, reply: Reply, found: Sequences) -> None:
     length = len(job.question.input_ids)
     for i, answer in enumerate(best):
         logprobs = tuple(map(float, answer.logprobs)) if job.logprobs else None
-        reply.say(Piece(answer.text, tuple(map(int, answer.ids)), logprobs, i))
+        reply.say(Piece(answer.text, tuple(map(int, answer.ids)), logprobs, i, reply.step))
         reason = "length" if _cut(answer, model, job) else "stop"
         reply.say(Ended(reason, len(answer.ids), length, i, len(best) - 1 - i))
 

@@ -35,6 +35,10 @@ class Kept:
             self._kept.popitem(last=False)
         return found
 
+    def clear(self) -> None:
+        """Forgets all results."""
+        self._kept.clear()
+
 
 def key_of(*arrays: np.ndarray) -> bytes:
     """SHA-256 of the content, shape and dtype of arrays."""
