@@ -13,13 +13,13 @@ import { complete } from "./sentences.mjs";
 import { Settings, parameters, remembered } from "./settings.mjs";
 import * as transfer from "./transfer.mjs";
 import { Turn } from "./turn.mjs";
-import { Component, createRef, render } from "./vendor/preact.mjs";
+import { Component, render } from "./vendor/preact.mjs";
 
 const KEY = "zv-key";
 const AGAIN = 2000; // milliseconds between questions whether the server is back
 
 class App extends Component {
-  composer = createRef();
+  composer = null;
   controller = null;
   before = null; // what was being written when an edit began
   state = {
@@ -122,13 +122,13 @@ class App extends Component {
       pointing: null,
       draft: { ...now, pointed: { ...now.pointed, [name]: pointing.id } },
     });
-    this.setState(noted, () => this.composer.current.insert(text));
+    this.setState(noted, () => this.composer.insert(text));
   };
 
   edit = (asked) => {
     const { text, images, pointed, id } = asked;
     if (!this.before) this.before = this.state.draft;
-    const focus = () => this.composer.current.focus();
+    const focus = () => this.composer.focus();
     this.setState({ draft: { text, images, pointed }, editing: id }, focus);
   };
 
@@ -205,7 +205,7 @@ class App extends Component {
     this.stop();
     this.before = null;
     this.setState({ turns: [], draft: draft(), editing: null, notice: null, spoken: "" });
-    this.composer.current.focus();
+    this.composer.focus();
   };
 
   save = () => {
@@ -251,7 +251,7 @@ class App extends Component {
         ${away && html`<p class="notice" role="alert">${t("away")}</p>`}
         ${notice && html`<${Notice} t=${t} ...${notice} close=${() => this.setState({ notice: null })} />`}
         ${locked && html`<${Key} t=${t} wrong=${wrong} unlock=${this.unlock} />`}
-        <${Composer} ref=${this.composer} t=${t} draft=${state.draft} figures=${shown} busy=${busy}
+        <${Composer} ready=${(composer) => (this.composer = composer)} t=${t} draft=${state.draft} figures=${shown} busy=${busy}
           editing=${editing !== null} possible=${this.possible} write=${this.write} add=${this.add}
           move=${this.move} remove=${this.remove} point=${this.point} ask=${this.ask} cancel=${this.cancelEdit} />
       </footer>

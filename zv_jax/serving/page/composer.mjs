@@ -14,6 +14,10 @@ export class Composer extends Component {
   chooser = createRef();
   state = { lit: null };
 
+  componentDidMount() {
+    this.props.ready(this);
+  }
+
   focus() {
     this.text.current.focus();
   }
