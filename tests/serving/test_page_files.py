@@ -95,7 +95,9 @@ def test_the_page_names_no_other_server_and_has_no_script_of_its_own():
 
 
 def test_both_languages_have_the_same_words():
-    en, zh = (json.loads((FOLDER / f"words/{name}.json").read_text("utf-8")) for name in ("en", "zh"))
+    en, zh = (
+        json.loads((FOLDER / f"words/{name}.json").read_text("utf-8")) for name in ("en", "zh")
+    )
     assert list(en) == list(zh)
     for key in en:
         assert set(re.findall(r"\{\w+\}", en[key])) == set(re.findall(r"\{\w+\}", zh[key])), key
@@ -165,7 +167,13 @@ def boxes_to_write() -> list[list[float]]:
     rng = random.Random(0)
     drawn = [[rng.random() for _ in range(4)] for _ in range(200)]
     halfway = [[n / 8, n / 16, n / 32, n / 1000 + 0.0005] for n in range(1, 9)]
-    return [*drawn, *halfway, [0.125, 0.375, 0.625, 0.875], [0, 0, 1, 1], [0.245, 0.215, 0.005, 0.5]]
+    return [
+        *drawn,
+        *halfway,
+        [0.125, 0.375, 0.625, 0.875],
+        [0, 0, 1, 1],
+        [0.245, 0.215, 0.005, 0.5],
+    ]
 
 
 @pytest.mark.skipif(not NODE, reason="needs node; the browser's tests compare the same")
