@@ -1,10 +1,8 @@
 """Tiny models with random weights, servers of them, and images to show."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
+from asked import png
 from random_runs import TEXTS, random_runs
 
 from zv_jax.data.text import tokenizers
@@ -46,9 +44,3 @@ def images():
     """Three files of noise."""
     rng = np.random.default_rng(0)
     return [png(rng.integers(0, 256, (30 + i, 40, 3), np.uint8)) for i in range(3)]
-
-
-def png(pixels, form="PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form)
-    return file.getvalue()
