@@ -70,7 +70,7 @@ def opened(browser):
             page.on("pageerror", lambda error: page.wrong.append(str(error)))
             page.on("dialog", lambda one: page.wrong.append(one.message))
             page.goto(url)
-            page.wait_for_function("document.title !== 'zv serve'")
+            api.expect(page).not_to_have_title("zv serve")
             return page
 
         yield open_
@@ -164,7 +164,7 @@ def test_what_a_model_says_fetches_nothing_and_runs_nothing(opened, saying):
     assert page.locator(f".answer .text :is({tags})").count() == 0
     shown = page.locator(".answer .text").inner_text()
     assert "onerror" in shown and "http://192.0.2.1/a.png" in shown  # what it said can be read
-    page.get_by_text("press").click()
+    page.locator(".answer .text").get_by_text("press").click()
     page.wait_for_load_state("networkidle")
     assert page.reached[before:] == [f"{saying.url}/v1/chat/completions"]
     assert page.title() == title and page.wrong == []
@@ -422,7 +422,7 @@ def test_a_key_is_asked_for_and_sent(opened, browser, model):
             page.press("[name=key]", "Enter")
         api.expect(page.locator("[name=key]")).to_have_count(0)
         page.reload()  # the tab remembers it
-        page.wait_for_function("document.title === 'tiny'")
+        api.expect(page).to_have_title("tiny")
         ask(page, "Well?")
         assert page.inner_text(".answer .text") == "Yes."
         context.close()
@@ -502,7 +502,7 @@ def test_the_language_is_switched_and_kept(opened, saying):
     page.click("text=中文")
     assert page.get_attribute("html", "lang") == "zh-Hans"
     page.reload()
-    page.wait_for_function("document.title !== 'zv serve'")
+    api.expect(page).not_to_have_title("zv serve")
     assert page.locator("[type=submit]").inner_text() == "发送"
 
 
