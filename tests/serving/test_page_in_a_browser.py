@@ -237,11 +237,13 @@ def test_a_box_drawn_on_an_image_asks_what_the_api_would(opened, saying, model, 
     page.evaluate("document.querySelector('textarea').setSelectionRange(11, 11)")
     page.click(".strip button:has-text('Point')")
     drawn = draw(page, 0.25, 0.5, 0.75, 0.875)
-    x1, y1, x2, y2 = (round(side * (640, 480)[at % 2]) for at, side in enumerate(drawn))
+    box = box_text(drawn, model().config.data.box_decimals)
+    x1, y1, x2, y2 = (
+        round(v * side) for v, side in zip(parse_box(box), (640, 480) * 2, strict=True)
+    )
     pixels = f"({x1}, {y1}) to ({x2}, {y2}) of 640 × 480 pixels"
     api.expect(page.locator("dialog output")).to_contain_text(pixels)
     page.click("text=Use this box")
-    box = box_text(drawn, model().config.data.box_decimals)
     api.expect(page.locator("textarea")).to_have_value(f"What is at {box}?")
     page.press("textarea", "Enter")
     answered(page)

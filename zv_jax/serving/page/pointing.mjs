@@ -87,7 +87,7 @@ export class Pointing extends Component {
         </div>
       </div>
       <output aria-live="polite">
-        ${text ? html`<code>${text}</code> ${inPixels(t, box, image)}` : t("noBox")}
+        ${text ? html`<code>${text}</code> ${inPixels(t, JSON.parse(text), image)}` : t("noBox")}
       </output>
       <div class="buttons">
         <button type="button" class="main" disabled=${!text} onClick=${this.take}>${t("take")}</button>
