@@ -67,6 +67,7 @@ EXTRAS = {
         "ruff>=0.9",
         "setuptools>=78.1.1",
     ],
+    "browser": ["playwright>=1.60"],
     "docs": ["mkdocs>=1.6"],
     "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
@@ -94,7 +95,19 @@ setup(
     python_requires=">=3.11",
     # zv_jax/evaluation and zv_jax/configs are links to the folders beside zv_jax.
     packages=find_namespace_packages(include=["zv_jax", "zv_jax.*"]),
-    package_data={"zv_jax": ["py.typed", "**/*.yaml", "**/*.css", "**/*.js"]},
+    package_data={
+        "zv_jax": [
+            "py.typed",
+            "**/*.yaml",
+            "**/*.css",
+            "**/*.js",
+            "**/*.mjs",
+            "**/*.html",
+            "**/*.json",
+            "**/*.md",
+            "**/*.txt",
+        ]
+    },
     install_requires=RUNTIME,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["zv = zv_jax.cli.main:run"]},

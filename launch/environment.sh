@@ -22,9 +22,10 @@ fi
 
 version=$("$python" -c 'import sys; print(f"{sys.version_info[0]}{sys.version_info[1]}")')
 lock=requirements-py$version.lock
+extra_lock=requirements-$extra.lock
 interpreter="python $version in $PWD/$venv"
 if [ -f "$lock" ]; then
-  content=$(cat setup.py "$lock" | cksum)
+  content=$(cat setup.py "$lock" $([ ! -f "$extra_lock" ] || echo "$extra_lock") | cksum)
 else
   content=$(cksum <setup.py)
 fi
@@ -46,8 +47,10 @@ if [ -f "$lock" ]; then
   "${pip[@]}" install --require-hashes -r "$lock"
   # The lock names everything the package needs, so that nothing is resolved again.
   "${pip[@]}" install --no-deps --no-build-isolation -e .
-  if [ -n "$extra" ]; then
-    # The packages of an extra have no hashes here; those of the lock keep their versions.
+  if [ -f "$extra_lock" ]; then
+    "${pip[@]}" install --require-hashes -r "$extra_lock"
+  elif [ -n "$extra" ]; then
+    # The packages of other extras have no hashes; those of the lock keep their versions.
     sed -n 's/^\([A-Za-z0-9_.-]*==[^ ]*\).*/\1/p' "$lock" >"$venv/versions.txt"
     "${pip[@]}" install --no-build-isolation -c "$venv/versions.txt" -e ".[$extra]"
   fi

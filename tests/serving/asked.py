@@ -1,14 +1,23 @@
 """Requests of tests."""
 
 import base64
+import io
 
 import httpx2
+from PIL import Image
 
 NAME = "tiny"
 
 
 def uri(data: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png(pixels, form="PNG") -> bytes:
+    """A file of uint8 pixels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
 
 
 def user(text: str, *images: bytes) -> dict:

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from asked import png
 from PIL import Image
 from random_runs import TEXTS, random_runs
 
@@ -53,9 +54,3 @@ def images():
 def shown(images):
     """The same, opened."""
     return [Image.open(io.BytesIO(file)) for file in images]
-
-
-def png(pixels, form="PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form)
-    return file.getvalue()

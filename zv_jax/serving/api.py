@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,7 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import zv_jax
 from zv_jax.errors import ConfigError
-from zv_jax.serving import listening, refusals
+from zv_jax.inference.model import Model
+from zv_jax.serving import listening, refusals, static
 from zv_jax.serving.asking import Asking
 from zv_jax.serving.completions import Completion
 from zv_jax.serving.embeddings import Embeddings
@@ -47,23 +48,37 @@ def create_app(current: Current, engine: Answering | None, settings: Settings) -
     size, transparency = model.config.model.vision.image_size, model.config.data.transparency
     images = Images(size, transparency, Remote() if settings.remote_images else None)
     refusals.install(app)
-    _add_facts(app, current, engine, metrics, settings.name)
+    about = _about(model, engine, settings)
+    _add_facts(app, engine, metrics, lambda: about | {"step": current.model.step})
     asking = engine and Asking(current, images, engine.slots, settings.max_new_tokens)
     _add_chat(app, asking, engine, metrics, settings)
     _add_embeddings(app, Embeddings(current, images), settings)
+    static.install(app)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(Counted, metrics=metrics, paths=paths)
     return app
 
 
-def _add_facts(
-    app: FastAPI, current: Current, engine: Answering | None, metrics: Metrics, name: str
-) -> None:
-    fixed = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "zv_jax"}
+def _about(model: Model, engine: Answering | None, settings: Settings) -> dict[str, Any]:
+    """The model as `/v1/models` has it; after `owned_by`, what a client must know to ask it."""
+    about = {"id": settings.name, "object": "model", "created": int(time.time())}
+    return about | {
+        "owned_by": "zv_jax",
+        "box_decimals": model.config.data.box_decimals,
+        "max_answers": engine.slots if engine else 0,
+        "max_tokens": settings.max_new_tokens if engine else 0,
+        "max_request_bytes": settings.max_body,
+    }
 
-    def about() -> dict[str, Any]:
-        return fixed | {"step": current.model.step}
+
+def _add_facts(
+    app: FastAPI,
+    engine: Answering | None,
+    metrics: Metrics,
+    about: Callable[[], dict[str, Any]],
+) -> None:
+    name = about()["id"]
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
