@@ -56,6 +56,11 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
 
     model = from_pretrained(checkpoint)
     settings = dict(max_new_tokens=answering.longest(values), stop=values.stop)
+    chat = Chat(model, decoding, **settings)
+    chat.prepare()
     if lines.terminal:
         print(say("greeting"), file=sys.stderr)
-    Talk(Chat(model, decoding, **settings), lines, images).run()
+    try:
+        Talk(chat, lines, images).run()
+    finally:
+        chat.close()

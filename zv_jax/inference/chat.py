@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing
+from zv_jax.inference.reading import Reading
 
 _SEEDS_APART = 1009  # between the seeds of one turn and the next
 _RETRIES_APART = 7_368_787  # and of one answer to a question and another
@@ -46,6 +48,8 @@ class Chat:
             print(piece, end="")
 
     When the conversation exceeds the model's length, its oldest texts are dropped, but no images.
+    What a turn computed is kept for the next one (`inference/reading.py`); a search reads all of it
+    anew.
 
     Args:
         model: of stage 1 or 2.
@@ -143,23 +147,45 @@ class Chat:
 
     def _pieces(self, asked: _Asked, turn: Exchange, shown: tuple[Image, ...]) -> Iterator[str]:
         method = self._method(asked)
-        settings = dict(max_new_tokens=self.max_new_tokens, history=[asked.before])
         if isinstance(method, Beam):
-            (answer,) = self.model.answer(
-                [(turn,)], [shown], decoding=method, stop=self.stop, **settings
+            (text,) = self.model.answer(
+                [(turn,)],
+                [shown],
+                self.max_new_tokens,
+                history=[asked.before],
+                decoding=method,
+                stop=self.stop,
             )
-            yield from [answer] if answer else []
+            yield from [text] if text else []
             return
-        inputs = self.model.processor([(turn,)], [shown], **settings)
-        tokenizer = existing(self.model.tokenizer, "answers")
-        answer = Growing(tokenizer, self.model.config.model.prompt, self.stop)
-        for column in self.model.stream(inputs, method, max_new_tokens=self.max_new_tokens):
-            if new := answer.add(int(column[0])):
+        processor, prompt = self.model.processor, self.model.config.model.prompt
+        row = processor.question(
+            (turn,), shown, history=asked.before, max_new_tokens=self.max_new_tokens
+        )
+        self.model.check_answers(bool(row.images))
+        answer = Growing(existing(self.model.tokenizer, "answers"), prompt, self.stop)
+        seed = method.seed if isinstance(method, Sample) else 0
+        for token in self._reading.answer(row, seed):
+            if new := answer.add(token):
                 yield new
             if answer.ended:
                 break
         if rest := answer.finish():
             yield rest
+
+    @functools.cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.model, self.decoding, self.max_new_tokens)
+
+    def prepare(self) -> None:
+        """Compiles in the background what a short question needs, before it is asked."""
+        if not isinstance(self.decoding, Beam):
+            self._reading.prepare()
+
+    def close(self) -> None:
+        """Gives up what `prepare` has not done yet; the conversation can go on."""
+        if "_reading" in self.__dict__:
+            self._reading.close()
 
     def _method(self, asked: _Asked) -> Decoding:
         if not isinstance(self.decoding, Sample):
