@@ -5,6 +5,7 @@ import pytest
 from zv_jax.inference.chat import Chat
 from zv_jax.inference.decoding import Sample
 from zv_jax.inference.reading import Reading
+from zv_jax.inference.seen import Kept
 
 ASK = ["What is in the picture?", "图里有什么？", "Where is it?"]
 
@@ -14,40 +15,50 @@ def talker(model, request):
     return model("stage2" if request.param == "chat" else "stage1", request.param)
 
 
+def forget(chat):
+    """Makes a chat compute everything anew, with the programs that it has."""
+    reading = chat._reading
+    reading._held = [], ()
+    reading.looks.features, reading.looks.tokens = Kept(9), Kept(9)
+
+
 @pytest.mark.parametrize("decoding", [None, Sample(1.3, top_p=0.9, seed=5)])
 def test_three_turns_and_images_are_answered_as_if_read_anew(talker, shown, decoding):
-    """Each turn by a Chat that has kept the turns before it, and by one that reads all at once."""
-    kept = Chat(talker, decoding, max_new_tokens=6)
+    """Each turn by a Chat that has kept the turns before it, and by one that has kept nothing."""
+    kept, anew = (Chat(talker, decoding, max_new_tokens=6) for _ in range(2))
     for text, image in zip(ASK, shown, strict=True):
-        anew = Chat(talker, decoding, max_new_tokens=6)
-        anew.resume(kept.history, shown[: len(kept.history)])
+        forget(anew)
         assert kept.ask(text, [image]) == anew.ask(text, [image])
     looks = kept._reading.looks
     assert (looks.features.misses, anew._reading.looks.features.misses) == (3, 3)
+    assert anew._reading.kept == 0
     sees_question = talker.config.model.qformer_sees_instruction
-    assert looks.tokens.misses == (6 if sees_question else 3)
+    assert looks.tokens.misses == (1 + 2 + 3 if sees_question else 3)
 
 
 def test_base_reads_only_what_is_new_and_chat_what_its_images_became(talker, shown):
     chat = Chat(talker, max_new_tokens=4)
     queries = talker.config.model.qformer.num_queries
     chat.ask(ASK[0], shown[:1])
-    whole = chat._reading.read
-    assert whole > queries
+    assert chat._reading.kept == 0
     chat.ask(ASK[2])
     if talker.config.model.qformer_sees_instruction:
-        assert chat._reading.read > whole  # the image first, with another question
+        assert chat._reading.kept == 0  # the image comes first, and is another to this question
     else:
-        assert chat._reading.read < whole and chat._reading.read < queries + len(ASK[2])
+        assert chat._reading.kept > queries
     list(chat.retry())
-    assert chat._reading.read == 1  # nothing has changed
+    prompt = chat._reading.kept + 1  # its last token is read for the first of the answer
+    list(chat.retry())
+    assert chat._reading.kept + 1 == prompt > queries
 
 
 def test_one_image_with_two_questions_and_two_images_with_one(talker, shown):
     chat = Chat(talker, max_new_tokens=6)
+    fresh = Chat(talker, max_new_tokens=6)
     for text, image in ((ASK[0], 0), (ASK[1], 0), (ASK[1], 1), (ASK[0], 0)):
         chat.reset()
-        fresh = Chat(talker, max_new_tokens=6)
+        fresh.reset()
+        forget(fresh)
         assert chat.ask(text, [shown[image]]) == fresh.ask(text, [shown[image]])
     assert chat._reading.looks.features.misses == 2
 

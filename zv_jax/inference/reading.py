@@ -50,13 +50,13 @@ class Reading:
 
     Attributes:
         looks: the visual tokens of images.
-        read: how many tokens of its prompt the latest answer had to read.
+        kept: how many tokens of its prompt the latest answer did not have to read again.
     """
 
     def __init__(self, model: Model, decoding: Greedy | Sample, max_new_tokens: int):
         self.model, self.max_new_tokens = model, max_new_tokens
         self.looks = VisualTokens(model, _KEPT)
-        self.read = 0
+        self.kept = 0
         self._drawing, self._rules = _how(model, decoding)
         self._held: tuple[list[Hashable], Layers] = [], ()  # what is at each place, and its cache
         self._programs: dict[Hashable, Future] = {}
@@ -84,7 +84,7 @@ class Reading:
         same = _common(before, identities)
         size = _size(len(identities) - same, places)
         index = min(same, places - size)  # a program of this size has room for no later start
-        self.read = len(identities) - index
+        self.kept = index
         fixed = self._fixed(len(identities), seed)
         state = self._start(question, visual, index, size, layers, fixed)
         chosen: list[int] = []
@@ -225,9 +225,8 @@ class Reading:
     def _empty(self, places: int) -> Layers:
         with on_mesh(self.model.mesh):
             shapes = self._abstract(places)
-        return jax.tree.map(
-            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), shapes
-        )
+        zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+        return jax.tree.map(zeros, shapes)
 
     def _fixed(self, length: int, seed: int) -> Fixed:
         rows = self.model.rows
