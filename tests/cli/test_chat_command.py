@@ -1,5 +1,6 @@
 """`zv chat` with a tiny real model: lines through a pipe, and a person at a terminal."""
 
+import contextlib
 import io
 import json
 import os
@@ -190,14 +191,27 @@ class Terminal:
         return self.screen[seen:]
 
 
-def test_a_person_at_a_terminal(run, images, tmp_path):
+@pytest.fixture
+def terminal():
+    """`terminal(*words, **environment)`: a `Terminal`, whose program ends with the test."""
+    with contextlib.ExitStack() as opened:
+
+        def start(*words, **environment):
+            made = Terminal(*words, **environment)
+            opened.callback(made.program.kill)
+            return made
+
+        yield start
+
+
+def test_a_person_at_a_terminal(terminal, run, images, tmp_path):
     flags = ["--checkpoint", str(run), "--image", str(images[0])]
     flags += ["--min_new_tokens=3000", "--max_new_tokens=3000"]
-    person = Terminal("chat", *flags, LC_ALL="C.UTF-8", ZV_LANG="zh", ZV_CACHE=str(tmp_path))
+    person = terminal("chat", *flags, LC_ALL="C.UTF-8", ZV_LANG="zh", ZV_CACHE=str(tmp_path))
     person.wait("请用中文或英文提问.*\n.*> $")
-    # A wide character is taken back as one, by one backspace: two cells.
     person.type("图里有什么呢\x7f？\r")
-    person.wait("图里有什么？.*\n.*\\w")
+    # One backspace takes back one wide character: two cells. Then the answer begins.
+    person.wait("呢\x08\x08\x1b\\[K？\r*\n.")
     person.type("\x03")  # an answer of 3000 tokens ends here, the program does not
     assert "已停止" in person.wait("> $")
     person.type("half a line\x03")  # a line that is given up

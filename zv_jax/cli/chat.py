@@ -10,7 +10,7 @@ from absl import flags
 from zv_jax.cli import answering
 from zv_jax.cli.arguments import required
 from zv_jax.cli.generate import read_image
-from zv_jax.cli.language import say
+from zv_jax.cli.language import language, say
 from zv_jax.cli.lines import Lines
 from zv_jax.parallel import runtime
 
@@ -43,6 +43,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, words: list[str]) -> None:
     checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat")).expanduser()
     decoding = answering.decoding_of(values)
+    language()  # a wrong choice is an error before a model is loaded
     images = [Path(path).expanduser() for path in values.image]
     for image in images:
         read_image(image)

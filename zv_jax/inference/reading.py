@@ -214,9 +214,11 @@ class Reading:
 
     def _abstract(self, places: int) -> Layers:
         """Shapes of the keys and values of one row."""
-        ids = jax.ShapeDtypeStruct((self.model.rows, 1), np.int32)
+        ids, mask = (
+            jax.ShapeDtypeStruct((self.model.rows, 1), kind) for kind in (np.int32, np.bool_)
+        )
         read = functools.partial(ZiyaVisual(self.model.config.model).apply, method="prefill")
-        _, one = jax.eval_shape(read, self.model.variables, None, ids, ids)
+        _, one = jax.eval_shape(read, self.model.variables, None, ids, mask)
         longer = lambda leaf: jax.ShapeDtypeStruct(
             (*leaf.shape[:-2], places, leaf.shape[-1]), leaf.dtype
         )
