@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zv_jax import json_input
+from zv_jax import files, json_input
 from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, nearest
 
@@ -228,23 +227,14 @@ class Log:
         """All predictions of this recipe, by record id; a torn last line is cut off."""
         found: dict[str, Prediction] = {}
         for file in sorted(self._folder.glob(f"{self._stem}*.jsonl")):
-            data = file.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if file == self.file and len(whole) < len(data):
-                with file.open("r+b") as out:
-                    out.truncate(len(whole))
-            for number, line in enumerate(whole.decode().split("\n")[:-1], 1):
+            for number, line in enumerate(files.whole_lines(file, file == self.file), 1):
                 row = _parse(line, f"{file} line {number}")
                 found.setdefault(row["id"], _prediction(row))
         return found
 
     def add(self, rows: Iterable[tuple[str, Prediction]]) -> None:
         """Appends predictions and waits until they are on the disk."""
-        with self.file.open("a", encoding="utf-8") as out:
-            for key, said in rows:
-                out.write(json.dumps(_row(key, said), ensure_ascii=False) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+        files.append_rows(self.file, (_row(key, said) for key, said in rows))
 
 
 def _row(key: str, said: Prediction) -> Mapping[str, Any]:

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 import zv_jax
 from zv_jax import json_input
+from zv_jax.checkpoints.identity import identity, pinned
 from zv_jax.data.records.record import ImageRef
-from zv_jax.errors import CheckpointError, ConfigError, DataError
+from zv_jax.errors import ConfigError, DataError
 from zv_jax.evaluation import browser, retrieve, tables
 from zv_jax.evaluation import config as config_lib
 from zv_jax.evaluation import data as data_lib
@@ -48,7 +49,6 @@ FREE = (
 )
 _FACTS = {"model", "variant", "stage", "box_decimals"}  # of a checkpoint, in run.json
 _SHOWN = ("model", "variant", "stage")
-_OF_A_STEP = ("_CHECKPOINT_METADATA", "meta/metadata", "state/manifest.ocdbt")
 
 
 def run(
@@ -109,37 +109,6 @@ def answers(
         checkpoint, load = pinned(checkpoint), _loader()
     suite = dataclasses.replace(suite, controls=())
     return _Run(suite, Path(workdir), str(checkpoint), load, progress, (0, 1)).answers()
-
-
-def pinned(path: str | Path) -> str | Path:
-    """The latest step of a workdir by its own path, so that a run which is continued later does
-    not meet a newer one; anything else as it is."""
-    from zv_jax.checkpoints.manager import find_steps
-
-    try:
-        return find_steps(path)[0]
-    except CheckpointError:
-        return path  # of another layout, or nothing: loading it says what is wrong
-
-
-def identity(checkpoint: str | Path) -> str:
-    """What tells a checkpoint from one that is saved in its place later, as 16 hex digits.
-
-    Of one step of ours these are its times and the list of its files, which copies share; of
-    anything else the names, sizes and times of the files that lie there; "" where there are none.
-    """
-    path = Path(checkpoint)
-    ours = [path / name for name in _OF_A_STEP]
-    digest = hashlib.sha256()
-    if all(file.is_file() for file in ours):
-        for file in ours:
-            digest.update(file.read_bytes())
-        return digest.hexdigest()[:16]
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    for name, stat in stats:
-        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16] if stats else ""
 
 
 def _loader() -> Load:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,28 @@ def read_jsonl(path: Path) -> list[Row]:
                 fix="remove that line",
             )
     return rows
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends objects to a file of one a line, and waits until they are on the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path, mend: bool) -> list[str]:
+    """The lines that `append_rows` has written, without one that a kill has torn.
+
+    Args:
+        mend: cuts the torn line off the file, which is to be appended to.
+    """
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if mend and len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return whole.decode().split("\n")[:-1]
 
 
 class JsonLines:

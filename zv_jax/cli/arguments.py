@@ -23,7 +23,7 @@ def required(values: flags.FlagValues, name: str, example: str) -> str:
     return value
 
 
-def existing_file(path: str, what: str) -> Path:
+def existing_file(path: str | Path, what: str) -> Path:
     """`path` as a Path.
 
     Raises:
@@ -31,7 +31,7 @@ def existing_file(path: str, what: str) -> Path:
     """
     if not Path(path).is_file():
         raise DataError(
-            f"there is no {what} {path!r}",
+            f"there is no {what} {str(path)!r}",
             where=str(Path(path).absolute()),
             expected="a file that can be read",
         )

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from zv_jax.data.text.dialogue import IMAGE, Exchange
+from zv_jax.errors import DataError
 from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing
+from zv_jax.inference.reading import Reading
 
 _SEEDS_APART = 1009  # between the seeds of one turn and the next
+_RETRIES_APART = 7_368_787  # and of one answer to a question and another
+
+
+class _Asked(NamedTuple):
+    """A question in its conversation.
+
+    Attributes:
+        before: the exchanges before it.
+        shown: the images of these.
+        text: the question itself.
+        images: that come with it.
+        retries: how often it was asked before.
+    """
+
+    before: tuple[Exchange, ...]
+    shown: tuple[Image, ...]
+    text: str
+    images: tuple[Image, ...]
+    retries: int
 
 
 class Chat:
@@ -23,6 +48,8 @@ class Chat:
             print(piece, end="")
 
     When the conversation exceeds the model's length, its oldest texts are dropped, but no images.
+    What a turn computed is kept for the next one (`inference/reading.py`); a search reads all of it
+    anew.
 
     Args:
         model: of stage 1 or 2.
@@ -45,8 +72,17 @@ class Chat:
 
     def reset(self) -> None:
         """Forgets the conversation."""
-        self._turns: tuple[Exchange, ...] = ()
-        self._images: tuple[Image, ...] = ()
+        self.resume((), ())
+
+    def resume(self, history: Sequence[Exchange], images: Sequence[Image]) -> None:
+        """Goes on from another conversation.
+
+        Args:
+            history: its exchanges, with answers; their `images` number those of the next argument.
+            images: all of it, in the order shown.
+        """
+        self._turns, self._images = tuple(history), tuple(images)
+        self._retries = 0
 
     @property
     def history(self) -> tuple[Exchange, ...]:
@@ -60,17 +96,7 @@ class Chat:
             DataError: an image cannot be read, or the images leave no room for text. The
                 conversation is then unchanged.
         """
-        turn, shown = self._next(text, images)
-        (answer,) = self.model.answer(
-            [(turn,)],
-            [shown],
-            max_new_tokens=self.max_new_tokens,
-            history=[self._turns],
-            decoding=self._method(),
-            stop=self.stop,
-        )
-        self._keep(turn, answer, shown)
-        return answer
+        return "".join(self.stream(text, images))
 
     def stream(self, text: str, images: Sequence[Image] = ()) -> Iterator[str]:
         """The answer of `ask` in pieces, each as soon as it is final.
@@ -81,38 +107,89 @@ class Chat:
         Raises:
             DataError: as in `ask`.
         """
-        method = self._method()
-        if isinstance(method, Beam):
-            yield self.ask(text, images)
-            return
-        turn, shown = self._next(text, images)
-        tokenizer = existing(self.model.tokenizer, "answers")
-        prompt = self.model.config.model.prompt
-        inputs = self.model.processor(
-            [(turn,)], [shown], history=[self._turns], max_new_tokens=self.max_new_tokens
+        yield from self._answered(_Asked(self._turns, self._images, text, tuple(images), 0))
+
+    def retry(self, text: str | None = None) -> Iterator[str]:
+        """Another answer to the last question, or to `text` in its place, about the same images.
+
+        In pieces, as `stream`; with `Sample` it is drawn anew. It takes the place of the last
+        exchange once its last piece has been read.
+
+        Raises:
+            DataError: as in `ask`, or nothing was asked yet.
+        """
+        if not self._turns:
+            raise DataError(
+                "there is no question to ask again",
+                where="retry",
+                expected="a conversation with an exchange",
+                fix="ask a question first",
+            )
+        *before, last = self._turns
+        known = len(self._images) - len(last.images)
+        question = last.question if text is None else text
+        asked = _Asked(
+            tuple(before), self._images[:known], question, self._images[known:], self._retries + 1
         )
-        answer = Growing(tokenizer, prompt, self.stop)
-        for column in self.model.stream(inputs, method, max_new_tokens=self.max_new_tokens):
-            if new := answer.add(int(column[0])):
+        yield from self._answered(asked)
+
+    def _answered(self, asked: _Asked) -> Iterator[str]:
+        """The answer in pieces; then the exchange joins the conversation."""
+        shown = (*asked.shown, *asked.images)
+        new = tuple(range(len(asked.shown), len(shown)))
+        turn = Exchange(asked.text.replace(IMAGE, "").strip(), None, new)
+        pieces: list[str] = []
+        for piece in self._pieces(asked, turn, shown):
+            pieces.append(piece)
+            yield piece
+        self._turns = (*asked.before, Exchange(turn.question, "".join(pieces), new))
+        self._images, self._retries = shown, asked.retries
+
+    def _pieces(self, asked: _Asked, turn: Exchange, shown: tuple[Image, ...]) -> Iterator[str]:
+        method = self._method(asked)
+        if isinstance(method, Beam):
+            (text,) = self.model.answer(
+                [(turn,)],
+                [shown],
+                self.max_new_tokens,
+                history=[asked.before],
+                decoding=method,
+                stop=self.stop,
+            )
+            yield from [text] if text else []
+            return
+        processor, prompt = self.model.processor, self.model.config.model.prompt
+        row = processor.question(
+            (turn,), shown, history=asked.before, max_new_tokens=self.max_new_tokens
+        )
+        self.model.check_answers(bool(row.images))
+        answer = Growing(existing(self.model.tokenizer, "answers"), prompt, self.stop)
+        seed = method.seed if isinstance(method, Sample) else 0
+        for token in self._reading.answer(row, seed):
+            if new := answer.add(token):
                 yield new
             if answer.ended:
                 break
         if rest := answer.finish():
             yield rest
-        self._keep(turn, answer.text, shown)
 
-    def _next(self, text: str, images: Sequence[Image]) -> tuple[Exchange, tuple[Image, ...]]:
-        """The exchange that `text` begins, and all images so far."""
-        shown = (*self._images, *images)
-        new = tuple(range(len(self._images), len(shown)))
-        return Exchange(text.replace(IMAGE, "").strip(), None, new), shown
+    @functools.cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.model, self.decoding, self.max_new_tokens)
 
-    def _method(self) -> Decoding:
+    def prepare(self) -> None:
+        """Compiles in the background what a short question needs, before it is asked."""
+        if not isinstance(self.decoding, Beam):
+            self._reading.prepare()
+
+    def close(self) -> None:
+        """Gives up what `prepare` has not done yet; the conversation can go on."""
+        if "_reading" in self.__dict__:
+            self._reading.close()
+
+    def _method(self, asked: _Asked) -> Decoding:
         if not isinstance(self.decoding, Sample):
             return self.decoding
-        seeds = self.decoding.seeds(1) + _SEEDS_APART * len(self._turns)
-        return dataclasses.replace(self.decoding, seed=int(seeds[0]))
-
-    def _keep(self, turn: Exchange, answer: str, shown: tuple[Image, ...]) -> None:
-        self._turns += (Exchange(turn.question, answer, turn.images),)
-        self._images = shown
+        apart = _SEEDS_APART * len(asked.before) + _RETRIES_APART * asked.retries
+        (seed,) = (self.decoding.seeds(1) + apart).astype(np.uint32)
+        return dataclasses.replace(self.decoding, seed=int(seed))

@@ -106,6 +106,7 @@ class Model:
         tokenizer, qformer_tokenizer: of the language model and the Q-Former; None if not there.
         variables: all leaves as `ZiyaVisual.apply` takes them, in the layout of `layout`.
         towers: the parts it has, of vision, ln_vision, qformer, heads, projector, llm.
+        rows: devices that share rows: a batch has a multiple of it.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Model:
         self.tokenizer, self.qformer_tokenizer = tokenizers
         self.towers = frozenset(name.split("/")[1] for name in flat)
         self.variables = trees.unflatten(layout.for_inference(flat))
-        self._ways = mesh.shape["data"] * mesh.shape["fsdp"]
+        self.rows = mesh.shape["data"] * mesh.shape["fsdp"]
 
     @property
     def step(self) -> int | None:
@@ -154,6 +155,15 @@ class Model:
     def processor(self) -> Processor:
         """Makes `Inputs`: `model.processor(texts=["What is here?"], images=[["a.png"]])`."""
         return Processor(self.config, self.tokenizer, self.qformer_tokenizer)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model can read images for its answers."""
+        return self.towers >= set(_SEES)
+
+    def repeated(self, row: np.ndarray) -> np.ndarray:
+        """A row once for each device that shares rows: the smallest batch."""
+        return np.repeat(row[None], self.rows, 0)
 
     @property
     def has_llm(self) -> bool:
@@ -602,6 +612,10 @@ class Model:
         held = formats.in_memory(self.config, flat, tokenizers, self._provenance)
         export.to_hf(held, directory, options or export.Options(merge_lora=True))
 
+    def check_answers(self, images: bool) -> None:
+        """Raises ConfigError where the model cannot answer, or cannot read images if there are."""
+        self._need(_SPEAKS + _SEES * images, "answers")
+
     def _need(self, towers: Sequence[str], purpose: str) -> None:
         missing = [tower for tower in towers if tower not in self.towers]
         if missing:
@@ -651,7 +665,7 @@ class Model:
         self, questions: Sequence[Question], rows: Sequence[list[list[int]]], longest: int
     ) -> list[np.ndarray]:
         """Sums of log-probabilities of the candidates of every row."""
-        self._need(_SPEAKS + _SEES * any(q.images for q in questions), "answers")
+        self.check_answers(any(q.images for q in questions))
         sums: list[np.ndarray] = [np.zeros(0)] * len(rows)
         pad_id = existing(self.tokenizer, "answers").pad_id
         for part, inputs in self._parts(questions, longest):
@@ -692,7 +706,7 @@ class Model:
     def _placed(self, rows: Any) -> Any:
         """The arrays [N, ...] of a pytree on the devices, padded to a bucket of rows."""
         size = bucket(max(len(jax.tree.leaves(rows)[0]), 1))
-        size = -(-size // self._ways) * self._ways
+        size = -(-size // self.rows) * self.rows
 
         def place(array: Array) -> jax.Array:
             # Padding repeats the first row; without any row it is zero.

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float32, Int, Int32, UInt32
 
 from zv_jax.arrays import Array
@@ -43,6 +44,19 @@ State = TypeVar("State", bound=Any)
 def compiler_options() -> dict[str, bool] | None:
     """Those of programs that decode, for the devices at hand."""
     return ON_GPU if jax.default_backend() == "gpu" else None
+
+
+def compiled(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """The program for arguments of these shapes; it refuses others. `options` are of `jax.jit`."""
+    options["compiler_options"] = compiler_options()
+    return jax.jit(function, **options).lower(*arguments).compile()
+
+
+def cache_sharding(mesh: Mesh, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+    """Where a leaf of the state of rows that decode goes: the heads of keys and values [..., H, T,
+    K] where those of the weights are, all else to every device."""
+    heads = (*[None] * (leaf.ndim - 3), "tensor") if leaf.ndim > 3 else ()
+    return NamedSharding(mesh, PartitionSpec(*heads))
 
 
 def jit_decode(**settings: Any) -> Callable[[Callable], Callable]:

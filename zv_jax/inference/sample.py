@@ -158,7 +158,7 @@ def _start(
         logprobs=jnp.zeros((rows, max_new_tokens)) if logprobs else None,
         cache=empty_cache(read.prompt, read.seen, each, 0),
     )
-    return fixed, _choose(fixed, state, jnp.repeat(read.logits, each, 0))
+    return fixed, choose(fixed, state, jnp.repeat(read.logits, each, 0))
 
 
 def _advance(
@@ -169,7 +169,7 @@ def _advance(
     logits, cache = ZiyaVisual(cfg).apply(
         variables, state.ids, fixed.lengths + place, state.cache, place, method="decode"
     )
-    return _choose(fixed, state._replace(cache=cache), logits)
+    return choose(fixed, state._replace(cache=cache), logits)
 
 
 _start_alone = jit_decode(static_argnames=_STATIC)(_start)
@@ -181,7 +181,7 @@ def _grow_alone(state: SamplingState, places: int) -> SamplingState:
     return state._replace(cache=grown(state.cache, places))
 
 
-def _choose(fixed: Fixed, state: SamplingState, logits: Float32[Array, "N V"]) -> SamplingState:
+def choose(fixed: Fixed, state: SamplingState, logits: Float32[Array, "N V"]) -> SamplingState:
     """The state with the next token of every row; padding where it has ended."""
     step, rules = state.step, fixed.rules
     open_ = allowed(logits, state.tokens, step, rules)

@@ -249,6 +249,36 @@ class ZiyaVisual(nn.Module):
         hidden, cache = self.llm.read_on(embeds, positions[:, None], mask, cache, index, parents)
         return self.llm.logits(hidden[:, 0]), cache
 
+    def read_on(
+        self,
+        visual: Float[Array, "B T D"],
+        input_ids: Int[Array, "B T"],
+        cache: Cache,
+        index: Int[Array, ""],
+        last: Int[Array, ""],
+    ) -> tuple[Float32[Array, "B V"], Cache]:
+        """Reads T tokens more of rows that have no padding on the left, from place `index` on.
+
+        Args:
+            visual: of the placeholders in `input_ids`, then anything.
+            input_ids: padded on the right.
+            cache: `new` has everything read so far, and room for T more from `index` on.
+            index: the number of tokens read before.
+            last: of these T the last that is no padding.
+
+        Returns:
+            The logits of the token after `last`, and the cache. What padding left in the cache is
+            never seen: the next tokens take its places.
+        """
+        at = index + jnp.arange(input_ids.shape[1])
+        places = jax.tree.leaves(cache.new)[0].shape[-2]
+        mask = (jnp.arange(places) <= at[:, None])[None]
+        embeds = self.embed(input_ids, visual)
+        positions = jnp.broadcast_to(at, input_ids.shape)
+        hidden, cache = self.llm.read_on(embeds, positions, mask, cache, index)
+        hidden = jax.lax.dynamic_index_in_dim(hidden, last, 1, keepdims=False)
+        return self.llm.logits(hidden), cache
+
 
 def _causal(attention_mask: Bool[Array, "B T"]) -> Bool[Array, "B T T"]:
     """Every token sees the real ones up to itself."""

@@ -20,25 +20,21 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from zv_jax.arrays import Array
 from zv_jax.data.text import dialogue
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Beam, Greedy, Sample
 from zv_jax.inference.model import Model
-from zv_jax.inference.program import compiler_options
+from zv_jax.inference.program import cache_sharding, compiled
 from zv_jax.inference.prompts import Question, existing
+from zv_jax.inference.seen import VisualTokens
 from zv_jax.models.axes import on_mesh
-from zv_jax.models.presets import ModelConfig
-from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.serving import slots as slots_lib
 from zv_jax.serving.jobs import Event, Failed, Job
 from zv_jax.serving.reply import Reply
 from zv_jax.serving.searches import Searches
-from zv_jax.serving.seen import Kept, key_of
 from zv_jax.serving.slots import Fixed, Prompt, Slots
 
 _log = logging.getLogger(__name__)
@@ -79,12 +75,13 @@ class Engine:
         if slots < 1:
             raise ConfigError(f"{slots} slots", "slots", "at least 1", "leave it out for 8")
         self.model, self.max_new_tokens = model, max_new_tokens
-        self._rows = model.mesh.shape["data"] * model.mesh.shape["fsdp"]
+        self._rows = model.rows
         self.slots = -(-slots // self._rows) * self._rows
         self.longest = model.processor.longest_prompt(max_new_tokens)
-        self._sees = {"vision", "qformer", "projector"} <= model.towers
+        self._sees = model.sees
         self.compiled = 0
-        self.features, self.tokens = Kept(kept_images), Kept(kept_images)
+        self._looks = VisualTokens(model, kept_images, self._compile)
+        self.features, self.tokens = self._looks.features, self._looks.tokens
         self._waiting: deque[tuple[Reply, np.ndarray]] = deque()
         self._held: list[Reply | None] = [None] * self.slots
         self._searches = Searches(model, beams, max_new_tokens)
@@ -278,8 +275,7 @@ class Engine:
                 return
             self._offered = offer._replace(model=None)
         self.model = self._searches.model = offer.model
-        self.features.clear()
-        self.tokens.clear()
+        self._looks.take(offer.model)
         offer.taken()
 
     def _join(self) -> None:
@@ -343,47 +339,19 @@ class Engine:
     def _visual(
         self, question: Question, pixels: Sequence[np.ndarray]
     ) -> Float[np.ndarray, "W IQ D"]:
-        """The visual tokens of the images of a prompt, and zeros up to the most that there may be.
-
-        The Q-Former of Chat reads the last question, so its tokens are kept by image and question;
-        the features of an image do not depend on what is asked.
-        """
+        """The visual tokens of a prompt's images, and zeros up to the most that there may be."""
         cfg = self.model.config.model
         found = np.zeros((self._rows, self._places, cfg.llm.width), cfg.dtype)
-        asked = self._instruction(question.qformer_ids)
         for i, image in enumerate(pixels):
-            image_key = key_of(image)
-            tokens = self.tokens.of(
-                image_key + key_of(*asked),
-                lambda image=image, key=image_key: self._look(image, key, asked),
-            )
+            _, tokens = self._looks.of(image, question.qformer_ids)
             found[:, i * len(tokens) : (i + 1) * len(tokens)] = tokens
         return found
-
-    def _look(self, image: np.ndarray, key: bytes, asked: tuple[np.ndarray, ...]) -> np.ndarray:
-        features = self.features.of(
-            key, lambda: np.asarray(self._encode(self.model.variables, self._repeat(image)))
-        )
-        return np.asarray(self._query(self.model.variables, self._repeat(features), *asked))
-
-    def _repeat(self, row: np.ndarray) -> np.ndarray:
-        return np.repeat(row[None], self._rows, 0)
-
-    def _instruction(self, ids: list[int]) -> tuple[np.ndarray, ...]:
-        """What the Q-Former of Chat reads; nothing in Base."""
-        model = self.model
-        if not model.config.model.qformer_sees_instruction:
-            return ()
-        pad_id, length = existing(model.qformer_tokenizer, "prompts").pad_id, self._asked
-        rows = [ids] * self._rows
-        return dialogue.pad_right(rows, pad_id, length), dialogue.mask_of(rows, length)
 
     # --- programs ---------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         """Compiles every program by running it once, and allocates the slots."""
         cfg, model = self.model.config.model, self.model
-        self._asked = model.config.data.max_qformer_text
         self._places = self.longest // cfg.qformer.num_queries * cfg.qformer.num_queries
         self._lengths = _lengths(self.longest)
         self._reads: dict[int, Any] = {}
@@ -391,12 +359,7 @@ class Engine:
         self._fixed = Fixed(np.array([tokenizer.eos_id], np.int32), np.int32(tokenizer.pad_id))
         self._state = self._allocate()
         if self._sees:
-            size, variables = cfg.vision.image_size, model.variables
-            pixels, asked = np.zeros((size, size, 3), np.uint8), self._instruction([])
-            encode, query = (_first(cfg, name) for name in ("encode_images", "image_tokens"))
-            self._encode = self._compile(encode, variables, self._repeat(pixels))
-            features = np.asarray(self._encode(variables, self._repeat(pixels)))
-            self._query = self._compile(query, variables, self._repeat(features), *asked)
+            self._looks.prepare()
         for length in self._lengths:
             question = Question([tokenizer.eos_id] * length, (), [])
             visual = self._visual(question, ()) if self._sees else None
@@ -416,8 +379,7 @@ class Engine:
     def _compile(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """The program for arguments of these shapes; it refuses others."""
         self.compiled += 1
-        options["compiler_options"] = compiler_options()
-        return jax.jit(function, **options).lower(*arguments).compile()
+        return compiled(function, *arguments, **options)
 
     def _compile_placed(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """`_compile`, the results of the program placed as `_shardings` says."""
@@ -427,10 +389,7 @@ class Engine:
     def _shardings(self, abstract: Any) -> Any:
         """Where arrays go: the heads of keys and values to where those of the weights are."""
 
-        def place(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-            heads = (*[None] * (leaf.ndim - 3), "tensor") if leaf.ndim > 3 else ()
-            return NamedSharding(self.model.mesh, PartitionSpec(*heads))
-
+        place = functools.partial(cache_sharding, self.model.mesh)
         return jax.tree.map(place, abstract)
 
     def _allocate(self) -> Slots:
@@ -453,8 +412,3 @@ def _lengths(longest: int) -> list[int]:
         found.append(length)
         length *= _APART
     return [*found, longest]
-
-
-def _first(cfg: ModelConfig, method: str) -> Callable[..., Array]:
-    """The first row of what a method of the model gives for equal rows."""
-    return lambda variables, *rows: ZiyaVisual(cfg).apply(variables, *rows, method=method)[0]

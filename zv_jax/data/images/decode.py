@@ -151,6 +151,11 @@ def _rgb(image: Image.Image, transparency: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def is_named_so(path: Path) -> bool:
+    """Whether a file has the name of an image that `decode` may read."""
+    return Image.registered_extensions().get(path.suffix.lower()) in FORMATS and path.is_file()
+
+
 def orientation(image: Image.Image) -> Any:
     """The EXIF orientation of an image that is loaded: before, Pillow has not seen all of it."""
     try:
