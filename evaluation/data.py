@@ -74,6 +74,10 @@ def from_files(task: Task, root: str | Path, limit: int = 0) -> Data:
     return Data(tuple(records[: limit or None]), len(records), image, task.name, task.dataset)
 
 
+class NoRecords(DataError):
+    """A source has no record of a task in a language."""
+
+
 class Sources:
     """Opened sources; each is opened once, and shows each image once."""
 
@@ -100,7 +104,7 @@ class Sources:
         """The first records of a task of `Task.records` and a language.
 
         Raises:
-          DataError: there is none.
+          NoRecords: there is none.
         """
         return self._of(task, lang, limit, task.dataset, task.split, task.name)
 
@@ -128,7 +132,7 @@ class Sources:
         opened = self.open(source, split)
         found = [i for i in _select(opened, task, lang) if opened.facts.images[i] > 0]
         if not found:
-            raise DataError(
+            raise NoRecords(
                 f"no record of task {task.records!r} in language {lang!r}",
                 where=f"{source} {split}, for {task.title}",
                 expected="at least one record",

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import zv_jax
 from zv_jax import json_input
+from zv_jax.buckets import copied, is_bucket
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import CheckpointError, ConfigError, DataError
 from zv_jax.evaluation import browser, retrieve, tables
@@ -81,6 +82,9 @@ def run(
     suite = config_lib.validate(suite_config)
     if load is None:
         checkpoint, load = pinned(checkpoint), _loader()
+    if is_bucket(workdir):
+        with copied(str(workdir)) as copy:
+            return _Run(suite, copy.folder, str(checkpoint), load, progress, shard).run()
     return _Run(suite, Path(workdir), str(checkpoint), load, progress, shard).run()
 
 
@@ -128,8 +132,10 @@ def identity(checkpoint: str | Path) -> str:
     Of one step of ours these are its times and the list of its files, which copies share; of
     anything else the names, sizes and times of the files that lie there; "" where there are none.
     """
+    from zv_jax.checkpoints.reader import located
+
     path = Path(checkpoint)
-    ours = [path / name for name in _OF_A_STEP]
+    ours = [located(checkpoint) / name for name in _OF_A_STEP]
     digest = hashlib.sha256()
     if all(file.is_file() for file in ours):
         for file in ours:
@@ -202,7 +208,7 @@ class _Run:
         """The parts of the suite, and whether the workdir is theirs."""
         names = self.suite.tasks or task_lib.taught_by(self._facts()["stage"], "suite.tasks")
         tasks = [self.suite.task(name) for name in names]
-        self.parts = part_lib.parts_of(self.suite, tasks, self._sources)
+        self.parts = part_lib.parts_of(self.suite, tasks, self._sources, self._notes.__setitem__)
         self._notes |= _other_languages(tasks, self.suite.langs)
         self.facts = self._same_run()
 

@@ -41,7 +41,8 @@ done
 
 if [ -n "$build" ]; then
   say_code
-  run docker build --build-arg=EXTRA=tpu --tag="$image" .
+  code_files | tar -cf "$work/code.tar" --null --files-from=-
+  run docker build --build-arg=EXTRA=tpu --tag="$image" - <"$work/code.tar"
   run docker push "$image"
 fi
 # XPK lets a JobSet start again after codes 42 and 127 to 255, and after those it is given.

@@ -238,7 +238,7 @@ def test_gke_builds_the_image_and_says_of_which_code(launch, tmp_path):
     (tmp_path / "bin" / "docker").chmod(0o755)
     code, shown, calls = launch("gke.sh", [*GKE, "--build", *TRAIN])
     assert code == 0 and "The code: commit" in shown
-    assert calls[0] == "docker build --build-arg=EXTRA=tpu --tag=registry/zv:1 ."
+    assert calls[0] == "docker build --build-arg=EXTRA=tpu --tag=registry/zv:1 -"
     assert calls[1] == "docker push registry/zv:1" and calls[2].startswith("xpk workload create")
 
 

@@ -98,9 +98,11 @@ def test_a_dry_run_for_a_cluster_is_one_of_its_script(launcher, tmp_path, monkey
     assert all(program in text for text in said[1:]) and len(said) == 3
     assert "--config.optimizer.lr=0.001" in said[1].replace("\\", "")
     if launcher != "slurm":  # which asks for nothing
-        with pytest.raises(ConfigError, match="refuses its arguments: --zone is missing") as caught:
+        with pytest.raises(
+            ConfigError, match="refuses its arguments: --(zone|cluster) is"
+        ) as caught:
             sweep_points(rates, tmp_path, launcher, [], dry_run=True, say=said.append)
-        assert caught.value.fix == "--launch=--zone=..."
+        assert caught.value.fix.startswith("--launch=--")
 
 
 def test_the_table_cannot_be_written(tmp_path):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli import answering
 from zv_jax.cli.arguments import required
 from zv_jax.cli.generate import read_image
@@ -41,7 +41,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    checkpoint = place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     decoding = answering.decoding_of(values)
     images = [read_image(path) for path in values.image]
     runtime.prepare()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli import answering
 from zv_jax.cli.arguments import existing_file, required
 from zv_jax.parallel import runtime
@@ -39,7 +40,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    checkpoint = place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     prompt = required(values, "prompt", '"What is in the picture?"')
     decoding = answering.decoding_of(values, bool(values.choice))
     images = [read_image(path) for path in values.image]

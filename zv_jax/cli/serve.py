@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
 from zv_jax.parallel import runtime
@@ -19,7 +20,7 @@ usage: zv serve --checkpoint PATH [--port 8000]
   zv serve --checkpoint runs/quickstart/stage2_chat --host 0.0.0.0 --api_key_env ZV_KEY
 
 Every client of OpenAI's API can ask it, at http://127.0.0.1:8000/v1. SIGTERM or Ctrl-C ends it once
-what is under way has been answered. It needs the packages of zv_jax[serve].
+what is under way has been answered. It needs the extra `serve`: pip install -e ".[serve]".
 """
 
 
@@ -44,7 +45,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+    checkpoint = place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     key = _key(values.api_key_env)
     runtime.prepare()
     from zv_jax.inference.model import from_pretrained
