@@ -81,8 +81,8 @@ class NoRecords(DataError):
 class Sources:
     """Opened sources; each is opened once, and shows each image once."""
 
-    def __init__(self, path: str = "", opened: Source | None = None):
-        self._path, self._opened = path, opened
+    def __init__(self, path: str = "", opened: Source | None = None, image_root: str = ""):
+        self._path, self._opened, self._image_root = path, opened, image_root
         self._held: dict[tuple[str, str], Source] = {}
         self._images: dict[tuple[str, str], Callable[[ImageRef], Image.Image]] = {}
 
@@ -91,7 +91,7 @@ class Sources:
         if self._opened is not None:
             return self._opened
         if (name, split) not in self._held:
-            self._held[name, split] = open_source(name, self._path, split)
+            self._held[name, split] = open_source(name, self._path, split, self._image_root)
         return self._held[name, split]
 
     def _image(self, name: str, split: str) -> Callable[[ImageRef], Image.Image]:

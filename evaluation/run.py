@@ -171,7 +171,7 @@ class _Run:
         self.suite, self.workdir, self.checkpoint, self.shard = suite, workdir, checkpoint, shard
         self._load, self._progress = load, progress
         self._models: dict[tuple[str, bool], Model] = {}
-        self._sources = data_lib.Sources(suite.source.path)
+        self._sources = data_lib.Sources(suite.source.path, image_root=suite.source.image_root)
         self._bar = tqdm(desc="evaluating", unit="item", total=0, disable=not progress)
         self._notes: dict[str, str] = {}
         self._scores: list[dict[str, Any]] = []
@@ -252,6 +252,8 @@ class _Run:
             "checkpoint_identity": identity(self.checkpoint),
         }
         fixed |= {k: v for k, v in dataclasses.asdict(self.suite).items() if k not in FREE}
+        if not fixed["source"]["image_root"]:
+            del fixed["source"]["image_root"]  # as before it could be given
         places = {(p.task.dataset, p.task.split) for p in self.parts if not p.task.expected}
         fixed["records"] = {
             f"{name}/{split}": self._sources.open(name, split).fingerprint

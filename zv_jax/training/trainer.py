@@ -131,6 +131,8 @@ def _run(
         mesh = make_mesh(config.mesh)
         check_heads(config.model, mesh)
         check_batch(config, mesh)
+        # Before anything starts a thread: what is wrong here is wrong in the recipe.
+        tokenizers = load_tokenizers(config)
         watchdog = Watchdog(
             config.guards.hang_seconds,
             workdir,
@@ -142,7 +144,9 @@ def _run(
         checkpoints = stack.enter_context(Checkpointer(workdir, config.checkpoint))
         preemption = stack.enter_context(Preemption(checkpoints.reached_preemption))
         stack.enter_context(on_mesh(mesh))
-        trained = Run(config, workdir, mesh, checkpoints, log, allow_change, evaluate, place, copy)
+        trained = Run(
+            config, workdir, mesh, tokenizers, checkpoints, log, allow_change, evaluate, place, copy
+        )
         trained.train(preemption, watchdog)
         return finished_at(workdir)
 
@@ -356,6 +360,7 @@ class Run:
         config: Config,
         workdir: Path,
         mesh: Mesh,
+        tokenizers: tuple[Tokenizer, Tokenizer],
         checkpoints: Checkpointer,
         log: MetricLog,
         allow_change: Sequence[str] = (),
@@ -367,7 +372,7 @@ class Run:
         self.place, self.copy = place or str(workdir), copy
         self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
-        self.tokenizers = load_tokenizers(config)
+        self.tokenizers = tokenizers
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.kinds = kinds_of(config)  # of batches: the sources that fill each
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
