@@ -90,7 +90,7 @@ copy_code() {
   run gcloud compute tpus tpu-vm scp "$work/code.tar.gz" "$work/secrets.sh" "$name:" \
     "${place[@]}" --worker=all
   on_all "mkdir -p zv && tar xzf code.tar.gz -C zv && cd zv \
-&& FETCH_PYTHON=1 ${python:+PYTHON=$(quoted "$python")}launch/environment.sh .venv-tpu tpu"
+&& FETCH_PYTHON=1 ${python:+PYTHON=$(quoted "$python")}launch/environment.sh .venv-tpu tpu,gcs"
 }
 
 # Every worker runs the same; the log stays there and comes here.
