@@ -76,7 +76,7 @@ def test_commands_that_write_into_no_bucket_say_so_and_make_no_folder(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    words = ["data", "filter", "--out=gs://bucket/clean.jsonl", "a.jsonl"]
+    words = ["data", "styles", "--out=gs://bucket/styles"]
     assert cli.main(words) == 2
     assert "writes into no bucket" in capsys.readouterr().err and not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -360,4 +361,22 @@ def test_a_plan_is_compiled_with_the_flag_that_changes_what_tpus_compute():
 def test_shellcheck_has_nothing_to_say():
     scripts = [*(ROOT / "launch").glob("*.sh"), ROOT / "launch/slurm.sbatch"]
     done = subprocess.run(["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_installs_what_the_package_has():
+    text = (ROOT / "Dockerfile").read_text()
+    python = re.search(r"^ARG PYTHON=(\d+)\.(\d+)$", text, re.MULTILINE)
+    assert (ROOT / f"requirements-py{python[1]}{python[2]}.lock").is_file()
+    extras = {*re.findall(r"EXTRA=([a-z]+)", text), *re.findall(r"\.\[([a-z]+)", text)}
+    known = set(re.findall(r'^    "([a-z-]+)": ', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    assert extras == {"gcs", "gpu", "tpu"} and extras <= known
+    # What git ignores at the top stays out of a build by hand, too.
+    ignored = {line.strip("/") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert {".git", ".venv*", "runs", "build", "dist", "site"} <= ignored
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+def test_hadolint_has_nothing_to_say():
+    done = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
