@@ -99,5 +99,5 @@ bench-convert:
 	$(VENV)/bin/python benchmarks/convert_full.py --folder="$(FOLDER)"
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(BROWSER) .venv-aot build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .venv*.lock build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -344,7 +344,9 @@ def _both(suite: SuiteConfig) -> SuiteConfig:
 
 def _parts(suite: SuiteConfig) -> list[Part]:
     tasks = [suite.task(name) for name in suite.tasks]
-    return part_lib.parts_of(suite, tasks, Sources(suite.source.path))
+    return part_lib.parts_of(
+        suite, tasks, Sources(suite.source.path, image_root=suite.source.image_root)
+    )
 
 
 def _whole(parts: Sequence[Part]) -> int:

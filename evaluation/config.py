@@ -24,6 +24,7 @@ class SuiteSource:
 
     name: str = ""
     path: str = ""  # empty: the source's own place in the cache
+    image_root: str = ""  # what image paths are relative to; empty: the folder of the record file
     split: str = ""
     train_split: str = ""
 

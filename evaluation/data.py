@@ -74,11 +74,15 @@ def from_files(task: Task, root: str | Path, limit: int = 0) -> Data:
     return Data(tuple(records[: limit or None]), len(records), image, task.name, task.dataset)
 
 
+class NoRecords(DataError):
+    """A source has no record of a task in a language."""
+
+
 class Sources:
     """Opened sources; each is opened once, and shows each image once."""
 
-    def __init__(self, path: str = "", opened: Source | None = None):
-        self._path, self._opened = path, opened
+    def __init__(self, path: str = "", opened: Source | None = None, image_root: str = ""):
+        self._path, self._opened, self._image_root = path, opened, image_root
         self._held: dict[tuple[str, str], Source] = {}
         self._images: dict[tuple[str, str], Callable[[ImageRef], Image.Image]] = {}
 
@@ -87,7 +91,7 @@ class Sources:
         if self._opened is not None:
             return self._opened
         if (name, split) not in self._held:
-            self._held[name, split] = open_source(name, self._path, split)
+            self._held[name, split] = open_source(name, self._path, split, self._image_root)
         return self._held[name, split]
 
     def _image(self, name: str, split: str) -> Callable[[ImageRef], Image.Image]:
@@ -100,7 +104,7 @@ class Sources:
         """The first records of a task of `Task.records` and a language.
 
         Raises:
-          DataError: there is none.
+          NoRecords: there is none.
         """
         return self._of(task, lang, limit, task.dataset, task.split, task.name)
 
@@ -128,7 +132,7 @@ class Sources:
         opened = self.open(source, split)
         found = [i for i in _select(opened, task, lang) if opened.facts.images[i] > 0]
         if not found:
-            raise DataError(
+            raise NoRecords(
                 f"no record of task {task.records!r} in language {lang!r}",
                 where=f"{source} {split}, for {task.title}",
                 expected="at least one record",

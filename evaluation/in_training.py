@@ -8,12 +8,14 @@ the same whatever the mesh, and only one process writes them down.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
 
+from zv_jax.buckets import local
 from zv_jax.checkpoints import manager as checkpoint
 from zv_jax.config.schema import Config, SourceConfig
 from zv_jax.data.pipeline import overlap
@@ -23,13 +25,17 @@ from zv_jax.errors import CheckpointError, ConfigError, nearest
 from zv_jax.evaluation import config as config_lib
 from zv_jax.evaluation import part as part_lib
 from zv_jax.evaluation import task as task_lib
-from zv_jax.evaluation.data import Sources
+from zv_jax.evaluation.config import SuiteConfig
+from zv_jax.evaluation.data import NoRecords, Sources
 from zv_jax.evaluation.part import Outcome, Part
 from zv_jax.evaluation.predict import predict
+from zv_jax.evaluation.task import Task
 from zv_jax.files import read_jsonl
 from zv_jax.inference.model import Model
 from zv_jax.json_input import finite
 from zv_jax.stages import stage_model
+
+_log = logging.getLogger(__name__)
 
 
 class Evaluation:
@@ -41,7 +47,7 @@ class Evaluation:
     Raises:
       ConfigError: a task or a language is unknown, the run has no source, or what would be
         evaluated is learned.
-      DataError: the source has no such split.
+      DataError: the source has no such split or no record of a task, or an image cannot be read.
     """
 
     def __init__(self, config: Config):
@@ -73,8 +79,10 @@ class Evaluation:
         records = _evaluated(source, wanted.split)
         overlap.refuse(config, records)
         names = suite.tasks or task_lib.taught_by(config.stage.name, "config.eval.tasks")
-        self._tasks = [suite.task(name) for name in names]
-        self._suite, self._sources = suite, Sources(opened=records)
+        tasks = [suite.task(name) for name in names]
+        self._parts = _parts(suite, tasks, Sources(opened=records))
+        for part in self._parts:  # a wrong image_root shows in the first
+            part.data.image(part.data.records[0].images[0])
 
     def __call__(
         self,
@@ -85,7 +93,7 @@ class Evaluation:
         """``{"eval/vqa/en/exact_match@64": ...}``, with controls also ``.../shuffled_images``."""
         model = Model(self._as_run, dict(flat), tokenizers, mesh, {})
         found = {}
-        for part in part_lib.parts_of(self._suite, self._tasks, self._sources):
+        for part in self._parts:
             for entry, _, _ in part_lib.entries(part, self._outcome(part, model)):
                 name = f"eval/{entry['task']}/{entry['lang']}/{entry['metric']}"
                 found[name] = entry["value"]
@@ -106,6 +114,20 @@ class Evaluation:
         return part_lib.outcome(part, asked, said, list)
 
 
+def _parts(suite: SuiteConfig, tasks: Sequence[Task], sources: Sources) -> list[Part]:
+    """What the source has records of; errors name the fields of a training."""
+
+    def leave_out(name: str, why: str) -> None:
+        if jax.process_index() == 0:
+            _log.warning("%s: %s", name, why)
+
+    try:
+        return part_lib.parts_of(suite, tasks, sources, leave_out)
+    except NoRecords as error:
+        fix = (error.fix or "").replace("--suite.", "--config.eval.")
+        raise NoRecords(error.what, error.where, error.expected, fix) from None
+
+
 def _evaluated(source: SourceConfig, split: str) -> Source:
     """The records of the evaluated split; where there is none, the fields that evaluation takes."""
     try:
@@ -121,7 +143,7 @@ def _evaluated(source: SourceConfig, split: str) -> Source:
         ) from None
 
 
-def best_checkpoint(workdir: str | Path, metric: str) -> Path:
+def best_checkpoint(workdir: str | Path, metric: str) -> str | Path:
     """The saved step at which a metric of `eval` events was highest; of equal ones the latest.
     What is no finite number is never the best.
 
@@ -132,7 +154,8 @@ def best_checkpoint(workdir: str | Path, metric: str) -> Path:
       CheckpointError: no step that is still saved was evaluated by this metric.
     """
     steps = {int(path.name): path for path in checkpoint.find_steps(workdir)}
-    events = read_jsonl(Path(workdir) / "events.jsonl")
+    with local(workdir) as here:
+        events = read_jsonl(here / "events.jsonl")
     scored = [e for e in events if e.get("kind") == "eval" and e["step"] in steps]
     numbers = [(finite(e["scores"].get(metric)), e["step"]) for e in scored]
     found = [(value, step) for value, step in numbers if value is not None]

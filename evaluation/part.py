@@ -18,7 +18,7 @@ from zv_jax.errors import ConfigError
 from zv_jax.evaluation import controls as controls_lib
 from zv_jax.evaluation import retrieve, score
 from zv_jax.evaluation.config import SuiteConfig
-from zv_jax.evaluation.data import Data, Sources, from_files
+from zv_jax.evaluation.data import Data, NoRecords, Sources, from_files
 from zv_jax.evaluation.model import Model
 from zv_jax.evaluation.predict import Finder, Item, Predictor, Ranker, Speaker, Tick, item
 from zv_jax.evaluation.predictions import Prediction
@@ -71,12 +71,23 @@ class Outcome:
     unit_ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def parts_of(suite: SuiteConfig, tasks: Sequence[Task], sources: Sources) -> list[Part]:
+def parts_of(
+    suite: SuiteConfig,
+    tasks: Sequence[Task],
+    sources: Sources,
+    leave_out: Callable[[str, str], None] | None = None,
+) -> list[Part]:
     """Every task in every language with its records, in the order of tasks and languages.
+
+    Args:
+      leave_out: is called for each task in a language that the source has no record of, with a
+        name of it and the reason; without it, that is an error.
 
     Raises:
       ConfigError: no task is in a language of the suite.
-      DataError: files are missing or not as published, or a source has no such record.
+      NoRecords: the source has no record of a task; with `leave_out` only where the suite names the
+        task and no language has any, or where nothing is left.
+      DataError: files are missing or not as published.
     """
 
     def data(task: Task, lang: str) -> Data:
@@ -95,7 +106,22 @@ def parts_of(suite: SuiteConfig, tasks: Sequence[Task], sources: Sources) -> lis
             expected="; ".join(f"{task.name} in {', '.join(task.langs)}" for task in tasks),
             fix="set --suite.langs, or other tasks",
         )
-    return list(_shuffled([Part(task, lang, data(task, lang), suite) for task, lang in pairs]))
+    found: list[Part] = []
+    absent: list[tuple[Task, str, NoRecords]] = []
+    for task, lang in pairs:
+        try:
+            found.append(Part(task, lang, data(task, lang), suite))
+        except NoRecords as error:
+            if leave_out is None:
+                raise
+            absent.append((task, lang, error))
+    present = {part.task.name for part in found}
+    for task, lang, error in absent:
+        if not present or (task.name in suite.tasks and task.name not in present):
+            raise error
+        assert leave_out is not None
+        leave_out(f"{task.name} in {lang}", f"not evaluated: {error.what} ({error.where})")
+    return list(_shuffled(found))
 
 
 def _shuffled(parts: Sequence[Part]) -> Iterator[Part]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import zv_jax
 from zv_jax import json_input
+from zv_jax.buckets import copied, is_bucket
 from zv_jax.checkpoints.identity import identity, pinned
 from zv_jax.data.records.record import ImageRef
 from zv_jax.errors import ConfigError, DataError
@@ -81,6 +82,9 @@ def run(
     suite = config_lib.validate(suite_config)
     if load is None:
         checkpoint, load = pinned(checkpoint), _loader()
+    if is_bucket(workdir):
+        with copied(str(workdir)) as copy:
+            return _Run(suite, copy.folder, str(checkpoint), load, progress, shard).run()
     return _Run(suite, Path(workdir), str(checkpoint), load, progress, shard).run()
 
 
@@ -134,7 +138,7 @@ class _Run:
         self.suite, self.workdir, self.checkpoint, self.shard = suite, workdir, checkpoint, shard
         self._load, self._progress = load, progress
         self._models: dict[tuple[str, bool], Model] = {}
-        self._sources = data_lib.Sources(suite.source.path)
+        self._sources = data_lib.Sources(suite.source.path, image_root=suite.source.image_root)
         self._bar = tqdm(desc="evaluating", unit="item", total=0, disable=not progress)
         self._notes: dict[str, str] = {}
         self._scores: list[dict[str, Any]] = []
@@ -171,7 +175,7 @@ class _Run:
         """The parts of the suite, and whether the workdir is theirs."""
         names = self.suite.tasks or task_lib.taught_by(self._facts()["stage"], "suite.tasks")
         tasks = [self.suite.task(name) for name in names]
-        self.parts = part_lib.parts_of(self.suite, tasks, self._sources)
+        self.parts = part_lib.parts_of(self.suite, tasks, self._sources, self._notes.__setitem__)
         self._notes |= _other_languages(tasks, self.suite.langs)
         self.facts = self._same_run()
 
@@ -215,6 +219,8 @@ class _Run:
             "checkpoint_identity": identity(self.checkpoint),
         }
         fixed |= {k: v for k, v in dataclasses.asdict(self.suite).items() if k not in FREE}
+        if not fixed["source"]["image_root"]:
+            del fixed["source"]["image_root"]  # as before it could be given
         places = {(p.task.dataset, p.task.split) for p in self.parts if not p.task.expected}
         fixed["records"] = {
             f"{name}/{split}": self._sources.open(name, split).fingerprint

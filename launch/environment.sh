@@ -3,20 +3,55 @@
 #
 # Versions come from the lock file of the Python version. DIR/.complete is written last and says
 # what was installed: equal, nothing is done; missing (an interrupted install), all is done anew.
+# Jobs that share the folder wait for the one that installs.
+#
+# PYTHON=/path/to/python3.12    instead of the first of python3, python3.13, ... that is 3.11 or newer
+# FETCH_PYTHON=1                where there is none, fetch Python 3.12 with uv (https://docs.astral.sh/uv)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=launch/common.sh
+source launch/common.sh
+help launch/environment.sh "$@"
+[ $# -gt 0 ] || fail "no folder is given" "launch/environment.sh .venv"
 
 venv=$1
 extra=${2:-}
-new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
+# Debian and Ubuntu leave out of their Python what makes a virtual environment.
+fits='import sys, ensurepip; sys.exit(sys.version_info < (3, 11))'
+candidates=${PYTHON:-python3 python3.13 python3.12 python3.11}
 
-python=
-for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-  if "$candidate" -c "$new_enough" 2>/dev/null; then python=$candidate; break; fi
-done
+# The first candidate that fits.
+find_python() {
+  local candidate
+  for candidate in $candidates; do
+    if "$candidate" -c "$fits" 2>/dev/null; then echo "$candidate" && return; fi
+  done
+}
+
+# Python 3.12 in the home of this user; system packages stay as they are.
+fetch_python() {
+  local uv=uv
+  if ! command -v uv >/dev/null; then
+    python3 -m pip install --quiet --user uv >&2
+    uv=$(python3 -m site --user-base)/bin/uv
+  fi
+  "$uv" python install --quiet 3.12 >&2
+  "$uv" python find --managed-python 3.12
+}
+
+if command -v flock >/dev/null; then  # everywhere on Linux
+  exec 9>"$venv.lock"
+  flock 9
+fi
+python=$(find_python)
+if [ -z "$python" ] && [ "${FETCH_PYTHON:-}" = 1 ]; then
+  echo "There is no Python 3.11 or newer here as: $candidates; fetching 3.12 with uv ..."
+  python=$(fetch_python)
+fi
 if [ -z "$python" ]; then
-  echo "No Python 3.11 or newer was found as: ${PYTHON:-python3, python3.13, python3.12, python3.11}" >&2
-  echo "  fix: install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2
+  echo "No Python 3.11 or newer that makes virtual environments was found as: $candidates" >&2
+  echo "  fix: install one (Debian, Ubuntu: with its package python3-venv), or name it:" >&2
+  echo "       PYTHON=/path/to/python3.12, before make or this script" >&2
   exit 1
 fi
 

@@ -7,11 +7,13 @@
 # GB 2312 and Big5), and as OUT the checkpoint with a row for each: a BERT, a BLIP-2 or an InstructBLIP
 # that `zv convert` made with the tokenizer. Nothing is overwritten.
 set -euo pipefail
+# shellcheck source=launch/common.sh
+source "$(dirname "$0")/common.sh"
+help "$0" "$@"
 
 if [ $# != 3 ]; then
-  printf '%s\n  fix: %s\n' "expected VOCAB CHECKPOINT OUT, not $# words" \
-    "launch/qformer_zh.sh bert-base-uncased/vocab.txt weights/bert_base weights/bert_zh" >&2
-  exit 2
+  fail "expected VOCAB CHECKPOINT OUT, not $# words" \
+    "launch/qformer_zh.sh bert-base-uncased/vocab.txt weights/bert_base weights/bert_zh"
 fi
 tokenizer=$(dirname "$3")/qformer_tokenizer
 if [ -e "$tokenizer/vocab.txt" ]; then

@@ -6,6 +6,9 @@
 # checkpoint is kept. Seconds of each step are appended to $RUNS/times.jsonl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=launch/common.sh
+source launch/common.sh
+help launch/quickstart.sh "$@"
 
 RUNS=${RUNS:-runs/quickstart}
 SUITE=configs/eval/quickstart.py

@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
 # Trains on a TPU VM slice: makes it or takes the one there is, copies the code, runs on all workers.
+# Behind -- come train, eval, data prepare or bmmic with their arguments; all but train take one host.
 #
 #   launch/tpu_vm.sh --name=zv --zone=us-west4-a --type=v5litepod-256 -- \
-#     train --config=configs/stage2.py:chat,v5e-256 --workdir=/gcs/bucket/stage2
+#     train --config=configs/stage2.py:chat,v5e-256 --workdir=gs://bucket/stage2
 #
-# --workdir is a folder that all workers see, such as a mounted bucket.
+# --workdir is a bucket, or a folder that all workers see. The code is that of this folder, with what
+# is not committed yet.
 # --version=...       image of the VM (default: the one for the type)
+# --python=PATH       Python on the workers, 3.11 or newer (default: the one there, or else 3.12,
+#                     which uv fetches: the images of v4, v5e and v6e have 3.10)
 # --project=...       default: gcloud's
 # --queued            ask through a queued resource and wait for it
 # --spot              cheaper, may be taken away; it is then made anew, --restarts times (default 20)
 # --env=NAME          hands on the variable NAME of this shell, unseen; may be given again
 # --logs=DIR          where the workers' logs are copied to (default runs/logs/NAME)
 # --delete            remove the slice at the end
-# --dry_run           print what would run, and run nothing
+# --dry_run           check the arguments, print what would run, and run nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/common.sh
 source launch/common.sh
+help launch/tpu_vm.sh "$@"
 
-name='' zone='' type='' version='' project='' logs='' queued='' spot='' delete='' dry_run=''
+name='' zone='' type='' version='' python='' project='' logs='' queued='' spot='' delete='' dry_run=''
 restarts=20 envs=()
 arguments=("$@")
-options name zone type version project logs env restarts 'queued!' 'spot!' 'delete!'
+options name zone type version python project logs env restarts 'queued!' 'spot!' 'delete!'
 required name zone type
 number restarts
-[[ $name =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
-  fail "--name=$name is no name for a TPU" "small letters, digits and hyphens, at most 40"
+job_name "$name" "a TPU"
 python3 launch/xla_flags.py "$type" >/dev/null || exit 2
+one_host "$(hosts_of "$type")" "--type=v5litepod-8, or another type of one host"
 if [ -z "$version" ]; then
   case $type in
     v4-*) version=tpu-ubuntu2204-base ;;
@@ -79,18 +84,20 @@ remove_slice() {
 on_all() { run gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" --worker=all --command="$1"; }
 
 copy_code() {
-  git archive --format=tar.gz -o "$work/code.tar.gz" HEAD
+  say_code
+  code_files | tar -czf "$work/code.tar.gz" --null --files-from=-
   secrets "$work/secrets.sh"
   run gcloud compute tpus tpu-vm scp "$work/code.tar.gz" "$work/secrets.sh" "$name:" \
     "${place[@]}" --worker=all
-  on_all 'mkdir -p zv && tar xzf code.tar.gz -C zv && cd zv && launch/environment.sh .venv tpu'
+  on_all "mkdir -p zv && tar xzf code.tar.gz -C zv && cd zv \
+&& FETCH_PYTHON=1 ${python:+PYTHON=$(quoted "$python")}launch/environment.sh .venv-tpu tpu,gcs"
 }
 
 # Every worker runs the same; the log stays there and comes here.
-train() {
+start() {
   # shellcheck disable=SC2016  # expands on the worker
   on_all "set -o pipefail; cd zv && . ~/secrets.sh && rm ~/secrets.sh && eval \"\$(python3 launch/xla_flags.py $(quoted "$type"))\" \
-&& .venv/bin/zv $(quoted "${command[@]}")--multihost 2>&1 | tee -a ~/zv.log"
+&& .venv-tpu/bin/zv $(program) 2>&1 | tee -a ~/zv.log"
 }
 
 fetch_logs() {
@@ -101,13 +108,13 @@ fetch_logs() {
 for ((try = 0; ; try++)); do
   status=0
   make_slice
-  copy_code && train || status=$?
+  copy_code && start || status=$?
   fetch_logs
   if [ "$status" = 0 ]; then break; fi
   now=$(state)
   # Again only where trying again can help: it saved and asks for it, or the slice was taken away.
   if ! again "$status" && [ "$now" = READY ]; then
-    echo "The training failed ($status); its log: $logs/zv.log" >&2
+    echo "The command failed ($status); its log: $logs/zv.log" >&2
     exit "$status"
   fi
   if [ "$try" -ge "$restarts" ]; then

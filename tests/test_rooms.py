@@ -25,7 +25,7 @@ FLOORS = {
     4: ("config", "stages"),
     3: ("models", "objectives", "warmup"),
     2: ("parallel", "llm", "html"),
-    1: ("errors", "files", "tables", "trees", "json_input", "casts", "arrays"),
+    1: ("errors", "files", "tables", "trees", "json_input", "casts", "arrays", "buckets"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

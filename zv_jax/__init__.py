@@ -93,7 +93,7 @@ def train(
 
     Args:
         config: of a recipe: `get_config("stage0")` of `configs/quickstart.py`, fields changed.
-        workdir: for checkpoints, metrics and the log of this run.
+        workdir: for checkpoints, metrics and the log of this run; also gs://bucket/folder.
         allow_change: fields or sections that may differ from the checkpoint resumed.
 
     Returns:
@@ -116,8 +116,7 @@ def train(
         from zv_jax.evaluation.in_training import Evaluation
 
         evaluation = Evaluation(checked)
-    trainer.run(checked, Path(workdir), allow_change, evaluation)
-    return trainer.finished_at(Path(workdir))
+    return trainer.run(checked, workdir, allow_change, evaluation)
 
 
 def evaluate(

@@ -7,6 +7,7 @@ must be complete by itself.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -125,3 +126,15 @@ def unknown_name(
         expected="one of " + ", ".join(valid),
         fix=fix,
     )
+
+
+def hub_fix(path: object, otherwise: str) -> str:
+    """How to mend a missing model: where `path` may be its name on a hub, by getting it."""
+    name = str(path)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
+        folder = name.rpartition("/")[2]
+        return (
+            f"give a folder: names of a hub are not downloaded. If {name} is one: "
+            f"hf download {name} --local-dir {folder}, then {folder}; otherwise {otherwise}"
+        )
+    return otherwise

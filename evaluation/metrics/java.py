@@ -84,7 +84,7 @@ def _tool(name: str) -> ModuleType:
             f"pycocoevalcap is not installed: {error}",
             where="the back end in Java",
             expected="the extra `java`",
-            fix='pip install "zv_jax[java]"',
+            fix='pip install -e ".[java]"',
         ) from error
 
 

@@ -84,7 +84,7 @@ def _jieba() -> Callable[[str], list[str]]:
             "jieba is not installed",
             where="tokenizer zh_jieba",
             expected="the extra `eval`",
-            fix='pip install "zv_jax[eval]", or take zh_char, which needs nothing',
+            fix='pip install -e ".[eval]", or take zh_char, which needs nothing',
         ) from error
     jieba.setLogLevel(logging.WARNING)
     return jieba.lcut

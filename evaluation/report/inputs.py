@@ -178,8 +178,9 @@ class Run:
 def read(folder: Path) -> Run:
     """Everything under `folder` that the report can use."""
     run = Run(folder)
+    places, evaluations = _places(run)
     for name in STAGES:
-        place = folder / name
+        place = places[name]
         stage = Stage(name)
         rows = {}
         for row in _lines(run, place / "metrics.jsonl"):
@@ -199,7 +200,7 @@ def read(folder: Path) -> Run:
         counts = _json(run, place / "census.json", list, required=False)
         stage.census = [row for row in counts if isinstance(row, dict)]
         run.stages[name] = stage
-    for place in sorted(folder.glob("eval_*")):
+    for place in evaluations:
         if place.is_dir():
             run.evaluations.append(
                 Evaluation(
@@ -218,6 +219,38 @@ def read(folder: Path) -> Run:
         run.missing.append("eval_*/")
     run.times = _lines(run, folder / "times.jsonl")
     return run
+
+
+def _places(run: Run) -> tuple[dict[str, Path], list[Path]]:
+    """The workdir of each stage, and the folders of evaluations.
+
+    A folder that is called as a stage is its workdir; others are known by what they hold: the stage
+    in config.json, or the scores in results.json. Of several the latest counts; it is noted in
+    `broken` which are left out.
+    """
+    folder = run.folder
+    found = {name: folder / name for name in STAGES}
+    evaluations = set(folder.glob("eval_*"))
+    others: dict[str, list[tuple[float, Path]]] = {}
+    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
+        if place.name in STAGES:
+            continue
+        config = _json(run, place / "config.json", dict, required=False)
+        stage, variant = (str(_dig(config, "stage", key) or "") for key in ("name", "variant"))
+        name = next((n for n in (f"{stage}_{variant}", stage) if n in STAGES), None)
+        if name is not None and (place / "metrics.jsonl").is_file():
+            others.setdefault(name, []).append(((place / "metrics.jsonl").stat().st_mtime, place))
+        elif "scores" in _json(run, place / "results.json", dict, required=False):
+            evaluations.add(place)
+    for name, candidates in others.items():
+        if not found[name].is_dir():
+            found[name] = max(candidates)[1]
+        run.broken += [
+            f"{place.name}: another run of {name}, not shown"
+            for _, place in candidates
+            if place != found[name]
+        ]
+    return found, sorted(evaluations)
 
 
 def _named(row: dict) -> dict:

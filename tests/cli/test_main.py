@@ -139,7 +139,7 @@ def _failing(monkeypatch, error):
         (KeyboardInterrupt(), 130, "interrupted"),
         (ModuleNotFoundError("no", name="PIL.Image"), 1, "pip install pillow"),
         (ModuleNotFoundError("no", name="grain"), 1, "pip install grain"),
-        (ModuleNotFoundError("no", name="torch"), 1, "pip install 'zv_jax[parity]'"),
+        (ModuleNotFoundError("no", name="torch"), 1, "pip install -e '.[parity]'"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y"),
         (ValueError("write failed: No space left on device"), 1, "no space left on the disk"),
     ],
@@ -212,4 +212,16 @@ def test_interrupt_of_a_real_process(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.strip() == "zv: interrupted; the same command continues"
+    assert err.strip() == "zv: interrupted", "nothing keeps the conversation"
+
+
+def test_what_is_said_of_an_interrupted_training_is_true(monkeypatch, capsys):
+    from zv_jax.cli import train
+
+    def interrupted(values, words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "run", interrupted)
+    assert cli.main(["train"]) == 130
+    said = capsys.readouterr().err.strip()
+    assert said == "zv: interrupted; the same command continues from the last saved step"

@@ -57,3 +57,16 @@ def test_validate_needs_files_that_exist(capsys):
     assert cli.main(["data", "validate"]) == 2
     assert cli.main(["data", "validate", "no.jsonl"]) == 2
     assert "no.jsonl" in capsys.readouterr().err
+
+
+def test_one_mistake_in_many_records_is_printed_ten_times_and_counted(tmp_path, capsys):
+    records = tmp_path / "mine.jsonl"
+    row = {
+        "source": "mine", "split": "train", "task": "caption", "lang": "en", "answers": ["a hat"],
+    }  # fmt: skip
+    rows = [row | {"id": f"mine/train/{n}", "images": [{"path": f"{n}.jpg"}]} for n in range(50)]
+    records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["data", "validate", str(records)]) == 2
+    shown = capsys.readouterr()
+    assert sum("9.jpg" in line or "0.jpg" in line for line in shown.out.splitlines()) <= 4
+    assert "and 40 more: " in shown.out and "50 records are wrong" in shown.err

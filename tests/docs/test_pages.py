@@ -133,6 +133,19 @@ def test_every_path_of_the_repository_that_a_page_names_is_there(page):
     assert not missing
 
 
+def test_the_site_links_only_to_pages_it_has_and_the_index_to_all_of_them():
+    """MkDocs serves `docs` alone: a link out of it is a broken one there."""
+    for folder in (ROOT / "docs", ROOT / "docs/zh"):
+        linked = set()
+        for page in folder.glob("*.md"):
+            targets = re.findall(r"\]\(([^)\s#]+)", page.read_text("utf-8"))
+            inside = [(folder / t).resolve() for t in targets if not re.match(r"[a-z]+:", t)]
+            assert all(path.is_relative_to(ROOT / "docs") for path in inside), page.name
+            if page.name == "index.md":
+                linked = {path.name for path in inside}
+        assert {page.name for page in folder.glob("*.md")} <= linked | {"index.md"}
+
+
 def anchors(page: Path) -> set[str]:
     """As GitHub and MkDocs make them of headings."""
     heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)

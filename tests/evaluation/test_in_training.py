@@ -90,6 +90,43 @@ def test_a_source_without_the_evaluated_split_names_the_fields_of_evaluation(toy
         assert "eval.split" in caught.value.fix and "an empty one" not in caught.value.fix
 
 
+def test_tasks_and_languages_without_records_are_left_out_and_named_ones_refused(
+    toy, tmp_path, caplog
+):
+    """Own data often has one task or one language only."""
+    for split in ("train", "test"):
+        rows = map(json.loads, (toy / f"{split}.jsonl").read_text("utf-8").splitlines())
+        kept = [row for row in rows if row["lang"] == "zh" and row["task"] != "conversation"]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+        (tmp_path / f"{split}.jsonl").write_text(text, "utf-8")
+    config = training_toy.config(toy)
+    (source,) = config.data.sources
+    source = dataclasses.replace(source, path=str(tmp_path), image_root=str(toy))
+    data = dataclasses.replace(config.data, sources=(source,))
+
+    def evaluation(**fields):
+        own = dataclasses.replace(config.eval, langs=("en", "zh"), **fields)
+        return Evaluation(dataclasses.replace(config, data=data, eval=own))
+
+    evaluation(tasks=())
+    assert "conversation in zh: not evaluated: no record of task 'conversation'" in caplog.text
+    assert "vqa in en: not evaluated" in caplog.text and "vqa in zh" not in caplog.text
+    with pytest.raises(DataError, match="no record of task 'conversation'") as caught:
+        evaluation(tasks=("vqa", "conversation"))
+    assert "--config.eval.tasks" in caught.value.fix and "--suite" not in caught.value.fix
+
+
+def test_an_image_that_cannot_be_read_is_found_before_training(toy, tmp_path):
+    config = training_toy.config(toy)
+    for name in ("train", "test"):
+        shutil.copy(toy / f"{name}.jsonl", tmp_path)
+    (source,) = config.data.sources
+    source = dataclasses.replace(source, path=str(tmp_path))  # where no images are
+    data = dataclasses.replace(config.data, sources=(source,))
+    with pytest.raises(DataError, match="image"):
+        Evaluation(dataclasses.replace(config, data=data))
+
+
 def test_some_records_or_some_images_are_enough(toy, tmp_path):
     config = training_toy.config(toy)
     lines = (toy / "test.jsonl").read_text("utf-8").splitlines()

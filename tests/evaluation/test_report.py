@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from report_runs import HOSTILE, draw, make_run, score, write_lines
+from report_runs import HOSTILE, draw, make_run, make_stage, score, write_lines
 
 from zv_jax.errors import DataError
 from zv_jax.evaluation.report import build, substitutes
@@ -323,3 +323,17 @@ def test_chart_arithmetic():
     flat = smooth([(step, 3.0) for step in range(50)])
     assert all(y == pytest.approx(3.0) for _, y in flat)
     assert smooth([(0, None), (1, 2.0)]) == [(0, None), (1, 2.0)]
+
+
+def test_runs_are_known_by_what_they_hold(tmp_path):
+    make_stage(tmp_path / "my photographs", "stage2", {"lm": (3, 1)}, 40)
+    config = json.loads((tmp_path / "my photographs/config.json").read_text())
+    config["stage"]["variant"] = "chat"
+    (tmp_path / "my photographs/config.json").write_text(json.dumps(config))
+    (tmp_path / "scores of mine").mkdir()
+    scores = [{"task": "vqa", "lang": "en", "metric": "exact_match", "value": 50.0}]
+    (tmp_path / "scores of mine/results.json").write_text(json.dumps({"scores": scores}))
+    run = read(tmp_path)
+    assert run.stages["stage2_chat"].steps == 40 and run.stages["stage2_chat"].status == "done"
+    assert run.stages["stage1_chat"].status == "absent"
+    assert [e.name for e in run.evaluations] == ["scores of mine"]

@@ -1,11 +1,14 @@
 """SIGTERM: what is running saves the step it is at, ends well, and continues from there."""
 
+import contextlib
 import json
+import os
+import signal
 import time
 
 import pytest
 import toy_run
-from toy_run import at, events, ids, told_to_end, toy_config, train
+from toy_run import at, events, finished_steps, ids, told_to_end, toy_config, train
 
 from zv_jax.training.monitors import Preemption
 
@@ -20,6 +23,52 @@ def test_a_process_told_to_end_saves_its_step_and_continues_from_it(compiled, co
     assert [e["step"] for e in events(tmp_path / "told", "restore")] == [5]
     assert json.loads((tmp_path / "told/results.json").read_text())["step"] == 10
     assert sorted(ids(tmp_path / "told")) == list(range(10)), "no batch is left out"
+
+
+def test_the_first_ctrl_c_saves_and_the_second_ends_at_once(compiled, corpus, tmp_path, capfd):
+    def ctrl_c():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    config = toy_config(corpus, "stage1")
+    train(config, tmp_path / "once", at(4, ctrl_c))
+    assert [e["checkpoint"] for e in events(tmp_path / "once", "save")] == [3, 5]
+    said = capfd.readouterr().err
+    assert "Ctrl-C again ends at once" in said and "step 5 is saved" in said
+
+    def twice(step, batch):
+        if step in (1, 2):
+            ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt), Preemption(lambda step: False) as preemption:
+        twice(1, None)
+        assert preemption.reached(1)
+        twice(2, None)
+
+
+def test_a_run_told_to_end_before_its_first_step_claims_no_save(compiled, corpus, tmp_path, capfd):
+    config = toy_config(corpus, "stage1")
+    with told_at_once():
+        train(config, tmp_path / "run")
+    said = capfd.readouterr().err
+    assert "before the first step; the same command begins anew" in said
+    assert "is saved" not in said and finished_steps(tmp_path / "run") == []
+
+
+@contextlib.contextmanager
+def told_at_once():
+    """SIGTERM arrives as soon as a run handles it."""
+    plain = Preemption.__enter__
+
+    def enter(self):
+        plain(self)
+        told_to_end()
+        return self
+
+    Preemption.__enter__ = enter
+    try:
+        yield
+    finally:
+        Preemption.__enter__ = plain
 
 
 def test_the_signal_counts_inside_the_block_only():

@@ -1,5 +1,7 @@
 """Points of a sweep: combinations, draws, names, and mistakes found before anything runs."""
 
+import re
+
 import pytest
 
 from zv_jax.errors import ConfigError
@@ -64,6 +66,21 @@ def test_lists_become_overrides():
 
 def test_the_example_is_valid():
     assert len(files.load("configs/sweeps/learning_rate.py").points) == 4
+
+
+@pytest.mark.parametrize(
+    "folder, name",
+    [
+        ("lr=0.001,warmup_steps=5,steps=40-c9f1a620", "zv-001-warmup-steps-5-steps-40-c9f1a620"),
+        ("lr=1e-05-1a2b3c4d", "zv-lr-1e-05-1a2b3c4d"),
+        ("default-1a2b3c4d", "zv-default-1a2b3c4d"),
+        ("名字-1a2b3c4d", "zv-1a2b3c4d"),
+        ("x" * 50, "zv-" + "x" * 37),
+    ],
+)
+def test_every_launcher_takes_the_name_of_a_job(folder, name):
+    assert launchers.job_name(folder) == name
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name)
 
 
 def test_unknown_launcher(tmp_path):

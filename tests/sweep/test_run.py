@@ -30,7 +30,7 @@ with (folder / "metrics.jsonl").open("w") as file:
 
 @pytest.fixture(autouse=True)
 def _program(monkeypatch):
-    def command(launcher, sweep, point, root, extra, dry_run=False):
+    def command(launcher, sweep, point, root, extra):
         return [sys.executable, "-c", PROGRAM, str(workdir(root, point))]
 
     monkeypatch.setattr(launchers, "command", command)
@@ -64,7 +64,7 @@ def test_the_best_may_be_the_largest(tmp_path):
 
 
 def test_a_point_that_keeps_failing_is_reported(tmp_path, monkeypatch, capsys):
-    def broken(launcher, sweep, point, root, extra, dry_run=False):
+    def broken(launcher, sweep, point, root, extra):
         return [sys.executable, "-c", "import sys; print('zv: no'); sys.exit(3)"]
 
     monkeypatch.setattr(launchers, "command", broken)
@@ -79,6 +79,30 @@ def test_a_dry_run_runs_nothing(tmp_path):
     said = []
     sweep_points(SWEEP, tmp_path, dry_run=True, say=said.append)
     assert len(said) == 4 and not list(tmp_path.iterdir())
+
+
+CLUSTERS = {
+    "gke": ["--cluster=C", "--zone=z", "--type=v5litepod-16", "--image=R/zv:1"],
+    "tpu_vm": ["--zone=z", "--type=v5litepod-16"],
+    "slurm": ["--partition=gpu"],
+}
+
+
+@pytest.mark.parametrize("launcher", CLUSTERS)
+def test_a_dry_run_for_a_cluster_is_one_of_its_script(launcher, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the real command
+    rates = Sweep(SWEEP.config, grid(optimizer__lr=(1e-3, 0.25), train__steps=(40,)))
+    said = []
+    sweep_points(rates, tmp_path, launcher, CLUSTERS[launcher], dry_run=True, say=said.append)
+    program = {"gke": "xpk", "tpu_vm": "gcloud", "slurm": "sbatch"}[launcher]
+    assert all(program in text for text in said[1:]) and len(said) == 3
+    assert "--config.optimizer.lr=0.001" in said[1].replace("\\", "")
+    if launcher != "slurm":  # which asks for nothing
+        with pytest.raises(
+            ConfigError, match="refuses its arguments: --(zone|cluster) is"
+        ) as caught:
+            sweep_points(rates, tmp_path, launcher, [], dry_run=True, say=said.append)
+        assert caught.value.fix.startswith("--launch=--")
 
 
 def test_the_table_cannot_be_written(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from zv_jax.checkpoints.reader import find_steps
+from zv_jax.checkpoints.reader import find_steps, located
 from zv_jax.errors import CheckpointError
 
 _OF_A_STEP = ("_CHECKPOINT_METADATA", "meta/metadata", "state/manifest.ocdbt")
@@ -27,7 +27,7 @@ def identity(checkpoint: str | Path) -> str:
     anything else the names, sizes and times of the files that lie there; "" where there are none.
     """
     path = Path(checkpoint)
-    ours = [path / name for name in _OF_A_STEP]
+    ours = [located(checkpoint) / name for name in _OF_A_STEP]
     digest = hashlib.sha256()
     if all(file.is_file() for file in ours):
         for file in ours:

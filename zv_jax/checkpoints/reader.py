@@ -16,7 +16,7 @@ from etils import epath
 
 from zv_jax.checkpoints import arrays as leaves
 from zv_jax.checkpoints import frozen
-from zv_jax.errors import CheckpointError
+from zv_jax.errors import CheckpointError, hub_fix
 
 FORMAT = 2  # 1: without guards and without names in the fingerprint
 FOLDER = "checkpoints"
@@ -141,7 +141,7 @@ def find_steps(path: PathLike, step: int | None = None) -> list[epath.Path]:
         "no checkpoint here" if step is None else f"no checkpoint of step {step} (have: {have})",
         where=str(root),
         expected="a workdir, its checkpoints directory, or one step's directory",
-        fix="give the --workdir of a training run that has saved at least once"
+        fix=hub_fix(path, "give the --workdir of a training run that has saved at least once")
         if step is None
         else "leave the step out, or choose one of those",
     )

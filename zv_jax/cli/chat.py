@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli import answering
 from zv_jax.cli.arguments import required
 from zv_jax.cli.generate import read_image
@@ -41,7 +42,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat")).expanduser()
+    checkpoint = place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     decoding = answering.decoding_of(values)
     language()  # a wrong choice is an error before a model is loaded
     images = [Path(path).expanduser() for path in values.image]

@@ -60,6 +60,12 @@ class Command:
         """Name of the flag that holds a recipe, if there is one."""
         return getattr(self.module, "TAKES_CONFIG", None)
 
+    @property
+    def after_interrupt(self) -> tuple[str, ...]:
+        """What the same command does after Ctrl-C, where it does not begin anew."""
+        after = getattr(self.module, "AFTER_INTERRUPT", None)
+        return (after,) if after else ()
+
     def flags(self) -> flags.FlagValues:
         """A new set of the flags that it has, without that of a recipe."""
         values = flags.FlagValues()

@@ -53,7 +53,8 @@ class Explained:
 def explain(error: BaseException) -> Explained | None:
     """The message and exit code for `error`, or None when only a traceback would help."""
     if isinstance(error, KeyboardInterrupt):
-        return Explained(INTERRUPTED, "\nzv: interrupted; the same command continues")
+        # The dispatcher adds what becomes of the work.
+        return Explained(INTERRUPTED, "; ".join(["\nzv: interrupted", *map(str, error.args)]))
     if isinstance(error, BrokenPipeError):
         # The reader of our output (`| head`) has gone: nothing is wrong, nothing can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,7 +94,7 @@ def _disk_full(error: BaseException) -> SetupError:
 
 def _missing_package(name: str) -> SetupError:
     if name in _EXTRAS:
-        command = f"pip install 'zv_jax[{_EXTRAS[name]}]'"
+        command = f"pip install -e '.[{_EXTRAS[name]}]'"
     else:
         command = f"pip install {_REGISTRY_NAMES.get(name, name)}"
     return SetupError(f"the package {name!r} is not installed", where=sys.executable, fix=command)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli import answering, question_file
 from zv_jax.cli.arguments import existing_file, required
 from zv_jax.cli.language import say
@@ -65,7 +66,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    checkpoint = Path(required(values, "checkpoint", "runs/quickstart/stage2_chat")).expanduser()
+    checkpoint = place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
     if values.prompts is not None:
         _check_alone(values)
         _answer_file(values, checkpoint)

@@ -61,7 +61,10 @@ def _dispatch(arguments: list[str]) -> None:
     values = command.flags()
     words = _parse(command, values, rest)
     command.check_words(words)
-    command.module.run(values, words)
+    try:
+        command.module.run(values, words)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(*command.after_interrupt) from interrupt
 
 
 def _parse(command: commands.Command, values: flags.FlagValues, arguments: list[str]) -> list[str]:

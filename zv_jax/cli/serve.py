@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from zv_jax.buckets import is_bucket, place
 from zv_jax.cli.arguments import required
 from zv_jax.errors import ConfigError
 from zv_jax.parallel import runtime
@@ -29,7 +30,7 @@ usage: zv serve --checkpoint PATH | --follow RUN_DIR [--port 8000]
   zv serve --follow runs/mine
 
 Every client of OpenAI's API can ask it, at http://127.0.0.1:8000/v1. SIGTERM or Ctrl-C ends it once
-what is under way has been answered. It needs the packages of zv_jax[serve].
+what is under way has been answered. It needs the extra `serve`: pip install -e ".[serve]".
 """
 
 
@@ -110,12 +111,12 @@ def _serve(
     host, about = values.host, f"{settings.name} at http://{_shown(values.host)}"
     ready = lambda port: print(f"serving {about}:{port}/v1", flush=True)
     app = create_app(current, engine, settings)
-    follower = Follower(Path(values.follow), current.model, offer) if values.follow else None
+    follower = Follower(place(values.follow), current.model, offer) if values.follow else None
     with follower or contextlib.nullcontext():
         server.run(app, host, values.port, values.timeout, ready)
 
 
-def _checkpoint(values: flags.FlagValues) -> Path:
+def _checkpoint(values: flags.FlagValues) -> str | Path:
     if values.follow and values.checkpoint:
         raise ConfigError(
             "both --checkpoint and --follow",
@@ -124,14 +125,15 @@ def _checkpoint(values: flags.FlagValues) -> Path:
             fix="leave --checkpoint out: --follow begins with the latest",
         )
     if values.follow:
-        return Path(values.follow)
-    return Path(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
+        return place(values.follow)
+    return place(required(values, "checkpoint", "runs/quickstart/stage2_chat"))
 
 
-def name_of(checkpoint: Path) -> str:
+def name_of(checkpoint: str | Path) -> str:
     """The name of a model: that of its workdir, or of its folder or file."""
-    names = [n for n in checkpoint.resolve().parts if n != "checkpoints" and not n.isdecimal()]
-    return names[-1]
+    found = Path(checkpoint)
+    parts = found.parts if is_bucket(checkpoint) else found.resolve().parts
+    return [name for name in parts if name != "checkpoints" and not name.isdecimal()][-1]
 
 
 def _key(variable: str | None) -> str:

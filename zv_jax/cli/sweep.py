@@ -28,6 +28,8 @@ compares whole ways to train: its arms are trainings one after another and a `zv
 time, and its table holds the scores.
 """
 
+AFTER_INTERRUPT = "the same command continues"
+
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("sweep", None, "Python file with get_sweep()", flag_values=values)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
 import zv_jax
+from zv_jax.buckets import place
 from zv_jax.cli.arguments import required
 from zv_jax.parallel import runtime
 
@@ -17,7 +17,8 @@ usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value 
   zv train --config configs/quickstart.py:stage0 --workdir runs/stage0
   zv train --config configs/stage1.py:chat --workdir runs/s1 --config.optimizer.lr=2e-5
 
-The same workdir resumes; a finished run returns at once. Every field of a recipe can be
+The same workdir resumes; a finished run returns at once. Ctrl-C saves and ends (exit code 75), a
+second one ends at once. Every field of a recipe can be
 overridden; `zv config show --config FILE` lists them. A run whose configuration or data changed
 does not resume, unless the change is named:
 
@@ -28,12 +29,16 @@ On many hosts the same command runs on each: with --multihost on TPU VMs, GKE an
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
 """
 TAKES_CONFIG = "config"
+AFTER_INTERRUPT = "the same command continues from the last saved step"
 AGAIN = 75  # exit code: told to end before the last step, saved; the same command continues
 
 
 def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "workdir", None, "folder of this run: checkpoints, metrics, log", flag_values=values
+        "workdir",
+        None,
+        "folder of this run, or gs://bucket/folder: checkpoints, metrics, log",
+        flag_values=values,
     )
     flags.DEFINE_bool(
         "multihost", False, "join the processes that the cluster names", flag_values=values
@@ -50,7 +55,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.config import validate
 
     config = validate(required(values, "config", "configs/quickstart.py:stage0"))
-    workdir = Path(required(values, "workdir", "runs/NAME"))
+    workdir = place(required(values, "workdir", "runs/NAME", bucket=True))
     runtime.prepare()
     from zv_jax.parallel import distributed
 

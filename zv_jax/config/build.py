@@ -27,6 +27,7 @@ CHOICES = {
     "optimizer.name": ("adamw", "muon"),
     "optimizer.schedule": ("cosine", "constant"),
     "checkpoint.best_is": ("lowest", "highest"),
+    "eval.on_error": ("report", "stop"),
     "data.long_answers": ("drop", "cut"),
     "data.transparency": ("white", "black"),
     "data.tokenizer.kind": ("sentencepiece", "bert", "hf"),

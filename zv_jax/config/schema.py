@@ -139,6 +139,7 @@ class EvalConfig:
     max_new_tokens: int = 32
     controls: bool = False  # also with other images: who ignores them scores the same
     split: str = "val"
+    on_error: str = "report"  # report: training goes on, with an event; stop: it ends
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from zv_jax.config import Config
 from zv_jax.convert import names
 from zv_jax.convert.names import Family
-from zv_jax.errors import ConversionError, unknown_name
+from zv_jax.errors import ConversionError, hub_fix, unknown_name
 from zv_jax.stages import images_per_row, stage_of
 
 Json = Mapping[str, Any]
@@ -99,7 +99,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"there is no {path.name}",
             where=str(path.parent),
             expected="a directory in the layout of save_pretrained, with its config.json",
-            fix="copy config.json from where the weights came from",
+            fix=hub_fix(path.parent, "copy config.json from where the weights came from"),
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConversionError(

@@ -103,7 +103,7 @@ def _library(path: Path) -> ModuleType:
             "reading a GGUF file needs the package `gguf`",
             where=str(path),
             expected="gguf installed",
-            fix='pip install "zv_jax[gguf]"',
+            fix='pip install -e ".[gguf]"',
         ) from None
     return gguf
 

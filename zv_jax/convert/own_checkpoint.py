@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zv_jax import casts
+from zv_jax.buckets import local
 from zv_jax.checkpoints import reader as checkpoint
 from zv_jax.config import Config
 from zv_jax.config.build import of_checkpoint, validate
@@ -128,7 +129,8 @@ def find_tokenizers(
                 expected="the folders tokenizer and qformer_tokenizer, which training saves there",
                 fix="copy them from the workdir of the run",
             )
-        found.append(tokenizers.load(folders[0]))
+        with local(folders[0]) as here:
+            found.append(tokenizers.load(here))
         if found[-1].fingerprint != fingerprint:
             raise CheckpointError(
                 "the tokenizers are not those the model was trained with",

@@ -79,7 +79,7 @@ def devices(topology: Topology) -> list:
             "the TPU compiler is not installed",
             where="libtpu",
             expected="the extra tpu-aot",
-            fix="pip install 'zv_jax[tpu-aot]', or zv plan --estimate for arithmetic only",
+            fix="pip install -e '.[tpu-aot]', or zv plan --estimate for arithmetic only",
         ) from error
     from jax.experimental import topologies
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from zv_jax.checkpoints import reader
@@ -40,7 +39,11 @@ class Follower(threading.Thread):
     """
 
     def __init__(
-        self, run: Path, model: Model, offer: Callable[[Model], None], every: float = EVERY
+        self,
+        run: reader.PathLike,
+        model: Model,
+        offer: Callable[[Model], None],
+        every: float = EVERY,
     ):
         super().__init__(name="follower", daemon=True)
         self._run, self._model, self._offer, self._every = run, model, offer, every
@@ -63,20 +66,20 @@ class Follower(threading.Thread):
                 if (step := int(newest.name)) == self._tried:
                     continue
                 self._tried = step
-                self._model = self._model.at(Path(newest))
+                self._model = self._model.at(newest)
             except CheckpointError as error:
                 _log.warning("a checkpoint is left out: %s", error)
                 continue
             self._offer(self._model)
 
 
-def first_checkpoint(run: Path, every: float = EVERY) -> None:
+def first_checkpoint(run: reader.PathLike, every: float = EVERY) -> None:
     """Waits until a run that has begun to train has saved a checkpoint.
 
     Raises:
         CheckpointError: there is no such folder.
     """
-    if not run.is_dir():
+    if not reader.located(run).is_dir():
         raise CheckpointError(
             "no such folder",
             where=str(run),

@@ -174,7 +174,7 @@ def run(
     failed: dict[str, str] = {}
     for step in waiting:
         if dry_run:
-            say(" ".join(step.command))
+            say(launchers.rehearse(list(step.command)))
         elif all(table.read_results(folder) is not None for folder in step.after):
             say(f"start: {step.folder.relative_to(root)}")
             words = _call(step)

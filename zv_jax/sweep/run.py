@@ -37,22 +37,21 @@ def sweep_points(
         extra: further arguments of a launch script.
         parallel: processes at once.
         retries: how often a failed point is tried again.
-        dry_run: only say the commands.
+        dry_run: only say the commands, as `launchers.rehearse` does.
 
     Raises:
-        ConfigError: as `launchers.command`.
+        ConfigError: as `launchers.command`, in a dry run also as `launchers.rehearse`.
     """
     waiting = [p for p in sweep.points if table.read_results(workdir(root, p)) is None]
     done = len(sweep.points) - len(waiting)
     say(f"{len(sweep.points)} points, {done} finished before")
     # Every command is made before the first is run: a mistake stops the sweep at its start.
     commands = {
-        run_id(p): launchers.command(launcher, sweep, p, root, extra or [], dry_run)
-        for p in waiting
+        run_id(p): launchers.command(launcher, sweep, p, root, extra or []) for p in waiting
     }
     if dry_run:
         for words in commands.values():
-            say(" ".join(words))
+            say(launchers.rehearse(words))
         return table.rows(sweep, root, {})
     failed = _all(waiting, commands, root, parallel, retries, say)
     found = table.rows(sweep, root, failed)

@@ -207,14 +207,17 @@ class Watchdog(Peer):
                 steps[number] = json.loads((self._folder / f"{number}.json").read_text())["begun"]
             except (OSError, ValueError, KeyError):
                 steps[number] = -1
+        if all(step < 0 for n, step in steps.items() if n != self._process):
+            return ""  # theirs are on other machines
         slow = [f"{n} (step {s})" for n, s in steps.items() if s < max(steps.values())]
         return f"; processes behind: {', '.join(slow)}" if slow else "; no process is behind"
 
 
 class Preemption:
-    """Handles SIGTERM, the notice of preemption, inside a `with` block.
+    """Handles SIGTERM, the notice of preemption, and the first Ctrl-C, inside a `with` block.
 
-    A scheduler sends it to one process or to all. In a run of several processes, JAX's coordination
+    The second Ctrl-C ends the process at once, as elsewhere. A scheduler sends SIGTERM to one
+    process or to all. In a run of several processes, JAX's coordination
     service makes them agree on a step (`jax.experimental.multihost_utils`); a run of one process
     has no such service and handles the signal itself.
     """
@@ -223,17 +226,18 @@ class Preemption:
         """`agreed(step)`: whether a run of several processes stops after `step` steps."""
         self._agreed = agreed
         self._told = False
-        self._before: Callable | int | None = None
+        self._before: dict[int, Any] = {}  # the handler of each signal
 
     def __enter__(self) -> Preemption:
         # Python delivers signals to the main thread only; elsewhere the caller handles them.
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._tell)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._tell)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def reached(self, step: int) -> bool:
         """Whether to save and stop after `step` steps; all processes call it at each step."""
@@ -241,6 +245,10 @@ class Preemption:
 
     def _tell(self, number: int, frame: FrameType | None) -> None:
         self._told = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+            # Not `print`: the signal may arrive inside one.
+            os.write(2, b"\nending after this step, and saving; Ctrl-C again ends at once\n")
 
 
 @contextmanager

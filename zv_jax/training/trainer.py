@@ -18,11 +18,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zv_jax import buckets
 from zv_jax.checkpoints import compatibility as resume
 from zv_jax.checkpoints import contents
 from zv_jax.checkpoints.manager import Checkpointer, of_run
+from zv_jax.checkpoints.reader import FOLDER
 from zv_jax.config.build import to_dict
 from zv_jax.config.fields import within
 from zv_jax.config.schema import Config
@@ -76,50 +79,82 @@ Evaluate = Callable[[Leaves, tuple[Tokenizer, Tokenizer], Mesh], Mapping[str, fl
 
 def run(
     config: Config,
-    workdir: Path,
+    workdir: str | Path,
     allow_change: Sequence[str] = (),
     evaluate: Evaluate | None = None,
-) -> None:
+) -> int:
     """Trains the stage of `config` in `workdir`; resumes an existing run, skips a finished one.
 
-    On SIGTERM it saves everything and returns.
+    On SIGTERM, and on the first Ctrl-C, it saves everything and returns.
 
     Args:
         allow_change: fields or sections that may differ from the checkpoint.
         evaluate: scores the current model, every `config.eval.every` steps; the event `eval` logs
             the scores.
 
+    Returns:
+        The last step; -1 where it ended before it.
+
     Raises:
         ConfigError, DataError, CheckpointError, TrainingError: each names the field, the file,
             the leaf or the samples.
+        SetupError: the package for a bucket is missing.
     """
-    workdir = Path(workdir)
+    if not buckets.is_bucket(workdir):
+        return _run(config, Path(workdir), str(workdir), allow_change, evaluate)
+    url = str(workdir).rstrip("/")
+    folder = config.checkpoint.folder or f"{url}/{FOLDER}"
+    checkpoint = dataclasses.replace(config.checkpoint, folder=folder)
+    config = dataclasses.replace(config, checkpoint=checkpoint)
+    with buckets.copied(url) as copy:
+        return _run(config, copy.folder, url, allow_change, evaluate, copy)
+
+
+def _run(
+    config: Config,
+    workdir: Path,
+    place: str,
+    allow_change: Sequence[str],
+    evaluate: Evaluate | None,
+    copy: buckets.Copy | None = None,
+) -> int:
+    """What `run` does in a folder of this machine: `place` itself, or the `copy` of that bucket."""
     process, processes = jax.process_index(), jax.process_count()
     with ExitStack() as stack:
         stack.enter_context(log_to_file(workdir))
-        check_same(to_dict(config), str(workdir))
+        check_same(to_dict(config), place)
         log = MetricLog(workdir, config.train.steps, enabled=process == 0)
         stack.callback(log.close)
         if finished_at(workdir) >= config.train.steps:
-            log.say(f"{workdir}: finished at step {config.train.steps}, nothing to do")
-            return
+            log.say(f"{place}: finished at step {config.train.steps}, nothing to do")
+            return config.train.steps
         mesh = make_mesh(config.mesh)
         check_heads(config.model, mesh)
         check_batch(config, mesh)
+        # Before anything starts a thread: what is wrong here is wrong in the recipe.
+        tokenizers = load_tokenizers(config)
         watchdog = Watchdog(
             config.guards.hang_seconds,
             workdir,
             process=process,
             processes=processes,
-            on_hang=lambda text: log.event("hang", what=text),
+            on_hang=lambda text: _hangs(text, log, copy),
         )
         stack.enter_context(watchdog)
         checkpoints = stack.enter_context(Checkpointer(workdir, config.checkpoint))
         preemption = stack.enter_context(Preemption(checkpoints.reached_preemption))
         stack.enter_context(on_mesh(mesh))
-        Run(config, workdir, mesh, checkpoints, log, allow_change, evaluate).train(
-            preemption, watchdog
+        trained = Run(
+            config, workdir, mesh, tokenizers, checkpoints, log, allow_change, evaluate, place, copy
         )
+        trained.train(preemption, watchdog)
+        return finished_at(workdir)
+
+
+def _hangs(text: str, log: MetricLog, copy: buckets.Copy | None) -> None:
+    log.event("hang", what=text)
+    if copy is not None:  # the process ends next, and with it the copy
+        copy.push_within(20.0)
 
 
 def finished_at(workdir: Path) -> int:
@@ -170,20 +205,51 @@ class LogLines(Peer):
 class Evaluations(Peer):
     """Scores the current model every `every` steps.
 
+    An evaluation that fails is an event and a message, and training goes on, unless
+    `eval.on_error` is "stop". A run of several processes ends: they could not agree to go on.
+
     Attributes:
         scores: the latest ones.
+        before_saving: whether the save of a step needs its scores, since they decide which steps
+            are kept; otherwise a step that is due is saved first.
     """
 
     def __init__(
-        self, every: int, log: MetricLog, evaluate: Callable[[FlatParams], Mapping[str, float]]
+        self, config: Config, log: MetricLog, evaluate: Callable[[FlatParams], Mapping[str, float]]
     ):
-        self._every, self._log, self._evaluate = every, log, evaluate
+        self._every, self._stops = config.eval.every, config.eval.on_error == "stop"
+        self._steps, self._log, self._evaluate = config.train.steps, log, evaluate
+        self.before_saving = config.checkpoint.best > 0 and config.checkpoint.metric.startswith(
+            "eval/"
+        )
         self.scores: dict[str, float] = {}
 
     def on_step(self, info: StepInfo) -> None:
-        if self._every > 0 and info.step % self._every == 0:
-            self.scores = dict(self._evaluate({**info.frozen, **info.state.trainable}))
-            self._log.event("eval", scores=self.scores)
+        if self.before_saving or info.step < self._steps:
+            self.score(info.step, info.state.trainable, info.frozen)
+
+    def score(self, step: int, trainable: FlatParams, frozen: FlatParams) -> None:
+        """Scores the model after `step` steps if that is due."""
+        if self._every <= 0 or step % self._every:
+            return
+        self.scores = {}
+        try:
+            self.scores = dict(self._evaluate({**frozen, **trainable}))
+        except Exception as error:
+            self._log.event("eval_failed", error=str(error))
+            if self._stops or jax.process_count() > 1:
+                raise
+            process_log.exception("the evaluation of step %d failed", step)
+            self._log.say(
+                f"the evaluation of step {step} failed, training goes on "
+                f"(--config.eval.on_error=stop would end it): {error}"
+            )
+            return
+        self._log.event("eval", scores=self.scores)
+        shown = ", ".join(
+            f"{name.removeprefix('eval/')} {value:.4g}" for name, value in self.scores.items()
+        )
+        self._log.say(f"evaluation of step {step}: {shown}")
 
 
 class CheckpointSchedule(Peer):
@@ -294,15 +360,19 @@ class Run:
         config: Config,
         workdir: Path,
         mesh: Mesh,
+        tokenizers: tuple[Tokenizer, Tokenizer],
         checkpoints: Checkpointer,
         log: MetricLog,
         allow_change: Sequence[str] = (),
         evaluate: Evaluate | None = None,
+        place: str = "",
+        copy: buckets.Copy | None = None,
     ):
         self.config, self.workdir, self.mesh, self.evaluate = config, workdir, mesh, evaluate
+        self.place, self.copy = place or str(workdir), copy
         self.checkpoints, self.log, self.allow_change = checkpoints, log, allow_change
         self.stage = stage_of(config)
-        self.tokenizers = load_tokenizers(config)
+        self.tokenizers = tokenizers
         self.fingerprint = pipeline_fingerprint(config, self.tokenizers)
         self.kinds = kinds_of(config)  # of batches: the sources that fill each
         self.tx, self.schedule = make_optimizer(config.optimizer, config.train.steps)
@@ -340,7 +410,7 @@ class Run:
         throughput.start(first)
         batches = self._batches(first)
         lines = LogLines(config, log, throughput, self.shortened)
-        evaluations = Evaluations(config.eval.every if self.evaluate else 0, log, self._scores)
+        evaluations = Evaluations(config, log, self._scores)
         schedule = CheckpointSchedule(
             self.checkpoints,
             log,
@@ -348,7 +418,7 @@ class Run:
             config.train.steps,
             describe=self._meta,
             carried=self.carried,
-            scores=lambda: evaluations.scores,
+            scores=lambda: evaluations.scores if evaluations.before_saving else {},
             before=self.shortened.flush,
         )
         peers: list[Peer] = [
@@ -356,9 +426,8 @@ class Run:
             watchdog,
             throughput,
             lines,
-            evaluations,
+            *((evaluations, schedule) if evaluations.before_saving else (schedule, evaluations)),
             watchdog,  # again: an evaluation may take long
-            schedule,
         ]
         metrics: Mapping[str, jax.Array] = {}
         steps = self._steps(state, variables.frozen, batches, first, watchdog.begin)
@@ -368,7 +437,11 @@ class Run:
                     if step > first:
                         schedule.last(step, state, variables.frozen, metrics)
                     log.event("preemption")
-                    log.say(f"told to end; step {step} is saved, the same command continues")
+                    log.say(
+                        f"told to end; step {step} is saved, the same command continues"
+                        if step > first or resumes
+                        else "told to end before the first step; the same command begins anew"
+                    )
                     return
                 info = next(steps)
                 state, metrics = info.state, info.metrics
@@ -379,6 +452,8 @@ class Run:
         finally:
             batches.close()
         schedule.last(config.train.steps, state, variables.frozen, metrics)
+        if not evaluations.before_saving:
+            evaluations.score(config.train.steps, state.trainable, variables.frozen)
         self._finish(lines.last)
 
     def _steps(
@@ -412,6 +487,7 @@ class Run:
         return SkippedUpdates(self.workdir, self.log, self.config.guards.max_skipped, kinds)
 
     def _scores(self, leaves: FlatParams) -> Mapping[str, float]:
+        assert self.evaluate is not None
         return self.evaluate(leaves, self.tokenizers, self.mesh)
 
     def _count(self) -> None:
@@ -452,12 +528,12 @@ class Run:
 
     def _resume(self) -> tuple[Variables, TrainState]:
         """The latest checkpoint, read into its shards without initialising any leaf first."""
-        meta = of_run(self.checkpoints.meta(), self.workdir)
+        meta = of_run(self.checkpoints.meta(), self.place)
         self.changes = resume.check(
             meta,
             resume.fields_of(to_dict(self.config), self.fingerprint),
             self.allow_change,
-            str(self.workdir),
+            self.place,
         )
         guards, kinds = self.config.guards, len(self.kinds)
         parts = abstract_parts(self.config, self.stage, self.mesh)
@@ -475,7 +551,7 @@ class Run:
         self.history = meta.get("changes", []) + [
             {"step": step, **c._asdict()} for c in self.changes
         ]
-        self.log.say(f"resumed {self.workdir} at step {step}")
+        self.log.say(f"resumed {self.place} at step {step}")
         for change in self.changes:
             self.log.say(f"  allowed: {change}")
         if self.changes and jax.process_index() == 0:
@@ -524,6 +600,7 @@ class Run:
         """Writes the results; `last` is the latest line of metrics."""
         peak = peak_rss_bytes()
         self.log.event("finish", peak_rss_bytes=peak, compilations=len(self.compiled))
+        self._meet()
         if jax.process_index():
             return
         replaced = self.substitutes.counts()
@@ -541,6 +618,13 @@ class Run:
             "shortened": shortened,
         }
         write_json(self.workdir / RESULTS, results)
+
+    def _meet(self) -> None:
+        """Brings the lists of all processes to each, where they are on different machines."""
+        if self.copy is not None and jax.process_count() > 1:
+            self.copy.push()
+            multihost_utils.sync_global_devices("the lists of all processes are in the bucket")
+            self.copy.pull()
 
     def _to_devices(self, batch: dict[str, np.ndarray], kind: int) -> dict[str, jax.Array]:
         loss_of(self.stage).check(batch, self.config)

@@ -273,3 +273,12 @@ def test_a_wrong_address_is_explained(tmp_path, address, says):
     pyarrow.parquet.write_table(table(), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=says):
         image_store.load(tmp_path, ImageRef(shard_key=address))
+
+
+def test_lines_in_two_languages_beside_an_image_are_a_caption_in_each(tmp_path):
+    layouts.one_image(tmp_path / "lion.png")
+    (tmp_path / "lion.txt").write_text("A sea lion.\n一只海豹。\n", "utf-8")
+    english, chinese = read("folder", tmp_path)
+    assert (english.lang, english.answers) == ("en", ("A sea lion.",))
+    assert (chinese.lang, chinese.answers) == ("zh", ("一只海豹。",))
+    assert english.images == chinese.images and english.id != chinese.id

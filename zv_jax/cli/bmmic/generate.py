@@ -15,6 +15,7 @@ usage: zv bmmic generate --config FILE --workdir DIR [--part=0/2] [--dry_run]
 Reads symbols/, writes generated/. The expected cost is printed before the first request;
 --config.server.budget=5 stops before more than 5 dollars are spent.
 """
+AFTER_INTERRUPT = "the same command continues, and pays for no reply twice"
 TAKES_CONFIG = "config"
 
 

@@ -14,6 +14,7 @@ usage: zv bmmic rewrite --config FILE --workdir DIR [--part=0/2] [--dry_run]
 Reads generated/, writes rewritten/: at most one rewriting of a pair, of a share of them, and none
 of pairs that the filters would drop.
 """
+AFTER_INTERRUPT = "the same command continues, and pays for no reply twice"
 TAKES_CONFIG = "config"
 
 

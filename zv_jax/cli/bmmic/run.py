@@ -14,6 +14,7 @@ usage: zv bmmic run --config FILE --workdir DIR
 
 The same command goes on where it was: shards that are there are kept, replies come from the ledger.
 """
+AFTER_INTERRUPT = "the same command continues, and pays for no reply twice"
 TAKES_CONFIG = "config"
 
 

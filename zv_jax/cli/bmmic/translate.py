@@ -13,6 +13,7 @@ usage: zv bmmic translate --config FILE --workdir DIR [--part=0/2] [--dry_run]
 
 Writes translated/: questions, answers and dialogues with their images, boxes and numbers.
 """
+AFTER_INTERRUPT = "the same command continues, and pays for no reply twice"
 TAKES_CONFIG = "config"
 
 

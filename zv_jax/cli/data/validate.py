@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 from absl import flags
 
 from zv_jax.cli.arguments import existing_file
@@ -15,6 +18,8 @@ usage: zv data validate FILE ...
   zv data validate mine.jsonl --image_root=photos --decode
 """
 TAKES_WORDS = True
+
+FIRST = 10  # errors of a kind that are printed
 
 
 def define(values: flags.FlagValues) -> None:
@@ -42,9 +47,32 @@ def run(values: flags.FlagValues, names: list[str]) -> None:
         )
 
 
+class Shown:
+    """Prints the first `FIRST` errors of each kind and counts the others."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, error: DataError) -> None:
+        """Prints `error`, or counts it. Its kind is what it says without names and numbers."""
+        kind = re.sub(r"'[^']*'|\"[^\"]*\"|\S*[\d/]\S*", "...", error.what)
+        self._counts[kind] += 1
+        if self._counts[kind] <= FIRST:
+            print(error)
+
+    def rest(self) -> list[str]:
+        """A line for each kind of which not all were printed."""
+        return [
+            f"and {count - FIRST:,} more: {kind}"
+            for kind, count in self._counts.items()
+            if count > FIRST
+        ]
+
+
 def _wrong_records(values: flags.FlagValues, name: str) -> int:
     """Prints what is wrong with the records of a file; how many are."""
     good = bad = 0
+    shown = Shown()
     for _, errors in check_file(
         existing_file(name, "record file"),
         values.image_root,
@@ -55,6 +83,8 @@ def _wrong_records(values: flags.FlagValues, name: str) -> int:
         good += not errors
         bad += bool(errors)
         for error in errors:
-            print(error)
+            shown.add(error)
+    for line in shown.rest():
+        print(line)
     print(f"{name}: {good} records are right")
     return bad

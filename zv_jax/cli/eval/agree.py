@@ -35,7 +35,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    suite = required(values, "config", "configs/eval/agree.py")
+    suite = required(values, "config", "configs/eval/agree.py", flag="suite")
     workdir = Path(required(values, "workdir", "runs/agree_NAME"))
     if bool(values.checkpoint) == bool(values.predictions):
         raise ConfigError(

@@ -22,7 +22,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    suite = required(values, "config", "configs/eval/ziya.py")
+    suite = required(values, "config", "configs/eval/ziya.py", flag="suite")
     from zv_jax.evaluation import check, config
     from zv_jax.evaluation import task as task_lib
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
+from zv_jax.buckets import place
 from zv_jax.cli.arguments import required
 from zv_jax.cli.eval import USAGE
 from zv_jax.errors import ConfigError
@@ -15,6 +15,7 @@ from zv_jax.parallel import runtime
 __all__ = ["TAKES_CONFIG", "USAGE", "define", "run"]
 
 TAKES_CONFIG = "suite"
+AFTER_INTERRUPT = "the same command continues behind the answers it has"
 
 
 def define(values: flags.FlagValues) -> None:
@@ -31,9 +32,9 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
-    suite = required(values, "config", "configs/eval/quickstart.py:language")
-    checkpoint = Path(required(values, "checkpoint", "runs/NAME"))
-    workdir = Path(required(values, "workdir", "runs/eval_NAME"))
+    suite = required(values, "config", "configs/eval/quickstart.py:language", flag="suite")
+    checkpoint = place(required(values, "checkpoint", "runs/NAME"))
+    workdir = place(required(values, "workdir", "runs/eval_NAME", bucket=True))
     shard = _shard(values.shard)
     runtime.prepare()
     if values.best:

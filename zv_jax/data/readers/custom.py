@@ -13,6 +13,7 @@ from zv_jax.data.readers.cells import Entry
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.sources.open import no_split
+from zv_jax.data.text import language
 from zv_jax.errors import DataError
 
 
@@ -77,7 +78,21 @@ def _folder(request: Request) -> Iterator[Entry]:
         name = path.relative_to(request.root).as_posix()
         native = path.relative_to(root).with_suffix("").as_posix()
         images = (ImageRef(path=name),)
-        yield Entry(fields, str(root), str(text), native, images, identity="place")
+        parts = _by_language(fields["caption"]) if text.suffix == ".txt" else {}
+        if len(parts) < 2:
+            yield Entry(fields, str(root), str(text), native, images, identity="place")
+            continue
+        for lang, caption in parts.items():
+            own = {"caption": caption, "lang": lang}
+            yield Entry(own, str(root), str(text), f"{native}.{lang}", images, identity="place")
+
+
+def _by_language(text: str) -> dict[str, str]:
+    """The lines of a text by their language."""
+    found: dict[str, list[str]] = {}
+    for line in filter(str.strip, text.splitlines()):
+        found.setdefault(language.of(line), []).append(line)
+    return {lang: "\n".join(lines) for lang, lines in found.items()}
 
 
 def _beside(path: Path) -> tuple[Path, dict[str, Any]]:

@@ -265,6 +265,6 @@ def _library(where: str) -> ModuleType:
             "this tokenizer needs the package `tokenizers`",
             where=where,
             expected="tokenizers installed",
-            fix='pip install "zv_jax[tokenizers]"',
+            fix='pip install -e ".[tokenizers]"',
         ) from None
     return tokenizers

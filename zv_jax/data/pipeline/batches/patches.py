@@ -32,7 +32,7 @@ class Patches(Kind):
                 "nothing says what the parts of the picture show",
                 where=f"{record.id}: meta.views",
                 expected="the background, and labels and boxes of the objects",
-                fix="use records that have them, or start from a ViT trained elsewhere",
+                fix="leave the vision warm-up out, or train it on zv_openmoji, which has them",
             )
         (view,) = record.meta["views"]
         grid = shape.image_size // shape.patch_size
