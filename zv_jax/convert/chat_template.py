@@ -1,4 +1,4 @@
-"""`chat_template.jinja`: messages become the rows that training made, in any server that renders it.
+"""`chat_template.jinja`: messages become the rows of training in any server that renders it.
 
 The template follows `zv_jax/serving/messages.py`: images of a message precede its text, texts of
 several messages of the user are lines of one question, and a system's text is a line above the next
