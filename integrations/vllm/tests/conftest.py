@@ -168,7 +168,6 @@ def reference(exports) -> Reference:
     return Reference(exports / "chat", "InstructBlipForConditionalGeneration")
 
 
-
 def processor(engine: Engine):
     """The plugin's processor in an engine."""
     from vllm.multimodal import MULTIMODAL_REGISTRY

@@ -25,9 +25,12 @@ def test_the_q_former_reads_the_prompt_that_asks_this_question_alone(question):
 
 
 def test_or_the_bare_question():
-    assert Asking("A chat. ", "USER: ", " ASSISTANT:", turn=False).instruction(
-        "USER:  two  ASSISTANT:"
-    ) == "two"
+    assert (
+        Asking("A chat. ", "USER: ", " ASSISTANT:", turn=False).instruction(
+            "USER:  two  ASSISTANT:"
+        )
+        == "two"
+    )
 
 
 def test_instructblip_of_others_has_no_words():

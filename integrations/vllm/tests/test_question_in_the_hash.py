@@ -12,9 +12,9 @@ QUESTIONS = ("What is in the picture?", "Where is it?")
 def ask(chat, images):
     """`ask("What?")`: the output about four images, a block of the prefix cache and more."""
     chat.forget()
-    yield lambda question: chat.chat(
-        [conftest.messages([(question, None, [0, 1, 2, 0])], images)]
-    )[0]
+    yield lambda question: chat.chat([conftest.messages([(question, None, [0, 1, 2, 0])], images)])[
+        0
+    ]
     chat.forget()
 
 

@@ -75,7 +75,9 @@ class Info(Blip2ProcessingInfo):
         """The most ids that the Q-Former reads: as in training, else as many as it has positions."""
         model = self.ctx.model_config
         about, _ = InstructBlipProcessor.get_processor_dict(model.model, revision=model.revision)
-        return about.get("max_qformer_text", self.get_hf_config().qformer_config.max_position_embeddings)
+        return about.get(
+            "max_qformer_text", self.get_hf_config().qformer_config.max_position_embeddings
+        )
 
     def qformer_ids(self, text: str) -> list[int]:
         """`[CLS] text [SEP]`; of a text that is too long, the end stays."""
