@@ -1,4 +1,4 @@
-"""Small exports, the answers that zv_jax and transformers give for them, and vLLM in this process."""
+"""Small exports, the answers of zv_jax and transformers for them, and vLLM in this process."""
 
 import json
 import os

@@ -31,8 +31,8 @@ def client(exports, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(exports / "chat"),
-        "--served-model-name", "chat", "--host", "127.0.0.1", "--port", str(port),
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model",
+        str(exports / "chat"), "--served-model-name", "chat", "--host", "127.0.0.1", "--port", str(port),
         "--dtype", "float32", "--enforce-eager", "--block-size", "32",
         "--limit-mm-per-prompt", '{"image": 4}',
     ]  # fmt: skip

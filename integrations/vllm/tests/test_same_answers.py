@@ -1,4 +1,4 @@
-"""vLLM answers as transformers and zv_jax do: Chat and Base, 0 to 3 images, turns, two languages."""
+"""vLLM answers as transformers and zv_jax do: Chat and Base, 0 to 3 images, two languages."""
 
 import gc
 

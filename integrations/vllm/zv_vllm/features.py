@@ -1,7 +1,7 @@
 """What the image encoder gave for the images that were seen last.
 
 vLLM keeps the visual tokens of an image by its hash, which the question is part of: for a new
-question about an old image it computes them anew. Of this, only the Q-Former depends on the question.
+question about an old image it computes them anew, though only the Q-Former reads the question.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ class Features:
 
         `encode` computes those of the images that are not held, each of them once.
         """
-        first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        new = sorted(i for key, i in first.items() if key not in self._held)
-        found = {key: self._held[key] for key in first if key in self._held}
+        once = list(dict.fromkeys(keys))
+        found = {key: self._held[key] for key in once if key in self._held}
+        new = [key for key in once if key not in found]
         if new:
+            rows = encode(pixels[[keys.index(key) for key in new]])
             # A tensor of its own for each image: a view would hold all of the batch.
-            found |= {keys[i]: row.clone() for i, row in zip(new, encode(pixels[new]), strict=True)}
-        for key in first:
+            found |= {key: row.clone() for key, row in zip(new, rows, strict=True)}
+        for key in once:
             self._held[key] = found[key]
             self._held.move_to_end(key)
         while len(self._held) > self.kept:

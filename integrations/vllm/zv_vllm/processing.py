@@ -72,7 +72,7 @@ class Info(Blip2ProcessingInfo):
 
     @cached_property
     def longest_text(self) -> int:
-        """The most ids that the Q-Former reads: as in training, else as many as it has positions."""
+        """The most ids that the Q-Former reads: as in training, else all its positions."""
         model = self.ctx.model_config
         about, _ = InstructBlipProcessor.get_processor_dict(model.model, revision=model.revision)
         return about.get(
