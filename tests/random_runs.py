@@ -24,11 +24,16 @@ TEXTS = [
 
 
 def random_run(
-    folder: Path, tokenizer: Tokenizer, stage: str, variant: str, positions: int = 128
+    folder: Path,
+    tokenizer: Tokenizer,
+    stage: str,
+    variant: str,
+    positions: int = 128,
+    head_dim: int = 0,
 ) -> Path:
     """Makes `folder` the workdir of a run of that stage; `tokenizer` serves both towers."""
     model = {
-        "llm": {"vocab_size": 512, "max_positions": positions},
+        "llm": {"vocab_size": 512, "max_positions": positions, "head_dim": head_dim},
         "qformer": {"vocab_size": 512},
         "image_token_id": 511,
     }

@@ -32,7 +32,8 @@ def client(exports, tmp_path_factory):
         port = free.getsockname()[1]
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model",
-        str(exports / "chat"), "--served-model-name", "chat", "--host", "127.0.0.1", "--port", str(port),
+        str(exports / "chat"), "--served-model-name", "chat", "--host", "127.0.0.1",
+        "--port", str(port),
         "--dtype", "float32", "--enforce-eager", "--block-size", "32",
         "--limit-mm-per-prompt", '{"image": 4}',
     ]  # fmt: skip
