@@ -9,9 +9,10 @@ MINUTES ?= 10
 VENV := .venv
 PARITY := .venv-parity
 BROWSER := .venv-browser
+VLLM := .venv-vllm
 
 .PHONY: help quickstart test lint format test-slow test-gpu soak fuzz test-parity test-weights \
-	test-browser mutants bench plans bench-convert clean
+	test-browser test-vllm mutants bench plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -23,6 +24,7 @@ help:
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
 	@echo "make test-browser drive the page of zv serve with Chromium (second environment)"
+	@echo "make test-vllm    serve exports by vLLM and compare (an environment of 3.4 GB, Python 3.11)"
 	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
@@ -80,6 +82,11 @@ test-weights:
 test-browser:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(BROWSER) browser
 	$(BROWSER)/bin/python -m pytest -q -m browser
+
+test-vllm:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	@PYTHON="$(PYTHON)" launch/vllm_environment.sh $(VLLM)
+	ZV_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(VLLM)/bin/python -m pytest -q -c integrations/vllm/pytest.ini
 
 mutants:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

@@ -29,6 +29,7 @@ def random_run(
     stage: str,
     variant: str,
     positions: int = 128,
+    head_dim: int = 0,
     *,
     step: int = 1,
 ) -> Path:
@@ -37,7 +38,7 @@ def random_run(
     Called again with another `step`, it saves that one too, with other weights.
     """
     model = {
-        "llm": {"vocab_size": 512, "max_positions": positions},
+        "llm": {"vocab_size": 512, "max_positions": positions, "head_dim": head_dim},
         "qformer": {"vocab_size": 512},
         "image_token_id": 511,
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from zv_jax.config import Config
 from zv_jax.config.build import BEFORE, to_dict, validate
+from zv_jax.convert import chat_template
 from zv_jax.convert.architectures import BLIP2, INSTRUCT_BLIP, LLAMA, Architecture
 from zv_jax.errors import ConversionError, ZvError, unknown_name
 from zv_jax.models.prompt import FORMATS, ZIYA, PromptConfig
@@ -98,7 +99,10 @@ def of_language_model(
 def written(config: Config) -> dict[str, Any]:
     """The field of `config.json` that `of_directory` reads back."""
     data = {name: getattr(config.data, name) for name in _DATA}
-    return {FIELD: {"prompt": asdict(config.model.prompt), "data": data}}
+    prompt = config.model.prompt
+    # The words are for readers that do not know our formats by name.
+    about = {"prompt": asdict(prompt), "words": prompt.words._asdict(), "data": data}
+    return {FIELD: about}
 
 
 def _stated(config: Config, fields: Any, where: str) -> tuple[Config, tuple[str, ...]]:
@@ -132,8 +136,8 @@ def _ours(src: Path) -> bool:
 def _chat_template(folder: Path) -> str:
     """The chat template of a tokenizer; empty where there is none."""
     try:
-        if (folder / "chat_template.jinja").is_file():
-            return (folder / "chat_template.jinja").read_text("utf-8")
+        if (folder / chat_template.FILE).is_file():
+            return (folder / chat_template.FILE).read_text("utf-8")
         about = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
         return str(about.get("chat_template") or "") if isinstance(about, dict) else ""
     except (OSError, ValueError, RecursionError):

@@ -13,6 +13,7 @@ from zv_jax.checkpoints import contents
 from zv_jax.convert import (
     architectures,
     card,
+    chat_template,
     config_json,
     hf,
     own_checkpoint,
@@ -268,6 +269,9 @@ def _write_rest(
         if IMAGE in added:  # the placeholder is never a word
             generation["suppress_tokens"] = [added[IMAGE]]
         write_json(folder / "generation_config.json", generation)
+        image = IMAGE if IMAGE in added else ""
+        text = chat_template.chat_template(model.config.model.prompt, tokenizer, image)
+        (folder / chat_template.FILE).write_text(text, "utf-8")
     if qformer_tokenizer is not None and architecture is architectures.RETRIEVAL:
         longest = model.config.data.max_text
         _write_tokenizer(folder, qformer_tokenizer, {}, longest=longest, keep="start", qformer=True)
@@ -333,6 +337,8 @@ def _write_processor(folder: Path, model: OwnCheckpoint, architecture: Architect
     about: dict[str, Any] = {"image_processor": image, "processor_class": processor}
     if architecture is not architectures.RETRIEVAL:
         about["num_query_tokens"] = model.config.model.qformer.num_queries
+    if architecture is architectures.INSTRUCT_BLIP:
+        about["max_qformer_text"] = model.config.data.max_qformer_text
     write_json(folder / "processor_config.json", about)
     # Releases before 5 read the image part from here.
     write_json(folder / "preprocessor_config.json", {**image, "processor_class": processor})
