@@ -60,7 +60,9 @@ lock=requirements-py$version.lock
 extra_lock=requirements-$extra.lock
 interpreter="python $version in $PWD/$venv"
 if [ -f "$lock" ]; then
-  content=$(cat setup.py "$lock" $([ ! -f "$extra_lock" ] || echo "$extra_lock") | cksum)
+  locks=("$lock")
+  if [ -f "$extra_lock" ]; then locks+=("$extra_lock"); fi
+  content=$(cat setup.py "${locks[@]}" | cksum)
 else
   content=$(cksum <setup.py)
 fi
