@@ -5,15 +5,17 @@
 # DIR/.complete is written last and says what was installed, as launch/environment.sh does it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=launch/common.sh
+source launch/common.sh
+help launch/vllm_environment.sh "$@"
+[ $# -gt 0 ] || fail "no folder is given" "launch/vllm_environment.sh .venv-vllm"
 
 venv=$1
 python=${PYTHON:-python3.11}
 plugin=integrations/vllm
 lock=$plugin/requirements-py311.lock
 if ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-  echo "$python is no Python 3.11" >&2
-  echo "  fix: install it, or name it: make test-vllm PYTHON=/path/to/python3.11" >&2
-  exit 1
+  fail "$python is no Python 3.11" "install it, or name it: make test-vllm PYTHON=/path/to/python3.11"
 fi
 wanted="$(cat "$plugin/pyproject.toml" "$lock" | cksum) $PWD/$venv"
 stamp=$venv/.complete
