@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -159,6 +160,13 @@ def test_the_program_speaks_the_language_of_its_user(talk, monkeypatch, capsys):
     assert "ZV_LANG is 'fr'" in capsys.readouterr().err
 
 
+def _own_terminal():
+    """Makes standard input the terminal of this process, whose Ctrl-C reaches it."""
+    os.setsid()
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells ignore it in what they run behind
+
+
 class Terminal:
     """A program in a terminal of its own; `screen` holds all that it has shown."""
 
@@ -168,7 +176,7 @@ class Terminal:
         self.program = subprocess.Popen(
             [sys.executable, "-m", "zv_jax", *words],
             stdin=inner, stdout=inner, stderr=inner, env=env,
-            preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(0), os.O_RDWR))),
+            preexec_fn=_own_terminal,
         )  # fmt: skip
         os.close(inner)
         self.screen = ""
