@@ -86,7 +86,7 @@ def parts_of(
     Raises:
       ConfigError: no task is in a language of the suite.
       NoRecords: the source has no record of a task; with `leave_out` only where the suite names the
-        task and no language has any, or where nothing is left.
+        task, or where nothing is left.
       DataError: files are missing or not as published.
     """
 
@@ -107,20 +107,17 @@ def parts_of(
             fix="set --suite.langs, or other tasks",
         )
     found: list[Part] = []
-    absent: list[tuple[Task, str, NoRecords]] = []
+    absent: NoRecords | None = None
     for task, lang in pairs:
         try:
             found.append(Part(task, lang, data(task, lang), suite))
         except NoRecords as error:
-            if leave_out is None:
+            if leave_out is None or task.name in suite.tasks:
                 raise
-            absent.append((task, lang, error))
-    present = {part.task.name for part in found}
-    for task, lang, error in absent:
-        if not present or (task.name in suite.tasks and task.name not in present):
-            raise error
-        assert leave_out is not None
-        leave_out(f"{task.name} in {lang}", f"not evaluated: {error.what} ({error.where})")
+            leave_out(f"{task.name} in {lang}", f"not evaluated: {error.what} ({error.where})")
+            absent = absent or error
+    if absent is not None and not found:
+        raise absent
     return list(_shuffled(found))
 
 
