@@ -111,7 +111,7 @@ class Engine:
         """Empties all caches."""
         self.llm.reset_prefix_cache()
         self.llm.reset_mm_cache()
-        self.llm.reset_encoder_cache()
+        self.llm.llm_engine.reset_encoder_cache()
         self.llm.apply_model(lambda model: model.features._held.clear())
 
 
