@@ -111,7 +111,7 @@ class Engine:
         """Empties all caches."""
         self.llm.reset_prefix_cache()
         self.llm.reset_mm_cache()
-        self.llm.reset_encoder_cache()
+        self.llm.llm_engine.reset_encoder_cache()
         self.llm.apply_model(lambda model: model.features._held.clear())
 
 
@@ -135,7 +135,12 @@ class Reference:
         """Ids and log-probabilities of the greedy answer."""
         ids = torch.tensor([prompt])
         options = dict(
-            max_new_tokens=NEW, do_sample=False, output_scores=True, return_dict_in_generate=True
+            max_new_tokens=NEW,
+            do_sample=False,
+            # `generate` of the whole model does not hand this on to its language model.
+            suppress_tokens=[self.model.config.image_token_index],
+            output_scores=True,
+            return_dict_in_generate=True,
         )
         given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         model = self.model
@@ -149,7 +154,6 @@ class Reference:
                 }
         else:
             model = model.language_model
-            options["suppress_tokens"] = [self.model.config.image_token_index]
             options["eos_token_id"] = self.model.generation_config.eos_token_id
         with torch.no_grad():
             found = model.generate(**given, **options)

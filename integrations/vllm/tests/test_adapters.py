@@ -54,6 +54,6 @@ def test_an_adapter_of_a_layer_that_takes_none_is_refused_by_name(plain, exports
         tensors[f"base_model.model.{path}.lora_{half}.weight"] = moved
     shutil.copytree(exports / "adapter", tmp_path / "adapter")
     save_file(tensors, tmp_path / "adapter/adapter_model.safetensors")
-    asked = [[{"role": "user", "content": "two"}]]
-    with pytest.raises(Exception, match=f"leave out the adapter of {path}"):
-        plain.answers(asked, lora_request=LoRARequest("wrong", 2, str(tmp_path / "adapter")))
+    wrong = LoRARequest("wrong", 2, str(tmp_path / "adapter"))
+    with pytest.raises(Refused, match=f"leave out the adapter of {path}"):
+        plain.llm.llm_engine.add_lora(wrong)

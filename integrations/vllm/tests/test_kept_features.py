@@ -23,10 +23,3 @@ def test_an_image_is_encoded_once_and_the_oldest_go():
     assert of(3) == [30] and seen == [1, 2, 3]  # 2 was used before 1
     assert of(1) == [10] and seen == [1, 2, 3]
     assert of(2) == [20] and seen == [1, 2, 3, 2]
-
-
-def test_none_are_held_where_adapters_change_them():
-    features, calls = Features(kept=0), []
-    for _ in range(2):
-        features.of([b"a"], torch.ones(1, 1), lambda x: calls.append(len(x)) or x)
-    assert calls == [1, 1]

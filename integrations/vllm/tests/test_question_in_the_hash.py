@@ -6,15 +6,14 @@ from vllm.multimodal.processing.inputs import ProcessorInputs
 from zv_vllm.processing import TEXT
 
 QUESTIONS = ("What is in the picture?", "Where is it?")
+SHOWN = [0, 1, 2, 0, 1, 2, 0, 1]  # 32 visual tokens: a block of the prefix cache
 
 
 @pytest.fixture
 def ask(chat, images):
-    """`ask("What?")`: the output about four images, a block of the prefix cache and more."""
+    """`ask("What?")`: the output about eight images."""
     chat.forget()
-    yield lambda question: chat.chat([conftest.messages([(question, None, [0, 1, 2, 0])], images)])[
-        0
-    ]
+    yield lambda question: chat.chat([conftest.messages([(question, None, SHOWN)], images)])[0]
     chat.forget()
 
 
@@ -25,7 +24,7 @@ def expected(chat, reference, images):
     def answer(output, question):
         processor = conftest.processor(chat)
         qformer = processor.info.qformer_ids(processor.info.asking.ask(question))
-        shown = [images[i] for i in (0, 1, 2, 0)]
+        shown = [images[i] for i in SHOWN]
         return reference.answer(output.prompt_token_ids, qformer, shown)[0]
 
     return answer
@@ -75,4 +74,4 @@ def test_a_new_question_about_old_images_computes_the_q_former_alone(chat, ask):
     before = dict(chat.calls)
     ask(QUESTIONS[1])
     assert chat.calls["vit"] == before["vit"]
-    assert chat.calls["qformer"] == before["qformer"] + 3  # the fourth is the first again
+    assert chat.calls["qformer"] == before["qformer"] + 3  # the others are these again

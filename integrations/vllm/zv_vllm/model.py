@@ -50,8 +50,8 @@ class ZiyaVisual(Blip2ForConditionalGeneration):
                     quant_config=vllm_config.quant_config,
                     prefix=maybe_prefix(prefix, "qformer"),
                 )
-        # With an adapter of the image encoder, features belong to an image and an adapter.
-        self.features = Features() if vllm_config.lora_config is None else Features(kept=0)
+        # With adapters of the image encoder, features belong to an image and an adapter.
+        self.features = Features() if vllm_config.lora_config is None else None
         self.hf_to_vllm_mapper = adapters.Names(self, self.packed_modules_mapping)
 
     def embed_multimodal(self, **kwargs: Any) -> Sequence[torch.Tensor]:
@@ -64,8 +64,11 @@ class ZiyaVisual(Blip2ForConditionalGeneration):
         pixels = kwargs.get("pixel_values")
         if pixels is None:
             return []
-        keys = [bytes(key) for key in kwargs["pixel_key"].tolist()]
-        seen = self.features.of(keys, pixels, self.vision_model)
+        if self.features is None:
+            seen = self.vision_model(pixels)
+        else:
+            keys = [bytes(key) for key in kwargs["pixel_key"].tolist()]
+            seen = self.features.of(keys, pixels, self.vision_model)
         if not isinstance(self.config, InstructBlipConfig):
             queries = self.query_tokens.expand(len(seen), -1, -1)
             outputs = self.qformer(query_embeds=queries, encoder_hidden_states=seen)
