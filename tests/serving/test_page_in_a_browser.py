@@ -19,6 +19,7 @@ from test_page_files import TEXTS, boxes_to_write
 
 from zv_jax.data.text.dialogue import box_text
 from zv_jax.evaluation.metrics.grounding import parse_box
+from zv_jax.serving.engine import Engine
 from zv_jax.serving.jobs import Ended, Piece
 
 api = pytest.importorskip("playwright.sync_api")
@@ -441,6 +442,14 @@ def test_a_server_that_is_away_is_waited_for(opened, saying):
     api.expect(page.locator("footer .notice")).to_have_count(0, timeout=10_000)
     page.click("text=Ask again")
     api.expect(page.locator(".answer .text")).to_have_text("Yes.")
+
+
+@pytest.mark.parametrize("lang, shown", [("en", "training step 1"), ("zh", "第 1 步")])
+def test_answers_of_a_run_that_trains_name_their_step(opened, model, lang, shown):
+    with serving(model(), kind=Engine, follows=True) as running:
+        page = opened(running.url, locale={"en": "en-GB", "zh": "zh-CN"}[lang])
+        ask(page, "Well?")
+        api.expect(page.locator(".answer .hint", has_text=shown)).to_be_visible()
 
 
 def test_images_are_dropped_pasted_moved_and_removed(opened, saying, images):

@@ -73,6 +73,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         timeout=values.timeout,
         remote_images=values.remote_images,
         key=key,
+        follows=bool(values.follow),
     )
     if not key and values.host not in ("127.0.0.1", "::1", "localhost"):
         print("whoever reaches this address may ask: there is no --api_key_env", file=sys.stderr)

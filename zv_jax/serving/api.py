@@ -69,6 +69,7 @@ def _about(model: Model, engine: Answering | None, settings: Settings) -> dict[s
         "max_answers": engine.slots if engine else 0,
         "max_tokens": settings.max_new_tokens if engine else 0,
         "max_request_bytes": settings.max_body,
+        "follows": settings.follows,
     }
 
 

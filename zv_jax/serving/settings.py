@@ -18,6 +18,7 @@ class Settings:
         timeout: seconds for a request to arrive, and again for its answer.
         remote_images: whether images are fetched from http(s) addresses.
         key: what requests must present as a bearer token; "" asks for none.
+        follows: whether new weights may come while it answers.
         max_body: bytes of a request.
 
     Raises:
@@ -30,6 +31,7 @@ class Settings:
     timeout: float = 120.0
     remote_images: bool = False
     key: str = ""
+    follows: bool = False
     max_body: int = 32 << 20
 
     def __post_init__(self) -> None:

@@ -23,7 +23,10 @@ export async function alive() {
   return fetch("healthz", { cache: "no-store" }).then((reply) => reply.ok, () => false);
 }
 
-/** The pieces of the answers: { index, text, reason }; `reason` is null until the last one. */
+/**
+ * The pieces of the answers: { index, text, reason, weights }; `reason` is null until the last one,
+ * `weights` where the server does not name them.
+ */
 export async function* chat(body, key, signal) {
   const reply = await reach("v1/chat/completions", {
     method: "POST",
@@ -36,7 +39,8 @@ export async function* chat(body, key, signal) {
     const chunk = JSON.parse(data);
     if (chunk.error) throw new Refused(200, chunk.error);
     for (const { index, delta, finish_reason: reason } of chunk.choices) {
-      yield { index, text: delta.content ?? "", reason };
+      const weights = chunk.system_fingerprint ?? null;
+      yield { index, text: delta.content ?? "", reason, weights };
     }
   }
   throw new Away();

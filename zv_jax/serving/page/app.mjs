@@ -242,7 +242,7 @@ class App extends Component {
         <ol class="turns">
           ${turns.map(
             ({ id }, index) => html`<${Turn} key=${id} t=${t} turns=${turns} at=${index} busy=${busy}
-              last=${index === turns.length - 1} replaced=${index >= at} actions=${this} />`,
+              last=${index === turns.length - 1} follows=${model?.follows} replaced=${index >= at} actions=${this} />`,
           )}
         </ol>
         <p class="hidden" role="status" aria-live="polite" data-spoken>${spoken}</p>
@@ -262,10 +262,15 @@ class App extends Component {
 }
 
 /** The answers with one more piece. */
-function grown(answers, { index, text, reason }) {
+function grown(answers, { index, text, reason, weights }) {
   const next = answers.slice();
-  while (next.length <= index) next.push({ text: "", reason: null });
-  next[index] = { text: next[index].text + text, reason: reason ?? next[index].reason };
+  while (next.length <= index) next.push({ text: "", reason: null, weights: null });
+  const before = next[index];
+  next[index] = {
+    text: before.text + text,
+    reason: reason ?? before.reason,
+    weights: weights ?? before.weights,
+  };
   return next;
 }
 

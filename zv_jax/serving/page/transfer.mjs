@@ -12,7 +12,7 @@ export function written(model, turns) {
     pointed: Object.entries(pointed)
       .map(([name, id]) => [name, images.findIndex((one) => one.id === id)])
       .filter(([, at]) => at >= 0),
-    answers: answers.map(({ text: said, reason }) => ({ text: said, reason })),
+    answers: answers.map(({ text: said, reason, weights }) => ({ text: said, reason, weights })),
     chosen,
     state: state === "running" ? "stopped" : state,
   }));
@@ -38,6 +38,7 @@ function turn({ text, images, pointed, answers, chosen, state }) {
     answers: answers.map((one) => ({
       text: words(one.text, "answers"),
       reason: one.reason === null ? null : words(one.reason, "reason"),
+      weights: one.weights == null ? null : words(one.weights, "weights"),
     })),
     chosen,
     state,

@@ -10,7 +10,7 @@ export class Turn extends Component {
 
   light = (lit) => this.setState({ lit });
 
-  render({ t, turns, at, last, busy, replaced, actions }, { lit }) {
+  render({ t, turns, at, last, busy, follows, replaced, actions }, { lit }) {
     const turn = turns[at];
     const boxes = named(turn);
     const ended = turn.state !== "running";
@@ -31,7 +31,7 @@ export class Turn extends Component {
       <section class="answer" aria-label=${t("model")} aria-busy=${!ended}>
         <h2>${t("model")}</h2>
         ${turn.answers.map(
-          ({ text, reason }, index) => html`<div class="one" key=${index}>
+          ({ text, reason, weights }, index) => html`<div class="one" key=${index}>
             ${turn.answers.length > 1 &&
             html`<label class="choice">
               <input
@@ -41,6 +41,7 @@ export class Turn extends Component {
               ${last || turn.chosen !== index ? "" : t("goesOn")}
             </label>`}
             <${Answer} text=${text} boxes=${boxes} lit=${lit} light=${this.light} />
+            ${follows && weights && html`<p class="hint">${t("weights", { step: weights.replace("step_", "") })}</p>`}
             ${reason === "length" && html`<p class="hint">${t("cut")}</p>`}
             ${text && ended && html`<div class="buttons"><${Copy} t=${t} text=${text} /></div>`}
           </div>`,
