@@ -106,7 +106,7 @@ def test_version(capsys):
         (["data", "prepare", "zv_openmojo"], "did you mean 'zv_openmoji'?"),
         (["data", "peek", "--n=many"], "--n=many"),
         (["generate", "--checkpoint=x"], "--prompt is missing"),
-        (["generate", "--checkpoint=x", "--prompt=y", "--image=no.png"], "no picture 'no.png'"),
+        (["generate", "--checkpoint=x", "--prompt=y", "--image=no.png"], "no image 'no.png'"),
         (["chat"], "--checkpoint is missing"),
     ],
 )

@@ -196,11 +196,12 @@ def test_how_a_run_is_carried_out_may_change(stopped, corpus, tmp_path):
 
 def test_the_command_takes_the_names_of_changes(tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(
-        toy_run.loop,
-        "run",
-        lambda config, workdir, allowed, evaluate: seen.update(allowed=allowed),
-    )
+
+    def run(config, workdir, allowed, evaluate):
+        seen["allowed"] = allowed
+        return config.train.steps
+
+    monkeypatch.setattr(toy_run.loop, "run", run)
     monkeypatch.setattr(toy_run.loop, "finished_at", lambda workdir: 10**9)
     line = ["train", "--config=configs/stage1.py:chat", f"--workdir={tmp_path}"]
     assert cli.main([*line, "--allow_change=optimizer.lr,data"]) == 0
