@@ -112,7 +112,7 @@ def _wrong(where: str, found: str) -> DataError:
 class Answers:
     """A file of answers that a later run of the same command goes on with.
 
-    Beside FILE, FILE.settings.json holds what the answers depend on.
+    Beside answers.jsonl, answers.jsonl.settings.json holds what the answers depend on.
 
     Args:
         file: new, or of an earlier run.
