@@ -217,8 +217,8 @@ FILES = (
 # Of pip, uv, SentencePiece, vLLM, the benchmarks and launch scripts (tests/launch checks those).
 PIP = {"all", "exclude", "exclude_editable", "require_hashes", "generate_hashes", "no_deps",
        "no_annotate", "no_header", "python_version", "bos_id", "eos_id"}  # fmt: skip
-VLLM = {"model", "limit_mm_per_prompt", "allowed_media_domains", "max_model_len", "mm_processor_cache_gb",
-        "trust_request_mm_kwargs", "enable_tower_connector_lora"}  # fmt: skip
+VLLM = {"model", "limit_mm_per_prompt", "allowed_media_domains", "max_model_len",
+        "mm_processor_cache_gb", "trust_request_mm_kwargs", "enable_tower_connector_lora"}  # fmt: skip
 OTHERS = (
     PIP
     | VLLM

@@ -77,7 +77,7 @@ def ask(client, images):
 
 def ids(choice, eos) -> list[int]:
     """The tokens of an answer; random models write no text that could be compared."""
-    return [token for token in choice.model_extra["token_ids"] or [] if token != eos]
+    return [token for token in choice.model_extra.get("token_ids") or [] if token != eos]
 
 
 @pytest.fixture(scope="module")
