@@ -218,18 +218,15 @@ FILES = (
 PIP = {"all", "exclude", "exclude_editable", "require_hashes", "generate_hashes", "no_deps",
        "no_annotate", "no_header", "python_version", "bos_id", "eos_id"}  # fmt: skip
 VLLM = {"model", "limit_mm_per_prompt", "allowed_media_domains", "max_model_len",
-        "mm_processor_cache_gb", "trust_request_mm_kwargs", "enable_tower_connector_lora"}  # fmt: skip
-OTHERS = (
-    PIP
-    | VLLM
-    | {
-        name.replace("-", "_")
-        for folder in ("benchmarks", "launch")
-        for file in (ROOT / folder).iterdir()
-        if file.is_file()
-        for name in re.findall(r"(?:--|DEFINE_\w+\(\s*[\"'])([a-z][a-z_-]*[a-z])", file.read_text())
-    }
-)
+        "mm_processor_cache_gb", "trust_request_mm_kwargs",
+        "enable_tower_connector_lora"}  # fmt: skip
+OTHERS = {*PIP, *VLLM} | {
+    name.replace("-", "_")
+    for folder in ("benchmarks", "launch")
+    for file in (ROOT / folder).iterdir()
+    if file.is_file()
+    for name in re.findall(r"(?:--|DEFINE_\w+\(\s*[\"'])([a-z][a-z_-]*[a-z])", file.read_text())
+}
 
 
 @functools.cache
