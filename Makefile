@@ -86,7 +86,8 @@ test-browser:
 test-vllm:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	@PYTHON="$(PYTHON)" launch/vllm_environment.sh $(VLLM)
-	ZV_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(VLLM)/bin/python -m pytest -q -c integrations/vllm/pytest.ini
+	ZV_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(VLLM)/bin/python -m pytest -q -c integrations/vllm/pytest.ini \
+		integrations/vllm/tests
 
 mutants:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

@@ -239,17 +239,13 @@ VLLM = {
     "trust_request_mm_kwargs",
     "enable_tower_connector_lora",
 }
-OTHERS = (
-    PIP
-    | VLLM
-    | {
-        name.replace("-", "_")
-        for folder in ("benchmarks", "launch")
-        for file in (ROOT / folder).iterdir()
-        if file.is_file()
-        for name in re.findall(r"(?:--|DEFINE_\w+\(\s*[\"'])([a-z][a-z_-]*[a-z])", file.read_text())
-    }
-)
+OTHERS = {*PIP, *VLLM} | {
+    name.replace("-", "_")
+    for folder in ("benchmarks", "launch")
+    for file in (ROOT / folder).iterdir()
+    if file.is_file()
+    for name in re.findall(r"(?:--|DEFINE_\w+\(\s*[\"'])([a-z][a-z_-]*[a-z])", file.read_text())
+}
 
 
 @functools.cache
