@@ -105,7 +105,7 @@ def run(config: Config, workdir: Path, say: Say = print) -> list[Path]:
             fix="see configs/bmmic/paper.py",
         )
     if config.symbols.sources:
-        say(f"symbols: {symbols.run(config, workdir):,} views")
+        say(f"symbols: {symbols.told(symbols.run(config, workdir))}")
         asked("generate", config, workdir, (0, 1), say)
         if config.rewrite.schemes and config.rewrite.share:
             asked("rewrite", config, workdir, (0, 1), say)
