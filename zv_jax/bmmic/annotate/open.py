@@ -10,7 +10,7 @@ from typing import Any
 from zv_jax.bmmic.annotate.chain import Chain, Limits
 from zv_jax.bmmic.annotate.parts import Detector, Segmenter, Tagger
 from zv_jax.bmmic.config import Annotate, Model
-from zv_jax.errors import ConfigError, nearest
+from zv_jax.errors import ConfigError, SetupError, nearest
 
 _OWN = re.compile(r"[\w.]+:\w+")
 
@@ -61,6 +61,7 @@ def open_chain(settings: Annotate) -> Chain:
 
     Raises:
       ConfigError: an unknown kind, a checkpoint that is not there, a part without facts.
+      SetupError: PyTorch, torchvision or transformers are not installed.
     """
     segmenter = None
     if settings.segmenter.kind:
@@ -78,7 +79,14 @@ def _part(
 ) -> Any:
     """A part of ours, or what `module:function` makes of the settings."""
     if model.kind in known:
-        return known[model.kind](settings)
+        try:
+            return known[model.kind](settings)
+        except ImportError as error:
+            raise SetupError(
+                f"{model.kind} needs PyTorch, torchvision and transformers: {error}"[:300],
+                where=f"{where}.kind",
+                fix="pip install -e '.[annotate]'",
+            ) from error
     if not _OWN.fullmatch(model.kind):
         raise ConfigError(
             f"unknown kind {model.kind!r}{nearest(model.kind, known)}",
