@@ -49,15 +49,15 @@ def saved(model, processor, folder):
     return str(folder)
 
 
-def wordy(**special):
+def wordy(extra=None, **special):
     """A tokenizer of whole words: the specials, then a few words."""
     words = [*special.values(), *WORDS]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
     own = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    own.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    own.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=own, unk_token="[UNK]", padding_side="right",
-        model_input_names=["input_ids", "attention_mask"], **special,
+        extra_special_tokens=extra or {}, model_input_names=["input_ids", "attention_mask"], **special,
     )  # fmt: skip
 
 
@@ -151,10 +151,8 @@ def sam3(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def florence2(tmp_path_factory):
-    words = wordy(bos_token="<s>", pad_token="<pad>", eos_token="</s>")
-    words.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    words = wordy({"image_token": "<image>"}, bos_token="<s>", pad_token="<pad>", eos_token="</s>")
     words.add_tokens([f"<loc_{i}>" for i in range(1000)])
-    words.image_token, words.image_token_id = "<image>", words.convert_tokens_to_ids("<image>")
     text = transformers.BartConfig(
         vocab_size=len(words), d_model=32, encoder_layers=1, decoder_layers=1,
         encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
