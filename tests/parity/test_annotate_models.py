@@ -77,7 +77,7 @@ def dino(tmp_path_factory):
     )  # fmt: skip
     torch.manual_seed(0)
     processor = transformers.GroundingDinoProcessor(
-        transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}),
+        transformers.GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160}),
         transformers.BertTokenizer(str(folder / "vocab.txt")),
     )
     return saved(transformers.GroundingDinoForObjectDetection(config), processor, folder)
@@ -250,8 +250,7 @@ def test_florence2_reads_labels_off_its_reply(florence2):
         assert all(tag.en for tag in found), "random weights may name nothing at all"
     place = "<loc_1><loc_2><loc_30><loc_40>"
     reply = f"</s><s>Dog{place}cat{place}dog{place}</s>"
-    row = torch.tensor(tagger._own.processor.tokenizer(reply).input_ids)
-    labels = tagger._labels(reply, row, pictures()[0])
+    labels = tagger._labels(reply, pictures()[0])
     assert [(t.en, t.zh) for t in labels] == [("dog", "狗"), ("cat", "猫")]
 
 

@@ -42,11 +42,11 @@ class Florence2Tagger:
                 **inputs.to(own.device), max_new_tokens=_TOKENS, num_beams=1, do_sample=False
             )
         replies = own.processor.batch_decode(made, skip_special_tokens=False)
-        return [self._labels(*row) for row in zip(replies, made, images, strict=True)]
+        return [self._labels(*row) for row in zip(replies, images, strict=True)]
 
-    def _labels(self, reply: str, row: torch.Tensor, image: Image.Image) -> list[Tag]:
+    def _labels(self, reply: str, image: Image.Image) -> list[Tag]:
         found = self._own.processor.post_process_generation(
-            text=reply, sequence=row, task=_TASK, image_size=image.size
+            text=reply, task=_TASK, image_size=image.size
         )
         labels = (" ".join(label.lower().split()) for label in found[_TASK]["labels"])
         return [tag_of(label) for label in dict.fromkeys(labels) if label]
