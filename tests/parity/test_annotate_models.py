@@ -57,7 +57,8 @@ def wordy(extra=None, **special):
     own.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=own, unk_token="[UNK]", padding_side="right",
-        extra_special_tokens=extra or {}, model_input_names=["input_ids", "attention_mask"], **special,
+        extra_special_tokens=extra or {}, model_input_names=["input_ids", "attention_mask"],
+        **special,
     )  # fmt: skip
 
 
