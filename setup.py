@@ -74,6 +74,7 @@ EXTRAS = {
     "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],
     "eval": ["jieba==0.42.1"],
+    "annotate": ["torch==2.13.0", "torchvision==0.28.0", "transformers>=5.0"],
     "beam": ["apache-beam>=2.77"],
     "bmmic": ["datasketch>=2.0", "pyarrow>=15.0"],
     "filter": ["datasketch>=2.0", "torch==2.13.0", "transformers>=5.0"],

@@ -69,7 +69,7 @@ def test_guarded_images_are_left_out(coco):
 
 def test_shards_are_kept_and_other_settings_refused(coco, tmp_path):
     config, out = recipe(coco), tmp_path / "run"
-    assert symbols.run(config, out) == 2
+    assert symbols.run(config, out) == {"views": 2}
     lines = [(out / "symbols" / f"0000{n}.jsonl").read_text("utf-8") for n in (0, 1)]
     assert views.loads(lines[0]) == next(symbols.every(config))
     (out / "symbols" / "00001.jsonl").unlink()

@@ -22,7 +22,7 @@ FORMATS = ("records", "llava", "shards", "tfds", "parquet")
 class Source:
     """Records to begin with."""
 
-    name: str = "records"  # a data set of `zv data list`, or zv_openmoji
+    name: str = "records"  # a data set of `zv data list`, zv_openmoji, or images: a bare folder
     root: str = ""  # its folder, or a .jsonl file of records; empty: the source's own place
     split: str = ""
     image_root: str = ""  # what image paths are relative to; empty: as `zv data convert` takes it
@@ -38,6 +38,40 @@ class Symbols:
     guard: str = ""  # folder of `zv data guard`: images of evaluations are left out
     licence: str = ""  # empty: that of the card of the source
     limit: int = 0  # images per source; 0: all
+
+
+@dataclass(frozen=True)
+class Model:
+    """One part of the chain that annotates images."""
+
+    kind: str = ""  # which class; module:function for one of your own
+    model: str = ""  # a folder, or a name in the local cache of the Hugging Face hub
+    revision: str = ""  # of that name; of a folder, sha256:... of its weights, to be sure of them
+    threshold: float = 0.25  # scores below go; not of florence2 and sam2, which give none
+
+
+@dataclass(frozen=True)
+class TaggerModel(Model):
+    """The part that names what is in an image: captions, florence2 or siglip."""
+
+    kind: str = "captions"
+    tags: str = ""  # siglip: a file, english<TAB>chinese on each line; empty: our table of names
+    most: int = 20  # siglip: tags of an image
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """Boxes for images without any, as by Grounded-SAM; none where `detector.kind` is empty."""
+
+    tagger: TaggerModel = field(default_factory=TaggerModel)
+    detector: Model = field(default_factory=Model)  # grounding_dino or sam3
+    segmenter: Model = field(default_factory=Model)  # sam2; empty: boxes as the detector has them
+    nms: float = 0.5  # IoU above which the weaker of two boxes of one label goes
+    same: float = 0.9  # likewise of any two labels
+    tighten: float = 0.5  # IoU with its box that the bounds of a mask need to replace it
+    most: int = 30  # boxes of an image
+    batch: int = 8  # images at a time
+    device: str = "cpu"  # as PyTorch names it: cuda, cuda:1, mps
 
 
 @dataclass(frozen=True)
@@ -107,6 +141,7 @@ class Config:
     shard_size: int = 1000  # images or records in a shard
     packs: tuple[str, ...] = ()  # prompt packs of your own (.yaml), which replace those of one name
     symbols: Symbols = field(default_factory=Symbols)
+    annotate: Annotate = field(default_factory=Annotate)
     server: Server = field(default_factory=Server)
     generate: Generate = field(default_factory=Generate)
     rewrite: Rewrite = field(default_factory=Rewrite)
@@ -129,12 +164,14 @@ _ENGINE = Engine(
     },
     positive=(
         "shard_size", "server.max_tokens", "server.concurrency", "server.timeout", "server.tries",
-        "translate.batch",
+        "translate.batch", "annotate.batch", "annotate.most", "annotate.tagger.most",
     ),
     natural=(
         "seed", "generate.shots", "symbols.limit", "translate.limit", "server.per_minute",
         "server.temperature", "server.tokens_per_minute", "server.budget", "server.price_in",
         "server.price_out", "rewrite.share", "export.image_size", "filters.samples",
+        "annotate.nms", "annotate.same", "annotate.tighten", "annotate.tagger.threshold",
+        "annotate.detector.threshold",
     ),
     start="recipe() of zv_jax.bmmic.config",
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from zv_jax.bmmic.config import Config
@@ -20,6 +20,7 @@ from zv_jax.llm.prices import Budget, Estimate, Prices, estimate
 PREFIX = "ZV_BMMIC"
 ASKING = {"generate": generate, "rewrite": rewrite, "translate": translate}
 Say = Callable[[str], None]
+Asking = Callable[[Sequence[str], Config, Path, Say], None]
 
 
 def packs(config: Config) -> dict[str, Pack]:
@@ -75,13 +76,24 @@ def asked(
     plans = module.plans(config, own, model, workdir, part)
     expected = estimate((job.request for _, jobs in plans for job in jobs), prices(config))
     say(f"{step}: {expected}")
-    if dry_run:
-        return expected
+    if not dry_run:
+        ask(step, config, workdir, part, say)
+    return expected
+
+
+def ask(step: str, config: Config, workdir: Path, part: tuple[int, int], say: Say) -> None:
+    """Asks what a step still has to ask, for one part of the work."""
     with client(config, workdir, part) as made:
-        answered, failed = module.run(config, own, made, model, workdir, part)
+        found = ASKING[step].run(config, packs(config), made, model_of(config), workdir, part)
+        answered, failed = found
         say(f"{step}: {answered:,} answered, {failed:,} without a reply; "
             f"${made.budget.spent:.6f} spent so far")  # fmt: skip
-    return expected
+
+
+def ask_here(steps: Sequence[str], config: Config, workdir: Path, say: Say) -> None:
+    """Asks through this process: each step says before its first request what it will cost."""
+    for step in steps:
+        asked(step, config, workdir, (0, 1), say)
 
 
 def model_of(config: Config) -> str:
@@ -89,10 +101,13 @@ def model_of(config: Config) -> str:
     return endpoint_of(PREFIX, url=config.server.url, model=config.server.model).model
 
 
-def run(config: Config, workdir: Path, say: Say = print) -> list[Path]:
+def run(config: Config, workdir: Path, say: Say = print, asking: Asking = ask_here) -> list[Path]:
     """Every step for which the recipe names something; returns what was exported.
 
     Started again, it goes on where it was.
+
+    Args:
+      asking: runs the steps that ask, in order: this process, or `on_beam.OnBeam`.
 
     Raises:
       ConfigError: the recipe names neither images nor records to begin with.
@@ -104,13 +119,15 @@ def run(config: Config, workdir: Path, say: Say = print) -> list[Path]:
             expected="images with annotations, or records to translate",
             fix="see configs/bmmic/paper.py",
         )
+    steps: list[str] = []
     if config.symbols.sources:
-        say(f"symbols: {symbols.run(config, workdir):,} views")
-        asked("generate", config, workdir, (0, 1), say)
+        say(f"symbols: {symbols.told(symbols.run(config, workdir))}")
+        steps.append("generate")
         if config.rewrite.schemes and config.rewrite.share:
-            asked("rewrite", config, workdir, (0, 1), say)
+            steps.append("rewrite")
     if config.translate.sources:
-        asked("translate", config, workdir, (0, 1), say)
+        steps.append("translate")
+    asking(steps, config, workdir, say)
     report = filter_step.run(config, workdir)
     say("\n".join(filter_step.table(report)))
     return export.run(config, workdir)

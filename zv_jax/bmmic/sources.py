@@ -1,4 +1,5 @@
-"""Records to begin with, as a recipe names them: data sets, record files, the embedded scenes."""
+"""Records to begin with, as a recipe names them: data sets, record files, the embedded scenes, and
+folders of bare images."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ from pathlib import Path
 from zv_jax.bmmic.config import Source
 from zv_jax.data.public import catalogue, guard
 from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.record import Record
+from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.errors import ConfigError
 
 EMBEDDED = "zv_openmoji"
+FOLDER = "images"
+_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Opened:
         root = Path(self.source.root)
         if self.name == EMBEDDED:
             yield from _scenes(root, self.split)
+        elif self.name == FOLDER:
+            yield from _files(root, self.split)
         elif root.suffix == ".jsonl":
             for record in records_lib.read_jsonl(root):
                 if self.split in ("", record.split):
@@ -64,6 +69,15 @@ def opened(source: Source, where: str) -> Opened:
         embedded = Source(EMBEDDED, str(root), source.split or "train", source.image_root)
         licence = "CC BY-SA 4.0 (OpenMoji)"
         return Opened(embedded, EMBEDDED, EMBEDDED, licence, root, embedded.split)
+    if source.name == FOLDER:
+        if not Path(source.root).is_dir() or not source.root:
+            raise ConfigError(
+                "there is no such folder of images",
+                where=f"{where}.root: {source.root!r}",
+                expected="a folder with image files, at any depth",
+            )
+        split = source.split or "train"
+        return Opened(source, FOLDER, FOLDER, "", Path(source.root), split)
     about = catalogue.card(source.name)
     if not source.root:
         raise ConfigError(
@@ -84,3 +98,18 @@ def _scenes(root: Path, split: str) -> Iterator[Record]:
     scenes = prepare.open_split(root, split)
     for number in range(len(scenes)):
         yield from scenes[number]["records"]
+
+
+def _files(root: Path, split: str) -> Iterator[Record]:
+    """A record without a word for each image file below a folder, in the order of their paths."""
+    for path in sorted(p.relative_to(root).as_posix() for p in root.rglob("*")):
+        if Path(path).suffix.lower() in _SUFFIXES:
+            yield Record(
+                id=f"{FOLDER}/{split}/{path}",
+                source=FOLDER,
+                split=split,
+                task="caption",
+                lang="en",
+                images=(ImageRef(path=path),),
+                turns=(),
+            )

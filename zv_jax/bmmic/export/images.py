@@ -65,7 +65,10 @@ class Images:
         Raises:
           DataError: it cannot be read.
         """
-        ref, source = pair.view.image, source_of(pair)
+        return self.opened(pair.view.image, source_of(pair))
+
+    def opened(self, ref: ImageRef, source: str) -> Image.Image:
+        """An image of a source, by its address there; errors as in `shown`."""
         if source == sources.EMBEDDED and ref.shard_key:
             return self._scene(ref.shard_key.split("/")[1]).image(ref.shard_key)
         return addresses.load(self._roots.get(source, self.root), ref, decode.KEPT)

@@ -62,7 +62,9 @@ def plans(
 
 
 def jobs(config: Config, packs: Mapping[str, Pack], model: str, view: View) -> Iterator[Job]:
-    """The requests for one image: each kind in each language."""
+    """The requests for one image: each kind in each language; none where nothing is known of it."""
+    if not view.captions and not view.objects and not view.tags:
+        return
     for kind in config.generate.kinds:
         if packs[kind].boxes and not view.objects and not view.captions:
             continue

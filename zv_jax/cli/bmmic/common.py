@@ -21,13 +21,18 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
 
 
-def define_asking(values: flags.FlagValues) -> None:
-    """Flags of the steps that ask a language model."""
+def define_part(values: flags.FlagValues) -> None:
+    """The flags --workdir and --part."""
     define(values)
     flags.DEFINE_string(
         "part", "0/1", "number/count of this worker of several, each with its ledger",
         flag_values=values,
     )  # fmt: skip
+
+
+def define_asking(values: flags.FlagValues) -> None:
+    """Flags of the steps that ask a language model."""
+    define_part(values)
     flags.DEFINE_boolean(
         "dry_run", False, "say what it would cost and ask nothing", flag_values=values
     )

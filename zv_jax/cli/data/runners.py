@@ -1,4 +1,4 @@
-"""Where `zv data prepare` and `zv data filter` do their work: on this machine or on Apache Beam."""
+"""Where commands over many records do their work: on this machine or on Apache Beam."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from absl import flags
 from zv_jax.errors import ConfigError
 
 if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     from zv_jax.data.cleaning.run import Runner
     from zv_jax.data.sources.prepare import Writer
 
@@ -21,13 +23,13 @@ def define(values: flags.FlagValues) -> None:
         "runner",
         "local",
         ["local", "beam"],
-        "prepare, filter: this machine, or Apache Beam",
+        "where the work is done: this machine, or Apache Beam",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "workers",
         0,
-        "prepare, or anything on Beam's DirectRunner: processes; 0: this one",
+        "data prepare, or anything on Beam's DirectRunner: processes; 0: this one",
         0,
         flag_values=values,
     )
@@ -41,11 +43,12 @@ def define(values: flags.FlagValues) -> None:
 
 def shard_writer(values: flags.FlagValues) -> Writer | None:
     """What makes the shards where it is not this machine."""
-    if not _on_beam(values):
+    options = pipeline(values)
+    if options is None:
         return None
     from zv_jax.data.sources import on_beam
 
-    return on_beam.shard_writer(on_beam.pipeline_options(values.beam_options, values.workers))
+    return on_beam.shard_writer(options)
 
 
 def cleaning(values: flags.FlagValues, cache: Path) -> Runner:
@@ -55,14 +58,22 @@ def cleaning(values: flags.FlagValues, cache: Path) -> Runner:
     crossed, make = values.precision is not None, None
     if values.scorer:
         make = functools.partial(scores.transformers_scorer, values.scorer)
-    if not _on_beam(values):
+    options = pipeline(values)
+    if options is None:
         scorer = scores.Cached(make(), values.scorer, cache) if make else None
         return functools.partial(run.here, scorer=scorer, crossed=crossed)
-    from zv_jax.data.cleaning import on_beam as cleaning_on_beam
+    from zv_jax.data.cleaning import on_beam
+
+    return on_beam.Runner(options, make, crossed)
+
+
+def pipeline(values: flags.FlagValues) -> PipelineOptions | None:
+    """The options of Beam's pipeline; None where the work is done on this machine."""
+    if not _on_beam(values):
+        return None
     from zv_jax.data.sources import on_beam
 
-    options = on_beam.pipeline_options(values.beam_options, values.workers)
-    return cleaning_on_beam.Runner(options, make, crossed)
+    return on_beam.pipeline_options(values.beam_options, values.workers)
 
 
 def _on_beam(values: flags.FlagValues) -> bool:
