@@ -29,7 +29,7 @@ def test_one_text_where_a_list_belongs_is_named_with_the_right_form(model, call,
 
 
 def test_a_path_for_several_images_is_named_by_retrieval_too(model, tmp_path):
-    retrieval = model("stage0", "chat")
+    retrieval = model("stage0", "base")
     for call in (
         lambda: retrieval.embed_images(tmp_path / "a.png"),
         lambda: retrieval.embed_texts("a hat"),
