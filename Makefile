@@ -10,8 +10,9 @@ VENV := .venv
 PARITY := .venv-parity
 BROWSER := .venv-browser
 VLLM := .venv-vllm
+DOCS := .venv-docs
 
-.PHONY: help quickstart test lint format test-slow test-gpu soak fuzz test-parity test-weights \
+.PHONY: help quickstart test lint docs format test-slow test-gpu soak fuzz test-parity test-weights \
 	test-browser test-vllm mutants bench plans bench-convert clean
 
 help:
@@ -29,7 +30,8 @@ help:
 	@echo "make bench        measure against PyTorch (second environment)"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
 	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
-	@echo "make lint         check style and types;  make format: mend the style"
+	@echo "make lint         check style, types and the site;  make format: mend the style"
+	@echo "make docs         build the site into site/ (second environment); any warning is an error"
 	@echo "make clean        remove environments and caches; runs/ stays"
 	@echo "Variables: PYTHON=python3.12 (default: the first of python3, python3.13, ... that is"
 	@echo "3.11 or newer), RUNS=DIR (default: runs/quickstart),"
@@ -60,6 +62,12 @@ lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	@$(MAKE) --no-print-directory docs
+
+# mkdocstrings reads the sources, so that the site needs nothing of the package.
+docs:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(DOCS) docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet --site-dir site
 
 format:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

@@ -69,7 +69,12 @@ EXTRAS = {
         "setuptools>=78.1.1",
     ],
     "browser": ["playwright>=1.60"],
-    "docs": ["mkdocs>=1.6"],
+    "docs": [
+        "jieba==0.42.1",
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.6",
+        "mkdocstrings[python]>=1.0",
+    ],
     "gcs": ["gcsfs>=2025.3"],
     "gguf": ["gguf>=0.17"],
     "tokenizers": ["tokenizers>=0.21"],

@@ -60,7 +60,7 @@ class SuiteConfig:
 
     def limit_of(self, task: str) -> int:
         """Records per language of a task; 0 means all."""
-        return self.limits[task] or self.limit
+        return self.limits.get(task) or self.limit
 
     def task(self, name: str) -> Task:
         """A task with the longest answer and the records that this suite asks for."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import zv_jax
-from zv_jax.errors import DataError
+from zv_jax.errors import DataError, unknown_name
 from zv_jax.evaluation import part as part_lib
 from zv_jax.evaluation import predictions as predictions_lib
 from zv_jax.evaluation import submit
@@ -20,6 +22,10 @@ from zv_jax.evaluation.part import Asking, Part
 from zv_jax.evaluation.predict import BOX_DECIMALS
 from zv_jax.evaluation.predictions import Prediction
 from zv_jax.evaluation.results import Writer
+from zv_jax.evaluation.score import SCORERS
+from zv_jax.evaluation.task import Task
+
+log = logging.getLogger(__name__)
 
 
 def score_file(
@@ -33,7 +39,8 @@ def score_file(
     """Scores a file of predictions (`predictions.SCHEMA`) as if they were our model's.
 
     Args:
-      name: of the task. data_root: as `config.SuiteConfig.data`.
+      name: of the task, or the .yaml file of one's own (`task.read`).
+      data_root: as `config.SuiteConfig.data`; of a task of one's own the path of its source.
       file: the predictions. workdir: for results.json, items.jsonl, samples.jsonl.
       partial: score the records that have a prediction; the numbers are named @n.
       standing_in: the predictions are of the records that stand in for the task's.
@@ -44,29 +51,28 @@ def score_file(
     Raises:
       ConfigError: unknown task. DataError: files or predictions are missing or wrong.
     """
-    if name in task_lib.names() and not _scored(name):
+    task = _task(name)
+    if not _scored(task):
         raise DataError(
-            f"{task_lib.load(name).title} is not scored from one prediction for each record",
+            f"{task.title} is not scored from one prediction for each record",
             where=f"--benchmark={name}",
-            expected="one of " + ", ".join(filter(_scored, task_lib.names())),
+            expected="a file of your own, or one of " + ", ".join(_public()),
             fix="zv eval judge scores answers to LLaVA-bench",
         )
-    part, found = _open(name, data_root, file, standing_in)
+    parts, found = _open(task, data_root, file, standing_in)
     if partial:
-        kept = tuple(record for record in part.data.records if record.id in found)
-        if not kept:
-            raise DataError("no prediction at all", where=str(file))
-        part = dataclasses.replace(part, data=dataclasses.replace(part.data, records=kept))
-    asked = {"": Asking(part.items(BOX_DECIMALS), _nobody)}
-    outcome = part_lib.outcome(part, asked, {"": found}, list)
-    rows = part_lib.entries(part, outcome, "given|")
-    writer = Writer(Path(workdir))
-    for _, measure, ids in rows:
-        writer.items(part.data.name, part.lang, measure, ids)
+        parts = _answered(parts, found, file)
+    writer, scores = Writer(Path(workdir)), []
+    for part in parts:
+        asked = {"": Asking(part.items(BOX_DECIMALS), _nobody)}
+        outcome = part_lib.outcome(part, asked, {"": found}, list)
+        for row, measure, ids in part_lib.entries(part, outcome, "given|"):
+            scores.append(row)
+            writer.items(part.data.name, part.lang, measure, ids)
     results = {
         "predictions": str(file),
         "benchmark": name,
-        "scores": [entry for entry, _, _ in rows],
+        "scores": scores,
         "version": zv_jax.__version__,
     }
     writer.finish(results)
@@ -79,7 +85,7 @@ def submit_file(name: str, data_root: str, file: str | Path, out: str | Path) ->
     Raises:
       ConfigError, DataError: see `submit.write` and `predictions.read`.
     """
-    part, found = _open(name, data_root, file, False)
+    (part,), found = _open(task_lib.load(name), data_root, file, False)
     return submit.write(part.task, part.items(BOX_DECIMALS), found, out)
 
 
@@ -88,9 +94,37 @@ def schema() -> str:
     return json.dumps(predictions_lib.SCHEMA, indent=1)
 
 
-def _scored(name: str) -> bool:
-    task = task_lib.load(name)
-    return bool(task.expected) and task.kind in ("text", "choice")
+def _task(name: str) -> Task:
+    """The task of a name or of a file."""
+    task = task_lib.read(Path(name)) if name.endswith((".yaml", ".yml")) else task_lib.load(name)
+    for metric in task.metrics:
+        if task.kind != "retrieval" and metric not in SCORERS:
+            raise unknown_name("metric", metric, SCORERS, f"{name}, field metrics")
+    return task
+
+
+def _public() -> list[str]:
+    return [
+        name for name in task_lib.names() if _scored(task := task_lib.load(name)) and task.expected
+    ]
+
+
+def _scored(task: Task) -> bool:
+    own = task.name not in task_lib.names()
+    return (own or bool(task.expected)) and task.kind in ("text", "choice")
+
+
+def _answered(parts: list[Part], found: Mapping[str, Prediction], file: str | Path) -> list[Part]:
+    """The parts with the records that have a prediction; `DataError` where none has."""
+    kept = []
+    for part in parts:
+        records = tuple(record for record in part.data.records if record.id in found)
+        if records:
+            data = dataclasses.replace(part.data, records=records)
+            kept.append(dataclasses.replace(part, data=data))
+    if not kept:
+        raise DataError("no prediction at all", where=str(file))
+    return kept
 
 
 def _nobody() -> Any:
@@ -98,11 +132,14 @@ def _nobody() -> Any:
 
 
 def _open(
-    name: str, data_root: str, file: str | Path, standing_in: bool
-) -> tuple[Part, Mapping[str, Prediction]]:
-    task = task_lib.load(name)
+    task: Task, data_root: str, file: str | Path, standing_in: bool
+) -> tuple[list[Part], Mapping[str, Prediction]]:
+    """The task in each of its languages, and the predictions of all their records."""
     suite = SuiteConfig(
-        langs=task.langs[:1], data=data_root, stand_in=STAND_IN * standing_in, controls=()
+        langs=task.langs, data=data_root, stand_in=STAND_IN * standing_in, controls=()
     )
-    (part,) = part_lib.parts_of(suite, [task], Sources())
-    return part, predictions_lib.read(Path(file), part.data.records)
+    sources = Sources("" if task.expected else data_root)
+    absent = functools.partial(log.warning, "left out: %s: %s")
+    parts = part_lib.parts_of(suite, [task], sources, absent)
+    records = [record for part in parts for record in part.data.records]
+    return parts, predictions_lib.read(Path(file), records)

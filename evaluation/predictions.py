@@ -3,12 +3,18 @@
 {"id": "vqav2/val/262148000", "prediction": "yes"}
 {"id": "262148000", "prediction": "yes"}              the data set's own id will do
 {"id": "scienceqa/test/11", "choice": 1}              index of an option
+
+Result files of COCO captions and of VQA, one JSON list, are taken as they are:
+
+[{"image_id": 391895, "caption": "a man on a bicycle"}]
+[{"question_id": 262148000, "answer": "yes"}]
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +54,13 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+# Fields of the result files of others (github.com/tylin/coco-caption, GT-Vision-Lab/VQA).
+_RESULTS = (
+    {"image_id": "id", "caption": "prediction"},
+    {"question_id": "id", "answer": "prediction"},
+)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What was answered: a text, an option, or both; of a dialogue also all its turns."""
@@ -72,7 +85,8 @@ def read(file: Path, records: Sequence[Record]) -> dict[str, Prediction]:
     """Predictions by record id; every line is checked before any is used.
 
     Args:
-      file: lines of `SCHEMA`, in any order. records: what was to be answered.
+      file: lines of `SCHEMA`, in any order, or a list of such objects; also with the fields of
+        COCO's and VQA's result files. records: what was to be answered.
 
     Raises:
       DataError: the file is missing; a line is no prediction, its id is unknown or comes twice, or
@@ -82,16 +96,8 @@ def read(file: Path, records: Sequence[Record]) -> dict[str, Prediction]:
     own = _own_ids(records)
     by_id = {record.id: record for record in records}
     found: dict[str, Prediction] = {}
-    try:
-        lines = file.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"predictions cannot be read: {error}", where=str(file)) from error
     orders = None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{file} line {number}"
-        row = _parse(line, where)
+    for where, row in _rows(file):
         record = by_id.get(row["id"]) or own.get(row["id"])
         if record is None or record.id in found:
             raise DataError(
@@ -112,6 +118,48 @@ def read(file: Path, records: Sequence[Record]) -> dict[str, Prediction]:
                 expected="as many in every line, or none",
             )
     return found
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Row]]:
+    """Where each prediction of a file is, and the prediction."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"predictions cannot be read: {error}", where=str(file)) from error
+    listed = _listed(text)
+    if listed is not None:
+        for number, row in enumerate(listed, 1):
+            where = f"{file} entry {number}"
+            yield where, _checked(row, where)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"{file} line {number}"
+            yield where, _parse(line, where)
+
+
+def _listed(text: str) -> list[Row] | None:
+    """The objects of a file that is one list of them; None for any other."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    return found if all(isinstance(row, dict) for row in found) else None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Row:
+    """An object; `_Twice`, a `ValueError`, where a field is repeated."""
+    row = dict(pairs)
+    for name in row:
+        if [other for other, _ in pairs].count(name) > 1:
+            raise _Twice(name)
+    return row
+
+
+class _Twice(ValueError):
+    """A field that comes twice."""
 
 
 def _own_ids(records: Sequence[Record]) -> dict[str, Record]:
@@ -166,28 +214,32 @@ _NAMES = {
 
 def _parse(line: str, where: str) -> Row:
     """A line as an object of `SCHEMA`, its id as text."""
-
-    def wrong(name: str, found: str) -> DataError:
-        return DataError(
-            f"not a prediction: {found}",
-            where=f"{where}, field {name}" if name else where,
-            expected='{"id": ..., "prediction": "text"} or {"id": ..., "choice": index}',
-            fix="zv eval score --schema prints the whole schema",
-        )
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        row = dict(pairs)
-        twice = [name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1]
-        if twice:
-            raise wrong(twice[0], "the field comes twice")
-        return row
-
     try:
-        row = json.loads(line, object_pairs_hook=once)
+        row = json.loads(line, object_pairs_hook=_once)
+    except _Twice as error:
+        raise _wrong(where, str(error), "the field comes twice") from None
     except (ValueError, RecursionError) as error:
-        raise wrong("", str(error)) from error
+        raise _wrong(where, "", str(error)) from error
+    return _checked(row, where)
+
+
+def _wrong(where: str, name: str, found: str) -> DataError:
+    return DataError(
+        f"not a prediction: {found}",
+        where=f"{where}, field {name}" if name else where,
+        expected='{"id": ..., "prediction": "text"} or {"id": ..., "choice": index}',
+        fix="zv eval score --schema prints the whole schema",
+    )
+
+
+def _checked(row: Any, where: str) -> Row:
+    """An object of `SCHEMA` or of a result file of others as one of `SCHEMA`, its id as text."""
+    wrong = functools.partial(_wrong, where)
     if not isinstance(row, dict):
         raise wrong("", f"{row!r:.40} is no object")
+    for fields in _RESULTS:
+        if row.keys() == fields.keys():
+            row = {fields[name]: value for name, value in row.items()}
     json_input.check_whole(row, where)
     for name, value in row.items():
         if name not in SCHEMA["properties"]:

@@ -8,10 +8,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from zv_jax.data.records.record import LANGS
+from zv_jax.data.records.record import TASKS as RECORDS
 from zv_jax.errors import ConfigError, unknown_name
 from zv_jax.evaluation import tasks
 
@@ -113,11 +116,54 @@ def load(name: str) -> Task:
     if name not in names():
         raise unknown_name("task", name, names(), "tasks")
     data = resources.files(tasks).joinpath(f"{name}.yaml").read_bytes()
-    values = yaml.safe_load(data)
+    return _task(name, data, yaml.safe_load(data), f"{name}.yaml")
+
+
+def read(file: Path) -> Task:
+    """A task of one's own, for records of one's own; its name is that of its file.
+
+    Version, title, split and `dataset`, a source, may be left out.
+
+    Raises:
+      ConfigError: the file cannot be read, or a field is unknown, missing or has a wrong value.
+    """
+    try:
+        data = file.read_bytes()
+        values = yaml.safe_load(data)
+        if not isinstance(values, dict):
+            raise ValueError("no table of fields")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"the task cannot be read: {error}",
+            where=str(file),
+            expected="YAML such as evaluation/tasks/vqa.yaml",
+        ) from None
+    defaults = {"version": 1, "title": file.stem, "dataset": "jsonl", "split": "", "kind": "text"}
+    values = defaults | values
+    legal = {"langs": LANGS, "records": RECORDS, "metrics": None}
+    for key, choices in legal.items():
+        given = values.get(key)
+        listed = given if isinstance(given, list) else [given]
+        if not given or (key != "records" and not isinstance(given, list)):
+            raise ConfigError(
+                f"{key} is missing" if not given else f"{given!r} is no list",
+                where=f"{file}, field {key}",
+                expected="one of " + ", ".join(choices)
+                if choices
+                else "a list, such as [exact_match]",
+            )
+        for word in listed if choices else ():
+            if word not in choices:
+                raise unknown_name(key, word, choices, f"{file}, field {key}")
+    return _task(file.stem, data, values, str(file))
+
+
+def _task(name: str, data: bytes, values: Mapping[str, Any], where: str) -> Task:
+    """The task of the fields of a file; `data` is that file, which gives the hash."""
     known = [part.name for part in dataclasses.fields(Task)]
     for key in values:
         if key not in known:
-            raise unknown_name("field", key, known, f"{name}.yaml", fix="rename or remove it")
+            raise unknown_name("field", key, known, where, fix="rename or remove it")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return Task(name=name, recipe=hashlib.sha256(data).hexdigest()[:8], **values)
 

@@ -5,11 +5,14 @@ import fnmatch
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 from setuptools import find_namespace_packages
+
+import zv_jax
 
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = ("evaluation", "configs")
@@ -43,6 +46,11 @@ def data_files() -> set[str]:
             if not code and not (top == "zv_jax" and parts[0] in INSIDE):
                 found.add("/".join(parts))
     return found
+
+
+def test_the_version_is_one():
+    cited = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {zv_jax.__version__}\n" in cited
 
 
 def test_packages_are_found_below_one_name_only():
@@ -132,6 +140,26 @@ def test_a_wheel_holds_everything_below_one_name(project, fresh_python, tmp_path
     site = tmp_path / "site"
     pip("install", str(wheel), "--target", str(site))
     shows_recipes(lambda *a: fresh_python(*a, cwd=project, PYTHONPATH=f"{site}:{project}"))
+
+
+@pytest.mark.slow
+def test_the_archive_of_the_sources_holds_what_tests_and_launches_it(tmp_path):
+    skip = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "runs", "*.egg-info", "site")
+    copy = shutil.copytree(ROOT, tmp_path / "source", symlinks=True, ignore=skip)
+    command = [sys.executable, "setup.py", "-q", "sdist", "--formats=tar", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar")
+    names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
+    wanted = [
+        file.relative_to(copy).as_posix()
+        for folder in ("tests", "docs", "launch", "configs", "evaluation")
+        for file in (copy / folder).rglob("*")
+        if file.is_file()
+    ]
+    wanted += [file.name for file in copy.glob("requirements-*.lock")]
+    assert not set(wanted) - names
+    assert {"README_zh.md", "Makefile", "Dockerfile", "mkdocs.yml", "pytest.ini"} <= names
 
 
 @pytest.mark.slow

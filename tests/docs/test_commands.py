@@ -38,9 +38,9 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def image(path: Path) -> None:
+def image(path: Path, red: int = 200) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (48, 40), (200, 30, 30)).save(path)
+    Image.new("RGB", (48, 40), (red, 30, 30)).save(path)
 
 
 def own_rows(page: str) -> str:
@@ -56,15 +56,38 @@ def own_rows(page: str) -> str:
 @LANGUAGES
 def test_own_files_are_converted_checked_and_shown(here, lang):
     page = page_of("docs/train_on_my_data.md", lang)
-    (here / "mine.jsonl").write_text(own_rows(page), "utf-8")
-    image(here / "photos" / "000.jpg")
-    own = ("zv data convert pairs_jsonl", "zv data validate", "zv data stats", "zv data peek")
+    rows = own_rows(page)
+    many = "".join(rows.replace("000.jpg", f"{n:03}.jpg") for n in range(10))
+    (here / "mine.jsonl").write_text(many, "utf-8")
+    for n in range(10):
+        image(here / "photos" / f"{n:03}.jpg", 20 * n)
+    own = ("zv data convert pairs_jsonl", "zv data validate", "zv data stats", "zv data split")
     assert run(page, *own) == 4
+    assert run(page, "zv data peek records.jsonl --image_root=photos --out") == 1
     found = [json.loads(line) for line in (here / "records.jsonl").read_text().splitlines()]
     assert {record["lang"] for record in found} == {"en", "zh"}
     assert "<!doctype html>" in (here / "peek.html").read_text()
-    assert run(page, "zv data prepare records.jsonl") == 1
-    assert list((here / "shards").iterdir())
+    assert len((here / "split/train.jsonl").read_text().splitlines()) == 16
+    assert run(page, "zv data prepare split/") == 2
+    assert {part.name for part in (here / "shards").iterdir()} == {"train", "val"}
+
+
+@LANGUAGES
+def test_answers_of_others_to_own_records_are_scored(here, lang):
+    page = page_of("docs/train_on_my_data.md", lang)
+    (here / "mine.yaml").write_text(*pages.blocks(page, "yaml"), "utf-8")
+    (here / "split").mkdir()
+    rows = [
+        {"id": f"mine/test/{words}", "source": "mine", "split": "test", "task": "vqa"}
+        | {"lang": words, "images": [{"path": "1.jpg"}], "answers": ["1"]}
+        | {"turns": [{"role": "user", "text": "<image>?"}]}
+        for words in ("en", "zh")
+    ]
+    said = [{"id": row["id"], "prediction": "1"} for row in rows]
+    for name, lines in (("split/test.jsonl", rows), ("answers.jsonl", said)):
+        (here / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(page, "zv eval score") == 1
+    assert json.loads((here / "runs/score/results.json").read_text())["scores"][0]["value"] == 100
 
 
 @LANGUAGES

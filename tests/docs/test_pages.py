@@ -14,6 +14,7 @@ import pages
 import pytest
 from pages import ENGLISH, PAGES, ROOT
 
+import zv_jax
 from zv_jax.bmmic import config as bmmic
 from zv_jax.cli import commands
 from zv_jax.cli import main as cli
@@ -144,6 +145,39 @@ def test_the_site_links_only_to_pages_it_has_and_the_index_to_all_of_them():
             if page.name == "index.md":
                 linked = {path.name for path in inside}
         assert {page.name for page in folder.glob("*.md")} <= linked | {"index.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in ENGLISH if page.startswith("docs/")])
+def test_every_page_of_the_site_links_its_twin_and_is_in_the_navigation(page):
+    name = Path(page).name
+    head = "\n".join(pages.text(page).splitlines()[:4])
+    assert f"[中文](zh/{name})" in head
+    assert f"[English](../{name})" in "\n".join(pages.text(pages.chinese(page)).splitlines()[:4])
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert f" {name}\n" in navigation and f" zh/{name}\n" in navigation
+
+
+def test_the_api_page_names_every_public_name():
+    """`zv_jax.NAME` or the place it comes from, in both languages."""
+    for page in ("docs/api.md", "docs/zh/api.md"):
+        shown = re.findall(r"^::: (\S+)$", pages.text(page), re.MULTILINE)
+        objects = {id(found) for dotted in shown if (found := named(dotted))}
+        missing = [name for name in zv_jax.__all__ if id(getattr(zv_jax, name)) not in objects]
+        assert not missing
+
+
+def named(dotted: str) -> object:
+    """The object of a dotted name."""
+    try:
+        return importlib.import_module(dotted)
+    except ImportError:
+        home, _, name = dotted.rpartition(".")
+        return getattr(importlib.import_module(home), name)
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
+def test_the_readme_is_short(page):
+    assert len(pages.text(page).splitlines()) < 150
 
 
 def anchors(page: Path) -> set[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 import zv_jax
 from zv_jax.buckets import place
 from zv_jax.cli.arguments import required
+from zv_jax.config import flags as recipes
+from zv_jax.errors import ConfigError
 from zv_jax.parallel import runtime
+
+if TYPE_CHECKING:
+    from zv_jax.config import Config
 
 USAGE = """
 usage: zv train --config FILE[:ARG] --workdir DIR [--config.section.field=value ...]
@@ -24,6 +30,9 @@ does not resume, unless the change is named:
 
   zv train --config configs/stage1.py:chat --workdir runs/s1 \\
       --config.optimizer.lr=1e-5 --allow_change=optimizer.lr
+
+--epochs=3 takes as many steps as three passes over the samples of all sources, in place of
+--config.train.steps; the first line says how many.
 
 On many hosts the same command runs on each: with --multihost on TPU VMs, GKE and SLURM, else with
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
@@ -40,6 +49,9 @@ def define(values: flags.FlagValues) -> None:
         "folder of this run, or gs://bucket/folder: checkpoints, metrics, log",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "epochs", None, "passes over the samples, in place of train.steps", 0, flag_values=values
+    )
     flags.DEFINE_bool(
         "multihost", False, "join the processes that the cluster names", flag_values=values
     )
@@ -55,6 +67,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     from zv_jax.config import validate
 
     config = validate(required(values, "config", "configs/quickstart.py:stage0"))
+    if values.epochs is not None:
+        config = _of_epochs(values, config)
     workdir = place(required(values, "workdir", "runs/NAME", bucket=True))
     runtime.prepare()
     from zv_jax.parallel import distributed
@@ -62,3 +76,28 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     distributed.start(values.coordinator, values.num_processes, values.process_id, values.multihost)
     if zv_jax.train(config, workdir, allow_change=values.allow_change) < config.train.steps:
         sys.exit(AGAIN)
+
+
+def _of_epochs(values: flags.FlagValues, config: Config) -> Config:
+    """The recipe with the steps that --epochs comes to."""
+    from zv_jax.config import validate
+    from zv_jax.data.pipeline import epochs
+
+    if "train.steps" in recipes.overridden(values):
+        raise ConfigError(
+            "both --epochs and --config.train.steps are given",
+            where="--epochs",
+            expected="one of them",
+            fix="leave one out",
+        )
+    if not values.epochs:
+        raise ConfigError("no epoch is no training", where="--epochs", expected="more than 0")
+    steps, samples = epochs.steps(config, values.epochs)
+    print(
+        f"zv: {values.epochs:g} epochs of {samples:,} samples in batches of "
+        f"{config.train.batch_size} are {steps:,} steps",
+        file=sys.stderr,
+    )
+    with values.config.unlocked():
+        values.config.train.steps = steps
+    return validate(values.config)

@@ -14,7 +14,7 @@ from zv_jax.errors import DataError
 from zv_jax.inference.answers import Growing
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
-from zv_jax.inference.prompts import Image, existing
+from zv_jax.inference.prompts import Image, existing, no_text
 from zv_jax.inference.reading import Reading
 
 _SEEDS_APART = 1009  # between the seeds of one turn and the next
@@ -107,6 +107,7 @@ class Chat:
         Raises:
             DataError: as in `ask`.
         """
+        no_text(images, "images", '["a.png"]')
         yield from self._answered(_Asked(self._turns, self._images, text, tuple(images), 0))
 
     def retry(self, text: str | None = None) -> Iterator[str]:

@@ -32,7 +32,7 @@ from zv_jax.inference.decoding import Beam, Decoding, Keywords, Sample, from_key
 from zv_jax.inference.inputs import Inputs, check_inputs
 from zv_jax.inference.logits import Drawing
 from zv_jax.inference.program import Sequences
-from zv_jax.inference.prompts import Image, Processor, Prompt, Question, bucket, existing
+from zv_jax.inference.prompts import Image, Processor, Prompt, Question, bucket, existing, no_text
 from zv_jax.inference.ranking import Ranking
 from zv_jax.inference.trie import Trie
 from zv_jax.models import layout
@@ -122,6 +122,18 @@ class Model:
         self.towers = frozenset(name.split("/")[1] for name in flat)
         self.variables = trees.unflatten(layout.for_inference(flat))
         self.rows = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def __repr__(self) -> str:
+        """What it is, how big, and which parts it has."""
+        model, stage = self.config.model, self.config.stage
+        leaves = jax.tree.leaves(self.variables)
+        count, size = (sum(getattr(leaf, of) for leaf in leaves) for of in ("size", "nbytes"))
+        step = "converted" if self.step is None else f"step {self.step}"
+        parts = ", ".join(sorted(self.towers))
+        return (
+            f"<zv_jax.Model {model.preset or stage.variant}, {stage.name}, {step}: {count:,} "
+            f"parameters ({parts}), {size / 2**30:.2f} GiB in {model.dtype}>"
+        )
 
     @property
     def step(self) -> int | None:
@@ -417,6 +429,7 @@ class Model:
         Raises:
             DataError: there is none, or one is empty.
         """
+        no_text(choices, "choices", '["yes", "no"]')
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
         encoded = [tokenizer.encode(prompt.answer(choice)) for choice in choices]
         return trie_lib.build(encoded, tokenizer.eos_id)
@@ -497,6 +510,10 @@ class Model:
             ConfigError, DataError: as in `answer`; or a prompt has no candidate.
         """
         self._need(_SPEAKS, "answers")
+        no_text(prompts, "prompts", '["What is in the picture?"]')
+        no_text(choices, "choices", '[["yes", "no"]], a list of candidates for every prompt')
+        for texts in choices:
+            no_text(texts, "choices", '[["yes", "no"]], a list of candidates for every prompt')
         ranking_lib.check(choices, norm)
         tokenizer, prompt = existing(self.tokenizer, "answers"), self.config.model.prompt
         rows = [
@@ -547,6 +564,7 @@ class Model:
             ConfigError: see `embed_images`.
         """
         self._need(_RETRIEVAL, "embeddings")
+        no_text(texts, "texts", '["a red apple"]')
         run = functools.partial(embed.apply, self.config.model, "text_embed")
         return self._batched(run, *self.processor.qformer_texts([text.strip() for text in texts]))
 
@@ -558,6 +576,8 @@ class Model:
             DataError: there are not as many images as texts, or an image cannot be read.
         """
         self._need(_RETRIEVAL, "match scores")
+        no_text(images, "images", '["a.png"]')
+        no_text(texts, "texts", '["a red apple"]')
         if len(images) != len(texts):
             raise DataError(
                 f"{len(images)} images and {len(texts)} texts",

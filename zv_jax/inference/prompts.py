@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,8 @@ class Processor:
         Raises:
             DataError, ConfigError: as in `__call__`.
         """
+        no_text(prompts, "prompts", '["What is in the picture?"]')
+        no_text(images, "images", '[["a.png"]], a list of images for every prompt')
         images = [()] * len(prompts) if images is None else images
         history = [()] * len(prompts) if history is None else history
         asked = [None] * len(prompts) if instructions is None else instructions
@@ -239,6 +242,7 @@ class Processor:
         Raises:
             DataError: an image cannot be read.
         """
+        no_text(images, "images", '["a.png"]')
         size = self.config.model.vision.image_size
         if not len(images):
             return np.zeros((0, size, size, 3), np.uint8)
@@ -255,10 +259,26 @@ class Processor:
             length: S; None takes that of the captions of stage 0.
             keep: the part of a longer text that is kept, "start" or "end".
         """
+        no_text(texts, "texts", '["a red apple"]')
         length = length or self.config.data.max_text
         tokenizer = existing(self.qformer_tokenizer, "embeddings")
         rows = [dialogue.qformer_ids(t, tokenizer, length, keep) for t in texts]
         return dialogue.pad_right(rows, tokenizer.pad_id, length), dialogue.mask_of(rows, length)
+
+
+def no_text(given: object, name: str, example: str) -> None:
+    """Refuses one text, path or file where a list belongs: its characters would be the items.
+
+    Raises:
+        DataError: it is one.
+    """
+    if isinstance(given, str | bytes | PurePath):
+        raise DataError(
+            f"{name} is one {type(given).__name__}, {str(given)[:40]!r}, and no list",
+            where=name,
+            expected=f"a list such as {example}",
+            fix="put it into brackets",
+        )
 
 
 def existing(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from random_runs import random_run
 
 from tests.data.readers import layouts
 from zv_jax.cli import main as cli
@@ -129,3 +130,24 @@ def test_the_list_and_the_cards_in_both_languages(capsys):
 def test_the_page_of_all_data_sets_is_up_to_date(lang, path):
     made = (ROOT / path).read_text(encoding="utf-8")
     assert made == catalogue_page.page(lang), f"zv data list --markdown --lang={lang} > {path}"
+
+
+def test_peek_with_a_checkpoint_shows_what_that_model_gets(toy, tmp_path, capsys, tokenizer):
+    run_of = random_run(tmp_path / "run", tokenizer, "stage2", "chat")
+    out = tmp_path / "peek.html"
+    rows = [json.loads(line) for line in toy.open(encoding="utf-8")][:1]
+    rows[0] |= {"task": "vqa", "lang": "zh", "answers": ["鑫。"]}
+    rows[0]["turns"] = [{"role": "user", "text": "<image>鑫？"}]
+    layouts.lines(toy, rows)
+    arguments = ["peek", toy, f"--checkpoint={run_of}", "--n=1", f"--out={out}"]
+    code, shown, err = run(capsys, *arguments)
+    assert code == 0, err
+    page = html.unescape(out.read_text(encoding="utf-8"))
+    assert "<0xE9><i>" in page.replace("&lt;", "<"), "what the vocabulary lacks falls into bytes"
+    assert "single bytes of a character" in shown and "[UNK] 0.0%" in shown
+    assert " 0.0%" not in shown.split("字节")[1].splitlines()[0]
+    assert "image 图片 × 4" in page and "1 samples of stage2" in page
+    assert run(capsys, *arguments, "--stage=stage1")[0] == 0
+    assert "of stage1" in out.read_text(encoding="utf-8")
+    code, _, err = run(capsys, *arguments, "--config=configs/quickstart.py:stage2_chat")
+    assert code == 2 and "both --checkpoint and --config" in err

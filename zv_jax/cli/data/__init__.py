@@ -6,6 +6,7 @@ One module for each subcommand; no work is done here.
 USAGE = """
 usage: zv data list     [NAME]                all data sets that can be read, or the card of one
        zv data convert  NAME --root=DIR       write the records of a data set to a .jsonl file
+       zv data split    FILE --out=DIR        cut records into train, val and test, by image
        zv data prepare  NAME --root=DIR       write records and pictures to shards for training
        zv data filter   NAME --root=DIR       clean web pairs: rules, duplicates, CLIP score
        zv data stats    NAME --root=DIR       count a copy, beside what was published
@@ -21,6 +22,7 @@ FILE holds records, one JSON object per line; prepare, filter and stats take one
 SUBCOMMANDS = (
     "list",
     "convert",
+    "split",
     "prepare",
     "filter",
     "stats",

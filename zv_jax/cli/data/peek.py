@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from zv_jax.cli.data import common
 from zv_jax.data.storage import array_records
+from zv_jax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zv_jax.config import Config
+    from zv_jax.data.text.tokenizers import Tokenizer
 
 USAGE = """
 usage: zv data peek [NAME | FILE] [--root=DIR] [--out=FILE]
        zv data peek --config FILE[:ARG]
+       zv data peek FILE --checkpoint DIR
 
   zv data peek mine.jsonl --image_root=photos --stage=stage1 --n=20 --out=peek.html
   zv data peek --config configs/quickstart.py:stage1_chat
+  zv data peek mine.jsonl --checkpoint runs/quickstart/stage2_chat --out=peek.html
   zv data peek zv_openmoji --n=12 --out=sheet.png      (a sheet of scenes, sheet/1.png, ...)
 
 With a recipe, its own sources are shown, or the file or data set that is named as it reads them.
+With a checkpoint, the file or data set is shown as that model gets it: its image size, its prompt,
+its lengths and its two tokenizers, piece by piece.
 """
 TAKES_CONFIG = "config"
 TAKES_WORDS = True
@@ -31,11 +41,12 @@ def define(values: flags.FlagValues) -> None:
     common.define_embedded(values)
     flags.DEFINE_string("out", None, "the page (.html) or sheet (.png)", flag_values=values)
     flags.DEFINE_integer("n", 12, "samples to show", 1, flag_values=values)
+    flags.DEFINE_string("checkpoint", None, "the model that gets them", flag_values=values)
     flags.DEFINE_enum(
         "stage",
-        "stage2",
+        None,
         ["language", "stage0", "stage1", "stage2"],
-        "whose batches",
+        "whose batches (default: those of the checkpoint, or stage2)",
         flag_values=values,
     )
 
@@ -50,9 +61,49 @@ def run(values: flags.FlagValues, names: list[str]) -> None:
         print(f"sheet: {openmoji.peek(path, values.split or 'train', values.n, values.out)}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        config = _config(values, names, Path(folder))
+        tokenizers = None
+        if values.checkpoint:
+            config, tokenizers = _of_checkpoint(values, names, Path(folder))
+        else:
+            config = _config(values, names, Path(folder))
         out = values.out or "peek.html"
-        print(f"{out}: {peek.write_page(config, values.n, out)} samples")
+        count, lines = peek.write_page(config, values.n, out, tokenizers)
+        print(f"{out}: {count} samples", *lines, sep="\n")
+
+
+def _of_checkpoint(
+    values: flags.FlagValues, names: list[str], folder: Path
+) -> tuple[Config, tuple[Tokenizer, Tokenizer]]:
+    """The configuration of a model, reading what is named, and its tokenizers.
+
+    Raises:
+        ConfigError: a recipe is given too, or the model has not both tokenizers.
+    """
+    from zv_jax.config.schema import SourceConfig
+    from zv_jax.convert import formats
+    from zv_jax.inference.prompts import existing
+
+    if values.config is not None:
+        raise ConfigError(
+            "both --checkpoint and --config are given",
+            where="--checkpoint",
+            expected="one of them: a checkpoint holds its recipe",
+            fix="leave one out",
+        )
+    stored = formats.open_any(values.checkpoint)
+    first, second = (existing(words, "samples") for words in stored.tokenizers)
+    source = SourceConfig(
+        **_source(values, common.one_name("peek", names, common.EMBEDDED), folder)
+    )
+    config = dataclasses.replace(
+        stored.config,
+        data=dataclasses.replace(stored.config.data, sources=(source,), paper_mixture=True),
+        train=dataclasses.replace(stored.config.train, batch_size=1),
+    )
+    if values.stage:
+        stage = dataclasses.replace(config.stage, name=values.stage)
+        config = dataclasses.replace(config, stage=stage)
+    return config, (first, second)
 
 
 def _config(values: flags.FlagValues, names: list[str], folder: Path) -> Any:
@@ -70,7 +121,7 @@ def _config(values: flags.FlagValues, names: list[str], folder: Path) -> Any:
     return build.validate(
         build.recipe(
             "tiny_chat",
-            stage={"name": values.stage},
+            stage={"name": values.stage or "stage2"},
             data={
                 "sources": (source,),
                 "paper_mixture": True,  # looking is not learning

@@ -81,10 +81,24 @@ def samples(
         batches.close()
 
 
-def write_page(config: Config, count: int, out: str | Path) -> int:
-    """Writes the page of `count` samples and returns how many it shows."""
-    tokenizers = load_tokenizers(config)
-    shown = [_section(sample, config, *tokenizers) for sample in samples(config, count, tokenizers)]
+def write_page(
+    config: Config,
+    count: int,
+    out: str | Path,
+    tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+) -> tuple[int, list[str]]:
+    """Writes the page of `count` samples.
+
+    Args:
+      tokenizers: of the LLM and the Q-Former; those of `config`, or trained ones, by default.
+
+    Returns:
+      How many samples it shows, and for each tower the line that says what its vocabulary lacks.
+    """
+    tokenizers = tokenizers or load_tokenizers(config)
+    found = list(samples(config, count, tokenizers))
+    shown = [_section(sample, config, *tokenizers) for sample in found]
+    lines = _lacking(found, config, *tokenizers)
     name, number = config.stage.name, len(shown)
     page = document(
         "zv data peek",
@@ -93,13 +107,54 @@ def write_page(config: Config, count: int, out: str | Path) -> int:
             "p",
             "Green tokens are learned; numbers are ids. 绿色词元计入损失，数字为词元编号。",
         ),
+        *(tag("p", line) for line in lines),
         *shown,
         style=_STYLE,
     )
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page.encode())
-    return number
+    return number, lines
+
+
+def _lacking(
+    found: Sequence[Sample], config: Config, tokenizer: Tokenizer, qformer_tokenizer: Tokenizer
+) -> list[str]:
+    """How much of the texts each vocabulary does not know, or spells in parts of characters."""
+    lines = []
+    for name, words, arrays in (
+        ("language model 语言模型", tokenizer, (("input_ids", "attention_mask"),)),
+        (
+            "Q-Former",
+            qformer_tokenizer,
+            (("text_ids", "text_mask"), ("qformer_input_ids", "qformer_attention_mask")),
+        ),
+    ):
+        ids = [
+            int(token)
+            for sample in found
+            for array, mask in arrays
+            if array in sample.row
+            for token in sample.row[array][sample.row[mask]]
+            if token != config.model.image_token_id
+        ]
+        if ids:
+            unknown = sum(token == words.unknown_id for token in ids) / len(ids)
+            parts = sum(_is_part(words.spelling(token)) for token in ids) / len(ids)
+            lines.append(
+                f"{name}: {len(ids):,} tokens, [UNK] {unknown:.1%}, "
+                f"single bytes of a character 字符的单个字节 {parts:.1%}"
+            )
+    return lines
+
+
+def _is_part(spelling: bytes) -> bool:
+    """Whether a token is no more than a part of a character."""
+    try:
+        spelling.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def _section(
@@ -148,8 +203,8 @@ def _tokens(
         if token is None:
             break
         learned = labels is not None and labels[place] != dialogue.IGNORE
-        text = tokenizer.decode([token]) or "·"
-        cells.append(tag("span", text, tag("i", token), cls="learned" if learned else None))
+        piece = tokenizer.piece(token)
+        cells.append(tag("span", piece, tag("i", token), cls="learned" if learned else None))
     return [tag("p", tag("b", name), f" ({len(ids)})"), tag("div", *cells, cls="tokens")]
 
 

@@ -10,6 +10,7 @@ from zv_jax.tables import align
 
 _WORDS = {
     "en": {
+        "twin": "[中文](zh/datasets.md)",
         "title": "Data sets",
         "intro": "Every data set that `zv data convert` and `zv data prepare` read, from the files "
         "as their authors distribute them. This page is made by "
@@ -41,6 +42,7 @@ _WORDS = {
         "none": "none",
     },
     "zh": {
+        "twin": "[English](../datasets.md)",
         "title": "数据集",
         "intro": "`zv data convert` 与 `zv data prepare` 能读取的全部数据集，"
         "均按作者发布的文件读取。本页由 `zv data list --markdown --lang=zh` 生成。",
@@ -73,7 +75,7 @@ def cards() -> list[Card]:
 def page(lang: str) -> str:
     """The Markdown page of all data sets in `en` or `zh`."""
     words = _WORDS[lang]
-    lines = [f"# {words['title']}", "", words["intro"], ""]
+    lines = [f"# {words['title']}", "", words["twin"], "", words["intro"], ""]
     lines += _row(words["head"]), _row(["---"] * len(words["head"]))
     for card in cards():
         evaluates = [name for name, split in card.splits.items() if split.use == "eval"]
