@@ -165,8 +165,8 @@ class Chat:
         )
         self.model.check_answers(bool(row.images))
         answer = Growing(existing(self.model.tokenizer, "answers"), prompt, self.stop)
-        seed = method.seed if isinstance(method, Sample) else 0
-        for token in self._reading.answer(row, seed):
+        (seed,) = method.seeds(1) if isinstance(method, Sample) else (0,)
+        for token in self._reading.answer(row, int(seed)):
             if new := answer.add(token):
                 yield new
             if answer.ended:
@@ -176,6 +176,7 @@ class Chat:
 
     @functools.cached_property
     def _reading(self) -> Reading:
+        assert not isinstance(self.decoding, Beam)
         return Reading(self.model, self.decoding, self.max_new_tokens)
 
     def prepare(self) -> None:

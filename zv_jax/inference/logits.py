@@ -33,7 +33,7 @@ class Rules(NamedTuple):
 
     stop: Int[Array, " N"]
     pad_id: Scalar
-    image_id: int
+    image_id: Scalar
     min_new_tokens: Scalar = 0
     repetition_penalty: Float[Array, ""] | float | None = None
 

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from zv_jax.arrays import Array
 from zv_jax.inference.decoding import Greedy, Sample
@@ -106,7 +106,7 @@ class Reading:
     # --- what is read -----------------------------------------------------------------------
 
     def _identities(
-        self, question: Question, pixels: Sequence[np.ndarray]
+        self, question: Question, pixels: UInt8[np.ndarray, "I height width 3"]
     ) -> tuple[list[Hashable], np.ndarray]:
         """What is at each place, equal where it is the same; and the visual tokens [IQ, D]."""
         image_id = self.model.config.model.image_token_id
@@ -233,7 +233,7 @@ class Reading:
     def _fixed(self, length: int, seed: int) -> Fixed:
         rows = self.model.rows
         return Fixed(
-            np.full(rows, length, np.int32), np.full(rows, seed, np.uint32), self._drawing,
+            jnp.full(rows, length, jnp.int32), jnp.full(rows, seed, jnp.uint32), self._drawing,
             self._rules,
         )  # fmt: skip
 
@@ -284,18 +284,19 @@ def _how(model: Model, decoding: Greedy | Sample) -> tuple[Drawing | None, Rules
     """The settings of drawing, and the rules for all tokens, as arrays of fixed types."""
     tokenizer = existing(model.tokenizer, "answers")
     penalty = decoding.repetition_penalty
+    number = functools.partial(np.asarray, dtype=np.int32)
+    real = functools.partial(np.asarray, dtype=np.float32)
     rules = Rules(
-        np.array([tokenizer.eos_id], np.int32),
-        np.int32(tokenizer.pad_id),
-        np.int32(model.config.model.image_token_id),
-        np.int32(decoding.min_new_tokens),
-        None if penalty == 1 else np.float32(penalty),
+        number([tokenizer.eos_id]),
+        number(tokenizer.pad_id),
+        number(model.config.model.image_token_id),
+        number(decoding.min_new_tokens),
+        None if penalty == 1 else real(penalty),
     )
     if not isinstance(decoding, Sample):
         return None, rules
-    real = np.float32
     drawing = Drawing(
-        real(decoding.temperature), real(decoding.top_p), np.int32(decoding.top_k),
+        real(decoding.temperature), real(decoding.top_p), number(decoding.top_k),
         real(decoding.min_p),
     )  # fmt: skip
     return drawing, rules

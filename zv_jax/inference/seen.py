@@ -79,19 +79,21 @@ class VisualTokens:
     def __init__(self, model: Model, most: int, compile_: Callable[..., Any] = compiled):
         self._model, self._compile = model, compile_
         self.features, self.tokens = Kept(most), Kept(most)
-        self._encode = self._query = None
+        self._programs: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
-    def prepare(self) -> None:
-        """Compiles the programs, which `of` does otherwise."""
+    def prepare(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Compiles the programs, which `of` does otherwise: of the features of an image, and of its
+        visual tokens."""
         cfg = self._model.config.model
         size, variables = cfg.vision.image_size, self._model.variables
         pixels = self._model.repeated(np.zeros((size, size, 3), np.uint8))
         asked = self._instruction([])
         encode, query = (_first(cfg, name) for name in ("encode_images", "image_tokens"))
-        self._encode = self._compile(encode, variables, pixels)
+        encoded = self._compile(encode, variables, pixels)
         features = jax.eval_shape(encode, variables, pixels)
         features = np.zeros((len(pixels), *features.shape), features.dtype)
-        self._query = self._compile(query, variables, features, *asked)
+        self._programs = encoded, self._compile(query, variables, features, *asked)
+        return self._programs
 
     def take(self, model: Model) -> None:
         """Goes on with a model that is the same but for its weights."""
@@ -113,13 +115,10 @@ class VisualTokens:
         return key, self.tokens.of(key, lambda: self._look(image, image_key, asked))
 
     def _look(self, image: np.ndarray, key: bytes, asked: tuple[np.ndarray, ...]) -> np.ndarray:
-        if self._encode is None:
-            self.prepare()
+        encode, query = self._programs or self.prepare()
         variables, repeated = self._model.variables, self._model.repeated
-        features = self.features.of(
-            key, lambda: np.asarray(self._encode(variables, repeated(image)))
-        )
-        return np.asarray(self._query(variables, repeated(features), *asked))
+        features = self.features.of(key, lambda: np.asarray(encode(variables, repeated(image))))
+        return np.asarray(query(variables, repeated(features), *asked))
 
     def _instruction(self, ids: list[int]) -> tuple[np.ndarray, ...]:
         """What the Q-Former of Chat reads; nothing in Base."""
