@@ -25,7 +25,17 @@ def test_a_process_told_to_end_saves_its_step_and_continues_from_it(compiled, co
     assert sorted(ids(tmp_path / "told")) == list(range(10)), "no batch is left out"
 
 
-def test_the_first_ctrl_c_saves_and_the_second_ends_at_once(compiled, corpus, tmp_path, capfd):
+@pytest.fixture
+def in_front():
+    """As in a program in front of a terminal; shells have Ctrl-C ignored in one behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_ctrl_c_saves_and_the_second_ends_at_once(
+    in_front, compiled, corpus, tmp_path, capfd
+):
     def ctrl_c():
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -43,6 +53,13 @@ def test_the_first_ctrl_c_saves_and_the_second_ends_at_once(compiled, corpus, tm
         twice(1, None)
         assert preemption.reached(1)
         twice(2, None)
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(in_front):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Preemption(lambda step: False) as preemption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not preemption.reached(1)
 
 
 def test_a_run_told_to_end_before_its_first_step_claims_no_save(compiled, corpus, tmp_path, capfd):

@@ -232,7 +232,8 @@ class Preemption:
         # Python delivers signals to the main thread only; elsewhere the caller handles them.
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._tell)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as shells start what runs behind
+                    self._before[number] = signal.signal(number, self._tell)
         return self
 
     def __exit__(self, *_: object) -> None:
