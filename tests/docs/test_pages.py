@@ -269,6 +269,7 @@ VLLM = {
     "limit_mm_per_prompt",
     "allowed_media_domains",
     "max_model_len",
+    "media_io_kwargs",
     "mm_processor_cache_gb",
     "trust_request_mm_kwargs",
     "enable_tower_connector_lora",

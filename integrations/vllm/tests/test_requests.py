@@ -2,10 +2,19 @@
 
 import conftest
 import pytest
+from PIL import Image
 from vllm import SamplingParams
 from zv_vllm.errors import Refused
+from zv_vllm.processing import TEXT
 
 GREEDY = SamplingParams(temperature=0, max_tokens=4)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "P", "F"])
+def test_an_image_that_would_look_otherwise_in_training_is_refused(chat, images, mode):
+    image = Image.new(mode, images[0].size)
+    with pytest.raises(Refused, match=f"an image of mode {mode}"):
+        conftest.processor(chat)._call_hf_processor({"images": [image]}, {TEXT: "two"})
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ class Processor(BaseMultiModalProcessor[Info]):
         self, hf_data: Mapping[str, Any], hf_kwargs: Mapping[str, Any]
     ) -> BatchFeature:
         """In place of the processor of transformers, which vLLM would make anew for each text."""
-        images = [image.convert("RGB") for image in _pil(hf_data["images"])]
+        images = [_rgb(image) for image in _pil(hf_data["images"])]
         pixels = self.info.image_processor(images=images, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.info.ctx.model_config.dtype)
         out: dict[str, Any] = {"pixel_values": pixels, "pixel_key": _keys(pixels)}
@@ -185,6 +185,23 @@ class Processor(BaseMultiModalProcessor[Info]):
 def _pil(images: Sequence[Any]) -> list[Image.Image]:
     """The images of a request: vLLM takes arrays, too."""
     return [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The image as RGB, where that loses nothing. Over HTTP vLLM has made it RGB before.
+
+    Raises:
+        Refused: something is transparent, or a value has more than 8 bits: how it is to look is a
+            matter of how the model was trained.
+    """
+    if image.mode not in ("RGB", "L") or image.has_transparency_data:
+        raise Refused(
+            f"an image of mode {image.mode}",
+            where="multi_modal_data",
+            expected="RGB or grey, 8 bits, nothing transparent",
+            fix="lay it on the colour that training used (white by default), and convert it",
+        )
+    return image.convert("RGB")
 
 
 def _keys(pixels: torch.Tensor) -> torch.Tensor:
