@@ -13,6 +13,7 @@ from toy_run import at, events, finished_steps, ids, told_to_end, toy_config, tr
 from zv_jax.training.monitors import Preemption
 
 
+@pytest.mark.slow
 def test_a_process_told_to_end_saves_its_step_and_continues_from_it(compiled, corpus, tmp_path):
     config = toy_config(corpus, "stage1")
     train(config, tmp_path / "told", at(4, told_to_end))

@@ -103,7 +103,7 @@ def test_equal_candidates_go_to_the_first_and_one_has_no_rival(model, shown):
 
 def test_what_cannot_be_ranked_is_explained(model, shown):
     talker = model("stage2", "base")
-    for choices, words in (([[]], "no list of candidates"), (["yes"], "choices of prompt 0"),
+    for choices, words in (([[]], "no list of candidates"), (["yes"], "choices is one str"),
                            ([["a", " "]], "not empty")):  # fmt: skip
         with pytest.raises(DataError, match=words):
             talker.rank(ASK[:1], choices, [shown[:1]])

@@ -22,7 +22,9 @@ def forget(chat):
     reading.looks.features, reading.looks.tokens = Kept(9), Kept(9)
 
 
-@pytest.mark.parametrize("decoding", [None, Sample(1.3, top_p=0.9, seed=5)])
+@pytest.mark.parametrize(
+    "decoding", [None, pytest.param(Sample(1.3, top_p=0.9, seed=5), marks=pytest.mark.slow)]
+)
 def test_three_turns_and_images_are_answered_as_if_read_anew(talker, shown, decoding):
     """Each turn by a Chat that has kept the turns before it, and by one that has kept nothing."""
     kept, anew = (Chat(talker, decoding, max_new_tokens=6) for _ in range(2))

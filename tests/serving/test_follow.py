@@ -55,7 +55,7 @@ def taken(running):
     return offer, events
 
 
-@pytest.mark.parametrize("last, each", [(3, 8), pytest.param(MOST, 40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("last, each", [(2, 6), pytest.param(MOST, 40, marks=pytest.mark.slow)])
 def test_during_changes_every_answer_is_that_of_the_step_it_names(
     followed, images, tmp_path, last, each
 ):

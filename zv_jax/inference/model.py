@@ -12,7 +12,7 @@ from typing import Any, Unpack, cast, overload
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float32, Int, Int32, UInt32
+from jaxtyping import Bool, Float32, Int, Int32, Shaped, UInt32
 
 from zv_jax import trees
 from zv_jax.arrays import Array
@@ -173,7 +173,7 @@ class Model:
         """Whether the model can read images for its answers."""
         return self.towers >= set(_SEES)
 
-    def repeated(self, row: np.ndarray) -> np.ndarray:
+    def repeated(self, row: Shaped[np.ndarray, "*row"]) -> Shaped[np.ndarray, "*rows"]:
         """A row once for each device that shares rows: the smallest batch."""
         return np.repeat(row[None], self.rows, 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from zv_jax.arrays import Array
 from zv_jax.data.text import dialogue
@@ -34,7 +34,9 @@ class Kept:
         self.most, self.hits, self.misses = most, 0, 0
         self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
-    def of(self, key: bytes, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    def of(
+        self, key: bytes, compute: Callable[[], Shaped[np.ndarray, "*any"]]
+    ) -> Shaped[np.ndarray, "*any"]:
         """The result with this key, computed if it is not there."""
         if key in self._kept:
             self.hits += 1
@@ -51,7 +53,7 @@ class Kept:
         self._kept.clear()
 
 
-def key_of(*arrays: np.ndarray) -> bytes:
+def key_of(*arrays: Shaped[np.ndarray, "*any"]) -> bytes:
     """SHA-256 of the content, shape and dtype of arrays."""
     found = hashlib.sha256()
     for array in arrays:
