@@ -151,6 +151,8 @@ class ZiyaVisual(nn.Module):
         if self.cfg.qformer_sees_instruction:
             instruction = jnp.repeat(instruction, count, 0)
             instruction_mask = jnp.repeat(instruction_mask, count, 0)
+        else:
+            instruction = instruction_mask = None
         tokens = self.image_tokens(features, instruction, instruction_mask)
         return tokens.reshape(batch, -1, self.cfg.llm.width)
 
