@@ -109,6 +109,31 @@ def test_another_model_is_refused_and_so_are_answers_of_unknown_origin(
     assert "without their settings" in capsys.readouterr().err
 
 
+def test_new_questions_may_join_those_that_were_answered(run, folder):
+    output = folder / "answers.jsonl"
+    assert ask(run, write(folder, *ASK[:2]), f"--output={output}") == 0
+    before = output.read_bytes()
+    assert ask(run, write(folder, *ASK), f"--output={output}") == 0
+    assert output.read_bytes().startswith(before) and len(rows(output)) == 3
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [ASK[0] | {"prompt": "What else is there?"}, ASK[1]],
+        [ASK[0] | {"image": "b.png"}, ASK[1]],
+        [ASK[0], {"prompt": "in between"}, ASK[1]],  # which moves the numbers that are ids
+    ],
+)
+def test_an_answer_never_stands_under_another_question(run, folder, capsys, others):
+    output = folder / "answers.jsonl"
+    assert ask(run, write(folder, *ASK[:2]), f"--output={output}") == 0
+    before = output.read_bytes()
+    assert ask(run, write(folder, *others), f"--output={output}") == 2
+    assert "is another one than that which was answered" in capsys.readouterr().err
+    assert output.read_bytes() == before
+
+
 def test_bad_rows_are_listed_and_the_rest_goes_on(run, folder, capsys):
     (folder / "c.png").write_text("no image")
     bad = [

@@ -167,7 +167,7 @@ def _answer_file(values: flags.FlagValues, checkpoint: Path) -> None:
             "candidates": several,
             "checkpoint": identity(step),
         }
-        output = Answers(Path(values.output).expanduser(), recorded)
+        output = Answers(Path(values.output).expanduser(), recorded, questions)
         questions = [asked for asked in questions if asked.id not in output.done]
     if questions:
         for rows in _answered(_loaded(step), questions, settings, several, bad):

@@ -12,9 +12,10 @@ where several answers or log-probabilities were asked for:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,24 @@ from typing import Any
 from zv_jax import files, json_input
 from zv_jax.errors import ConfigError, DataError
 
+_MARKS = "questions"  # in the settings beside a file of answers
 _FIELDS = ("id", "prompt", "image", "images")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question. `number` is its place in the file, from 0."""
+    """One question.
+
+    Attributes:
+        number: its place in the file, from 0.
+        mark: of its prompt and its paths as they are written: 16 hex digits.
+    """
 
     number: int
     id: str
     prompt: str
     images: tuple[Path, ...]
+    mark: str
 
 
 def read(name: str) -> tuple[list[Asked], list[DataError]]:
@@ -96,7 +104,9 @@ def _asked(row: Any, number: int, where: str, folder: Path) -> Asked:
     paths = [row["image"]] if "image" in row else given
     if not all(isinstance(path, str) and path for path in paths):
         raise _wrong(where, "an image is no path")
-    return Asked(number, str(name), prompt, tuple(folder / Path(p).expanduser() for p in paths))
+    images = tuple(folder / Path(p).expanduser() for p in paths)
+    mark = hashlib.sha256(json.dumps([prompt, *paths]).encode()).hexdigest()[:16]
+    return Asked(number, str(name), prompt, images, mark)
 
 
 def _wrong(where: str, found: str) -> DataError:
@@ -112,23 +122,28 @@ def _wrong(where: str, found: str) -> DataError:
 class Answers:
     """A file of answers that a later run of the same command goes on with.
 
-    Beside answers.jsonl, answers.jsonl.settings.json holds what the answers depend on.
+    Beside answers.jsonl, answers.jsonl.settings.json holds what the answers depend on: the settings
+    and a mark of every question. New questions may join the file; one that was answered may not
+    change, or its answer would be that of another question.
 
     Args:
         file: new, or of an earlier run.
         settings: JSON types: the model, the questions' decoding.
+        questions: those to be answered.
 
     Raises:
         ConfigError: an earlier run had other settings.
-        DataError: the file is there without its settings, or a line of it is no answer.
+        DataError: the file is there without its settings, a line of it is no answer, or a question
+            that was answered is another one now.
     """
 
-    def __init__(self, file: Path, settings: Mapping[str, Any]):
+    def __init__(self, file: Path, settings: Mapping[str, Any], questions: Sequence[Asked]):
         self._file = file
+        marks = {asked.id: asked.mark for asked in questions}
         self.done: set[str] = set()
         beside = file.with_name(f"{file.name}.settings.json")
         if file.exists():
-            _check_settings(file, beside, json.loads(json.dumps(settings)))
+            before = _check_settings(file, beside, json.loads(json.dumps(settings)))
             for number, line in enumerate(files.whole_lines(file, mend=True), 1):
                 row = json_input.parse(line, f"{file}:{number}")
                 if not isinstance(row, dict) or not isinstance(row.get("id"), str):
@@ -139,10 +154,11 @@ class Answers:
                         fix="remove the line, or give another --output",
                     )
                 self.done.add(row["id"])
-            return
+            _check_questions(file, before, {i: m for i, m in marks.items() if i in self.done})
+            marks = before | marks
         with files.writing("the answers", file, "give another --output"):
             file.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(beside, settings)
+            files.write_json(beside, {**settings, _MARKS: marks})
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Appends answers and waits until they are on the disk.
@@ -154,7 +170,8 @@ class Answers:
             files.append_rows(self._file, rows)
 
 
-def _check_settings(file: Path, beside: Path, settings: Mapping[str, Any]) -> None:
+def _check_settings(file: Path, beside: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The marks of the questions of an earlier run, which had these settings."""
     if not beside.is_file():
         raise DataError(
             "answers without their settings: what gave them is unknown",
@@ -163,6 +180,14 @@ def _check_settings(file: Path, beside: Path, settings: Mapping[str, Any]) -> No
             fix="give another --output, or remove the file",
         )
     before = json_input.parse(beside.read_bytes(), str(beside))
+    marks = before.pop(_MARKS, None) if isinstance(before, dict) else None
+    if not isinstance(marks, dict):
+        raise DataError(
+            "these are no settings of answers",
+            where=str(beside),
+            expected=f"the file as an earlier run wrote it, with {_MARKS!r}",
+            fix="give another --output, or remove both files",
+        )
     names = [n for n in {**before, **settings} if before.get(n) != settings.get(n)]
     if names:
         name = names[0]
@@ -171,4 +196,17 @@ def _check_settings(file: Path, beside: Path, settings: Mapping[str, Any]) -> No
             where=str(file),
             expected="the settings of the answers that are there",
             fix="give another --output, or the same model and flags as before",
+        )
+    return marks
+
+
+def _check_questions(file: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuses another question under the id of one that was answered."""
+    other = next((name for name, mark in now.items() if before.get(name) != mark), None)
+    if other is not None:
+        raise DataError(
+            f"the question {other!r:.80} is another one than that which was answered",
+            where=str(file),
+            expected="the questions that were answered, as they were; others may join them",
+            fix="give another --output; an id in every row keeps its answer with its question",
         )
