@@ -21,6 +21,7 @@ from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
 from zv_jax.data.sources.open import JsonlSource
 from zv_jax.errors import ConfigError, DataError
+from zv_jax.files import writing
 
 REST = "train"  # takes what the other parts leave
 
@@ -49,22 +50,23 @@ def write(
     Raises:
       ConfigError: the shares are no shares, or `out` is there already.
       DataError: records are broken, of several splits or of a published test; an image is missing;
-        there are too few images for the parts.
+        there are too few images for the parts; `out` cannot be written.
     """
     out = Path(out)
     _check(source, out, shares)
     group_of = _groups(source, contents)
     part_of = _assigned(group_of, shares, seed, source.path)
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
     try:
-        for part in (REST, *shares):
-            with (temporary / f"{part}.jsonl").open("wb") as file:
-                for index, group in enumerate(group_of):
-                    if part_of[group] == part:
-                        record = dataclasses.replace(source.record(index), split=part)
-                        file.write(records_lib.dumps(record).encode() + b"\n")
-        os.rename(temporary, out)
+        with writing("the parts", out, "give another --out"):
+            temporary.mkdir(parents=True)
+            for part in (REST, *shares):
+                with (temporary / f"{part}.jsonl").open("wb") as file:
+                    for index, group in enumerate(group_of):
+                        if part_of[group] == part:
+                            record = dataclasses.replace(source.record(index), split=part)
+                            file.write(records_lib.dumps(record).encode() + b"\n")
+            os.rename(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Outcome(Counter(part_of[group] for group in group_of), Counter(part_of.values()))
