@@ -159,16 +159,18 @@ def test_weights_of_another_model_are_refused(followed, tokenizer, tmp_path):
         model.at(random_run(tmp_path / "words_run", words, "stage2", "chat"))
 
 
-def test_a_run_without_checkpoints_is_waited_for(followed, tokenizer, tmp_path):
+def test_a_run_without_checkpoints_is_waited_for(followed, tmp_path, caplog):
     with pytest.raises(CheckpointError, match="no such folder"):
         first_checkpoint(tmp_path / "none")
     _, save = followed("stage2")
     first, later = tmp_path / "checkpoints/1", tmp_path / "elsewhere"
     shutil.move(first, later)
+    caplog.set_level("WARNING")
     waiting = threading.Thread(target=first_checkpoint, args=(tmp_path, 0.02))
     waiting.start()
     waiting.join(0.1)
     assert waiting.is_alive()
+    assert "waiting for the first checkpoint" in caplog.text  # nobody takes it for a hang
     shutil.move(later, first)
     waiting.join(30)
     assert not waiting.is_alive()

@@ -1,7 +1,11 @@
 """Searches go on beside the slots and find what the model finds alone."""
 
+import copy
 import functools
+import threading
 
+import jax
+import jax.numpy as jnp
 import pytest
 from asked import NAME, chat, user
 from hearing import NEW, Heard, job
@@ -9,7 +13,7 @@ from hearing import NEW, Heard, job
 from zv_jax.errors import ConfigError, DataError
 from zv_jax.inference.decoding import Beam, Greedy, from_keywords
 from zv_jax.serving.engine import Engine
-from zv_jax.serving.jobs import Ended, Piece
+from zv_jax.serving.jobs import Ended, Failed, Piece
 
 QUESTION = "图里有什么？"
 CHOICES = ["a red square", "two", "图", "图里有什么", "left"]
@@ -96,9 +100,26 @@ def test_what_cannot_be_searched_is_refused(engine, talker, shown):
     long = functools.partial(job, talker, shown, QUESTION, (0,), Beam(1))
     with pytest.raises(DataError, match="an answer of .* tokens"):
         engine.submit(long(trie=talker.tree(["two " * 40])), print)
+    with pytest.raises(ConfigError, match="min_new_tokens 3 with choices"):
+        short = Beam(1, min_new_tokens=3)
+        engine.submit(job(talker, shown, QUESTION, (0,), short, trie=talker.tree(["two"])), print)
     many = [f"{a} {b}" for a in "abcdefghijklmnopqrstuvwxyz" * 3 for b in range(100)]
     with pytest.raises(DataError, match="tokens in all"):
         engine.submit(long(trie=talker.tree(many)), print)
+
+
+def test_weights_that_are_no_numbers_fail_the_search_and_not_the_engine(talker, shown):
+    broken = copy.copy(talker)
+    broken.variables = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), talker.variables)
+    with Engine(talker, slots=1, max_new_tokens=NEW, beams=(3,)) as engine:
+        taken = threading.Event()
+        engine.offer(broken, taken.set)
+        assert taken.wait(60)
+        heard = Heard(engine, job(talker, shown, QUESTION, (0,), Beam(3), max_new_tokens=4))
+        event = heard.events.get(timeout=60)
+        assert isinstance(event, Failed) and "found no answer" in str(event.error)
+        engine.offer(talker, lambda: None)
+        assert found(engine, job(talker, shown, QUESTION, (0,), Beam(3)))[0]
 
 
 def test_a_list_of_answers_and_a_length_do_not_go_together(talker, shown):

@@ -71,8 +71,8 @@ class Growing:
         """What becomes final with one more token; it may be empty, or come from earlier ones."""
         self.ids.append(token)
         self._decoded = self._tokenizer.decode(np.array(self.ids))
-        words = self._prompt.stops(self._stop)
-        self.ended = token == self._tokenizer.eos_id or any(w in self._decoded for w in words)
+        stopped = self._prompt.stopped(self._decoded, self._stop)
+        self.ended = token == self._tokenizer.eos_id or stopped
         if self.ended:
             return self.finish()
         return self._more(settled(self._decoded, self._prompt, self._stop))
@@ -89,13 +89,12 @@ class Growing:
 
 def settled(text: str, prompt: PromptConfig, stop: Sequence[str]) -> str:
     """The beginning of an incomplete answer that no later token can change."""
-    words = prompt.stops(stop)
-    if any(word in text for word in words):
+    if prompt.stopped(text, stop):
         return prompt.heard(text, stop)
     # A character may take several tokens.
     known = text.rstrip("\ufffd")
     # Text that could begin words that end the answer is held back.
-    held = max((_begun(known, word) for word in words), default=0)
+    held = max((_begun(known, word) for word in prompt.stops(stop)), default=0)
     return known[: len(known) - held].strip()
 
 

@@ -134,31 +134,36 @@ def beam_search(
     """
     read = prefill(variables, inputs, cfg=cfg)
     rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
-    search = search_of(read, num_beams, max_new_tokens, edges, length_penalty, rules)
-    state = start(
-        read, search, num_beams=num_beams, max_new_tokens=max_new_tokens, logprobs=logprobs
-    )
+    search, state = start(
+        read, rules, max_new_tokens, edges, length_penalty, num_beams=num_beams,
+        max_new_tokens=max_new_tokens, logprobs=logprobs,
+    )  # fmt: skip
     step = functools.partial(advance, variables, search, cfg=cfg)
     ended = run(step, lambda now: ~now.done.all(), state, max_new_tokens).ended
     return Sequences(ended.tokens, ended.scores, ended.logprobs)
 
 
-def search_of(
+def start(
     read: Prefilled,
-    num_beams: int,
+    rules: Rules,
     most: Scalar,
     edges: Edges | None,
     length_penalty: Scalar,
-    rules: Rules,
-) -> Search:
-    """What stays the same while the prompts of `read` are searched; see `Search`."""
-    return Search(jnp.repeat(read.lengths, num_beams), most, edges, length_penalty, rules)
+    *,
+    num_beams: int,
+    max_new_tokens: int,
+    logprobs: bool,
+) -> tuple[Search, BeamState]:
+    """What stays the same while the prompts of `read` are searched, and the first tokens.
 
+    Args:
+        most, edges, length_penalty, rules: see `Search`.
+        num_beams, max_new_tokens, logprobs: as in `beam_search`; at least `most` tokens.
 
-def start(
-    read: Prefilled, search: Search, *, num_beams: int, max_new_tokens: int, logprobs: bool
-) -> BeamState:
-    """The state after the first token; its cache has no room for new tokens yet (`grown`)."""
+    Returns:
+        The cache of the state has no room for new tokens yet; `grown` makes it.
+    """
+    search = Search(jnp.repeat(read.lengths, num_beams), most, edges, length_penalty, rules)
     batch = len(read.lengths)
 
     def paths(first: float) -> Path:
@@ -166,7 +171,7 @@ def start(
         scores = jnp.where(jnp.arange(num_beams) == 0, first, DEAD)
         return Path(
             jnp.broadcast_to(scores, shape[:2]),
-            jnp.full(shape, search.rules.pad_id, jnp.int32),
+            jnp.full(shape, rules.pad_id, jnp.int32),
             jnp.zeros(shape) if logprobs else None,
         )
 
@@ -181,7 +186,7 @@ def start(
         done=jnp.zeros(batch, bool),
         cache=empty_cache(read.prompt, read.seen, num_beams, 0),
     )
-    return _choose(search, state, jnp.repeat(read.logits, num_beams, 0))
+    return search, _choose(search, state, jnp.repeat(read.logits, num_beams, 0))
 
 
 def advance(variables: dict, search: Search, state: BeamState, *, cfg: ModelConfig) -> BeamState:

@@ -93,6 +93,10 @@ class PromptConfig:
         """The words that end an answer: those that begin another turn, and `more`."""
         return tuple(word for word in (self.words.stop, *more) if word)
 
+    def stopped(self, text: str, stop: Sequence[str] = ()) -> bool:
+        """Whether a model's output has words that end it."""
+        return any(word in text for word in self.stops(stop))
+
     def heard(self, text: str, stop: Sequence[str] = ()) -> str:
         """The answer in a model's output: up to the first words that end it."""
         places = [text.find(word) for word in self.stops(stop)]

@@ -42,9 +42,9 @@ _SHORTEST, _APART = 64, 4  # the lengths of prompts: 64, 256, 1024, ..., and the
 
 
 class _Offer(NamedTuple):
-    """A model for the jobs from number `before` on; None if there is none."""
+    """A model for the jobs from number `before` on."""
 
-    model: Model | None
+    model: Model
     taken: Callable[[], None]
     before: int
 
@@ -89,7 +89,8 @@ class Engine:
         self._change = threading.Condition()
         self._ready, self._idle = threading.Event(), threading.Event()
         self._draining = self._closing = False
-        self._taken, self._offered = 0, _Offer(None, lambda: None, 0)
+        self._taken = 0
+        self._offered: _Offer | None = None
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -168,7 +169,7 @@ class Engine:
             taken: called on the engine's thread, once it answers.
         """
         with self._change:
-            first = self._offered.before if self._offered.model else self._taken
+            first = self._offered.before if self._offered else self._taken
             self._offered = _Offer(model, taken, first)
             self._change.notify_all()
 
@@ -240,7 +241,7 @@ class Engine:
     def _wait(self) -> bool:
         """Waits for something to do; whether there is to be a next step."""
         with self._change:
-            while not (self.waiting or self.running or self._offered.model or self._closing):
+            while not (self.waiting or self.running or self._offered or self._closing):
                 self._idle.set()
                 self._change.wait()
         return not self._closing
@@ -270,10 +271,11 @@ class Engine:
         """Takes the model that is offered, if all jobs before it have ended."""
         with self._change:
             offer, queues = self._offered, (self._waiting, self._for_search)
-            before = any(queue and queue[0][0].number < offer.before for queue in queues)
-            if offer.model is None or self.running or before:
+            if offer is None or self.running:
                 return
-            self._offered = offer._replace(model=None)
+            if any(queue and queue[0][0].number < offer.before for queue in queues):
+                return
+            self._offered = None
         self.model = self._searches.model = offer.model
         self._looks.take(offer.model)
         offer.taken()
@@ -298,7 +300,7 @@ class Engine:
         """The next job that somebody waits for, with its images, if it may begin now."""
         while queue:
             with self._change:
-                if self._offered.model and queue[0][0].number >= self._offered.before:
+                if self._offered and queue[0][0].number >= self._offered.before:
                     return None
                 reply, pixels = queue.popleft()
             if not reply.cancelled.is_set():

@@ -93,6 +93,6 @@ def first_checkpoint(run: reader.PathLike, every: float = EVERY) -> None:
             return
         except CheckpointError:
             if not told:
-                _log.info("waiting for the first checkpoint of %s", run)
+                _log.warning("waiting for the first checkpoint of %s", run)
                 told = True
             time.sleep(every)

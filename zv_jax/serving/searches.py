@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from zv_jax.errors import ConfigError, DataError
+from zv_jax.errors import ConfigError, DataError, ServerError
 from zv_jax.inference import answers, beam
-from zv_jax.inference.answers import Answer
 from zv_jax.inference.beam import BeamState, Search
-from zv_jax.inference.decoding import Beam
+from zv_jax.inference.decoding import Beam, from_keywords
 from zv_jax.inference.logits import Rules
 from zv_jax.inference.model import Model
 from zv_jax.inference.program import Prefilled, Sequences
@@ -25,7 +24,7 @@ from zv_jax.inference.prompts import existing
 from zv_jax.inference.trie import Edges
 from zv_jax.models.llama import grown
 from zv_jax.models.presets import ModelConfig
-from zv_jax.serving.jobs import Ended, Job, Piece
+from zv_jax.serving.jobs import Ended, Failed, Job, Piece
 from zv_jax.serving.reply import Reply
 from zv_jax.serving.slots import Prompt
 
@@ -74,11 +73,15 @@ class Searches:
             self._steps[count, tree] = compiled(step, *arguments, donate_argnums=2)
 
     def check(self, job: Job) -> None:
-        """Raises:
-        ConfigError: there is no program for so many beams.
-        DataError: the list of answers is too long.
+        """Refuses what the programs cannot search.
+
+        Raises:
+            ConfigError: there is no program for so many beams, or answers from a list have a
+                length to reach.
+            DataError: the list of answers is too long.
         """
         assert isinstance(job.decoding, Beam)
+        from_keywords(job.decoding, {}, job.trie is not None)
         count = job.decoding.num_beams
         if count not in self.beams and not (count == 1 and job.trie):
             raise ConfigError(
@@ -145,11 +148,13 @@ class Searches:
         }
 
     def _end_if_done(self) -> None:
-        if not np.asarray(self._state.done)[0]:
-            return
-        reply, self.reply = self.reply, None
+        reply = self.reply
         assert reply is not None
         most = reply.job.max_new_tokens
+        # Scores that are no numbers never say that a row is done.
+        if not np.asarray(self._state.done)[0] and int(self._state.step) < most:
+            return
+        self.reply = None
         scores, *rest = (np.asarray(kept)[0] for kept in self._state.ended)
         tokens, logprobs = (kept[:, :most] for kept in rest)
         _say(self.model, reply, Sequences(tokens, scores, logprobs))
@@ -161,22 +166,22 @@ def _say(model: Model, reply: Reply, found: Sequences) -> None:
     job = reply.job
     assert isinstance(job.decoding, Beam)
     best = list(answers.of(found, tokenizer, prompt, job.stop))[: job.decoding.n]
-    if not best:  # a tree has a path to an end, and its beam is never dropped for a dead one
-        raise AssertionError("a search without any answer")
+    if not best:
+        why = ServerError(
+            "the search found no answer",
+            where="num_beams, choices",
+            expected="weights whose log-probabilities are numbers",
+            fix="ask without a search, and check the checkpoint with zv convert verify",
+        )
+        reply.say(Failed(why))
     length = len(job.question.input_ids)
     for i, answer in enumerate(best):
         logprobs = tuple(map(float, answer.logprobs)) if job.logprobs else None
         reply.say(Piece(answer.text, tuple(map(int, answer.ids)), logprobs, i, reply.step))
-        reason = "length" if _cut(answer, model, job) else "stop"
+        ended = answer.ids[-1] == tokenizer.eos_id
+        ended = ended or prompt.stopped(tokenizer.decode(answer.ids), job.stop)
+        reason = "stop" if ended else "length"
         reply.say(Ended(reason, len(answer.ids), length, i, len(best) - 1 - i))
-
-
-def _cut(answer: Answer, model: Model, job: Job) -> bool:
-    """Whether an answer ended because it had no more room."""
-    tokenizer = existing(model.tokenizer, "answers")
-    words = model.config.model.prompt.stops(job.stop)
-    text = tokenizer.decode(answer.ids)
-    return answer.ids[-1] != tokenizer.eos_id and not any(word in text for word in words)
 
 
 def _filled(edges: Edges | None) -> Edges:
@@ -196,6 +201,7 @@ def _begin(
     """The search of a prompt that has been read, and its first token."""
     lengths = prompt.seen.sum(1, dtype=np.int32)
     read = Prefilled(prompt.logits, prompt.kept, prompt.seen, lengths)
-    search = beam.search_of(read, num_beams, edges=edges, **settings)
-    state = beam.start(read, search, num_beams=num_beams, max_new_tokens=new, logprobs=True)
+    search, state = beam.start(
+        read, edges=edges, num_beams=num_beams, max_new_tokens=new, logprobs=True, **settings
+    )
     return search, state._replace(cache=grown(state.cache, max(new - 1, 1)))
