@@ -110,6 +110,14 @@ def test_bare_images_become_views_and_none_is_lost(folder):
     assert all(v.licence == "CC0" and v.meta["source"] == "images" for v in found.values())
 
 
+def test_models_see_what_is_clear_as_people_do(folder):
+    """White: not the colour that lies hidden below, here one without any box."""
+    Image.new("RGBA", (80, 40), (0, 0, 0, 0)).save(folder / "in" / "a" / "clear.png")
+    symbols.run(config_lib.validate(recipe(folder)), folder / "out")
+    (clear,) = (v for v in read(folder / "out" / "symbols") if v.id.endswith("clear.png"))
+    assert clear.objects
+
+
 def test_killed_and_shared_runs_write_the_same_bytes(folder):
     config, whole, out = config_lib.validate(recipe(folder)), folder / "whole", folder / "out"
     symbols.run(config, whole)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zv_jax.bmmic.config import Source
+from zv_jax.data.images import decode
 from zv_jax.data.public import catalogue, guard
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import ImageRef, Record
@@ -16,7 +17,6 @@ from zv_jax.errors import ConfigError
 
 EMBEDDED = "zv_openmoji"
 FOLDER = "images"
-_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def _scenes(root: Path, split: str) -> Iterator[Record]:
 
 def _files(root: Path, split: str) -> Iterator[Record]:
     """A record without a word for each image file below a folder, in the order of their paths."""
-    for path in sorted(p.relative_to(root).as_posix() for p in root.rglob("*")):
-        if Path(path).suffix.lower() in _SUFFIXES:
-            yield Record(
-                id=f"{FOLDER}/{split}/{path}",
-                source=FOLDER,
-                split=split,
-                task="caption",
-                lang="en",
-                images=(ImageRef(path=path),),
-                turns=(),
-            )
+    found = filter(decode.is_named_so, root.rglob("*"))
+    for path in sorted(file.relative_to(root).as_posix() for file in found):
+        yield Record(
+            id=f"{FOLDER}/{split}/{path}",
+            source=FOLDER,
+            split=split,
+            task="caption",
+            lang="en",
+            images=(ImageRef(path=path),),
+            turns=(),
+        )

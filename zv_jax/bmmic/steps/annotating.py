@@ -15,6 +15,7 @@ from zv_jax.bmmic.annotate.open import open_chain
 from zv_jax.bmmic.config import Config
 from zv_jax.bmmic.export import images
 from zv_jax.bmmic.view import View
+from zv_jax.data.images import decode
 from zv_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Annotator:
         for i in batch:
             try:
                 image = self._images.opened(out[i].image, str(out[i].meta.get("source", "")))
-                shown[i] = image.convert("RGB")
+                shown[i] = decode.opaque(image, "white")  # as people see it
             except DataError as error:
                 # One broken file must neither end a run of millions nor go without a word.
                 meta = {**out[i].meta, "annotate": {"fault": error.what}}
