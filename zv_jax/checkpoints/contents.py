@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from zv_jax import trees
+from zv_jax.checkpoints import shapes
 from zv_jax.config.schema import Config
 from zv_jax.models import parameters
 from zv_jax.models.axes import leaf_shardings, unboxed
@@ -28,7 +29,7 @@ HEADS = "params/heads/"
 def needed(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, by path, of the leaves that using a checkpoint of `config.stage` requires; for a
     warm-up, those of a model that answers."""
-    return trees.flatten(unboxed(_abstract(*_use(config))))
+    return trees.flatten(unboxed(shapes.abstract(*_use(config))))
 
 
 def beside(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -38,7 +39,7 @@ def beside(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
         return {}
     model = ZiyaVisual(stage_model(config))
     given = parameters.inputs(config.model)
-    both = _abstract(model, parameters.answers_and_retrieval, *given)
+    both = shapes.abstract(model, parameters.answers_and_retrieval, *given)
     own = needed(config)
     return {path: leaf for path, leaf in trees.flatten(unboxed(both)).items() if path not in own}
 
@@ -53,7 +54,7 @@ def placed(
         whole: whether it must contain all `needed` leaves, except for a warm-up; otherwise missing
             ones are skipped.
     """
-    boxed = _abstract(*_use(config, held))
+    boxed = shapes.abstract(*_use(config, held))
     shardings, whole = leaf_shardings(boxed, mesh), whole and bool(stage_of(config).use)
     return {
         path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[path])
@@ -78,9 +79,3 @@ def _use(config: Config, held: Collection[str] = ()) -> tuple[Any, ...]:
     if use is parameters.answers and any(path.startswith(HEADS) for path in held):
         use = parameters.answers_and_retrieval
     return ZiyaVisual(stage_model(config)), use, *parameters.inputs(config.model)
-
-
-@functools.lru_cache(maxsize=16)
-def _abstract(model: ZiyaVisual, use: parameters.Use, *given: jax.ShapeDtypeStruct) -> dict:
-    """`parameters.abstract`, which takes seconds, once for each architecture."""
-    return parameters.abstract(model, use, *given)

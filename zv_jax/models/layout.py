@@ -40,13 +40,14 @@ def for_inference(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return found
 
 
-def _parts(leaf: jax.Array) -> tuple[jax.Array, ...]:
-    """A leaf [L, ...] as L arrays with the same sharding."""
-    places = None
+def _parts(leaf: jax.Array) -> list[jax.Array]:
+    """A leaf [L, ...] as L arrays with the same sharding, by way of the host: a program that slices
+    would be compiled for each shape of leaves, at each start."""
+    place = None
     if isinstance(leaf.sharding, NamedSharding):
         rest = PartitionSpec(*leaf.sharding.spec[1:])
-        places = NamedSharding(leaf.sharding.mesh, rest)
-    return jax.jit(tuple, out_shardings=places)(leaf)
+        place = NamedSharding(leaf.sharding.mesh, rest)
+    return [jax.device_put(part, place) for part in np.asarray(leaf)]
 
 
 def stacked(leaves: Mapping[str, jax.Array]) -> dict[str, jax.Array | np.ndarray]:
