@@ -16,6 +16,7 @@ RUNTIME = [
     "clu>=0.0.12",
     "emoji>=2.14",
     "etils>=1.12",
+    "filelock>=3.20.3",
     "flax>=0.12.8",
     "fsspec>=2025.3",
     "grain>=0.2.18",

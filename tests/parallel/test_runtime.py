@@ -49,29 +49,58 @@ def faults():
 faults()
 print(faults())
 import jax
-print(jax.config.jax_compilation_cache_dir)
+print(jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size)
 jax.jit(lambda x: x + 1)(1)
 """
 
 
 def test_prepare_keeps_memory_and_sets_the_compilation_cache(fresh_python, tmp_path, monkeypatch):
     # A command that another test ran in this process may have set it already.
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    for name in ("DIR", "MAX_SIZE"):
+        monkeypatch.delenv(f"JAX_COMPILATION_CACHE_{name}", raising=False)
     cache = str(tmp_path / "cache")
     done = fresh_python("-c", CODE, ZV_CACHE=cache)
     assert done.returncode == 0, done.stderr
-    kept, faults, place = done.stdout.split()
-    assert place == f"{cache}/xla"
+    kept, faults, place, most = done.stdout.split()
+    assert place == f"{cache}/xla" and int(most) == runtime.CACHE_SIZE
     if platform.libc_ver()[0] == "glibc" and platform.system() == "Linux":
         assert kept == "True"
         # 20 x 32 MiB are 160,000 pages; kept memory is not mapped anew.
         assert int(faults) < 1000
 
 
-def test_settings_of_the_user_win(fresh_python, tmp_path):
+def test_settings_of_the_user_win(fresh_python, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_MAX_SIZE", raising=False)
     own = str(tmp_path / "own")
     done = fresh_python("-c", CODE, JAX_COMPILATION_CACHE_DIR=own)
-    assert done.stdout.split()[-1] == own, done.stderr
+    assert done.stdout.split()[-2:] == [own, "-1"], done.stderr  # theirs to limit
+
+
+PROGRAMS = """
+import os, sys
+from pathlib import Path
+from zv_jax.parallel import runtime
+runtime.CACHE_SIZE = int(sys.argv[1])
+runtime.prepare()
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+import jax, jax.numpy as jnp
+for n in range(1, 9):
+    jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.ones((n, n)))
+files = list((runtime.cache_dir() / "xla").glob("*-cache"))
+print(len(files), sum(file.stat().st_size for file in files))
+"""
+
+
+def test_the_cache_of_programs_stays_below_its_limit(fresh_python, tmp_path, monkeypatch):
+    for name in ("DIR", "MAX_SIZE"):
+        monkeypatch.delenv(f"JAX_COMPILATION_CACHE_{name}", raising=False)
+    kept = {}
+    for limit in (1 << 30, 20_000):
+        done = fresh_python("-c", PROGRAMS, str(limit), ZV_CACHE=str(tmp_path / str(limit)))
+        assert done.returncode == 0, done.stderr
+        kept[limit] = [int(word) for word in done.stdout.split()]
+    assert kept[1 << 30][1] > 20_000 >= kept[20_000][1] > 0
+    assert kept[20_000][0] < kept[1 << 30][0]
 
 
 def test_the_compiler_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch):

@@ -14,6 +14,8 @@ M_TOP_PAD = -2
 M_MMAP_MAX = -4
 M_ARENA_MAX = -8
 
+CACHE_SIZE = 4 << 30  # bytes; the whole quickstart takes 14 MiB
+
 _YNN_FUSION = "--xla_cpu_experimental_ynn_fusion_type"
 _ACCELERATOR_PACKAGES = (
     "jax_cuda12_plugin",
@@ -105,8 +107,13 @@ def quiet_compiler() -> None:
 
 
 def use_compilation_cache() -> None:
-    """Lets later processes reuse compiled programs. The user's own settings are kept."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
+    """Lets later processes reuse compiled programs, and removes those unused for longest once all
+    take more than `CACHE_SIZE`. The user's own settings are kept; a directory of theirs is
+    theirs to limit.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir() / "xla")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_SIZE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
