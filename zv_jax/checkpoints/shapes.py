@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from zv_jax import models, trees
 from zv_jax.files import write_atomic
 from zv_jax.models import parameters
+from zv_jax.models.axes import boxed, names_of, unboxed
 from zv_jax.models.ziya_visual import ZiyaVisual
 from zv_jax.parallel.runtime import cache_dir
 
@@ -48,17 +48,14 @@ def _code() -> str:
 
 
 def _write(path: Path, tree: dict) -> None:
-    rows = {name: _row(leaf) for name, leaf in trees.flatten(tree).items()}
+    names = {name: names_of(leaf) for name, leaf in trees.flatten(tree).items()}
+    rows = {
+        name: (leaf.shape, leaf.dtype.name, names[name])
+        for name, leaf in trees.flatten(unboxed(tree)).items()
+    }
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(rows).encode())
-
-
-def _row(leaf: Any) -> tuple[Any, ...]:
-    """Shape, dtype and logical axes of a leaf; None for one without a box."""
-    names = leaf.names if isinstance(leaf, nn.LogicallyPartitioned) else None
-    shape = leaf.value if names is not None else leaf
-    return tuple(shape.shape), shape.dtype.name, names
 
 
 def _read(path: Path) -> dict | None:
@@ -71,4 +68,4 @@ def _read(path: Path) -> dict | None:
 
 def _leaf(shape: list[int], dtype: str, names: list[str | None] | None) -> Any:
     leaf = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
-    return leaf if names is None else nn.LogicallyPartitioned(leaf, tuple(names))
+    return leaf if names is None else boxed(leaf, names)

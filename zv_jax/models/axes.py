@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import flax.linen as nn
@@ -51,6 +51,16 @@ def unboxed(tree: dict) -> dict:
         tree,
         is_leaf=_is_box,
     )
+
+
+def boxed(leaf: jax.ShapeDtypeStruct, names: Sequence[str | None]) -> nn.LogicallyPartitioned:
+    """A leaf with the names of its logical axes."""
+    return nn.LogicallyPartitioned(leaf, tuple(names))
+
+
+def names_of(leaf: object) -> tuple[str | None, ...] | None:
+    """The names of the logical axes of a boxed leaf; None for a plain one."""
+    return leaf.names if isinstance(leaf, nn.LogicallyPartitioned) else None
 
 
 def _is_box(leaf: object) -> bool:
