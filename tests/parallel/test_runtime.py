@@ -69,6 +69,29 @@ def test_prepare_keeps_memory_and_sets_the_compilation_cache(fresh_python, tmp_p
         assert int(faults) < 1000
 
 
+RESIDENT = """
+import sys
+from zv_jax.parallel import runtime
+runtime.keep_freed_memory()
+import numpy as np
+def resident():
+    rows = open("/proc/self/status").read().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS"))
+large = np.ones(32 << 20)
+below = np.ones(1)
+del large
+kept = resident()
+runtime.give_back_memory()
+print(kept - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory")
+def test_memory_that_is_kept_can_be_given_back(fresh_python):
+    done = fresh_python("-c", RESIDENT)
+    assert int(done.stdout) > 200_000, done.stderr  # KiB, of 262,144
+
+
 def test_settings_of_the_user_win(fresh_python, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_MAX_SIZE", raising=False)
     own = str(tmp_path / "own")

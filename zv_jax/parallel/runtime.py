@@ -71,6 +71,14 @@ def keep_freed_memory() -> bool:
     return all(done)
 
 
+def give_back_memory() -> None:
+    """Returns freed memory to the kernel in spite of `keep_freed_memory`; for after a compilation,
+    which takes hundreds of megabytes for a moment. Without glibc it does nothing.
+    """
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def use_plain_matmul() -> None:
     """Turns off XLA's fusions into YNNPACK, with which a step of stage 0 of the quickstart took 1.2
     times as long and 1.5 times the memory on an AVX2 processor. The user's own setting is kept.

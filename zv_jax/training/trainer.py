@@ -42,6 +42,7 @@ from zv_jax.data.text.vocabulary import load_tokenizers
 from zv_jax.errors import CheckpointError
 from zv_jax.files import write_json
 from zv_jax.models.axes import check_heads, on_mesh
+from zv_jax.parallel import runtime
 from zv_jax.parallel.distributed import check_same, log_to_file, process_log
 from zv_jax.parallel.sharding import batch_sharding, local_rows, make_mesh, replicated_leaves
 from zv_jax.stages import stage_of
@@ -479,6 +480,8 @@ class Run:
             begin(step + 1)
             with nullcontext() if known else heartbeat("compiling the step", self.log.say):
                 state, metrics = step_fn(state, frozen, batch)
+            if not known:
+                runtime.give_back_memory()
             names = partial(batches.names, rows["index"])
             yield StepInfo(step + 1, state, frozen, metrics, rows, names, kind, waited)
 
