@@ -85,12 +85,13 @@ def shown_by_the_program() -> dict[str, list[str]]:
         if path.suffix == ".py":
             tree = ast.parse(content)
             values = [ast.get_docstring(tree) or ""]
+            # A usage text may be put together from several.
             values += [
-                node.value.value
+                text.value
                 for node in tree.body
-                if isinstance(node, ast.Assign)
-                and getattr(node.targets[0], "id", "") == "USAGE"
-                and isinstance(node.value, ast.Constant)
+                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "USAGE"
+                for text in ast.walk(node.value)
+                if isinstance(text, ast.Constant)
             ]
             typed = [line for value in values for line in lines(value)]
         else:

@@ -145,6 +145,8 @@ def trained(tmp_path_factory) -> Path:
         random_run(folder / "runs" / name, tokenizer, stage, "chat")
     image(folder / "sheet" / "1.png")
     image(folder / "a.png")
+    question = {"id": "7", "prompt": "图里有什么？", "images": ["a.png"]}
+    (folder / "questions.jsonl").write_text(json.dumps(question), "utf-8")
     return folder
 
 
