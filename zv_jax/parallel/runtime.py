@@ -14,6 +14,11 @@ M_TOP_PAD = -2
 M_MMAP_MAX = -4
 M_ARENA_MAX = -8
 
+# Of control groups, version 2 and 1.
+_CONTAINER_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 _YNN_FUSION = "--xla_cpu_experimental_ynn_fusion_type"
 _ACCELERATOR_PACKAGES = (
     "jax_cuda12_plugin",
@@ -47,6 +52,19 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use; a container may allow less than there is."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for file in _CONTAINER_LIMITS:
+        try:
+            text = Path(file).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdecimal():  # else "max"
+            most = min(most, int(text))
+    return most
 
 
 def keep_freed_memory() -> bool:

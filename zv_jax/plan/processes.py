@@ -27,25 +27,26 @@ class Process:
 
     def __init__(
         self,
-        prepare: Callable[[], None],
+        runs_here: bool,
         environment: Mapping[str, str] | None = None,
         memory_fraction: float | None = None,
     ):
         """Nothing starts before the first call.
 
         Args:
-            prepare: called in the process before jax is imported; importable by name.
+            runs_here: whether programs are for the devices of this machine; they are compiled with
+                the settings of a training then.
             environment: variables of the process, beside those of this one.
             memory_fraction: of a GPU, as `runtime.use_memory_fraction`.
         """
-        self._given = prepare, dict(environment or {}), memory_fraction
+        self._given = runs_here, dict(environment or {}), memory_fraction
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """`function(*arguments)` in the process; what it raises is raised here.
@@ -59,7 +60,7 @@ class Process:
         try:
             return self._pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
-            self._close()
+            self.close()
             raise SetupError(
                 "the process ended without an answer",
                 where=function.__name__,
@@ -67,16 +68,17 @@ class Process:
                 fix="end other programs, or use a machine with more memory",
             ) from error
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Ends the process; the next call starts another."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
 
-def _begin(
-    prepare: Callable[[], None], environment: Mapping[str, str], memory_fraction: float | None
-) -> None:
+def _begin(runs_here: bool, environment: Mapping[str, str], memory_fraction: float | None) -> None:
+    """Before jax is imported: `call` sends nothing that names it earlier."""
     os.environ.update(environment)
     if memory_fraction is not None:
         runtime.use_memory_fraction(memory_fraction)
-    prepare()
+    if runs_here:
+        runtime.prepare()

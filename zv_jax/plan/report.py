@@ -56,20 +56,25 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
 
 
 def figures(
-    config: Config, topology: Topology, mesh: Mesh | AbstractMesh, compiles: bool
+    config: Config,
+    topology: Topology,
+    mesh: Mesh | AbstractMesh,
+    compiles: bool,
+    program: compiled.Program | None = None,
 ) -> dict[str, Any]:
     """What `plan` returns, without a cost.
 
     Args:
         mesh: over the chips of `topology`; a real one where the step is compiled.
         compiles: whether memory, FLOPs and traffic are those of the compiled step.
+        program: where it is known; it is the same for any microbatches and recomputation.
 
     Raises:
         ConfigError: as `plan`.
     """
     check_heads(config.model, mesh)
     check_batch(config, mesh)
-    program = compiled.abstract_program(config, mesh)
+    program = program or compiled.abstract_program(config, mesh)
     held = {**program.variables.trainable, **program.variables.frozen}
     arguments = bytes_on_a_chip((program.state, program.variables.frozen, program.batch))
     rows, shards = config.train.batch_size / data_parallel_size(mesh), mesh.shape["fsdp"]
