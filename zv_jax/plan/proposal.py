@@ -35,7 +35,7 @@ def text(found: Mapping[str, Any]) -> str:
     lines = [
         f"{recipe['stage']} {recipe['variant']}, {recipe['preset']}, batch {recipe['batch_size']}, "
         f"now microbatches={recipe['microbatches']} remat={recipe['remat']}",
-        f"on {machine['name']}, {mesh}: {machine['memory'] / MIB:,.0f} MiB a device, shares of it: "
+        f"on {machine['name']}, {mesh}: {machine['memory'] / MIB:,.1f} MiB a device, shares of it: "
         f"{shares}",
         f"weights, state, the batch and the one after it: {found['held'] / MIB:,.1f} MiB",
         "",
