@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import signal
+import time
 
 import pytest
 from absl import flags
@@ -146,6 +148,22 @@ def test_a_process_that_dies_is_an_error_and_the_next_call_has_another():
         assert process.call(os.getenv, "GIVEN") == "1"
         assert process.call(os.getenv, "XLA_CLIENT_MEM_FRACTION") == "0.9"
     assert "GIVEN" not in os.environ
+
+
+def test_an_interrupt_does_not_wait_for_the_compiler():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt), Process(runs_here=False) as process:
+            process.call(os.getpid)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            process.call(time.sleep, 600)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 300
 
 
 def test_where_calculation_sees_no_difference_fewer_parts_and_less_recomputation_come_first():

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from zv_jax.errors import SetupError
@@ -41,11 +43,15 @@ class Process:
         """
         self._given = runs_here, dict(environment or {}), memory_fraction
         self._pool: ProcessPoolExecutor | None = None
+        self._pid = 0
 
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._pool is not None:  # a compiler heeds no Ctrl-C for minutes
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
         self.close()
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -58,6 +64,7 @@ class Process:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, spawn, _begin, self._given)
         try:
+            self._pid = self._pool.submit(os.getpid).result()
             return self._pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
             self.close()
@@ -77,6 +84,7 @@ class Process:
 
 def _begin(runs_here: bool, environment: Mapping[str, str], memory_fraction: float | None) -> None:
     """Before jax is imported: `call` sends nothing that names it earlier."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever called ends this process
     os.environ.update(environment)
     if memory_fraction is not None:
         runtime.use_memory_fraction(memory_fraction)
