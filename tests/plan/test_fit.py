@@ -213,6 +213,33 @@ def test_the_share_of_memory_is_a_flag_of_training_on_gpus_alone(kind, share, li
     assert given[2:] == ["--memory_fraction=0.9"][: lines - 2]
 
 
+def told(**changes) -> str:
+    """The page of a search of stage 0 with dropout that ended on another number of parts."""
+    row = {**CHOSEN, "share": 0.9, "fits": True, "why": ""}
+    recipe = {"stage": "stage0", "variant": "base", "preset": "tiny_base", "batch_size": 8}
+    machine = {"name": "1 x H200", "kind": "gpu", "mesh": {"data": 1}, "memory": 8.0 * MIB}
+    found = {
+        "recipe": {**recipe, "microbatches": 1, "remat": "none"},
+        "machine": {**machine, "shares": [0.75, 0.9], "figures_known": True},
+        "held": 1.0 * MIB,
+        "settings": [row],
+        "chosen": row,
+        "compares_rows": True,
+        "draws_dropout": True,
+    }
+    return proposal.text(found | changes)
+
+
+def test_the_page_says_what_another_number_of_parts_changes_and_what_not():
+    page = told()
+    assert "microbatches change no negatives" in page
+    assert "dropout draws other random numbers than with microbatches=1" in page
+    assert "proposed: microbatches=2 remat=names, 5.0 of 6.0 MiB, 0.5 s a step (measured" in page
+    quiet = told(compares_rows=False, draws_dropout=False)
+    assert "negatives" not in quiet and "dropout" not in quiet
+    assert "nothing of this grid fits" in told(chosen=None)
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
