@@ -33,6 +33,7 @@ import jax  # noqa: E402
 from benchmarks import data_throughput, full_step  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
 from zv_jax.config.schema import Config, SourceConfig, TokenizerConfig  # noqa: E402
+from zv_jax.plan.timed import measure  # noqa: E402
 from zv_jax.training import trainer as loop  # noqa: E402
 
 LOG_EVERY = 5
@@ -99,9 +100,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = with_data(config, folder, options)
-        resident = full_step.measure(config, options.steps // 2)["median_seconds"]
+        resident = measure(config, options.steps // 2)["median_seconds"]
         fed = trained(config, folder / "run")
-        again = full_step.measure(config, options.steps // 2)["median_seconds"]
+        again = measure(config, options.steps // 2)["median_seconds"]
     alone = statistics.mean((resident, again))
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.model.preset}")
     print(f"batch {options.batch}, {options.workers} workers, {runtime.cores()} cores")

@@ -26,7 +26,6 @@ runtime.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.full_step import on_devices  # noqa: E402
 from zv_jax import trees  # noqa: E402
 from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
@@ -34,6 +33,7 @@ from zv_jax.inference.inputs import Inputs  # noqa: E402
 from zv_jax.inference.sample import generate  # noqa: E402
 from zv_jax.models.axes import unboxed  # noqa: E402
 from zv_jax.parallel import hardware  # noqa: E402
+from zv_jax.plan.timed import on_devices  # noqa: E402
 from zv_jax.stages import stage_of  # noqa: E402
 from zv_jax.training.state import abstract_variables  # noqa: E402
 

@@ -37,6 +37,7 @@ from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import validate  # noqa: E402
 from zv_jax.configs import quickstart  # noqa: E402
 from zv_jax.data.pipeline.pipeline import make_pipeline, samples_per_epoch  # noqa: E402
+from zv_jax.plan.timed import measure  # noqa: E402
 
 STEPS = 8  # of a round, after one that compiles
 
@@ -88,7 +89,7 @@ def step_seconds(config: Config, rows: int, length: int, shown: int) -> float:
         max_answer=min(config.data.max_answer, length),
     )
     config = full_step.at_batch(dataclasses.replace(config, data=data), rows)
-    return full_step.measure(config, STEPS)["median_seconds"]
+    return measure(config, STEPS)["median_seconds"]
 
 
 def timed(config: Config, layouts: dict[str, list[tuple[float, Shape]]], rounds: int) -> None:

@@ -34,6 +34,8 @@ does not resume, unless the change is named:
 --epochs=3 takes as many steps as three passes over the samples of all sources, in place of
 --config.train.steps; the first line says how many.
 
+--memory_fraction=0.9 lets a training take that share of a GPU's memory; jax takes 0.75 without it.
+
 On many hosts the same command runs on each: with --multihost on TPU VMs, GKE and SLURM, else with
 --coordinator=HOST:PORT --num_processes=N --process_id=I. launch/ has scripts for all of them.
 """
@@ -51,6 +53,14 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_float(
         "epochs", None, "passes over the samples, in place of train.steps", 0, flag_values=values
+    )
+    flags.DEFINE_float(
+        "memory_fraction",
+        None,
+        "share of a GPU's memory to take",
+        0.01,
+        1.0,
+        flag_values=values,
     )
     flags.DEFINE_bool(
         "multihost", False, "join the processes that the cluster names", flag_values=values
@@ -70,6 +80,8 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
     if values.epochs is not None:
         config = _of_epochs(values, config)
     workdir = place(required(values, "workdir", "runs/NAME", bucket=True))
+    if values.memory_fraction is not None:
+        runtime.use_memory_fraction(values.memory_fraction)
     runtime.prepare()
     from zv_jax.parallel import distributed
 

@@ -91,7 +91,12 @@ def installed() -> Path:
 
 def overridden(values: flags.FlagValues) -> set[str]:
     """Dotted names of the fields given on the command line."""
-    return set(config_flags.get_override_values(values["config"]))
+    return set(override_values(values))
+
+
+def override_values(values: flags.FlagValues) -> dict[str, Any]:
+    """The fields given on the command line, by dotted name."""
+    return dict(config_flags.get_override_values(values["config"]))
 
 
 def _define(values: flags.FlagValues, argv: list[str]) -> None:

@@ -24,20 +24,21 @@ _CODES = {np.dtype(dtype): code for code, dtype in SAFE_DTYPES.items()}
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def parse_size(text: str) -> int:
-    """Bytes of "5GB", "500MB", "2GiB" or a plain number.
+def parse_size(text: str, where: str = "--max-shard-size") -> int:
+    """Bytes of "5GB", "500MB", "15.75GiB" or a plain number.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is none of these; `where` names the flag.
     """
-    match = re.fullmatch(r"(\d+)\s*([KMG]I?B)?", text.strip().upper())
-    if not match or int(match[1]) == 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?B)?", text.strip().upper())
+    size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if size == 0:
         raise ConfigError(
             f"{text!r} is no size",
-            where="--max-shard-size",
+            where=where,
             expected="a number with a unit, such as 5GB or 500MB",
         )
-    return int(match[1]) * _UNITS[match[2] or ""]
+    return size
 
 
 class Writer:

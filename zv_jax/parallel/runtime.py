@@ -16,6 +16,11 @@ M_ARENA_MAX = -8
 
 CACHE_SIZE = 4 << 30  # bytes; the whole quickstart takes 14 MiB
 
+# Of control groups, version 2 and 1.
+_CONTAINER_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 _YNN_FUSION = "--xla_cpu_experimental_ynn_fusion_type"
 _ACCELERATOR_PACKAGES = (
     "jax_cuda12_plugin",
@@ -49,6 +54,19 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use; a container may allow less than there is."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for file in _CONTAINER_LIMITS:
+        try:
+            text = Path(file).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdecimal():  # else "max"
+            most = min(most, int(text))
+    return most
 
 
 def keep_freed_memory() -> bool:
@@ -123,6 +141,13 @@ def use_compilation_cache() -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir() / "xla")
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_SIZE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def use_memory_fraction(share: float) -> None:
+    """Lets jax take this share of a GPU's memory, 0.75 otherwise. It goes before the settings of
+    the environment, and matters to GPUs alone."""
+    os.environ.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)  # jax refuses both names at once
+    os.environ["XLA_CLIENT_MEM_FRACTION"] = f"{share:g}"
 
 
 def prepare() -> None:

@@ -33,6 +33,10 @@ _COMPILER_NAMES = {
 WHOLE_PRODUCTS = "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
 
 
+class TooLarge(ConfigError):
+    """The compiler says that the step does not fit into the memory of a chip."""
+
+
 @dataclass(frozen=True)
 class Program:
     """The abstract step: what goes in, with where it lies."""
@@ -138,8 +142,7 @@ def compile_step(config: Config, mesh: Mesh) -> Compiled:
     """Compiles the step of `config` for the devices of `mesh`.
 
     Raises:
-        ConfigError: the program does not fit into the memory of a chip; the message says by how
-            much.
+        TooLarge: the program does not fit into the memory of a chip; the message says by how much.
     """
     began = time.monotonic()
     lowered = lower(config, mesh)
@@ -161,7 +164,7 @@ def _does_not_fit(error: Exception, config: Config) -> Exception:
     if "RESOURCE_EXHAUSTED" not in str(error):
         return error
     told = next((line for line in lines if "Used" in line or "xceeded" in line), lines[0])
-    return ConfigError(
+    return TooLarge(
         f"the step does not fit: {told[:300]}",
         where=f"train.batch_size={config.train.batch_size}, model.remat={config.model.remat}",
         expected="a step within the memory of a chip",

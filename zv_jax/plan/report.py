@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, Mesh
 
 from zv_jax.config import Config
 from zv_jax.models.axes import check_heads
@@ -49,11 +49,34 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
         mesh = make_mesh(config.mesh, list(compiled.devices(topology)))
     else:
         mesh = AbstractMesh(mesh_sizes(config.mesh, topology.chips), AXES)
+    found = figures(config, topology, mesh, compiles)
+    if price:
+        found["run"]["cost"] = price * found["run"]["chip_hours"]
+    return found
+
+
+def figures(
+    config: Config,
+    topology: Topology,
+    mesh: Mesh | AbstractMesh,
+    compiles: bool,
+    program: compiled.Program | None = None,
+) -> dict[str, Any]:
+    """What `plan` returns, without a cost.
+
+    Args:
+        mesh: over the chips of `topology`; a real one where the step is compiled.
+        compiles: whether memory, FLOPs and traffic are those of the compiled step.
+        program: where it is known; it is the same for any microbatches and recomputation.
+
+    Raises:
+        ConfigError: as `plan`.
+    """
     check_heads(config.model, mesh)
     check_batch(config, mesh)
-    program = compiled.abstract_program(config, mesh)
+    program = program or compiled.abstract_program(config, mesh)
     held = {**program.variables.trainable, **program.variables.frozen}
-    arguments = _bytes_on_a_chip((program.state, program.variables.frozen, program.batch))
+    arguments = bytes_on_a_chip((program.state, program.variables.frozen, program.batch))
     rows, shards = config.train.batch_size / data_parallel_size(mesh), mesh.shape["fsdp"]
     guessed = activations.temporaries(config, rows, shards, mesh.shape["tensor"])
     found: dict[str, Any] = {
@@ -102,12 +125,11 @@ def plan(config: Config, topology: Topology, price: float = 0.0, by_hand: bool =
     found["largest_batch"] = most * data_parallel_size(mesh)
     hours = config.train.steps * found["step"]["seconds"] / 3600
     found["run"] = {"hours": hours, "chip_hours": hours * topology.chips}
-    if price:
-        found["run"]["cost"] = price * found["run"]["chip_hours"]
     return found
 
 
-def _bytes_on_a_chip(tree: Any) -> float:
+def bytes_on_a_chip(tree: Any) -> float:
+    """Bytes that the leaves of `tree`, shapes with shardings, take on one chip."""
     return float(
         sum(
             math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
@@ -131,13 +153,16 @@ def _flops(config: Config, topology: Topology) -> dict:
 
 
 def _calculated_traffic(config: Config, program: compiled.Program, mesh: Any) -> list[dict]:
-    """What fully sharded weights need: gathered in every pass, gradients summed once."""
+    """What fully sharded weights need: gathered in every pass, gradients summed once.
+
+    Each microbatch has passes of its own.
+    """
     shards, copies = mesh.shape["fsdp"], mesh.shape["data"]
     kinds = {tower.name: tower.kind for tower in flops.towers(config)}
     passes = 0.0
     for path, leaf in {**program.variables.trainable, **program.variables.frozen}.items():
         tower = path.split("/")[1]
-        times = 1 if kinds.get(tower) == FORWARD else 2
+        times = config.train.microbatches * (1 if kinds.get(tower) == FORWARD else 2)
         passes += times * leaf.size * leaf.dtype.itemsize / mesh.shape["tensor"]
     gradients = 4.0 * sum(leaf.size for leaf in program.variables.trainable.values())
     found = []
@@ -159,18 +184,20 @@ def _step(found: dict, topology: Topology) -> dict:
     near = sum(one["wire"] for one in found["traffic"] if not one["spans_slices"])
     far = sum(one["wire"] for one in found["traffic"] if one["spans_slices"])
     gathered = sum(o["payload"] for o in found["traffic"] if o["kind"] == "all-gather")
-    moved = memory["arguments"] + 2 * memory["temporaries"] + 2 * gathered
-    parts = {
+    # Each microbatch reads the weights again, and fills the same temporaries.
+    parts = found["recipe"]["microbatches"]
+    moved = parts * (memory["arguments"] + 2 * memory["temporaries"]) + 2 * gathered
+    seconds_of = {
         "arithmetic": found["flops"]["hardware_per_chip"] / chip.flops / chip.reach,
         "memory": moved / chip.bandwidth / TRANSFER,
         "links": near / chip.link / TRANSFER,
         "network": far / chip.network / TRANSFER,
     }
-    seconds = max(parts.values())
+    seconds = max(seconds_of.values())
     rows = found["recipe"]["batch_size"]
     return {
-        "parts": parts,
-        "bound_by": max(parts, key=parts.__getitem__),
+        "parts": seconds_of,
+        "bound_by": max(seconds_of, key=seconds_of.__getitem__),
         "seconds": seconds,
         "rows_per_second": rows / seconds,
         "rows_per_second_per_chip": rows / seconds / topology.chips,
