@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from zv_jax.inference.certificate.cases import CASES, NEW_TOKENS, images
 from zv_jax.inference.certificate.measure import Measured, questions
 from zv_jax.inference.certificate.places import ANSWERS, INPUTS, places
+from zv_jax.inference.certificate.weights import Tensor
 from zv_jax.inference.model import Model
 
 _MISSING = 3  # of both programs: a package is not installed
@@ -32,12 +33,12 @@ class Found:
     """What another library gave.
 
     Attributes:
-        weights: by tensor, how many of its numbers differ from those in the files.
+        weights: of those that were compared.
         versions: of packages.
     """
 
     measured: Measured
-    weights: Mapping[str, float]
+    weights: Sequence[Tensor]
     versions: Mapping[str, str]
 
 
@@ -98,7 +99,9 @@ def ask(side: str, python: str, asked: Mapping[str, Any], size: int) -> Found:
                 [python, "-P", str(program), name], capture_output=True, text=True, errors="replace"
             )
         except OSError as error:
-            raise NotRun(f"{python} cannot be started: {error.strerror}; {_INSTALL[side]}") from None
+            raise NotRun(
+                f"{python} cannot be started: {error.strerror}; {_INSTALL[side]}"
+            ) from None
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         if done.returncode == _MISSING:
@@ -108,4 +111,5 @@ def ask(side: str, python: str, asked: Mapping[str, Any], size: int) -> Found:
             raise NotRun(f"its program ended with code {done.returncode}: {last}", log)
         about = json.loads((folder / "about.json").read_text("utf-8"))
         with np.load(folder / "found.npz") as arrays:
-            return Found(dict(arrays), about["weights"], about["versions"])
+            tensors = [Tensor(*pair) for pair in about["weights"].items()]
+            return Found(dict(arrays), tensors, about["versions"])

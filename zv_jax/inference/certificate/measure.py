@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import jax
 import numpy as np
 from jaxtyping import Float32
@@ -27,6 +26,8 @@ from zv_jax.models.axes import on_mesh
 
 Measured = dict[str, np.ndarray]
 """By `key`: what was measured at a place for a question. Activations are float32 [..., width]."""
+
+_watch = jax.jit(watch.watch, static_argnums=0)
 
 SPARE = "spare"  # how much more probable each token is than the second best
 
@@ -59,8 +60,7 @@ def measure(model: Model) -> Measured:
     with jax.default_matmul_precision("highest"), on_mesh(model.mesh):
         found = model.sequences(inputs, max_new_tokens=NEW_TOKENS).tokens[:, 0]
         given = jax.tree.map(np.asarray, _answered(inputs, found))
-        run = jax.jit(watch.watch, static_argnums=0)
-        logits, seen = run(model.config.model, model.variables, *given)
+        logits, seen = _watch(model.config.model, model.variables, *given)
     taken = Measured()
     towers = {name: [np.asarray(x, np.float32) for x in layers] for name, layers in seen.items()}
     towers["logits"] = [np.asarray(logits)]
@@ -109,7 +109,7 @@ def _in_order(towers: dict[str, list[np.ndarray]]) -> list[np.ndarray]:
 def _part(
     place: Place, value: np.ndarray, case: int, row: Question, inputs: Inputs
 ) -> np.ndarray | None:
-    """What belongs to one question, without padding: [tokens, width], or [images, tokens, width]."""
+    """What belongs to one question, without padding: [T, D], or [I, T, D] of its images."""
     if place.tower == LLM:
         end = inputs.input_ids.shape[1]
         return value[case, end - len(row.input_ids) : end]

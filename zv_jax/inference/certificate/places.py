@@ -1,4 +1,4 @@
-"""Where two sides can differ, in the order of computation, by the names of modules in the export."""
+"""Where two sides can differ, in the order of computation, as the export names its modules."""
 
 from __future__ import annotations
 

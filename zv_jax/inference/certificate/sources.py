@@ -17,6 +17,8 @@ from zv_jax.convert.sources import Spec
 from zv_jax.errors import ConversionError
 from zv_jax.models.presets import LoraConfig
 
+_OTHER = "give the checkpoint that was exported: --checkpoint=CKPT"
+
 
 def class_of(out: str | Path) -> architectures.Architecture:
     """The class that the export `out` names.
@@ -46,9 +48,7 @@ def exported(out: str | Path, adapter: str | Path | None) -> OwnCheckpoint:
     return found if adapter is None else peft.open_peft(adapter, found)
 
 
-def expected(
-    checkpoint: str | Path, found: OwnCheckpoint
-) -> tuple[OwnCheckpoint, frozenset[str]]:
+def expected(checkpoint: str | Path, found: OwnCheckpoint) -> tuple[OwnCheckpoint, frozenset[str]]:
     """What `zv convert to-hf` makes of `checkpoint`, in memory: each weight rounded as in `found`.
 
     Adapters are merged, unless `found` has some.
@@ -67,14 +67,26 @@ def expected(
             f"the checkpoint is exported as {architecture.name}",
             where=str(checkpoint),
             expected=f"the checkpoint of the export, which is {theirs.name}",
-            fix="give the checkpoint that was exported: --checkpoint=CKPT",
+            fix=_OTHER,
         )
     beside = bool(found.adapters)
+    if beside and not own.adapters:
+        raise ConversionError(
+            "the checkpoint has no adapters", str(checkpoint), "those of --adapter", _OTHER
+        )
     vision = found.config.model.vision
     options = export.Options(merge_lora=not beside, image_size=vision.image_size)
     plain = export.as_written(own, options)
     known = {f"params/{path}" for path in names.paths(architecture.family.entries)}
     specs = {path: spec for path, spec in plain.specs.items() if path in known}
+    for path, spec in specs.items():
+        if path in found.specs and spec.shape != found.specs[path].shape:
+            raise ConversionError(
+                f"the leaf {path!r} is {spec.shape} in the checkpoint",
+                where=str(checkpoint),
+                expected=f"{found.specs[path].shape}, as in {found.where}",
+                fix=_OTHER,
+            )
     lora = {path: spec for path, spec in own.specs.items() if path.startswith("lora/") and beside}
     model = plain.config.model
     config = replace(

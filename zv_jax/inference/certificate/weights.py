@@ -76,7 +76,7 @@ def _leaf(path: str, expected: OwnCheckpoint, found: OwnCheckpoint, parts: int) 
 
 
 def roundings(right: np.ndarray, given: np.ndarray) -> float:
-    """The largest difference of two tensors of one dtype, in roundings of it; 0 if all are equal."""
+    """The largest difference of two tensors of one dtype, in roundings of it; 0 if equal."""
     if np.array_equal(right, given):
         return 0.0
     step = float(ml_dtypes.finfo(right.dtype).eps)
