@@ -1,34 +1,21 @@
 """A certificate passes an untouched export and names the layer of each damage; no other library."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from random_runs import TEXTS, random_run
-from safetensors.numpy import load_file, save_file
+from damaged_exports import LAYER, PATCH, QUERY, certificate, change, export_chat, swapped, turned
 
 from zv_jax.cli import main as cli
-from zv_jax.data.text import tokenizers
-
-LAYER = "language_model.model.layers.1"
-QUERY = f"base_model.model.{LAYER}.self_attn.q_proj"
 
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory) -> Path:
-    """A random Chat in `run`, exported as `merged`, and as `plain` with `adapter` beside it."""
+    """The folder that `export_chat` fills."""
     folder = tmp_path_factory.mktemp("chat")
-    tokenizer = tokenizers.train_sentencepiece(TEXTS, 399, folder / "words")
-    run = random_run(folder / "run", tokenizer, "stage2", "chat", positions=256)
-    for words in (
-        ["to-hf", str(run), str(folder / "merged"), "--merge-lora"],
-        ["to-hf", str(run), str(folder / "plain"), "--nomerge-lora"],
-        ["to-peft", str(run), str(folder / "adapter")],
-    ):
-        assert cli.main(["convert", *words]) == 0
+    export_chat(folder)
     return folder
 
 
@@ -46,32 +33,9 @@ def verify(chat: Path, *words: str, checkpoint: bool = True) -> int:
     return cli.main(["convert", "verify", *words, *given])
 
 
-def certificate(out: str) -> dict:
-    return json.loads(Path(out, "certificate.json").read_text("utf-8"))
-
-
 def first(out: str) -> dict:
     """The first difference that the certificate of an export names."""
     return certificate(out)["sides"]["ours"]["first_difference"]
-
-
-def change(folder: Path, name: str, damage) -> None:
-    """`damage(tensor)` in the file of weights; None takes the tensor away."""
-    (path,) = folder.glob("*model.safetensors")
-    tensors = load_file(path)
-    damaged = damage(tensors.pop(name))
-    tensors |= {} if damaged is None else {name: np.ascontiguousarray(damaged)}
-    save_file(tensors, path, {"format": "pt"})
-
-
-def swapped(rows: np.ndarray) -> np.ndarray:
-    """The first two rows change places."""
-    return rows[[1, 0, *range(2, len(rows))]]
-
-
-def turned(kernel: np.ndarray) -> np.ndarray:
-    """A kernel [D, 3, p, p] whose patches are transposed."""
-    return kernel.swapaxes(2, 3)
 
 
 def test_an_untouched_export_passes_and_its_card_says_so(chat, copy, capsys):
@@ -107,7 +71,7 @@ def test_two_rows_of_an_adapter_matrix_swapped(chat, copy, half, capsys):
     assert first("plain")["layer"] == LAYER
     assert first("plain")["tensor"].endswith(f"layers.1.self_attn.q_proj.lora_{half}.weight")
     assert f"first layer that differs: {LAYER}, tensor" in capsys.readouterr().out
-    assert f"zv_jax 0" in (card := Path("plain/README.md").read_text("utf-8"))
+    card = Path("plain/README.md").read_text("utf-8")
     assert f"DIFFERENT from `{LAYER}` on" in card and f"自 `{LAYER}` 起不一致" in card
 
 
@@ -126,10 +90,10 @@ def test_an_export_without_its_adapters(chat, copy):
 
 
 def test_a_patch_kernel_transposed(chat, copy):
-    change(copy / "merged", "vision_model.embeddings.patch_embedding.weight", turned)
+    change(copy / "merged", PATCH, turned)
     assert verify(chat, "merged", "--against=ours") == 1
     assert first("merged")["layer"] == "vision_model.embeddings"
-    assert first("merged")["tensor"] == "vision_model.embeddings.patch_embedding.weight"
+    assert first("merged")["tensor"] == PATCH
     lines = certificate("merged")["sides"]["ours"]["compared"]
     features = [line for line in lines if line["what"] == "features" and not line["agrees"]]
     assert features[0]["layer"] == "vision_model.embeddings"  # by what it computes, too
