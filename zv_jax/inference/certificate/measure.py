@@ -12,15 +12,15 @@ from zv_jax.inference.certificate.places import (
     LOG_PROBS,
     PIXELS,
     PROMPT,
+    QFORMER,
     QFORMER_PROMPT,
     TOKENS,
-    VISION,
     Place,
     places,
 )
 from zv_jax.inference.inputs import Inputs
 from zv_jax.inference.model import Model
-from zv_jax.inference.prompts import Question
+from zv_jax.inference.prompts import Question, existing
 from zv_jax.models import vit, watch
 from zv_jax.models.axes import on_mesh
 
@@ -64,7 +64,7 @@ def measure(model: Model) -> Measured:
     taken = Measured()
     towers = {name: [np.asarray(x, np.float32) for x in layers] for name, layers in seen.items()}
     towers["logits"] = [np.asarray(logits)]
-    eos = model.tokenizer.eos_id if model.tokenizer else None
+    eos = existing(model.tokenizer, "certificate").eos_id
     for case, row in enumerate(rows):
         taken |= _inputs(model, case, row)
         for place, value in zip(_layers(model), _in_order(towers), strict=True):
@@ -115,16 +115,12 @@ def _part(
         return value[case, end - len(row.input_ids) : end]
     if not row.images:
         return None
-    each = max(len(CASES[other].images) for other in range(len(CASES)))
+    each = inputs.images.shape[1]
     own = value[case * each : case * each + len(row.images)]
-    if place.tower == VISION or inputs.qformer_input_ids is None:
-        return own
-    padding = inputs.qformer_input_ids.shape[1] - len(row.qformer_ids)
-    return own[:, : own.shape[1] - padding] if _has_text(place) else own
-
-
-def _has_text(place: Place) -> bool:
-    return place.name.startswith("qformer.")
+    if place.tower == QFORMER and inputs.qformer_input_ids is not None:
+        padding = inputs.qformer_input_ids.shape[1] - len(row.qformer_ids)
+        return own[:, : own.shape[1] - padding]
+    return own
 
 
 def _answer(

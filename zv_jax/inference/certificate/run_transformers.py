@@ -7,7 +7,9 @@ missing.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +66,7 @@ def unequal(folder: Path, loaded: dict) -> dict[str, float]:
 class Export:
     """A loaded export, and what its modules give while it reads one question after the other."""
 
-    def __init__(self, model, asked: dict, images: np.ndarray):
+    def __init__(self, model: Any, asked: dict, images: np.ndarray):
         from PIL import Image
         from transformers import AutoProcessor
 
@@ -81,13 +83,13 @@ class Export:
             else:
                 module.register_forward_hook(self._gives(name))
 
-    def _reads(self, name: str):
+    def _reads(self, name: str) -> Callable[[Any, tuple, dict], None]:
         return lambda _module, args, kwargs: self._keep(name, (*args, *kwargs.values())[0])
 
-    def _gives(self, name: str):
+    def _gives(self, name: str) -> Callable[[Any, tuple, Any], None]:
         return lambda _module, _args, output: self._keep(name, output)
 
-    def _keep(self, name: str, value) -> None:
+    def _keep(self, name: str, value: Any) -> None:
         """Of the first call: the last norm of the ViT is called again, for a pooled output."""
         if name not in self.given:
             value = value[0] if isinstance(value, tuple) else value
@@ -141,7 +143,7 @@ class Export:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return np.concatenate([[i] * (queries if i == placeholder else 1) for i in ids])
 
-    def _answer(self, model, inputs: dict) -> dict[str, np.ndarray]:
+    def _answer(self, model: Any, inputs: dict) -> dict[str, np.ndarray]:
         import torch
 
         placeholder = self.asked["placeholder"]

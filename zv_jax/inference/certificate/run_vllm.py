@@ -9,6 +9,7 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def measured(asked: dict, images: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def adapter_of(path: str | None) -> tuple[dict, object | None]:
+def adapter_of(path: str | None) -> tuple[dict[str, Any], Any]:
     """Options of the engine, and what a request names the adapter by."""
     if path is None:
         return {}, None
