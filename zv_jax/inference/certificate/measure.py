@@ -58,7 +58,7 @@ def measure(model: Model) -> Measured:
     rows = questions(model)
     inputs = model.processor.collate(rows, max_new_tokens=NEW_TOKENS)
     with jax.default_matmul_precision("highest"), on_mesh(model.mesh):
-        found = model.sequences(inputs, max_new_tokens=NEW_TOKENS).tokens[:, 0]
+        found = np.asarray(model.sequences(inputs, max_new_tokens=NEW_TOKENS).tokens)[:, 0]
         given = jax.tree.map(np.asarray, _answered(inputs, found))
         logits, seen = _watch(model.config.model, model.variables, *given)
     taken = Measured()
@@ -113,7 +113,7 @@ def _part(
     if place.tower == LLM:
         end = inputs.input_ids.shape[1]
         return value[case, end - len(row.input_ids) : end]
-    if not row.images:
+    if inputs.images is None or not row.images:
         return None
     each = inputs.images.shape[1]
     own = value[case * each : case * each + len(row.images)]

@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
         weights |= unequal(Path(asked["adapter"]), peft.get_peft_model_state_dict(adapted))
         model = adapted.get_base_model()
     found = Export(model.eval(), asked, np.load(folder / "images.npy")).measured()
-    np.savez(folder / "found.npz", **found)
+    np.savez(folder / "found.npz", allow_pickle=False, **found)
     versions = {package.__name__: package.__version__ for package in packages}
     about = {"versions": versions, "weights": weights}
     (folder / "about.json").write_text(json.dumps(about), "utf-8")
@@ -98,7 +98,7 @@ class Export:
     def measured(self) -> dict[str, np.ndarray]:
         import torch
 
-        found = {}
+        found: dict[str, np.ndarray] = {}
         with torch.no_grad():
             for number, case in enumerate(self.asked["cases"]):
                 found |= {f"{place}/{number}": value for place, value in self._case(case).items()}

@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         print(error, file=sys.stderr)
         sys.exit(MISSING)
     found = measured(asked, np.load(folder / "images.npy"))
-    np.savez(folder / "found.npz", **found)
+    np.savez(folder / "found.npz", allow_pickle=False, **found)
     versions = {"vllm": vllm.__version__, "zv-vllm": metadata.version("zv-vllm")}
     (folder / "about.json").write_text(json.dumps({"versions": versions, "weights": {}}), "utf-8")
 
