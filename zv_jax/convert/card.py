@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,7 @@ _TEXT = {
         "licence_text": "`{license}`. The weights also stand under the terms of what they were "
         "made from: the language model, the image encoder and the data. Check these before use.",
         "use": "Use",
+        "certificate": "Certificate",
         "columns": ("task", "language", "metric", "score", "95 % interval", "n"),
         "fields": {
             "class": "class",
@@ -87,6 +90,7 @@ _TEXT = {
         "licence_text": "`{license}`。权重同时受其来源（语言模型、图像编码器与数据）的条款约束，"
         "使用前请逐一核对。",
         "use": "用法",
+        "certificate": "核对证书",
         "columns": ("任务", "语言", "指标", "得分", "95 % 区间", "n"),
         "fields": {
             "class": "类",
@@ -133,6 +137,26 @@ def model_card(model: OwnCheckpoint, name: str, dtype: str, options: Options) ->
             f"## {title}\n\n" + _section(_TEXT[lang], lang, model, name, dtype, scores, options)
         )
     return "\n".join(parts)
+
+
+def with_certificate(card: str, lines: Mapping[str, str]) -> str:
+    """A model card with a line on what was verified, in place of an earlier one.
+
+    Args:
+        card: Markdown; lines: by language.
+    """
+    for lang, line in lines.items():
+        words = _TEXT[lang]
+        new = f"**{words['certificate']}** {line}"
+        old = re.compile(rf"^\*\*{words['certificate']}\*\* .*$", re.MULTILINE)
+        heading = f"\n### {words['recipe']}\n"
+        if old.search(card):
+            card = old.sub(lambda _, new=new: new, card)
+        elif heading in card:
+            card = card.replace(heading, f"\n{new}\n{heading}", 1)
+        else:
+            card = f"{card.rstrip()}\n\n{new}\n"
+    return card
 
 
 def _section(

@@ -66,7 +66,7 @@ def to_hf(model: OwnCheckpoint, out: str | Path, options: Options | None = None)
     options = options or Options()
     limit = shards.parse_size(options.max_shard_size)
     architecture = architectures.write_architecture(model.config)
-    model = _resized(_plain(model, options), options)
+    model = as_written(model, options)
     rows = _rows(architecture, model, options)
     with stream.building(out) as folder:
         side = {n for n in _names(rows) if n == "temp" or n.startswith("cls.predictions.")}
@@ -76,6 +76,15 @@ def to_hf(model: OwnCheckpoint, out: str | Path, options: Options | None = None)
 
 
 # --- which leaves ---------------------------------------------------------------------------------
+
+
+def as_written(model: OwnCheckpoint, options: Options) -> OwnCheckpoint:
+    """The model whose leaves an export holds, its values not yet in another dtype.
+
+    Raises:
+        ConversionError: it has adapters, and the options do not say what to do with them.
+    """
+    return _resized(_plain(model, options), options)
 
 
 def _plain(model: OwnCheckpoint, options: Options) -> OwnCheckpoint:

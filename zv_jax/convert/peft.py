@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from zv_jax import casts
+from zv_jax.config import Config
 from zv_jax.config.build import to_dict, validate
 from zv_jax.config.checks import MAX_SIZE
 from zv_jax.convert import shards, stream, workdir
@@ -62,7 +64,7 @@ _MERGE = (
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """A linear layer of ours that can have an adapter, and the modules it is there."""
 
     entry: Entry
@@ -77,10 +79,10 @@ class _Layer:
         return self.entry.names(layer)[0].removesuffix(".weight")
 
 
-def _layers() -> dict[str, _Layer]:
+def adaptable() -> dict[str, Layer]:
     """By path: the linear layers inside the blocks of ViT and LLM."""
     rows = [r for r in INSTRUCT_BLIP.family.entries if r.transform is LINEAR and r.stacked]
-    found = [_Layer(row) for row in rows]
+    found = [Layer(row) for row in rows]
     return {layer.path: layer for layer in found if layer.path.startswith(("vision/", "llm/"))}
 
 
@@ -101,7 +103,7 @@ def to_peft(model: OwnCheckpoint, out: str | Path, base: str = "") -> int:
     Raises:
         ConversionError: the model has no adapter, or `out` exists.
     """
-    adapters, known = model.adapters, _layers()
+    adapters, known = model.adapters, adaptable()
     if not adapters:
         raise ConversionError(
             "the model has no adapters",
@@ -163,7 +165,37 @@ def from_peft(adapter: str | Path, base: OwnCheckpoint, dst: str | Path) -> int:
     Raises:
         ConversionError: the adapter does something that ours cannot, or does not fit the base.
     """
-    adapter = Path(adapter)
+    config, leaves, count = _adapted(Path(adapter), base)
+    with stream.building(dst) as folder:
+        provenance = {**base.provenance, "adapter": Path(adapter).resolve().name}
+        found = {**workdir.stored(base), **leaves}
+        workdir.write(folder, config, found, base.tokenizers, provenance)
+    return count
+
+
+def open_peft(adapter: str | Path, base: OwnCheckpoint) -> OwnCheckpoint:
+    """`base` with the adapter in the directory `adapter`, read leaf by leaf.
+
+    Raises:
+        ConversionError: as in `from_peft`.
+    """
+    config, leaves, _ = _adapted(Path(adapter), base)
+
+    def read(wanted: Mapping[str, Spec]) -> dict[str, Any]:
+        found = base.read({path: spec for path, spec in wanted.items() if path not in leaves})
+        for path in wanted.keys() & leaves.keys():
+            spec = wanted[path]
+            value = casts.cast(leaves[path].value(), spec.dtype, path, str(adapter))
+            found[path] = value if spec.sharding is None else jax.device_put(value, spec.sharding)
+        return found
+
+    specs = {path: Spec(leaf.shape, leaf.dtype) for path, leaf in leaves.items()}
+    where = f"{base.where} with {adapter}"
+    return replace(base, config=config, specs={**base.specs, **specs}, read=read, where=where)
+
+
+def _adapted(adapter: Path, base: OwnCheckpoint) -> tuple[Config, dict[str, Leaf], int]:
+    """The configuration with the adapter, its leaves, and how many layers it has."""
     raw = read_json(adapter / CONFIG)
     lora = _lora(raw, str(adapter / CONFIG))
     source = _open(adapter)
@@ -178,11 +210,7 @@ def from_peft(adapter: str | Path, base: OwnCheckpoint, dst: str | Path) -> int:
     model = replace(base.config.model, lora=replace(lora, targets="|".join(targets)))
     stage = replace(base.config.stage, name="stage2", variant="chat")
     config = validate(to_dict(replace(base.config, model=model, stage=stage)))
-    with stream.building(dst) as folder:
-        provenance = {**base.provenance, "adapter": adapter.resolve().name}
-        found = {**workdir.stored(base), **leaves}
-        workdir.write(folder, config, found, base.tokenizers, provenance)
-    return len(source.specs) // 2
+    return config, leaves, len(source.specs) // 2
 
 
 def _open(adapter: Path) -> Source:
@@ -235,7 +263,7 @@ def _leaves(
     left = set(source.specs)
     found: dict[str, Leaf] = {}
     targets = []
-    for path, layer in _layers().items():
+    for path, layer in adaptable().items():
         kernel = base.specs.get(f"params/{path}/kernel")
         if kernel is None:
             continue
@@ -263,10 +291,10 @@ def _no_place(source: Source, left: set[str]) -> ConversionError:
     name = min(left, default="none")
     module = name.removeprefix(_PREFIX).split(".lora_")[0]
     theirs = {row.removesuffix(".weight") for e in INSTRUCT_BLIP.family.entries for row in e.theirs}
-    adaptable = {row.removesuffix(".weight") for x in _layers().values() for row in x.entry.theirs}
+    linear = {row.removesuffix(".weight") for x in adaptable().values() for row in x.entry.theirs}
     layer = re.sub(r"\.\d+\.", ".{}.", module)
     fix = "give the base model that the adapter was trained on"
-    if layer in theirs - adaptable:
+    if layer in theirs - linear:
         fix = f"{module} can be adapted in PEFT only: {_MERGE}"
     elif f"language_model.{layer}" in theirs:
         fix = f"it is an adapter of a language model alone: {_MERGE}"

@@ -73,9 +73,18 @@ def from_pretrained(
         ConversionError: the path is no model that we can read.
         ConfigError: the dtype is unknown, or the mesh does not fit the devices.
     """
+    return loaded(formats.open_any(path), dtype, untrained, mesh)
+
+
+def loaded(
+    stored: OwnCheckpoint,
+    dtype: str = "float32",
+    untrained: bool = False,
+    mesh: MeshConfig | None = None,
+) -> Model:
+    """The same for a checkpoint that is opened already; arguments and errors as there."""
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES, "dtype")
-    stored = formats.open_any(path)
     model = dataclasses.replace(stored.config.model, dtype=dtype, param_dtype=dtype, remat="none")
     config = dataclasses.replace(stored.config, model=model)
     devices = make_mesh(mesh or MeshConfig(), jax.local_devices())

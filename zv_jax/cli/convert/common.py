@@ -54,16 +54,17 @@ def define_image_size(values: flags.FlagValues) -> None:
 
 
 def start(
-    command: str, values: flags.FlagValues, words: list[str], expected: str
-) -> tuple[str, str]:
-    """Checks what every subcommand takes and prepares the machine; the two paths.
+    command: str, values: flags.FlagValues, words: list[str], expected: str, count: int = 2
+) -> tuple[str, ...]:
+    """Checks what every subcommand takes and prepares the machine; the `count` paths.
 
     Raises:
-        ConfigError: there are not two paths, or the dtype is unknown.
+        ConfigError: there are not so many paths, or the dtype is unknown.
     """
-    if len(words) != 2:
+    if len(words) != count:
+        paths = {1: "one path", 2: "two paths"}[count]
         raise ConfigError(
-            f"zv convert {command} needs two paths, not {len(words)}",
+            f"zv convert {command} needs {paths}, not {len(words)}",
             where=" ".join(["zv convert", command, *words]),
             expected=expected,
             fix=f"zv convert {command} --help",
@@ -71,8 +72,7 @@ def start(
     if "dtype" in values:
         _check_dtype(values.dtype)
     runtime.prepare()
-    first, second = words
-    return first, second
+    return tuple(words)
 
 
 def _check_dtype(dtype: str | None) -> None:
