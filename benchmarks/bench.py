@@ -1,0 +1,72 @@
+"""Everything that is measured on a CPU, as one table: make bench, or python benchmarks/bench.py.
+
+    python benchmarks/bench.py --dry_run              # the parts, with their time limits
+    python benchmarks/bench.py --only decode startup  # some of them
+    python benchmarks/page.py runs/bench.jsonl        # the figures into docs/performance.md
+
+Wants a quiet machine: the load is noted with every part. Results are in `--out` as they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
+
+from benchmarks.suite import Part, chosen, listed, page, run  # noqa: E402
+from zv_jax.errors import ZvError  # noqa: E402
+
+CPU = {"JAX_PLATFORMS": "cpu"}
+CASES = "stage0", "stage1_chat", "stage2_base", "stage2_chat"
+PEAKS = Part("peaks", "benchmarks.peaks:measure", "what the machine reaches", 90, {}, CPU)
+PARTS = (
+    *(
+        Part(
+            "steps", "benchmarks.steps:rows", "training steps beside PyTorch, LAVIS's passes, "
+            "transformers and PEFT", 900, {"case": f"quickstart/{case}"}, CPU,
+        )
+        for case in CASES
+    ),
+    Part("decode", "benchmarks.decode:rows", "answers beside transformers", 420, {}, CPU),
+    Part("ranking", "benchmarks.ranking:rows", "given answers, ranked", 240, {}, CPU),
+    Part("retrieval", "benchmarks.retrieval:rows", "all images with all texts", 180, {}, CPU),
+    Part(
+        "data", "benchmarks.data_throughput:rows", "the pipeline beside Pillow and WebDataset; "
+        "memory of many records", 420, {}, CPU,
+    ),
+    Part("data", "benchmarks.feeding:rows", "a training beside the bare step", 240, {}, CPU),
+    Part("startup", "benchmarks.startup:imports", "imports and the help of zv", 90, {}, CPU),
+    Part(
+        "startup", "benchmarks.startup:first_steps", "the first step, cold and warm, with its "
+        "memory", 420, {"case": "quickstart/stage2_chat"}, CPU,
+    ),
+    Part("memory", "benchmarks.resume:rows", "continuing a run", 300, {}, CPU),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Exit status 0; 1 if a part failed or ran out of time, 2 if there is no such part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[], help="names of parts")
+    parser.add_argument("--dry_run", action="store_true", help="print the parts")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench.jsonl")
+    given = parser.parse_args()
+    try:
+        parts = [PEAKS, *chosen(PARTS, given.only)]
+    except ZvError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.dry_run:
+        print(listed(parts))
+        return 0
+    found = run(parts, given.out)
+    print(page(found))
+    print(f"kept in {given.out}; python benchmarks/page.py {given.out} shows it in the docs")
+    return int(any(line["kind"] == "end" and line["wrong"] for line in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
