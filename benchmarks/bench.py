@@ -19,31 +19,30 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 from benchmarks.suite import Part, chosen, listed, page, run  # noqa: E402
 from zv_jax.errors import ZvError  # noqa: E402
 
-CPU = {"JAX_PLATFORMS": "cpu"}
 CASES = "stage0", "stage1_chat", "stage2_base", "stage2_chat"
-PEAKS = Part("peaks", "benchmarks.peaks:measure", "what the machine reaches", 90, {}, CPU)
+PEAKS = Part("peaks", "benchmarks.peaks:measure", "what the machine reaches", 90)
 PARTS = (
     *(
         Part(
             "steps", "benchmarks.steps:rows", "training steps beside PyTorch, LAVIS's passes, "
-            "transformers and PEFT", 900, {"case": f"quickstart/{case}"}, CPU,
+            "transformers and PEFT", 900, {"case": f"quickstart/{case}"},
         )
         for case in CASES
     ),
-    Part("decode", "benchmarks.decode:rows", "answers beside transformers", 420, {}, CPU),
-    Part("ranking", "benchmarks.ranking:rows", "given answers, ranked", 240, {}, CPU),
-    Part("retrieval", "benchmarks.retrieval:rows", "all images with all texts", 180, {}, CPU),
+    Part("decode", "benchmarks.decode:rows", "answers beside transformers", 420),
+    Part("ranking", "benchmarks.ranking:rows", "given answers, ranked", 240),
+    Part("retrieval", "benchmarks.retrieval:rows", "all images with all texts", 180),
     Part(
         "data", "benchmarks.data_throughput:rows", "the pipeline beside Pillow and WebDataset; "
-        "memory of many records", 420, {}, CPU,
+        "memory of many records", 420,
     ),
-    Part("data", "benchmarks.feeding:rows", "a training beside the bare step", 240, {}, CPU),
-    Part("startup", "benchmarks.startup:imports", "imports and the help of zv", 90, {}, CPU),
+    Part("data", "benchmarks.feeding:rows", "a training beside the bare step", 240),
+    Part("startup", "benchmarks.startup:imports", "imports and the help of zv", 90),
     Part(
         "startup", "benchmarks.startup:first_steps", "the first step, cold and warm, with its "
-        "memory", 420, {"case": "quickstart/stage2_chat"}, CPU,
+        "memory", 420, {"case": "quickstart/stage2_chat"},
     ),
-    Part("memory", "benchmarks.resume:rows", "continuing a run", 300, {}, CPU),
+    Part("memory", "benchmarks.resume:rows", "continuing a run", 300),
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from zv_jax.config import Config, recipe, validate
 from zv_jax.models.axes import on_mesh
 from zv_jax.parallel import hardware
 from zv_jax.parallel.sharding import make_mesh
-from zv_jax.plan import compiled, report
+from zv_jax.plan import compiled, hlo, report
 from zv_jax.stages import stage_of
 from zv_jax.tables import align
 from zv_jax.training.optimizer import make_optimizer
@@ -101,8 +101,18 @@ def batch_of(config: Config, shapes: compiled.Shapes) -> dict[str, jax.Array]:
     return rows
 
 
+def program_flops(text: str) -> float | None:
+    """FLOPs of the products in a compiled program; None where it is written in a form that the
+    reader does not know, since times on a device are worth more than their count."""
+    try:
+        return hlo.work(text).flops
+    except (AttributeError, IndexError, KeyError, ValueError):
+        return None
+
+
 def measure(config: Config, steps: int) -> dict:
-    """Seconds of each step after the first, and peak memory of the first device."""
+    """Seconds of each step after the first, peak memory of the first device, and FLOPs of the
+    matrix products in the program (on GPUs without those inside fused attention)."""
     mesh, stage = make_mesh(config.mesh), stage_of(config)
     program = compiled.abstract_program(config, mesh)
     tx, schedule = make_optimizer(config.optimizer, config.train.steps)
@@ -112,6 +122,7 @@ def measure(config: Config, steps: int) -> dict:
         step = make_step(config, stage, tx, schedule, mesh, state)
         rows = batch_of(config, program.batch)
         began = time.perf_counter()
+        step = step.lower(state, frozen, rows).compile()
         state, metrics = step(state, frozen, rows)
         loss = float(metrics["loss"])
         first, each = time.perf_counter() - began, []
@@ -130,6 +141,7 @@ def measure(config: Config, steps: int) -> dict:
         "step_seconds": each,
         "median_seconds": statistics.median(each),
         "peak_bytes": memory.get("peak_bytes_in_use"),
+        "compiled_flops": program_flops(step.as_text()),
         "loss": loss,
     }
 

@@ -39,7 +39,7 @@ def config(folder: Path, layers: int, width: int, steps: int) -> object:
         recipe(
             "tiny_base",
             stage={"name": "stage0", "variant": "base"},
-            model={"vision": vision, "qformer": {"vocab_size": 512}},
+            model={"vision": vision, "qformer": {"vocab_size": 512}, "llm": {"vocab_size": 512}},
             data={
                 "sources": ({"name": "jsonl", "path": str(folder / "train.jsonl")},),
                 "tokenizer": words, "qformer_tokenizer": words, "max_text": 16,
@@ -100,7 +100,10 @@ def main() -> None:
 
         runtime.prepare()
         folder, *numbers = given.worker
-        print(json.dumps(trained(Path(folder), *map(int, numbers))))
+        try:
+            print(json.dumps(trained(Path(folder), *map(int, numbers))))
+        except ZvError as error:
+            sys.exit(error.what)
         return
     print(table(list(rows(given.layers, given.width)), Peaks()))
 

@@ -30,6 +30,7 @@ from zv_jax.files import read_jsonl  # noqa: E402
 from zv_jax.parallel import runtime  # noqa: E402
 from zv_jax.tables import align  # noqa: E402
 
+RESULTS = "{results}"  # an argument of a part that wants to know what others found: the file
 TOO_SHORT = 10  # seconds in which no part gets anywhere
 
 
@@ -55,8 +56,9 @@ class Part:
 
     @property
     def label(self) -> str:
-        """Its name and its arguments, short."""
-        return " ".join([self.name, *(f"{name}={value}" for name, value in self.given.items())])
+        """Its name and its arguments."""
+        given = (f"{name}={value}" for name, value in self.given.items() if value != RESULTS)
+        return " ".join([self.name, *given])
 
 
 def chosen(parts: Sequence[Part], only: Sequence[str]) -> list[Part]:
@@ -74,18 +76,27 @@ def chosen(parts: Sequence[Part], only: Sequence[str]) -> list[Part]:
 
 def listed(parts: Sequence[Part]) -> str:
     """What would run, as text."""
-    head = ("part", "at most", "what")
-    return "\n".join(align([head, *((p.label, f"{p.limit} s", p.about) for p in parts)], "lrl"))
+    head = ("part", "at most", "what", "arguments")
+    lines = [
+        (part.name, f"{part.limit} s", part.about, part.label.partition(" ")[2]) for part in parts
+    ]
+    return "\n".join(align([head, *lines], "lrl"))
 
 
-def run(parts: Sequence[Part], out: Path, seconds: float = float("inf")) -> list[dict[str, Any]]:
+def run(
+    parts: Sequence[Part], out: Path, seconds: float = float("inf"), name: str = "cpu"
+) -> list[dict[str, Any]]:
     """Runs the parts one after the other, `seconds` in all at the most; the lines of `out`.
 
     Ends the processes of a part with it, also when interrupted.
+
+    Args:
+        name: of the suite, "cpu" or "gpu": its place in the documentation.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
-    lines.write(out, "machine", machine())
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    lines.write(out, "machine", {"suite": name, "date": today} | machine())
     until = time.monotonic() + seconds
     for number, part in enumerate(parts, 1):
         began, left = time.monotonic(), until - time.monotonic()
@@ -95,8 +106,7 @@ def run(parts: Sequence[Part], out: Path, seconds: float = float("inf")) -> list
         limit = min(part.limit, left)
         wrong = f"not begun: {left:.0f} s are left" if left < TOO_SHORT else _run(part, out, limit)
         if wrong:
-            case = " ".join(str(value) for value in part.given.values())
-            lines.write(out, "row", lines.Row(part.name, case or part.about, note=wrong))
+            lines.write(out, "row", lines.Row(part.name, part.label, note=wrong))
             _say(f"  {wrong}")
         took = time.monotonic() - began
         lines.write(out, "end", {"part": part.name, "seconds": round(took, 1), "wrong": wrong})
@@ -156,8 +166,9 @@ def main() -> None:
     part, out = Part(**json.loads(sys.argv[1])), Path(sys.argv[2])
     runtime.prepare()
     module, _, function = part.run.partition(":")
+    given = {name: str(out) if value == RESULTS else value for name, value in part.given.items()}
     try:
-        for found in getattr(importlib.import_module(module), function)(**part.given):
+        for found in getattr(importlib.import_module(module), function)(**given):
             lines.write(out, "peaks" if isinstance(found, lines.Peaks) else "row", found)
     except ZvError as error:
         sys.exit(": ".join(filter(None, (error.where, error.what))))

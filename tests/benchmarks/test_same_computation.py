@@ -74,7 +74,8 @@ def test_the_program_times_what_agrees(fresh_python, tmp_path):
     out = tmp_path / "figures.json"
     done = fresh_python(
         str(worker.__file__).replace("worker.py", "steps.py"),
-        "--cases", "tiny/stage2_base", "--rows", "torch,torch-malloc,hf", "--rounds", "1", "--steps", "1", "--threads", "1",
+        "--cases", "tiny/stage2_base", "--rows", "torch,torch-malloc,hf", "--rounds", "1",
+        "--steps", "1", "--threads", "1",
         "--out", str(out),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

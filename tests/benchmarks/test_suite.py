@@ -27,14 +27,14 @@ def running(process: int) -> bool:
 
 def test_what_fails_or_hangs_is_a_row_and_the_rest_goes_on(tmp_path):
     out = tmp_path / "new" / "found.jsonl"
-    parts = [part("peaks"), part("fails"), part("hangs", 3, folder=str(tmp_path)),
+    parts = [part("peaks"), part("fails"), part("hangs", 6, folder=str(tmp_path)),
              part("works", name="this one")]  # fmt: skip
     found = run(parts, out)
     assert found == read_jsonl(out)
     half, failed, hung, worked = rows.rows(found)
     assert half.ours == (5.0,)
     assert failed.note == "failed: made_up_parts.py: there is no second half"
-    assert hung.note == "out of time after 3 s"
+    assert hung.note == "out of time after 6 s"
     assert worked.ratios == [0.5, 1.0, 1.5]
     assert not running(int((tmp_path / "child").read_text()))
     text = page(found)
@@ -65,7 +65,7 @@ def test_parts_are_chosen_by_name():
     assert chosen(bench.PARTS, []) == list(bench.PARTS)
     with pytest.raises(ConfigError, match="dekode"):
         chosen(bench.PARTS, ["dekode"])
-    assert "steps case=quickstart/stage0" in listed(bench.PARTS)
+    assert "case=quickstart/stage0" in listed(bench.PARTS)
 
 
 def test_every_part_is_a_function_that_takes_what_it_is_given():
