@@ -10,6 +10,7 @@ Wants a quiet machine: the load is noted with every part. Results are in `--out`
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,15 +20,25 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 from benchmarks.suite import Part, chosen, listed, page, run  # noqa: E402
 from zv_jax.errors import ZvError  # noqa: E402
 
-CASES = "stage0", "stage1_chat", "stage2_base", "stage2_chat"
+BESIDE = {
+    "stage0": ("torch", "torch-malloc", "torch-bf16", "torch-lavis"),
+    "stage1_chat": ("torch", "torch-malloc", "torch-bf16", "hf"),
+    "stage2_base": ("torch", "torch-malloc", "torch-bf16", "hf"),
+    "stage2_chat": ("torch", "torch-malloc", "torch-bf16", "hf"),
+}
+
+
+def steps(case: str, about: str, limit: int, *others: str) -> Part:
+    given = {"case": f"quickstart/{case}", "others": others}
+    return Part("steps", "benchmarks.steps:rows", about, limit, given)
+
+
 PEAKS = Part("peaks", "benchmarks.peaks:measure", "what the machine reaches", 90)
 PARTS = (
     *(
-        Part(
-            "steps", "benchmarks.steps:rows", "training steps beside PyTorch, LAVIS's passes, "
-            "transformers and PEFT", 900, {"case": f"quickstart/{case}"},
-        )
-        for case in CASES
+        steps(case, "training steps beside PyTorch, LAVIS's passes or transformers and PEFT", 480,
+              *others)
+        for case, others in BESIDE.items()
     ),
     Part("decode", "benchmarks.decode:rows", "answers beside transformers", 420),
     Part("ranking", "benchmarks.ranking:rows", "given answers, ranked", 240),
@@ -43,6 +54,10 @@ PARTS = (
         "memory", 420, {"case": "quickstart/stage2_chat"},
     ),
     Part("memory", "benchmarks.resume:rows", "continuing a run", 300),
+    *(
+        steps(case, "a step beside transformers and PEFT by torch.compile", 480, "hf-compile")
+        for case in ("stage2_base", "stage2_chat")
+    ),
 )  # fmt: skip
 
 
@@ -61,6 +76,7 @@ def main() -> int:
     if given.dry_run:
         print(listed(parts))
         return 0
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of all parts, also where there is a GPU
     found = run(parts, given.out)
     print(page(found))
     print(f"kept in {given.out}; python benchmarks/page.py {given.out} shows it in the docs")

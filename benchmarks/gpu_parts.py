@@ -28,7 +28,7 @@ PRESETS = {
     "tiny": "tiny_chat",
 }
 NAMES = {"stage0": "stage 0 Base", "stage2": "stage 2 Chat"}
-PEFT = "transformers and PEFT, bfloat16, SDPA"
+PEFT = "transformers and PEFT, bfloat16"
 
 
 def config(stage: str, size: str, batch: int) -> Config:
@@ -127,7 +127,7 @@ def peft_step(
 ) -> Iterator[Row]:
     """A step of stage 2 Chat by transformers and PEFT, beside the fastest of ours until now.
 
-    Frozen weights in bfloat16, trained ones in float32 under autocast, as ours are.
+    Frozen weights in bfloat16, trained ones in float32 under autocast, and full rows, as ours.
 
     Raises:
         SetupError: they are not installed, or see no GPU.
@@ -135,16 +135,21 @@ def peft_step(
     device = torch_device(size == "tiny")
     import torch
 
-    from benchmarks.cases import make_batch
+    from benchmarks import full_step
     from benchmarks.hf_model import HfStep
+    from zv_jax.parallel.hardware import MeshConfig
+    from zv_jax.parallel.sharding import make_mesh
+    from zv_jax.plan.compiled import batch_shapes
 
     given = config("stage2", size, batch)
     run = HfStep(given, device, torch.bfloat16, compiled, checkpointing)
-    rows = make_batch(given)
+    placed = full_step.batch_of(given, batch_shapes(given, make_mesh(MeshConfig())))
+    rows = {name: np.asarray(value) for name, value in placed.items()}
     seconds = timed(lambda: run(rows), steps)
     case = case_of("stage2", size, batch)
     beside = PEFT + (", compiled" if compiled else "")
     note = "layers recomputed" if checkpointing else "nothing recomputed"
+    note += f", attention {run.attention}"
     yield Row("steps", case, beside, fastest(results, "steps", case), seconds, note=note)
     if device == "cuda":
         peak = (float(torch.cuda.max_memory_allocated()),)

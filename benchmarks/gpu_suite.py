@@ -11,6 +11,7 @@ CUDA is installed. The size follows the memory of the GPU. Results are in `--out
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -71,7 +72,10 @@ def memory() -> float:
 def parts(size: Size) -> list[Part]:
     """In order of worth: what comes first is measured when time is short."""
     small = size is SMALL
-    one = {"JAX_PLATFORMS": "cpu"} if small else {"CUDA_VISIBLE_DEVICES": "0"}
+    first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    # PyTorch's processes leave the memory of the GPU to it: there jax stays on the CPU.
+    torch = {"JAX_PLATFORMS": "cpu"} | ({} if small else first)
+    one = torch if small else first | {"JAX_PLATFORMS": "cuda,cpu"}
     # jax reads the first name, releases before 0.5 the second.
     wide = dict.fromkeys(("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"), ".95")
     stage2 = {"stage": "stage2", "size": size.model, "batch": size.stage2}
@@ -87,8 +91,7 @@ def parts(size: Size) -> list[Part]:
         return step(f"stage 0, dropout bits by {kind}", 100, given, more)
 
     def peft(about: str, limit: int, **given: bool) -> Part:
-        run, alone = "benchmarks.gpu_parts:peft_step", {} if small else one
-        return Part("steps", run, about, limit, theirs | given, alone)
+        return Part("steps", "benchmarks.gpu_parts:peft_step", about, limit, theirs | given, torch)
 
     peaks = {"width": 64, "size": 1 << 20} if small else {}
     answers = {"size": size.model, "tokens": size.tokens}
@@ -106,7 +109,7 @@ def parts(size: Size) -> list[Part]:
         ),
         Part(
             "decode", "benchmarks.gpu_parts:peft_answers", "the same by transformers", 90,
-            answers | {"rows": size.answers, "results": RESULTS}, {} if small else one,
+            answers | {"rows": size.answers, "results": RESULTS}, torch,
         ),
         bits("unsafe_rbg"),
         Part(

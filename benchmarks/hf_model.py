@@ -87,7 +87,7 @@ def inputs(config: Config, batch: Batch, device: str = "cpu") -> dict[str, Tenso
 
 
 class HfStep:
-    """Model, optimiser and step, called like `TorchStep`.
+    """Model, optimiser and step, called like `TorchStep`; `attention` is the kind it has chosen.
 
     Args:
         compiled: by `torch.compile`.
@@ -105,6 +105,7 @@ class HfStep:
         torch.manual_seed(config.seed)
         self.config, self.device, self.frozen, self.count = config, device, frozen, 0
         model = build(config, device, frozen)
+        self.attention = model.config._attn_implementation
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.parameters = [p for p in model.parameters() if p.requires_grad]

@@ -123,12 +123,9 @@ PHRASES = (
         r"因果：\1 头各宽 \2，\3 行各 \4 个词元，含梯度",
     ),
     ("a mask in memory", "内存中的掩码"),
-    (
-        r"transformers and PEFT, bfloat16, SDPA(, compiled)?",
-        r"transformers 与 PEFT，bfloat16，SDPA\1",
-    ),
-    ("layers recomputed", "逐层重算"),
-    ("nothing recomputed", "不重算"),
+    (r"transformers and PEFT, bfloat16(, compiled)?", r"transformers 与 PEFT，bfloat16\1"),
+    (r"layers recomputed, attention (\w+)", r"逐层重算，注意力 \1"),
+    (r"nothing recomputed, attention (\w+)", r"不重算，注意力 \1"),
     (r"remat \w+, \d+ microbatches.*", r"\g<0>"),  # names of fields and of chips
     (r"\w+ \w+=.*", r"\g<0>"),  # a part with its arguments
     (r"failed: (.*)", r"失败：\1"),

@@ -8,7 +8,6 @@ measurement is a process of its own; those of a round take turns.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 from benchmarks import steps  # noqa: E402
 from benchmarks.rows import Peaks, Row, table  # noqa: E402
 from zv_jax.errors import ZvError  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 PROGRAMS = {
     "import jax": ("-c", "import jax"),
@@ -63,7 +63,7 @@ def first_steps(case: str, rounds: int = 2, threads: int = 2) -> Iterator[Row]:
     ways: dict[str, list[dict]] = {"cold": [], "warm": [], "torch": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job = steps.job(case, folder, threads, warmup=1, steps=2)
+        job = steps.job(case, folder, min(threads, runtime.cores()), warmup=1, steps=2)
         steps.agree(case, job)
         for number in range(rounds):
             cache = {"cache": str(folder / f"cache-{number}")}
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of imports")
     parser.add_argument("--case", default="quickstart/stage2_chat")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     found = [*imports(given.rounds), *first_steps(given.case, 2, given.threads)]
     print(table(found, Peaks()))

@@ -25,6 +25,7 @@ from benchmarks.rows import Row  # noqa: E402
 from benchmarks.worker import ROWS, rows_of, work  # noqa: E402
 from zv_jax.config.build import to_dict  # noqa: E402
 from zv_jax.errors import ConfigError, ZvError, unknown_name  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 Rounds = dict[str, list[dict[str, Any]]]
 QUIET = 0.5  # a load above this much at the start deserves a warning
@@ -158,26 +159,44 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def rows(
-    case: str, rounds: int = 2, steps: int = 5, warmup: int = 2, threads: int = 2
+    case: str,
+    others: Sequence[str] = (),
+    rounds: int = 2,
+    steps: int = 5,
+    warmup: int = 2,
+    threads: int = 2,
 ) -> Iterator[Row]:
-    """A step of ours beside every other way, one row as soon as it is measured.
+    """A step of ours beside other ways, which take turns with it in every round.
+
+    Args:
+        others: rows of `worker.ROWS`; all that the case has, without any. One that fails is a row
+            without figures.
 
     Raises:
-        ZvError: the two sides disagree.
+        ZvError: the two sides disagree, or ours fails.
     """
+    others = others or rows_of(case)[1:]
+    found: Rounds = {row: [] for row in ("jax", *others)}
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as directory:
-        one = job(case, Path(directory), threads, warmup, steps)
+        one = job(case, Path(directory), min(threads, runtime.cores()), warmup, steps)
         agree(case, one)
         flops = in_own_process(one | {"task": "count", "row": "jax"})
-        for other in rows_of(case)[1:]:
-            about = ("steps", f"{case}, a step", ROWS[other].partition(":")[0])
-            try:
-                found = timed(one, ("jax", other), rounds)
-            except ZvError as error:
-                yield Row(*about, note=f"failed: {error.what.splitlines()[-1]:.300}")
-                continue
-            ours, theirs = (tuple(part["median"] for part in found[row]) for row in ("jax", other))
-            yield Row(*about, ours, theirs, **flops)
+        for _ in range(rounds):
+            for row in found:
+                try:
+                    found[row] += [] if row in failed else timed(one, [row], 1)[row]
+                except ZvError as error:
+                    if row == "jax":
+                        raise
+                    failed[row] = f"failed: {error.what.splitlines()[-1]:.300}"
+    medians = {row: tuple(part["median"] for part in parts) for row, parts in found.items()}
+    for other in others:
+        about = "steps", f"{case}, a step", ROWS[other].partition(":")[0]
+        if other in failed:
+            yield Row(*about, note=failed[other])
+        else:
+            yield Row(*about, medians["jax"], medians[other], **flops)
 
 
 def _say(text: str) -> None:

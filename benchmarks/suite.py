@@ -151,8 +151,8 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     text = [f"{about['processor']}, {about['cores_allowed']} cores; {versions}"]
     if best.flops:
         text.append(
-            f"measured peaks: {best.flops / 1e9:,.0f} GFLOP/s of {best.dtype} products, "
-            f"{best.bandwidth / 1e9:,.0f} GB/s read"
+            f"measured peaks of {best.device}: {best.flops / 1e9:,.0f} GFLOP/s of {best.dtype} "
+            f"products, {best.bandwidth / 1e9:,.0f} GB/s read"
         )
     if load:
         text.append(f"load average when parts began: {min(load):.2f} to {max(load):.2f}")

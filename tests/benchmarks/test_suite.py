@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, rows, suite
+from benchmarks import bench, gpu_suite, rows, suite
 from benchmarks.rows import Peaks, Row
 from benchmarks.suite import Part, chosen, listed, page, run
+from benchmarks.worker import rows_of
 from zv_jax.errors import ConfigError
 from zv_jax.files import read_jsonl
 
@@ -60,6 +61,15 @@ def test_shares_and_ratios_of_a_row():
     assert rows.amount(3 << 20, "bytes") == "3 MiB" and rows.amount(2e-5, "s") == "20 us"
 
 
+def test_every_way_to_take_a_step_is_beside_ours_somewhere():
+    asked = {}
+    for one in bench.PARTS:
+        if one.run == "benchmarks.steps:rows":
+            asked.setdefault(one.given["case"], set()).update(one.given["others"])
+    for case, others in asked.items():
+        assert others | {"hf-compile"} >= set(rows_of(case)[1:]) and others <= set(rows_of(case))
+
+
 def test_parts_are_chosen_by_name():
     assert {one.name for one in chosen(bench.PARTS, ["decode", "startup"])} == {"decode", "startup"}
     assert chosen(bench.PARTS, []) == list(bench.PARTS)
@@ -72,7 +82,7 @@ def test_every_part_is_a_function_that_takes_what_it_is_given():
     """Read from the sources: half of them import torch."""
     import ast
 
-    for one in bench.PARTS:
+    for one in (*bench.PARTS, *gpu_suite.parts(gpu_suite.SMALL)):
         module, _, name = one.run.partition(":")
         source = (suite.ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
         (function,) = [
