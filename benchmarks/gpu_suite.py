@@ -76,8 +76,8 @@ def parts(size: Size) -> list[Part]:
     # PyTorch's processes leave the memory of the GPU to it: there jax stays on the CPU.
     torch = {"JAX_PLATFORMS": "cpu"} | ({} if small else first)
     one = torch if small else first | {"JAX_PLATFORMS": "cuda,cpu"}
-    # jax reads the first name, releases before 0.5 the second.
-    wide = dict.fromkeys(("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"), ".95")
+    # Both names at once are an error of jax, also where the user has set the old one.
+    wide = {"XLA_CLIENT_MEM_FRACTION": ".95", "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
     stage2 = {"stage": "stage2", "size": size.model, "batch": size.stage2}
     stage0 = {"stage": "stage0", "size": size.model, "batch": size.stage0}
     theirs = {"size": size.model, "batch": size.stage2, "results": RESULTS}

@@ -39,7 +39,12 @@ def config(folder: Path, layers: int, width: int, steps: int) -> object:
         recipe(
             "tiny_base",
             stage={"name": "stage0", "variant": "base"},
-            model={"vision": vision, "qformer": {"vocab_size": 512}, "llm": {"vocab_size": 512}},
+            model={
+                "vision": vision,
+                "qformer": {"vocab_size": 512},
+                "llm": {"vocab_size": 512},
+                "image_token_id": 511,
+            },
             data={
                 "sources": ({"name": "jsonl", "path": str(folder / "train.jsonl")},),
                 "tokenizer": words, "qformer_tokenizer": words, "max_text": 16,
