@@ -4,6 +4,7 @@
 
 PYTHON ?=
 ONLY ?=
+FILES ?=
 RUNS ?= runs/quickstart
 MINUTES ?= 10
 VENV := .venv
@@ -13,7 +14,7 @@ VLLM := .venv-vllm
 DOCS := .venv-docs
 
 .PHONY: help quickstart test lint docs format test-slow test-gpu soak fuzz test-parity test-weights \
-	test-browser test-vllm mutants bench plans bench-convert clean
+	test-browser test-vllm mutants bench bench-gpu bench-page plans bench-convert clean
 
 help:
 	@echo "make quickstart   train all stages on two CPU cores, evaluate, write report.html"
@@ -27,7 +28,10 @@ help:
 	@echo "make test-browser drive the page of zv serve with Chromium (second environment)"
 	@echo "make test-vllm    serve exports by vLLM and compare (an environment of 3.4 GB, Python 3.11)"
 	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
-	@echo "make bench        measure against PyTorch (second environment)"
+	@echo "make bench        measure everything beside others (second environment), one table;"
+	@echo "                  ONLY='decode startup' chooses parts"
+	@echo "make bench-gpu    measure on a GPU in 12 minutes (pip install 'jax[cuda13]' first)"
+	@echo "make bench-page FILES=runs/bench.jsonl  show kept figures in docs/performance.md"
 	@echo "make plans        compile the full-size recipes for TPUs, renew the table in docs/scale.md"
 	@echo "make bench-convert FOLDER=DIR  convert a full-size checkpoint in and out (65 GB of disk)"
 	@echo "make lint         check style, types and the site;  make format: mend the style"
@@ -103,8 +107,15 @@ mutants:
 
 bench:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(PARITY) parity
-	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v 'convert_full\|serving'); do \
-		echo "\$$ python $$file"; $(PARITY)/bin/python $$file || exit 1; done
+	$(PARITY)/bin/python benchmarks/bench.py --only $(ONLY)
+
+bench-gpu:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python benchmarks/gpu_suite.py --only $(ONLY)
+
+bench-page:
+	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
+	$(VENV)/bin/python benchmarks/page.py $(FILES)
 
 plans:
 	@PYTHON="$(PYTHON)" launch/environment.sh .venv-aot tpu-aot

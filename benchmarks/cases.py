@@ -59,6 +59,7 @@ def _quickstart(name: str) -> Callable[[], Config]:
 
 CASES: dict[str, Callable[[], Config]] = {
     "quickstart/stage0": _quickstart("stage0"),
+    "quickstart/stage1_chat": _quickstart("stage1_chat"),
     "quickstart/stage2_base": _quickstart("stage2_base"),
     "quickstart/stage2_chat": _quickstart("stage2_chat"),
     "small/stage0": _small_pairs,

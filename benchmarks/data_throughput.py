@@ -12,29 +12,32 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import json
 import os
-import statistics
+import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from zv_jax.config import recipe, validate
-from zv_jax.data.images import addresses as image_store
-from zv_jax.data.images import decode as images
-from zv_jax.data.pipeline import pipeline
-from zv_jax.data.records import record as records_lib
-from zv_jax.data.records.record import ImageRef, Record
-from zv_jax.data.sources import prepare
-from zv_jax.data.sources.open import open_source
-from zv_jax.data.sources.shards import Settings
-from zv_jax.data.text import tokenizers
-from zv_jax.parallel import runtime
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
+
+from benchmarks.rows import Peaks, Row, table  # noqa: E402
+from zv_jax.config import recipe, validate  # noqa: E402
+from zv_jax.data.images import addresses as image_store  # noqa: E402
+from zv_jax.data.images import decode as images  # noqa: E402
+from zv_jax.data.pipeline import pipeline  # noqa: E402
+from zv_jax.data.records import record as records_lib  # noqa: E402
+from zv_jax.data.records.record import ImageRef, Record  # noqa: E402
+from zv_jax.data.sources import prepare  # noqa: E402
+from zv_jax.data.sources.open import open_source  # noqa: E402
+from zv_jax.data.sources.shards import Settings  # noqa: E402
+from zv_jax.data.text import tokenizers  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
 SIZE, BATCH, ROUNDS = 224, 32, 3
 ENCODINGS = ("jpeg", "ppm")
@@ -62,7 +65,7 @@ def make_shards(folder: Path, size: int, encoding: str) -> Path:
 
 def make_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     """Of texts such as those of the records, kept in `folder/tokenizer`."""
-    texts = [f"picture number {k}" for k in range(1000)]
+    texts = [f"image number {k}" for k in range(1000)]
     return tokenizers.train_sentencepiece(texts, 400, folder / "tokenizer")
 
 
@@ -75,7 +78,7 @@ def _record(number: int, path: str) -> Record:
         lang="en",
         images=(ImageRef(path=path),),
         turns=(),
-        answers=(f"picture number {number}",),
+        answers=(f"image number {number}",),
     )
 
 
@@ -149,7 +152,7 @@ def make_tar(folder: Path, count: int) -> Path:
         for k in range(count):
             for name, data in (
                 (f"{k:06d}.jpg", (folder / f"{k}.jpg").read_bytes()),
-                (f"{k:06d}.txt", f"picture number {k}".encode()),
+                (f"{k:06d}.txt", f"image number {k}".encode()),
             ):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
@@ -157,21 +160,21 @@ def make_tar(folder: Path, count: int) -> Path:
     return path
 
 
-def timed(cases: dict[str, Callable[[int], None]], count: int) -> dict[str, float]:
-    """Median images per second of each case, the order rotated from round to round."""
+def timed(cases: dict[str, Callable[[int], None]], count: int) -> dict[str, tuple[float, ...]]:
+    """Seconds an image of each case in each round, the order rotated from round to round."""
     found: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
     for turn in range(ROUNDS):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = time.perf_counter()
             cases[name](count)
-            found[name].append(count / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in found.items()}
+            found[name].append((time.perf_counter() - start) / count)
+    return {name: tuple(seconds) for name, seconds in found.items()}
 
 
-def many_records(folder: Path, count: int) -> dict[str, float]:
-    """Seconds to open a hundredth and all of `count` prepared records, and memory while all are
-    read in random order: MiB after a tenth of them, and what the other nine tenths add."""
+def many_records(folder: Path, count: int) -> Iterator[Row]:
+    """Opening a hundredth and all of `count` prepared records; then the memory that the last nine
+    tenths add while all are read in random order."""
     Image.new("RGB", (32, 32), "green").save(folder / "small.jpg")
     opened, few = {}, max(1, count // 100)
     for number in (few, count):
@@ -182,17 +185,16 @@ def many_records(folder: Path, count: int) -> dict[str, float]:
         source = open_source("prepared", str(place))
         source.record(number - 1)
         opened[number] = time.perf_counter() - start
+    one, other = (opened[count],), (opened[few],)
+    yield Row("data", f"opening {count:,} prepared records", f"opening {few:,}", one, other)
     held = []
     for done, index in enumerate(np.random.default_rng(0).permutation(count)):
         if done in (count // 10, count - 1):
-            held.append(resident() / 2**20)
+            held.append(float(resident()))
         source.record(int(index))
-    return {
-        f"seconds to open {few} records": opened[few],
-        f"seconds to open {count} records": opened[count],
-        "MiB after a tenth is read": held[0],
-        "MiB that the rest adds": held[1] - held[0],
-    }
+    case = f"reading {count:,} records in random order"
+    beside = "after a tenth of them"
+    yield Row("memory", case, beside, (held[1],), (held[0],), "bytes")
 
 
 def resident() -> int:
@@ -201,40 +203,43 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=int, default=1536)
-    parser.add_argument("--passes", type=int, default=4, help="over all pictures, in a round")
-    parser.add_argument("--records", type=int, default=100_000)
-    options = parser.parse_args()
+def rows(images: int = 1536, passes: int = 4, records: int = 100_000) -> Iterator[Row]:
+    """Seconds an image of every way to feed, and what many records cost."""
     runtime.keep_freed_memory()  # as every `zv` command does; all cases have it
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_files(folder, options.image_store)
+        make_files(folder, images)
         tokenizer = make_tokenizer(folder)
-        cases: dict[str, Callable[[int], None]] = {
-            "Pillow, decode and resize": lambda count: pillow(folder, count),
-            "zv_jax, JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer),
+        bare = "Pillow, decode and resize"
+        ours: dict[str, Callable[[int], None]] = {
+            "JPEG files": batches("jsonl", folder / "train.jsonl", tokenizer)
         }
+        theirs: dict[str, Callable[[int], None]] = {bare: lambda count: pillow(folder, count)}
+        beside = [("JPEG files", bare)]
         for encoding in ENCODINGS:
-            shards = make_shards(folder, SIZE, encoding)
-            cases |= {
-                f"zv_jax, {encoding} shards": batches("prepared", shards, tokenizer),
-                f"Pillow, decode what {encoding} shards hold": codec(shards),
-            }
-        other = webdataset(make_tar(folder, options.image_store))
+            shards, only = make_shards(folder, SIZE, encoding), f"Pillow, decode {encoding} shards"
+            ours[f"{encoding} shards"] = batches("prepared", shards, tokenizer)
+            theirs[only] = codec(shards)
+            beside.append((f"{encoding} shards", only))
+        other = webdataset(make_tar(folder, images))
         if other:
-            cases["WebDataset + DataLoader, JPEG in tar"] = other
-        speeds = timed(cases, options.passes * options.image_store // BATCH * BATCH)
-        bare = speeds["Pillow, decode and resize"]
-        print("| case | pictures/s | of bare Pillow |\n|---|---|---|")
-        for case, speed in speeds.items():
-            print(f"| {case} | {speed:.0f} | {speed / bare:.2f} |")
-        print(
-            json.dumps({k: round(v, 4) for k, v in many_records(folder, options.records).items()})
-        )
+            theirs["WebDataset + DataLoader"] = other
+            beside.append(("JPEG files", "WebDataset + DataLoader"))
+        seconds = timed(ours | theirs, passes * images // BATCH * BATCH)
+        for mine, another in beside:
+            case = f"batches of stage 0 from {mine}, an image"
+            yield Row("data", case, another, seconds[mine], seconds[another])
+        yield from many_records(folder, records)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=1536)
+    parser.add_argument("--passes", type=int, default=4, help="over all images, in a round")
+    parser.add_argument("--records", type=int, default=100_000)
+    print(table(list(rows(**vars(parser.parse_args()))), Peaks()))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ of rows, so that many bytes over the bandwidth that summing a large array reache
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,12 +29,14 @@ from zv_jax.parallel import runtime  # noqa: E402
 runtime.prepare()
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers as hf  # noqa: E402
 
 import zv_jax  # noqa: E402
+from benchmarks.peaks import bandwidth  # noqa: E402
+from benchmarks.rows import Peaks, Row, table  # noqa: E402
+from zv_jax.errors import ZvError  # noqa: E402
 
 VOCABULARY, IMAGE, EOS, QUERIES = 8000, 7990, 2, 8
 
@@ -95,63 +96,63 @@ def timed(run: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return time.perf_counter() - began, found
 
 
-def bandwidth() -> float:
-    """Bytes a second that summing an array too large for any cache reads."""
-    array = jnp.ones(100 << 20, jnp.float32)
-    total = jax.jit(jnp.sum)
-    total(array).block_until_ready()
-    return array.nbytes / min(timed(lambda: total(array).block_until_ready())[0] for _ in range(5))
+def rows(
+    layers: int = 12,
+    width: int = 768,
+    rows: Sequence[int] = (1, 8),
+    beams: Sequence[int] = (1, 5),
+    prompt: int = 40,
+    tokens: int = 64,
+    rounds: int = 5,
+) -> Iterator[Row]:
+    """Seconds of answers for every number of rows and of beams.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--rows", default="1,8", help="sizes of batches, with commas")
-    parser.add_argument("--beams", default="1,5", help="numbers of beams, with commas; 1: greedy")
-    parser.add_argument("--prompt", type=int, default=40, help="tokens of a prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="new ones")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    theirs, ours = models(given.layers, given.width)
+    Raises:
+        ZvError: the ids of the two differ.
+    """
+    theirs, ours = models(layers, width)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(ours.variables["params"]["llm"]))
-    size -= VOCABULARY * given.width * 4  # of the table of embeddings a token reads one row
-    print(f"{size / 2**20:.0f} MiB read a token, {torch.get_num_threads()} threads of torch")
-    print("| rows | beams | transformers s | ours s | ratio | by round | bound s | of the bound |")
-    print("|---|---|---|---|---|---|---|---|")
-    for rows in map(int, given.rows.split(",")):
-        inputs, tensors = prompts(rows, given.prompt)
-        for beams in map(int, given.beams.split(",")):
-            common = dict(num_beams=beams, min_new_tokens=given.tokens)
+    size -= VOCABULARY * width * 4  # of the table of embeddings a token reads one row
+    for count in rows:
+        inputs, tensors = prompts(count, prompt)
+        for width_of_beam in beams:
+            case = f"{count} rows, {width_of_beam} beams, {tokens} tokens"
+            common = dict(num_beams=width_of_beam, min_new_tokens=tokens, max_new_tokens=tokens)
 
             def reference(tensors: dict = tensors, common: dict = common) -> np.ndarray:
                 with torch.inference_mode():
                     out = theirs.generate(
-                        **tensors, **common, max_new_tokens=given.tokens, do_sample=False,
-                        suppress_tokens=[IMAGE],
-                    )  # fmt: skip
-                return out[:, given.prompt :].numpy()
+                        **tensors, **common, do_sample=False, suppress_tokens=[IMAGE]
+                    )
+                return out[:, prompt:].numpy()
 
             def mine(inputs: zv_jax.Inputs = inputs, common: dict = common) -> np.ndarray:
-                return ours.generate(**inputs._asdict(), **common, max_new_tokens=given.tokens)
+                return ours.generate(**inputs._asdict(), **common)
 
             reference(), mine()
-            times, floor = [], []
-            for _ in range(given.rounds):
+            times = []
+            for _ in range(rounds):
                 (a, expected), (b, found) = timed(reference), timed(mine)
                 if not np.array_equal(expected, found):
-                    sys.exit(f"{rows} rows, {beams} beams: the ids differ")
-                times.append((a, b))
-                floor.append(size * (given.tokens - 1) / bandwidth())
-            before, now = (statistics.median(column) for column in zip(*times, strict=True))
-            by_round = sorted(a / b for a, b in times)
-            bound = statistics.median(floor)
-            print(
-                f"| {rows} | {beams} | {before:.3f} | {now:.3f} | "
-                f"{statistics.median(by_round):.2f} | {by_round[0]:.2f}-{by_round[-1]:.2f} | "
-                f"{bound:.3f} | {bound / now:.0%} |",
-                flush=True,
-            )
+                    raise ZvError("the ids differ", where=case)
+                times.append((b, a))
+            now, before = zip(*times, strict=True)
+            read = float(size * (tokens - 1))
+            yield Row("decode", case, "transformers, generate", now, before, read=read)
+
+
+def main() -> None:
+    numbers = lambda text: tuple(map(int, text.split(",")))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--rows", type=numbers, default=(1, 8), help="sizes of batches")
+    parser.add_argument("--beams", type=numbers, default=(1, 5), help="with commas; 1: greedy")
+    parser.add_argument("--prompt", type=int, default=40, help="tokens of a prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="new ones")
+    parser.add_argument("--rounds", type=int, default=5)
+    found = list(rows(**vars(parser.parse_args())))
+    print(table(found, Peaks(bandwidth=bandwidth())))
 
 
 if __name__ == "__main__":

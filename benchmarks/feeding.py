@@ -19,6 +19,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,12 +29,11 @@ from zv_jax.parallel import runtime  # noqa: E402
 
 runtime.prepare()
 
-import jax  # noqa: E402
-
 from benchmarks import data_throughput, full_step  # noqa: E402
+from benchmarks.rows import Peaks, Row, table  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
 from zv_jax.config.schema import Config, SourceConfig, TokenizerConfig  # noqa: E402
-from zv_jax.plan.timed import measure  # noqa: E402
+from zv_jax.plan import timed  # noqa: E402
 from zv_jax.training import trainer as loop  # noqa: E402
 
 LOG_EVERY = 5
@@ -84,32 +84,46 @@ def trained(config: Config, workdir: Path) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="")
     parser.add_argument("--preset", default="quickstart_base")
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--pictures", type=int, default=2048)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--workers", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def rows(**given: int | str) -> Iterator[Row]:
+    """The one comparison, with the options of the command line for arguments."""
+    yield measure(parse([f"--{name}={value}" for name, value in given.items()]))
+
+
+def measure(options: argparse.Namespace) -> Row:
+    """A step of a training beside one without input, before and after it."""
     config = small(options)
     if options.config:
         config = full_step.at_batch(full_step.load(options.config), options.batch)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = with_data(config, folder, options)
-        resident = measure(config, options.steps // 2)["median_seconds"]
+        before = timed.measure(config, options.steps // 2)["median_seconds"]
         fed = trained(config, folder / "run")
-        again = measure(config, options.steps // 2)["median_seconds"]
-    alone = statistics.mean((resident, again))
-    print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.model.preset}")
-    print(f"batch {options.batch}, {options.workers} workers, {runtime.cores()} cores")
-    print("| | s a step | pictures/s |\n|---|---|---|")
-    for label, seconds in (("trained on shards", fed["step_seconds"]), ("one batch", alone)):
-        print(f"| {label} | {seconds:.4f} | {options.batch / seconds:.0f} |")
-    print(f"ratio {fed['step_seconds'] / alone:.3f}, waiting for data {fed['data_wait']:.1%}")
+        after = timed.measure(config, options.steps // 2)["median_seconds"]
+    case = (
+        f"a step of {config.model.preset}, stage 0, fed from shards, {options.batch} images, "
+        f"{options.workers} workers"
+    )
+    note = f"waiting for data {fed['data_wait']:.1%}"
+    seconds = (fed["step_seconds"],)
+    return Row("data", case, "the same batch again", seconds, (before, after), note=note)
+
+
+def main() -> None:
+    print(table([measure(parse())], Peaks()))
 
 
 if __name__ == "__main__":

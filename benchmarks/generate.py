@@ -14,6 +14,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,8 @@ runtime.prepare()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.peaks import bandwidth  # noqa: E402
+from benchmarks.rows import Peaks, Row, table  # noqa: E402
 from zv_jax import trees  # noqa: E402
 from zv_jax.config import Config  # noqa: E402
 from zv_jax.config.build import recipe, validate  # noqa: E402
@@ -61,48 +64,70 @@ def inputs(config: Config, rows: int, length: int) -> tuple[Inputs, np.ndarray]:
     return Inputs(images, ids, np.ones(ids.shape, bool), *asked), np.zeros((rows, 1), np.uint32)
 
 
-def seconds(run: object, rounds: int) -> float:
-    """Median of `rounds` after one that compiles."""
+def seconds(run: Callable[[], object], rounds: int) -> tuple[float, ...]:
+    """Of `rounds` runs after one that compiles."""
     found = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
         jax.block_until_ready(run())
         found.append(time.perf_counter() - began)
-    return statistics.median(found[1:])
+    return tuple(found[1:])
+
+
+def config_of(preset: str) -> Config:
+    """Stage 2 of a preset, in bfloat16."""
+    kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
+    variant = "chat" if "chat" in preset else "base"
+    stage = {"name": "stage2", "variant": variant}
+    return validate(recipe(preset, stage=stage, model=kinds, data={"max_qformer_text": 32}))
+
+
+def rows(
+    preset: str = "quickstart_chat",
+    rows: Sequence[int] = (1, 16),
+    prompt: int = 64,
+    tokens: int = 32,
+    rounds: int = 3,
+) -> Iterator[Row]:
+    """Seconds of the first token and of every later one, for each size of a batch."""
+    config = config_of(preset)
+    flat = weights(config)
+    size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")
+    variables = trees.unflatten(flat)
+    for count in rows:
+        given, seeds = jax.device_put(inputs(config, count, prompt))
+
+        def run(tokens: int, given: Inputs = given, seeds: jax.Array = seeds) -> jax.Array:
+            settings = dict(cfg=config.model, max_new_tokens=tokens, stop=NEVER, pad_id=0)
+            return generate(variables, given, seeds, **settings).tokens
+
+        first, whole = (seconds(lambda n=n: run(n), rounds) for n in (1, tokens))
+        each = later(first, whole, tokens)
+        yield Row("decode", f"{preset}, {count} rows: first token", ours=first)
+        yield Row(
+            "decode", f"{preset}, {count} rows: each later token", ours=each, read=float(size)
+        )
+
+
+def later(first: Sequence[float], whole: Sequence[float], tokens: int) -> tuple[float, ...]:
+    """Seconds of every token after the first, by round."""
+    return tuple((all_ - statistics.median(first)) / (tokens - 1) for all_ in whole)
 
 
 def main() -> None:
+    numbers = lambda text: tuple(map(int, text.split(",")))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="quickstart_chat")
-    parser.add_argument("--rows", default="1,16", help="sizes of batches, with commas")
+    parser.add_argument("--rows", type=numbers, default=(1, 16), help="sizes of batches")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of text in a prompt")
     parser.add_argument("--tokens", type=int, default=32, help="new ones")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    kinds = {"dtype": "bfloat16", "param_dtype": "bfloat16", "remat": "none"}
-    variant = "chat" if "chat" in given.preset else "base"
-    stage = {"name": "stage2", "variant": variant}
-    data = {"max_qformer_text": 32}
-    config = validate(recipe(given.preset, stage=stage, model=kinds, data=data))
-    flat = weights(config)
-    size = sum(leaf.nbytes for name, leaf in flat.items() if name.split("/")[1] == "llm")
-    variables = trees.unflatten(flat)
-    device = jax.devices()[0]
-    chip = hardware.chip_of(device.device_kind)
-    print(f"{device.device_kind}, {given.preset}, {size / 2**30:.1f} GiB of language model")
-    print("| rows | first token s | ms a token | tokens/s | of the bandwidth |")
-    print("|---|---|---|---|---|")
-    for rows in map(int, given.rows.split(",")):
-        prompt, seeds = jax.device_put(inputs(config, rows, given.prompt))
-
-        def run(tokens: int, prompt: Inputs = prompt, seeds: jax.Array = seeds) -> jax.Array:
-            settings = dict(cfg=config.model, max_new_tokens=tokens, stop=NEVER, pad_id=0)
-            return generate(variables, prompt, seeds, **settings).tokens
-
-        first, whole = (seconds(lambda n=n: run(n), given.rounds) for n in (1, given.tokens))
-        each = (whole - first) / (given.tokens - 1)
-        share = f"{size / each / chip.bandwidth:.0%}" if chip else "-"
-        print(f"| {rows} | {first:.3f} | {1e3 * each:.2f} | {rows / each:.0f} | {share} |")
+    device = jax.devices()[0].device_kind
+    chip = hardware.chip_of(device)
+    print(f"{device}; reading is compared with " + (chip.name if chip else "what is measured here"))
+    read = chip.bandwidth if chip else bandwidth()
+    print(table(list(rows(**vars(given))), Peaks(bandwidth=read)))
 
 
 if __name__ == "__main__":

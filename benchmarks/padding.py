@@ -131,7 +131,7 @@ def main() -> None:
     }
     for k, n in ((1, shown), (1, 2 * shown), (2, 2 * shown)):
         shape = np.array([k * length, n])
-        name = f"{k * length} tokens, {n} pictures"
+        name = f"{k * length} tokens, {n} images"
         rows = max(packed(row, *shape) for row in mixed)
         within = f"packing within a batch into {rows} rows of {name}"
         places[within] = rows * len(mixed) * shape
@@ -140,7 +140,7 @@ def main() -> None:
             packed(samples.tolist(), *shape) * shape
         )
     used = samples.sum(0)
-    print("| rows | tokens a sample | of them padding | pictures a sample | of them padding |")
+    print("| rows | tokens a sample | of them padding | images a sample | of them padding |")
     print("|---|---|---|---|---|")
     for name, counts in places.items():
         cells = (

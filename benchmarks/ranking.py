@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed or not
 
+from benchmarks.rows import Peaks, Row, table  # noqa: E402
+from zv_jax.errors import ZvError  # noqa: E402
 from zv_jax.parallel import runtime  # noqa: E402
-from zv_jax.tables import align  # noqa: E402
 
 TOLERANCE = 1e-3
 
@@ -40,7 +41,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of every round, ``together`` and ``one by one``.
 
     Raises:
-        SystemExit: the two do not give the same scores.
+        ZvError: the two do not give the same scores.
     """
     import jax
     import numpy as np
@@ -77,7 +78,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     with on_mesh(mesh):
         apart = float(np.abs(together() - one_by_one()).max())
         if apart > TOLERANCE:
-            sys.exit(
+            raise ZvError(
                 f"the scores differ by {apart:.2g}: times of two computations are no comparison"
             )
         found: dict[str, list[float]] = {"together": [], "one by one": []}
@@ -89,26 +90,27 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     return found
 
 
-def table(options: argparse.Namespace, found: dict[str, list[float]]) -> str:
-    """The figures as text."""
-    median = {name: statistics.median(seconds) for name, seconds in found.items()}
-    by_round = [b / a for a, b in zip(found["together"], found["one by one"], strict=True)]
-    lines = [
+def rows(**given: int | str) -> Iterator[Row]:
+    """The one comparison, with the options of the command line for arguments."""
+    options = parse([f"--{name}={value}" for name, value in given.items()])
+    yield as_row(options, measure(options))
+
+
+def as_row(options: argparse.Namespace, found: dict[str, list[float]]) -> Row:
+    """The figures."""
+    case = (
         f"{options.preset}: {options.candidates} candidates x {options.rows} rows, "
-        f"prompt {options.prompt} tokens, candidate {options.answer}",
-    ]
-    rows = [(n, f"{median[n]:.3f}", f"{min(s):.3f}") for n, s in found.items()]
-    lines += align([("", "s median", "s min"), *rows], "lr")
-    ratio = median["one by one"] / median["together"]
-    lines.append(f"faster by {ratio:.1f}x (by round: {', '.join(f'{r:.1f}' for r in by_round)})")
-    return "\n".join(lines)
+        f"prompt {options.prompt} tokens, candidate {options.answer}"
+    )
+    together, apart = (tuple(found[name]) for name in ("together", "one by one"))
+    return Row("ranking", case, "candidates one by one", together, apart)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measures and prints one table."""
     options = parse(arguments)
     runtime.prepare()
-    print(table(options, measure(options)))
+    print(table([as_row(options, measure(options))], Peaks()))
 
 
 if __name__ == "__main__":

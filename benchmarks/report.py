@@ -69,7 +69,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, load and versions."""
-    packages = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+    packages = ("jax", "jaxlib", "flax", "optax", "torch", "transformers", "peft", "numpy")
     return {
         "processor": _line("/proc/cpuinfo", "model name") or platform.processor(),
         "cores_allowed": len(os.sched_getaffinity(0)),
@@ -77,8 +77,15 @@ def machine() -> dict[str, Any]:
         "load_average_1min": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": {name: version for name in packages if (version := _version(name))},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _line(path: str, key: str) -> str:

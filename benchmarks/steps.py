@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ sys.path.insert(0, str(ROOT))  # so that the file runs from anywhere, installed 
 
 from benchmarks.cases import CASES, case_config  # noqa: E402
 from benchmarks.report import machine, summarise, table  # noqa: E402
-from benchmarks.worker import ROWS, work  # noqa: E402
+from benchmarks.rows import Row  # noqa: E402
+from benchmarks.worker import ROWS, rows_of, work  # noqa: E402
 from zv_jax.config.build import to_dict  # noqa: E402
 from zv_jax.errors import ConfigError, ZvError, unknown_name  # noqa: E402
+from zv_jax.parallel import runtime  # noqa: E402
 
+Rounds = dict[str, list[dict[str, Any]]]
 QUIET = 0.5  # a load above this much at the start deserves a warning
 
 
@@ -86,55 +90,117 @@ def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
         return json.loads(result.read_text("utf-8"))
 
 
+def job(case: str, folder: Path, threads: int, warmup: int, steps: int) -> dict[str, Any]:
+    """What every process of a case is handed; its weights lie in a folder of their own."""
+    place = folder / case.replace("/", "-")
+    place.mkdir()
+    return {
+        "case": case, "directory": str(place), "threads": threads, "warmup": warmup, "steps": steps
+    }  # fmt: skip
+
+
+def agree(case: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Takes the first steps on both sides.
+
+    Raises:
+        ZvError: they disagree; nothing is to be timed then.
+    """
+    ours = in_own_process(job | {"task": "check", "row": "jax"})
+    agreed = in_own_process(job | {"task": "check", "row": "torch"})
+    _say(
+        f"{case}: the same computation; losses of {agreed['steps']} steps differ by "
+        f"{agreed['largest_difference_of_losses']:.1e} at most"
+    )
+    return {
+        "check": agreed,
+        "first_losses": ours["steps"][0]["metrics"],
+        "shapes": ours["shapes"],
+        "config": to_dict(case_config(case)),
+    }
+
+
+def timed(job: dict[str, Any], rows: Sequence[str], rounds: int) -> Rounds:
+    """What `worker.measure` returns, by row, in each round; the rows take turns.
+
+    Raises:
+        ZvError: one failed.
+    """
+    found: Rounds = {row: [] for row in rows}
+    for number in range(rounds):
+        for row in rows:
+            found[row].append(in_own_process(job | {"task": "time", "row": row}))
+            median = 1000 * found[row][-1]["median"]
+            _say(f"{job['case']}: round {number + 1} of {rounds}, {row}: {median:.1f} ms")
+    return found
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All checks, then all measurements.
 
     Raises:
         ZvError: the two sides disagree in one of the cases; nothing is timed then.
     """
-    say = lambda text: print(text, file=sys.stderr, flush=True)
     report: dict[str, Any] = {"machine": machine(), "cases": {}}
     load = report["machine"]["load_average_1min"]
     if load > QUIET and not options.check_only:
-        say(f"warning: the machine is busy (load {load:.2f}); the times will not mean much")
+        _say(f"warning: the machine is busy (load {load:.2f}); the times will not mean much")
     with tempfile.TemporaryDirectory() as directory:
         jobs = {}
         for case in options.cases:
-            place = Path(directory) / case.replace("/", "-")
-            place.mkdir()
-            jobs[case] = job = {
-                "case": case,
-                "directory": str(place),
-                "threads": options.threads,
-                "warmup": options.warmup,
-                "steps": options.steps,
-            }
-            ours = in_own_process(job | {"task": "check", "row": "jax"})
-            agreed = in_own_process(job | {"task": "check", "row": "torch"})
-            say(
-                f"{case}: the same computation; losses of {agreed['steps']} steps differ by "
-                f"{agreed['largest_difference_of_losses']:.1e} at most"
-            )
-            report["cases"][case] = {
-                "check": agreed,
-                "first_losses": ours["steps"][0]["metrics"],
-                "shapes": ours["shapes"],
-                "config": to_dict(case_config(case)),
-            }
-        if not options.check_only:
-            for case, job in jobs.items():
-                _time(case, job, options, report, say)
+            jobs[case] = job(
+                case, Path(directory), options.threads, options.warmup, options.steps
+            )  # fmt: skip
+            report["cases"][case] = agree(case, jobs[case])
+        for case, one in {} if options.check_only else jobs.items():
+            wanted = [row for row in rows_of(case) if row in options.rows]
+            rounds = timed(one, wanted, options.rounds)
+            report["cases"][case] |= {"rounds": rounds, "summary": summarise(rounds)}
     return report
 
 
-def _time(case: str, job: dict, options: argparse.Namespace, report: dict, say: Any) -> None:
-    rounds: dict[str, list[dict]] = {row: [] for row in options.rows}
-    for number in range(options.rounds):
-        for row in options.rows:
-            rounds[row].append(in_own_process(job | {"task": "time", "row": row}))
-            median = 1000 * rounds[row][-1]["median"]
-            say(f"{case}: round {number + 1} of {options.rounds}, {row}: {median:.1f} ms")
-    report["cases"][case] |= {"rounds": rounds, "summary": summarise(rounds)}
+def rows(
+    case: str,
+    others: Sequence[str] = (),
+    rounds: int = 2,
+    steps: int = 5,
+    warmup: int = 2,
+    threads: int = 2,
+) -> Iterator[Row]:
+    """A step of ours beside other ways, which take turns with it in every round.
+
+    Args:
+        others: rows of `worker.ROWS`; all that the case has, without any. One that fails is a row
+            without figures.
+
+    Raises:
+        ZvError: the two sides disagree, or ours fails.
+    """
+    others = others or rows_of(case)[1:]
+    found: Rounds = {row: [] for row in ("jax", *others)}
+    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        one = job(case, Path(directory), min(threads, runtime.cores()), warmup, steps)
+        agree(case, one)
+        flops = in_own_process(one | {"task": "count", "row": "jax"})
+        for _ in range(rounds):
+            for row in found:
+                try:
+                    found[row] += [] if row in failed else timed(one, [row], 1)[row]
+                except ZvError as error:
+                    if row == "jax":
+                        raise
+                    failed[row] = f"failed: {error.what.splitlines()[-1]:.300}"
+    medians = {row: tuple(part["median"] for part in parts) for row, parts in found.items()}
+    for other in others:
+        about = "steps", f"{case}, a step", ROWS[other].partition(":")[0]
+        if other in failed:
+            yield Row(*about, note=failed[other])
+        else:
+            yield Row(*about, medians["jax"], medians[other], **flops)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:

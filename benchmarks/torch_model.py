@@ -16,6 +16,8 @@ from zv_jax.config import Config
 from zv_jax.models.presets import LlamaConfig, LoraConfig, ModelConfig, QFormerConfig, VisionConfig
 from zv_jax.models.vit import MEAN, STD
 
+Kept = tuple[Tensor, Tensor]  # keys and values of a layer, [B, H, S, K]
+
 
 class Linear(nn.Linear):
     """`nn.Linear` with an adapter where `path` matches `lora.targets`."""
@@ -111,11 +113,16 @@ class BertAttention(nn.Module):
         self.out = Linear(cfg.width, cfg.width)
         self.ln = nn.LayerNorm(cfg.width, cfg.norm_eps)
 
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, source: Tensor, mask: Tensor | None, past: Kept | None = None
+    ) -> tuple[Tensor, Kept]:
+        """The outputs, and the keys and values; those of `past` come before them."""
         q, k, v = self.q(x), self.k(source), self.v(source)
         q, k, v = (heads_first(part, self.heads) for part in (q, k, v))
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.ln(x + self.out(heads_last(y)))
+        return self.ln(x + self.out(heads_last(y))), (k, v)
 
 
 class BertFeedForward(nn.Module):
@@ -137,18 +144,25 @@ class QFormerLayer(nn.Module):
         self.ffn_query = BertFeedForward(cfg)
         self.ffn_text = BertFeedForward(cfg) if text else None
 
-    def forward(self, x: Tensor, image: Tensor | None, mask: Tensor | None, count: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        image: Tensor | None,
+        mask: Tensor | None,
+        count: int,
+        past: Kept | None = None,
+    ) -> tuple[Tensor, Kept]:
         """x holds `count` queries, then the text."""
-        x = self.self(x, x, mask)
+        x, kept = self.self(x, x, mask, past)
         parts = []
         if count:
             queries = x[:, :count]
             if self.cross is not None:
-                queries = self.cross(queries, image, None)
+                queries, _ = self.cross(queries, image, None)
             parts.append(self.ffn_query(queries))
         if x.shape[1] > count:
             parts.append(self.ffn_text(x[:, count:]))
-        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        return (torch.cat(parts, 1) if len(parts) > 1 else parts[0]), kept
 
 
 class TextHead(nn.Module):
@@ -187,6 +201,16 @@ class QFormer(nn.Module):
         self, image: Tensor | None, ids: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Outputs of queries and text; mask bool [B, 1, N, N] over both, True where allowed."""
+        return self.keeping(image, ids, mask)[:2]
+
+    def keeping(
+        self,
+        image: Tensor | None,
+        ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        past: list[Kept] | None = None,
+    ) -> tuple[Tensor, Tensor, list[Kept]]:
+        """The same, and the keys and values of every layer; those of `past` come before them."""
         parts = []
         if image is not None:
             parts.append(self.ln(self.query_tokens).expand(len(image), -1, -1))
@@ -195,10 +219,12 @@ class QFormer(nn.Module):
             parts.append(self.ln(self.word(ids) + self.position(positions)))
         count = self.count if image is not None else 0
         x = torch.cat(parts, 1)
-        for pair in self.pairs:
-            x = pair["even"](x, image, mask, count)
-            x = pair["odd"](x, image, mask, count)
-        return x[:, :count], x[:, count:]
+        layers = [layer for pair in self.pairs for layer in (pair["even"], pair["odd"])]
+        before, kept = past or [None] * len(layers), []
+        for layer, one in zip(layers, before, strict=True):
+            x, own = layer(x, image, mask, count, one)
+            kept.append(own)
+        return x[:, :count], x[:, count:], kept
 
 
 def joint_mask(queries: int, text_mask: Tensor) -> Tensor:

@@ -33,7 +33,14 @@ def rate(cfg: OptimizerConfig, step: int, steps: int) -> float:
 
 
 class TorchStep:
-    """Model, optimiser and step. `autocast` computes in bfloat16 where torch thinks it safe."""
+    """Model, optimiser and step.
+
+    Args:
+        autocast: computes in bfloat16 where torch thinks it safe.
+        separate: the passes of stage 0 as LAVIS makes them: queries alone, texts, matching, and
+            captions that read the keys and values which the queries left (BLIP-2, section 3.2;
+            salesforce/LAVIS, models/blip2_models/blip2_qformer.py).
+    """
 
     def __init__(
         self,
@@ -41,10 +48,11 @@ class TorchStep:
         leaves: Mapping[str, np.ndarray],
         trainable: Collection[str],
         autocast: bool = False,
+        separate: bool = False,
     ):
         torch.set_flush_denormal(True)  # as XLA does
         torch.manual_seed(config.seed)
-        self.config, self.autocast, self.count = config, autocast, 0
+        self.config, self.autocast, self.separate, self.count = config, autocast, separate, 0
         self.model = TorchZiyaVisual(config)
         load(self.model, leaves, trainable)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -86,13 +94,19 @@ class TorchStep:
         return {name: float(value.detach()) for name, value in metrics.items()}
 
     def _pretraining(self, rows: dict[str, Tensor], negatives: Negatives | None) -> Terms:
-        """Three passes of the Q-Former: captioning with the queries, text alone, matching."""
+        """Three passes of the Q-Former: captioning with the queries, text alone, matching; or
+        four, as `separate` says."""
         model, stage = self.model, self.config.stage
         ids, mask, image_ids = rows["text_ids"], rows["text_mask"], rows["image_ids"]
         count, batch = model.qformer.count, len(ids)
         features = model.encode_images(rows["images"])
         marked = torch.cat([rows["dec_id"].expand(batch, 1).to(ids.dtype), ids[:, 1:]], 1)
-        queries, text = model.qformer(features, marked, caption_mask(count, mask))
+        seen = caption_mask(count, mask)
+        if self.separate:
+            queries, _, kept = model.qformer.keeping(features)
+            text = model.qformer.keeping(None, marked, seen[:, :, count:], kept)[1]
+        else:
+            queries, text = model.qformer(features, marked, seen)
         logits = model.qformer.text_head(text, model.qformer.word)[:, :-1].float()
         targets = ids[:, 1:].masked_fill(~mask[:, 1:], IGNORED)
         terms = {"itg": cross_entropy(logits, targets, stage.label_smoothing)}

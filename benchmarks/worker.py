@@ -25,6 +25,9 @@ ROWS = {
     "torch": "PyTorch, float32",
     "torch-malloc": "PyTorch, float32, with our malloc settings",
     "torch-bf16": "PyTorch, bfloat16 autocast: less exact arithmetic, not the same computation",
+    "torch-lavis": "PyTorch, float32, in the passes that LAVIS makes of stage 0",
+    "hf": "transformers and PEFT, float32, as their users train",
+    "hf-compile": "the same, by torch.compile",
 }
 CHECKED_STEPS = 2  # the second sees the gradients, the clipping and the optimiser of the first
 LOSS_TOLERANCE = 1e-4
@@ -34,12 +37,22 @@ WEIGHTS, OURS = "weights.npz", "ours.json"
 Step = Callable[[Batch], dict[str, float]]
 
 
+def rows_of(case: str) -> list[str]:
+    """The rows that a case has: LAVIS's passes in stage 0, transformers' models from stage 1 on."""
+    pairs = case_config(case).stage.name == "stage0"
+    return [row for row in ROWS if not row.startswith("hf" if pairs else "torch-lavis")]
+
+
 class DifferentError(ZvError):
     """The two implementations do not compute the same thing."""
 
 
-def prepare_process(row: str, threads: int) -> None:
+def prepare_process(row: str, threads: int, cache: str = "") -> None:
     """Cores, threads and malloc of this process; call it before jax or torch is imported.
+
+    Args:
+        cache: folder for compiled programs; "": every process compiles, so that its memory and
+            first step are those of a fresh machine.
 
     Raises:
         ConfigError: fewer than `threads` cores may be used.
@@ -57,8 +70,9 @@ def prepare_process(row: str, threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if row == "jax":
         os.environ["JAX_PLATFORMS"] = "cpu"
-        # Every process compiles, so that its memory and first step are those of a fresh machine.
-        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true" if cache else "false"
+        if cache:
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
         runtime.prepare()
     else:
         if row == "torch-malloc":
@@ -92,13 +106,31 @@ def check_torch(name: str, directory: Path) -> dict[str, Any]:
         DifferentError: a loss or the norm of the gradients is not the same.
         CheckpointError: the parameters do not correspond.
     """
-    step, ours = _torch_step(name, directory, "torch")
     batch = make_batch(case_config(name))
     deviation = 0.0
-    for number, theirs in enumerate(ours["steps"]):
-        found = step(batch, theirs["negatives"])
-        deviation = max(deviation, compare(theirs["metrics"], found, f"{name}, step {number + 1}"))
+    for row in ("torch", "torch-lavis"):
+        if row not in rows_of(name):
+            continue
+        step, ours = _torch_step(name, directory, row)
+        for number, theirs in enumerate(ours["steps"]):
+            found, where = step(batch, theirs["negatives"]), f"{name}, {row}, step {number + 1}"
+            deviation = max(deviation, compare(theirs["metrics"], found, where))
     return {"steps": CHECKED_STEPS, "largest_difference_of_losses": deviation}
+
+
+def count(name: str) -> dict[str, float]:
+    """FLOPs of a step: of the model by our formula, and of the matrix products in the program."""
+    import jax
+
+    from zv_jax.parallel.hardware import MeshConfig
+    from zv_jax.parallel.sharding import make_mesh
+    from zv_jax.plan import compiled, hlo
+    from zv_jax.training.flops import model_flops
+
+    config = case_config(name)
+    program = compiled.compile_step(config, make_mesh(MeshConfig(), jax.devices()[:1]))
+    counted = model_flops(config) * config.train.batch_size
+    return {"counted": counted, "compiled": hlo.work(program.text).flops}
 
 
 def compare(ours: Mapping[str, float], theirs: Mapping[str, float], where: str) -> float:
@@ -132,7 +164,7 @@ def measure(row: str, name: str, directory: Path, warmup: int, steps: int) -> di
 
     batch = make_batch(case_config(name))
     start = time.perf_counter()
-    step = _jax_step(name, directory) if row == "jax" else _torch_step(name, directory, row)[0]
+    step = _step(row, name, directory)
     step(batch)
     first = time.perf_counter() - start
     for _ in range(warmup - 1):
@@ -151,6 +183,12 @@ def measure(row: str, name: str, directory: Path, warmup: int, steps: int) -> di
     }
 
 
+def _step(row: str, name: str, directory: Path) -> Step:
+    if row == "jax":
+        return _jax_step(name, directory)
+    return _hf_step(name, row) if row.startswith("hf") else _torch_step(name, directory, row)[0]
+
+
 def _jax_step(name: str, directory: Path) -> Step:
     from benchmarks.jax_step import JaxStep
 
@@ -164,16 +202,26 @@ def _torch_step(name: str, directory: Path, row: str) -> tuple[Any, dict[str, An
     ours = json.loads((directory / OURS).read_text("utf-8"))
     with np.load(directory / WEIGHTS) as leaves:
         trainable = set(ours["trainable"])
-        return TorchStep(case_config(name), leaves, trainable, row == "torch-bf16"), ours
+        kind = dict(autocast=row == "torch-bf16", separate=row == "torch-lavis")
+        return TorchStep(case_config(name), leaves, trainable, **kind), ours
+
+
+def _hf_step(name: str, row: str) -> Step:
+    from benchmarks.hf_model import HfStep
+
+    return HfStep(case_config(name), compiled=row == "hf-compile")
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
     """Does the job that `steps.py` hands to a process of its own.
 
-    `job` holds task (check | time), row, case, directory, threads, warmup and steps.
+    `job` holds task (check | count | time), row, case, directory, threads, warmup and steps; and
+    cache, if compiled programs are kept.
     """
     row, name, directory = job["row"], job["case"], Path(job["directory"])
-    prepare_process(row, job["threads"])
+    prepare_process(row, job["threads"], job.get("cache", ""))
+    if job["task"] == "count":
+        return count(name)
     if job["task"] == "time":
         return measure(row, name, directory, job["warmup"], job["steps"])
     return (check_ours if row == "jax" else check_torch)(name, directory)

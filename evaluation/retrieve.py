@@ -71,6 +71,12 @@ def similarities(
 
     images = embedded(gallery.images, lambda part: model.embed_images([image(ref) for ref in part]))
     texts = embedded(gallery.texts, model.embed_texts)
+    return best_of_queries(images, texts)
+
+
+def best_of_queries(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each image's best query with each text: float [N, Q, D] and [M, D] to
+    [N, M] (Li et al. 2023, section 3.2)."""
     return np.einsum("nqd,md->nqm", images, texts).max(1)
 
 

@@ -91,6 +91,20 @@ def test_programs_of_tpus():
     assert reduced.payload == reduced.wire == 4 * 1024 and reduced.spans_slices
 
 
+def test_products_that_gpus_leave_to_cublas_count():
+    program = """
+ENTRY %main (a: bf16[8,16], b: bf16[16,32]) -> bf16[8,32] {
+  %a = bf16[8,16]{1,0} parameter(0)
+  %b = bf16[16,32]{1,0} parameter(1)
+  %gemm = (bf16[8,32]{1,0}, s8[4194304]{0}) custom-call(%a, %b), \
+custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":{"alpha_real":1,\
+"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}
+  ROOT %out = bf16[8,32]{1,0} get-tuple-element(%gemm), index=0
+}
+"""
+    assert hlo.work(program).flops == 2 * 8 * 32 * 16
+
+
 @pytest.mark.parametrize(
     "attributes, groups",
     [

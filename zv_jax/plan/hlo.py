@@ -121,7 +121,7 @@ def work(text: str, chips_per_slice: int = 0) -> Work:
             times = turns[name]
             if not times:
                 continue
-            if instruction.opcode in ("dot", "convolution"):
+            if instruction.opcode in ("dot", "convolution") or _cublas(instruction):
                 total.flops += times * product_flops(instruction, instructions)
             kind = instruction.opcode.removesuffix("-start")
             channel = re.search(r"channel_id=(\d+)", instruction.rest)
@@ -195,10 +195,19 @@ def sizes_in_bytes(shape: str) -> list[float]:
     return found
 
 
+def _cublas(instruction: Instruction) -> bool:
+    """Whether it is a product that a GPU's program leaves to cuBLAS."""
+    return 'custom_call_target="__cublas$' in instruction.rest
+
+
 def product_flops(instruction: Instruction, beside: dict[str, Instruction]) -> float:
-    """Operations, two for each multiplication and addition, of a `dot` or a `convolution`."""
+    """Operations, two for each multiplication and addition, of a `dot`, a `convolution` or a call
+    of cuBLAS."""
     out = math.prod(dims(instruction.shape)[0])
     left, right = (dims(beside[name].shape)[0] for name in instruction.operands[:2])
+    if _cublas(instruction):
+        listed = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', instruction.rest).group(1)
+        return 2.0 * out * math.prod(left[int(d)] for d in re.findall(r"\d+", listed))
     if instruction.opcode == "dot":
         contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.rest).group(1)
         return 2.0 * out * math.prod(left[int(d)] for d in contracted.split(",") if d)

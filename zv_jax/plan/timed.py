@@ -14,7 +14,7 @@ from zv_jax.config import Config
 from zv_jax.errors import TrainingError
 from zv_jax.models.axes import on_mesh
 from zv_jax.parallel.sharding import make_mesh
-from zv_jax.plan import compiled
+from zv_jax.plan import compiled, hlo
 from zv_jax.stages import stage_of
 from zv_jax.training.optimizer import make_optimizer
 from zv_jax.training.step import init_state, make_step
@@ -60,12 +60,22 @@ def batch_of(config: Config, shapes: compiled.Shapes) -> dict[str, jax.Array]:
     return rows
 
 
+def program_flops(text: str) -> float | None:
+    """FLOPs of the products in a compiled program; None where it is written in a form that the
+    reader does not know, since times on a device are worth more than their count."""
+    try:
+        return hlo.work(text).flops
+    except (AttributeError, IndexError, KeyError, ValueError):
+        return None
+
+
 def measure(config: Config, steps: int) -> dict[str, Any]:
     """Runs the step `steps` times after a first one, which compiles it.
 
     Returns:
         Seconds of the first step, of each that follows and their median; peak bytes of the first
-        device (None where it keeps no count); the last loss.
+        device (None where it keeps no count); FLOPs of the matrix products in the program (on GPUs
+        without those inside fused attention); the last loss.
 
     Raises:
         ConfigError: the mesh does not fit the devices.
@@ -79,12 +89,13 @@ def measure(config: Config, steps: int) -> dict[str, Any]:
         state = init_state(on_devices(program.variables.trainable, 1), tx, config.guards)
         step = make_step(config, stage, tx, schedule, mesh, state)
         rows = batch_of(config, program.batch)
-        each = []
+        began, each = time.perf_counter(), []
+        step = step.lower(state, frozen, rows).compile()
         for _ in range(1 + steps):
-            began = time.perf_counter()
             state, metrics = step(state, frozen, rows)
             loss = float(metrics["loss"])
             each.append(time.perf_counter() - began)
+            began = time.perf_counter()
     if not np.isfinite(loss):
         raise TrainingError(f"the loss of random weights is {loss}", where="the timed steps")
     memory = jax.devices()[0].memory_stats() or {}
@@ -94,6 +105,7 @@ def measure(config: Config, steps: int) -> dict[str, Any]:
         "first_step_seconds": each[0],
         "step_seconds": each[1:],
         "median_seconds": statistics.median(each[1:]),
+        "compiled_flops": program_flops(step.as_text()),
         "peak_bytes": memory.get("peak_bytes_in_use"),
         "loss": loss,
     }
