@@ -213,6 +213,7 @@ def _side(
 ) -> Side:
     lines, ties = compare.of_measurements(right, given.measured, TOLERANCES[dtype], known)
     lines = [*compare.of_weights(given.weights, known), *lines]
+    lines.sort(key=lambda line: known.index(line.place))
     first = compare.first_difference(lines, known)
     return Side(name, DIFFERS if first else PASSED, given.versions, tuple(lines), first, ties)
 
