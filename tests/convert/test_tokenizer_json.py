@@ -59,14 +59,15 @@ def read(files: dict[str, str]):
     return library.Tokenizer.from_str(files["tokenizer.json"])
 
 
-def test_ids_and_texts_are_the_same(tokenizer):
+def test_ids_and_texts_are_the_same(tokenizer, request):
+    # Of a unigram model, cuts into the same pieces in another order are equally probable ("9", "99"
+    # and "99", "9"): only rounding decides, and the two libraries sum in different precision.
+    unigram = request.node.callspec.params["tokenizer"] == "unigram"
+    order = sorted if unigram else list
     other = read(hf_files(tokenizer, qformer=tokenizer.kind == "bert"))
     for text in corpus():
         ids = tokenizer.encode(text)
         found = other.encode(text, add_special_tokens=False).ids
-        # Repeated signs, as in the rules of tables, can be cut in several equally probable ways,
-        # between which only rounding decides, and the two libraries sum in different precision.
-        order = list if not text or any(c.isalnum() for c in text) else sorted
         assert order(found) == order(ids), text
         if ids:
             assert other.decode(ids) == tokenizer.decode(ids)
