@@ -43,10 +43,9 @@ def for_inference(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
 def _parts(leaf: jax.Array) -> list[jax.Array]:
     """A leaf [L, ...] as L arrays with the same sharding, by way of the host: a program that slices
     would be compiled for each shape of leaves, at each start."""
-    place = None
-    if isinstance(leaf.sharding, NamedSharding):
-        rest = PartitionSpec(*leaf.sharding.spec[1:])
-        place = NamedSharding(leaf.sharding.mesh, rest)
+    place = leaf.sharding
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
     return [jax.device_put(part, place) for part in np.asarray(leaf)]
 
 
