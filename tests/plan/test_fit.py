@@ -54,6 +54,7 @@ def tiny(stage: str = "stage1", variant: str = "chat", **model) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_every_setting_and_lines_that_training_takes(tmp_path, capsys):
     path, out, lines = tmp_path / "tiny.py", tmp_path / "fit.json", tmp_path / "fit.txt"
     path.write_text(TINY)
