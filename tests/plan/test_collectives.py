@@ -38,7 +38,7 @@ print(json.dumps(report))
 def report():
     """The report of the program for stage 2 of Chat, compiled once."""
     env = os.environ | {
-        "PYTHONPATH": f"{TESTS.parent}:{TESTS / 'training'}", "JAX_NUM_CPU_DEVICES": "8",
+        "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "JAX_NUM_CPU_DEVICES": "8",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "stage2", "chat", "8x1x1", "1x8x1"],
