@@ -66,7 +66,7 @@ def test_shapes_of_other_code_are_not_used(traced, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"[1]", b'{"a": [[2], "no dtype", null]}', b"\xff", b"[" * 9999]
+    "damage", [b"", b"{}", b"[1]", b'{"a": [[2], "no dtype", null]}', b"\xff", b"[" * 9999]
 )
 def test_a_damaged_file_is_made_anew(traced, cache, damage):
     whole = again()

@@ -97,6 +97,9 @@ def test_settings_of_the_user_win(fresh_python, tmp_path, monkeypatch):
     own = str(tmp_path / "own")
     done = fresh_python("-c", CODE, JAX_COMPILATION_CACHE_DIR=own)
     assert done.stdout.split()[-2:] == [own, "-1"], done.stderr  # theirs to limit
+    done = fresh_python("-c", CODE, JAX_COMPILATION_CACHE_DIR="")
+    assert done.stdout.split()[-1] == "-1", done.stderr  # empty: no cache at all
+    assert str(runtime.cache_dir()) not in done.stdout
 
 
 PROGRAMS = """

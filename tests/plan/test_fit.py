@@ -269,6 +269,14 @@ def test_a_limit_below_the_weights_compiles_nothing(tmp_path, capsys):
     assert found["chosen"] is None and not any(row["fits"] for row in found["settings"])
 
 
+def test_a_file_of_figures_that_cannot_be_written_is_one_error(tmp_path, capsys):
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY)
+    words = ["plan", f"--config={path}", "--topology=h100", "--estimate"]
+    assert cli.main([*words, f"--out={path / 'plan.json'}"]) == 2
+    assert "the figures cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage0", "stage1"])
 def test_it_finds_the_optimum_of_a_grid_of_sixteen_compiled_programs(stage):

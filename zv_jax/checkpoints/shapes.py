@@ -61,7 +61,7 @@ def _write(path: Path, tree: dict) -> None:
 def _read(path: Path) -> dict | None:
     try:
         rows = json.loads(path.read_bytes())
-        return trees.unflatten({name: _leaf(*row) for name, row in rows.items()})
+        return trees.unflatten({name: _leaf(*row) for name, row in rows.items()}) or None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -103,8 +103,13 @@ def _check_flags(values: flags.FlagValues) -> None:
             raise ConfigError(
                 f"--{name} has no effect {'with' if values.fit else 'without'} --fit",
                 where=f"--{name}",
+                expected=f"--fit with none of {_named(NOT_OF_FIT)}, or none of {_named(OF_FIT)}",
                 fix=f"leave out --{name}, or {'leave out' if values.fit else 'add'} --fit",
             )
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(f"--{name}" for name in names)
 
 
 def _mesh(text: str) -> MeshConfig:
@@ -138,10 +143,11 @@ def _on(topology: Topology, config: Config, mesh_flag: str | None) -> Config:
 def _keep(out: str | None, found: dict) -> None:
     """Writes the figures as JSON where that is wanted."""
     if out:
-        from zv_jax.files import write_json
+        from zv_jax.files import write_json, writing
 
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(out), json.loads(json.dumps(found)))
+        with writing("the figures", Path(out), "give another --out"):
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+            write_json(Path(out), json.loads(json.dumps(found)))
         print(f"written: {out}")
 
 
@@ -177,10 +183,11 @@ def _fit(values: flags.FlagValues, config: Config, topology: Topology | None) ->
     print("\n".join(["", *lines]))
     _keep(values.out, found)
     if values.overrides:
-        from zv_jax.files import write_atomic
+        from zv_jax.files import write_atomic, writing
 
-        Path(values.overrides).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(values.overrides), ("\n".join(lines) + "\n").encode())
+        with writing("the overrides", Path(values.overrides), "give another --overrides"):
+            Path(values.overrides).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(Path(values.overrides), ("\n".join(lines) + "\n").encode())
         print(f"written: {values.overrides}; zv train --config ... $(cat {values.overrides})")
 
 

@@ -81,6 +81,13 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
         config = _of_epochs(values, config)
     workdir = place(required(values, "workdir", "runs/NAME", bucket=True))
     if values.memory_fraction is not None:
+        if runtime.backend_is_cpu():
+            raise ConfigError(
+                "a share of the memory of a GPU, and no GPU to take it from",
+                where="--memory_fraction",
+                expected="a GPU with the extra gpu installed, and JAX_PLATFORMS not set to cpu",
+                fix="leave --memory_fraction out",
+            )
         runtime.use_memory_fraction(values.memory_fraction)
     runtime.prepare()
     from zv_jax.parallel import distributed

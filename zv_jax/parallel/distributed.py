@@ -223,8 +223,9 @@ def log_to_file(workdir: Path) -> Iterator[None]:
         jax.devices()[0].device_kind,
         jax.__version__,
     )
-    if place := jax.config.jax_compilation_cache_dir:
-        most = jax.config.jax_compilation_cache_max_size
+    place = jax.config.jax_compilation_cache_dir
+    most = jax.config.jax_compilation_cache_max_size
+    if place and most and jax.config.jax_enable_compilation_cache:
         limit = f"up to {most / 2**30:.3g} GiB" if most > 0 else "without a limit"
         process_log.info("compiled programs are kept in %s, %s", place, limit)
     try:

@@ -137,7 +137,7 @@ def use_compilation_cache() -> None:
     take more than `CACHE_SIZE`. The user's own settings are kept; a directory of theirs is
     theirs to limit.
     """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir() / "xla")
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_SIZE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

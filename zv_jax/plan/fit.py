@@ -20,7 +20,7 @@ from zv_jax.parallel.hardware import Topology
 from zv_jax.plan import candidates, search
 from zv_jax.plan.compiled import TooLarge
 from zv_jax.plan.processes import Process
-from zv_jax.plan.report import KEPT_FREE
+from zv_jax.plan.report import KEPT_FREE, recipe
 from zv_jax.plan.search import Outcome, Setting
 from zv_jax.stages import stage_model, stage_of
 from zv_jax.training.losses.kind import loss_of
@@ -217,14 +217,7 @@ def _result(state: Search, chosen: Setting | None, best: list[Setting]) -> dict[
     config, found = state.config, state.survey
     settings = [*state.order, *sorted(found.refused)]
     return {
-        "recipe": {
-            "stage": config.stage.name,
-            "variant": config.stage.variant,
-            "preset": config.model.preset,
-            "batch_size": config.train.batch_size,
-            "microbatches": config.train.microbatches,
-            "remat": config.model.remat,
-        },
+        "recipe": recipe(config),
         "machine": {
             "name": found.machine.name,
             "kind": found.machine.kind,

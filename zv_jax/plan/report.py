@@ -81,12 +81,7 @@ def figures(
     guessed = activations.temporaries(config, rows, shards, mesh.shape["tensor"])
     found: dict[str, Any] = {
         "recipe": {
-            "stage": config.stage.name,
-            "variant": config.stage.variant,
-            "preset": config.model.preset,
-            "batch_size": config.train.batch_size,
-            "microbatches": config.train.microbatches,
-            "remat": config.model.remat,
+            **recipe(config),
             "image_size": config.model.vision.image_size,
             "length": tokens_per_row(config),
             "images": images_per_row(config),
@@ -126,6 +121,18 @@ def figures(
     hours = config.train.steps * found["step"]["seconds"] / 3600
     found["run"] = {"hours": hours, "chip_hours": hours * topology.chips}
     return found
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """What names a recipe in a report, in JSON types."""
+    return {
+        "stage": config.stage.name,
+        "variant": config.stage.variant,
+        "preset": config.model.preset,
+        "batch_size": config.train.batch_size,
+        "microbatches": config.train.microbatches,
+        "remat": config.model.remat,
+    }
 
 
 def bytes_on_a_chip(tree: Any) -> float:
