@@ -2,8 +2,8 @@
 
     zv sweep --sweep configs/sweeps/base_against_chat.py --workdir runs/sweeps/base_against_chat
 
-It starts from the language model and the stage 0 of a finished quickstart; forty minutes on
-two cores. At full size: `base_against_chat.py:full`. An arm without stage 1 makes the steps of both
+It starts from the language model and the stage 0 of a finished quickstart, and takes longer than
+that did. At full size: `base_against_chat.py:full`. An arm without stage 1 makes the steps of both
 stages in stage 2, so that none is trained less. Result: one row an arm, in ablation.md.
 """
 
