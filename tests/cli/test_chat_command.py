@@ -184,7 +184,7 @@ class Terminal:
     def type(self, text):
         os.write(self._main, text.encode())
 
-    def wait(self, pattern, seconds=240):
+    def wait(self, pattern, seconds=120):
         """Waits until the screen shows `pattern` behind what earlier waits have seen."""
         end, seen = time.monotonic() + seconds, len(self.screen)
         data = b""
@@ -222,7 +222,9 @@ def test_a_person_at_a_terminal(terminal, run, images, tmp_path):
     person.wait("呢\x08\x08\x1b\\[K？\r*\n.")
     person.type("\x03")  # an answer of 3000 tokens ends here, the program does not
     assert "已停止" in person.wait("> $")
-    person.type("half a line\x03")  # a line that is given up
+    person.type("half a line")
+    person.wait("half a line$")  # from here on Ctrl-C meets a program that waits for keys
+    person.type("\x03")  # a line that is given up
     person.wait("> $")
     person.type("\x1b[A")  # the line before it
     person.wait("图里有什么？")
