@@ -45,9 +45,10 @@ quickstart:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" RUNS="$(RUNS)" launch/quickstart.sh
 
+# Two processes, each with whole files: a file's fixtures are made once. Each takes up to 5 GB.
 test:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 test-slow:
 	@PYTHON="$(PYTHON)" launch/environment.sh $(VENV)

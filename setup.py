@@ -66,6 +66,7 @@ EXTRAS = {
         "mypy==2.4.1",
         "openai>=3.57",
         "pytest>=8",
+        "pytest-xdist>=3.8",
         "ruff>=0.9",
         "setuptools>=78.1.1",
     ],
