@@ -18,6 +18,7 @@ _QUICKSTART = (
     *((task, lang, "exact_match") for task in ("vqa",) for lang in ("en", "zh")),
     *(("vqa", lang, "yes_no_accuracy") for lang in ("en", "zh")),
     *(("grounding", lang, "acc@0.5") for lang in ("en", "zh")),
+    *(("conversation", lang, "turn_accuracy") for lang in ("en", "zh")),
 )
 _FULL = (
     *(("nocaps", "en", "CIDEr-D"), ("flickr30k", "en", "CIDEr-D")),
