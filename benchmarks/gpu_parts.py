@@ -57,14 +57,15 @@ def step(
     batch: int,
     remat: str = "",
     microbatches: int = 1,
+    random_bits: str = "",
     about: str = "",
     steps: int = 5,
 ) -> Iterator[Row]:
     """A training step of ours: its seconds with MFU, and the peak of the device's memory.
 
     Args:
-        remat: another policy than the recipe's.
-        about: what the environment of the process changes.
+        remat, random_bits: others than the recipe's.
+        about: for the note.
     """
     from zv_jax.parallel import hardware
     from zv_jax.plan import timed
@@ -73,7 +74,8 @@ def step(
     given = config(stage, size, batch)
     if remat:
         given = dataclasses.replace(given, model=dataclasses.replace(given.model, remat=remat))
-    train = dataclasses.replace(given.train, microbatches=microbatches)
+    bits = random_bits or given.train.random_bits
+    train = dataclasses.replace(given.train, microbatches=microbatches, random_bits=bits)
     found = timed.measure(dataclasses.replace(given, train=train), steps)
     flops = model_flops(given) * batch
     chip = hardware.chip_of(found["device"])

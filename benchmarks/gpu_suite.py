@@ -87,8 +87,8 @@ def parts(size: Size) -> list[Part]:
         return Part("steps", "benchmarks.gpu_parts:step", about, limit, given, one | (more or {}))
 
     def bits(kind: str) -> Part:
-        given, more = stage0 | {"about": f"bits by {kind}"}, {"JAX_DEFAULT_PRNG_IMPL": kind}
-        return step(f"stage 0, dropout bits by {kind}", 100, given, more)
+        given = stage0 | {"about": f"bits by {kind}", "random_bits": kind}
+        return step(f"stage 0, dropout bits by {kind}", 100, given)
 
     def peft(about: str, limit: int, **given: bool) -> Part:
         return Part("steps", "benchmarks.gpu_parts:peft_step", about, limit, theirs | given, torch)

@@ -37,7 +37,7 @@ def test_parts_come_in_order_of_worth_and_within_the_time():
     environment = parts[1].environment
     assert parts[1].given["remat"] == "names"
     assert environment["XLA_CLIENT_MEM_FRACTION"] == ".95"
-    assert {"unsafe_rbg", "rbg"} <= {p.environment.get("JAX_DEFAULT_PRNG_IMPL") for p in parts}
+    assert {"unsafe_rbg", "rbg"} <= {p.given.get("random_bits") for p in parts}
     # What comes first would fit into twelve minutes if all of it took as long as it may.
     assert sum(part.limit for part in parts[:7]) <= 12 * 60
 

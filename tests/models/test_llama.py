@@ -106,6 +106,12 @@ def test_attention_against_numpy(rng):
     np.testing.assert_allclose(attend(q, k, v, jnp.asarray(mask)), expected, atol=2e-5)
 
 
+def test_causal_attention_is_that_of_a_causal_mask(rng):
+    q, k, v = (jnp.asarray(rng.standard_normal((2, 5, 3, 4)), jnp.float32) for _ in range(3))
+    mask = jnp.tril(jnp.ones((5, 5), bool))[None]
+    np.testing.assert_array_equal(attend(q, k, v, causal=True), attend(q, k, v, mask))
+
+
 def test_a_later_token_changes_nothing_before_it(tiny_base):
     mask = jnp.ones_like(IDS, bool)
     before, after = (full(tiny_base, ids, mask) for ids in (IDS, IDS.at[:, 4].set(50)))

@@ -51,6 +51,27 @@ def test_a_row_without_an_image_reads_none(tiny_base, shown):
     assert np.abs(one[0, :9] - other[0, :9]).max() > 1e-3
 
 
+def test_what_is_padded_on_the_right_needs_no_mask(tiny_base, rng):
+    """States and gradients of real tokens are those with a mask, bit by bit."""
+    visual = jnp.asarray(rng.standard_normal((2, 4, 48)), jnp.float32)
+    wanted = jnp.asarray(rng.standard_normal((2, 10, 48)), jnp.float32) * MASK[..., None]
+
+    def found(variables, right_padded):
+        hidden = tiny_base.model.apply(
+            variables, visual, IDS, MASK, right_padded=right_padded, method="hidden"
+        )
+        return (hidden * wanted).sum(), hidden
+
+    value = jax.jit(jax.value_and_grad(found, has_aux=True), static_argnums=1)
+    (masked, states), gradient = value(tiny_base.variables, False)
+    (free, others), same = value(tiny_base.variables, True)
+    assert masked == free
+    np.testing.assert_array_equal(states[MASK], others[MASK])
+    assert np.abs(states - others)[~MASK].max() > 1e-3  # padding reads itself, and nobody cares
+    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_base_ignores_the_instruction_and_chat_uses_it(tiny_base, tiny_chat, arguments):
     changed = (*arguments[:3], TEXT + 1, TEXT_MASK)
     for tiny, uses in ((tiny_base, False), (tiny_chat, True)):

@@ -73,38 +73,59 @@ def test_eight_steps(name, variant, more):
 
 
 @pytest.fixture
-def bare_step(monkeypatch):
-    """`bare_step(step, skipped=0)`: metrics of that step, whose loss is what its key draws."""
+def make_bare_step(monkeypatch):
+    """Makes a function of `(step, skipped=0)`: metrics of a step whose loss is what its key draws.
+
+    Arguments are fields of the recipe.
+    """
 
     def gradient(trainable, frozen, batch, key):
         del frozen, batch
         return trainable, {"lm": (jax.random.uniform(key), jnp.float32(1))}
 
     monkeypatch.setattr(step_lib, "make_gradient", lambda *_: gradient)
-    config = tiny("stage1", "base", schedule="cosine", warmup_steps=4)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    tx, schedule = make_optimizer(config.optimizer, config.train.steps)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
-    def state():
-        kernel = jax.device_put(np.ones((2, 2), np.float32), whole)
-        return step_lib.init_state({"params/projector/kernel": kernel}, tx)
+    def make(**fields):
+        config = tiny("stage1", "base", schedule="cosine", warmup_steps=4, **fields)
+        tx, schedule = make_optimizer(config.optimizer, config.train.steps)
 
-    def run(at, skipped=0):
+        def state():
+            kernel = jax.device_put(np.ones((2, 2), np.float32), whole)
+            return step_lib.init_state({"params/projector/kernel": kernel}, tx)
+
+        def run(at, skipped=0):
+            with on_mesh(mesh):
+                start = state()
+                guards = {**start.guards, "skipped": jnp.int32(skipped)}
+                start = dataclasses.replace(start, step=jnp.int32(at), guards=guards)
+                return host(compiled(start, {}, {})[1])
+
         with on_mesh(mesh):
-            start = state()
-            guards = {**start.guards, "skipped": jnp.int32(skipped)}
-            start = dataclasses.replace(start, step=jnp.int32(at), guards=guards)
-            return host(compiled(start, {}, {})[1])
+            compiled = step_lib.make_step(config, stage_of(config), tx, schedule, mesh, state())
+        return run
 
-    with on_mesh(mesh):
-        compiled = step_lib.make_step(config, stage_of(config), tx, schedule, mesh, state())
-    return run
+    return make
+
+
+@pytest.fixture
+def bare_step(make_bare_step):
+    return make_bare_step()
 
 
 def test_every_step_draws_anew_and_a_step_draws_the_same_again(bare_step):
     losses = [float(bare_step(at)["loss"]) for at in (0, 1, 2, 1)]
     assert len(set(losses)) == 3 and losses[1] == losses[3]
+
+
+@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
+def test_random_bits_are_those_of_the_recipe_whatever_jax_is_set_to(make_bare_step, kind):
+    with jax.default_prng_impl("threefry2x32"):
+        wanted, other = make_bare_step()(1)["loss"], make_bare_step(random_bits=kind)(1)["loss"]
+    with jax.default_prng_impl("rbg"):  # as JAX_DEFAULT_PRNG_IMPL in somebody's environment
+        assert make_bare_step()(1)["loss"] == wanted
+        assert make_bare_step(random_bits=kind)(1)["loss"] == other != wanted
 
 
 def test_the_logged_rate_waits_for_skipped_updates(bare_step):

@@ -40,6 +40,7 @@ CHOICES = {
     "model.param_dtype": presets.DTYPES,
     "model.remat": presets.REMAT_POLICIES,
     "train.frozen_dtype": ("compute", "int8"),
+    "train.random_bits": ("threefry2x32", "rbg", "unsafe_rbg"),
 }
 # Fields of earlier versions, which checkpoints still hold, and what became of them.
 RETIRED = {

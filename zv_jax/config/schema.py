@@ -95,13 +95,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Steps, and how one is computed; only int8 changes the numbers, by its rounding."""
+    """Steps, and how one is computed; int8 rounds weights, and `random_bits` draws other numbers."""
 
     steps: int = 1000
     batch_size: int = 64  # global
     microbatches: int = 1  # parts a batch is computed in, one after the other
     loss_chunks: int = 1  # parts the output layer runs in, over positions of a row
     frozen_dtype: str = "compute"  # compute: as model.dtype; int8: weight-only, about half of bf16
+    # Of dropout and negatives. rbg and unsafe_rbg are faster on GPUs and TPUs, and other numbers
+    # on another kind of device, on another mesh or with another version of XLA.
+    random_bits: str = "threefry2x32"  # threefry2x32 | rbg | unsafe_rbg
     log_every: int = 10
 
 

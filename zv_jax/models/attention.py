@@ -58,19 +58,31 @@ def attend(
     k: Float[Array, "B S G K"],
     v: Float[Array, "B S G K"],
     mask: Bool[Array, "#B #T #S"] | None = None,
+    causal: bool = False,
 ) -> Float[Array, "B T H*K"]:
     """Attention of q over k and v; arguments as in `attention_weights`.
 
     On a GPU bfloat16 goes through cuDNN's fused kernel (FlashAttention, Dao et al. 2022), which
-    never writes the scores to memory; it takes heads of up to 128 values, in eights, and even
-    lengths, so not the 257 tokens of a ViT.
+    never writes the scores to memory; it takes heads of up to 128 values, in eights. Causality it
+    knows by itself, and leaves out the half that nobody sees; with any other mask it reads one
+    from memory, and takes even lengths only.
+
+    Args:
+        causal: every token sees those up to itself, of as many keys as queries; instead of a mask.
     """
-    if not _fused(q, k):
-        return apply_weights(attention_weights(q, k, mask), v)
+    if not _fused(q, k, mask):
+        seen = upto_itself(q.shape[1]) if causal else mask
+        return apply_weights(attention_weights(q, k, seen), v)
     if mask is not None:
         mask = jnp.broadcast_to(mask, (q.shape[0], q.shape[1], k.shape[1]))[:, None]
-    out = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    out = jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation="cudnn")
     return out.reshape(*out.shape[:2], -1)
+
+
+def upto_itself(length: int) -> Bool[Array, "1 {length} {length}"]:
+    """True where a token is not before the other."""
+    place = jnp.arange(length)
+    return (place[None] <= place[:, None])[None]
 
 
 def attend_after(
@@ -130,11 +142,12 @@ def _apart(x: Float[Array, "B G CX K"], each: int) -> Float[Array, "B*{each} G C
     return x.reshape(batch * each, groups, -1, dim)
 
 
-def _fused(q: Array, k: Array) -> bool:
+def _fused(q: Array, k: Array, mask: Array | None) -> bool:
     """Whether cuDNN has a kernel; one new token is not worth it."""
     length, dim = q.shape[1], q.shape[-1]
-    even = length % 2 == 0 and k.shape[1] % 2 == 0
-    fits = q.dtype == jnp.bfloat16 and dim <= 128 and dim % 8 == 0 and even
+    # The gradient of what is added to the scores needs even lengths, and a mask is added to them.
+    lengths = length > 1 and (mask is None or (length % 2 == 0 and k.shape[1] % 2 == 0))
+    fits = q.dtype == jnp.bfloat16 and dim <= 128 and dim % 8 == 0 and lengths
     return fits and jax.default_backend() == "gpu"
 
 

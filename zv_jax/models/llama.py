@@ -127,7 +127,7 @@ class SelfAttention(nn.Module):
         x: Float[Array, "B T D"],
         past: Past | None,
         tables: RopeTables,
-        mask: Bool[Array, "#B #T S"],
+        mask: Bool[Array, "#B #T S"] | None,
         place: Place | None,
     ) -> tuple[Float[Array, "B T D"], KeysValues | None]:
         cfg = self.cfg
@@ -149,7 +149,7 @@ class SelfAttention(nn.Module):
         if past is not None:
             kept = KeysValues(k.swapaxes(1, 2), v.swapaxes(1, 2))
         if place is None:
-            out = attend(q, k, v, mask)
+            out = attend(q, k, v, mask, causal=mask is None)
         else:
             kept = _append(past.new, kept, place)
             out = attend_after(q, past.prompt, kept, place.seen, mask)
@@ -188,7 +188,7 @@ class DecoderLayer(nn.Module):
         x: Float[Array, "B T D"],
         past: Past | None,
         tables: RopeTables,
-        mask: Bool[Array, "#B #T S"],
+        mask: Bool[Array, "#B #T S"] | None,
         place: Place | None,
     ) -> tuple[Float[Array, "B T D"], KeysValues | None]:
         cfg = self.cfg
@@ -237,14 +237,14 @@ class Llama(nn.Module):
         self,
         embeds: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
-        mask: Bool[Array, "B T T"],
+        mask: Bool[Array, "B T T"] | None,
     ) -> Float[Array, "B T D"]:
         """Normalised hidden states.
 
         Args:
             embeds: of the tokens.
             positions: for the rotary embedding.
-            mask: True where attention is allowed.
+            mask: True where attention is allowed; None: every token sees those up to itself.
         """
         return self._run(embeds, positions, mask, None, None)[0]
 
@@ -288,7 +288,7 @@ class Llama(nn.Module):
         self,
         embeds: Float[Array, "B T D"],
         positions: Int[Array, "B T"],
-        mask: Bool[Array, "#B #T S"],
+        mask: Bool[Array, "#B #T S"] | None,
         past: Past | None,
         place: Place | None,
     ) -> tuple[Float[Array, "B T D"], Layers | tuple[None, ...] | None]:

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Float32, Int
 
 from zv_jax.arrays import Array
+from zv_jax.models.attention import upto_itself
 from zv_jax.models.layers import LayerNorm, Linear
 from zv_jax.models.llama import Cache, Layers, Llama
 from zv_jax.models.placeholders import RowImages, check_placeholders
@@ -189,10 +190,18 @@ class ZiyaVisual(nn.Module):
         visual: Float[Array, "B IQ D"] | None,
         input_ids: Int[Array, "B T"],
         attention_mask: Bool[Array, "B T"],
+        right_padded: bool = False,
     ) -> Float[Array, "B T D"]:
-        """Last hidden states; arguments as in `embed` and `__call__`."""
+        """Last hidden states; arguments as in `embed` and `__call__`.
+
+        Args:
+            right_padded: padding stands behind all real tokens of its row. None of them sees it
+                then, so that attention needs no mask, which is faster on a GPU; states at padding
+                are of no use.
+        """
         embeds = self.embed(input_ids, visual)
-        return self.llm(embeds, positions_of(attention_mask), _causal(attention_mask))
+        mask = None if right_padded else _causal(attention_mask)
+        return self.llm(embeds, positions_of(attention_mask), mask)
 
     def __call__(
         self,
@@ -284,9 +293,7 @@ class ZiyaVisual(nn.Module):
 
 def _causal(attention_mask: Bool[Array, "B T"]) -> Bool[Array, "B T T"]:
     """Every token sees the real ones up to itself."""
-    place = jnp.arange(attention_mask.shape[1])
-    causal = place[None] <= place[:, None]
-    return causal[None] & attention_mask[:, None].astype(bool)
+    return upto_itself(attention_mask.shape[1]) & attention_mask[:, None].astype(bool)
 
 
 def positions_of(attention_mask: Bool[Array, "B T"]) -> Int[Array, "B T"]:

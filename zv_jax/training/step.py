@@ -175,7 +175,8 @@ def make_step(
     def step(state: TrainState, frozen: FlatParams, batch: dict) -> tuple[TrainState, Metrics]:
         batch = dict(batch)
         kind = batch.pop("kind", 0)
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        seed = jax.random.key(config.seed, impl=config.train.random_bits)
+        key = jax.random.fold_in(seed, state.step)
         grads, terms = gradient(state.trainable, frozen, batch, key)
         metrics = {name: mean(term) for name, term in terms.items()}
         loss = sum(metrics[name] for name in stage.losses)

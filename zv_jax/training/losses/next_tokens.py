@@ -23,9 +23,10 @@ def next_token_terms(
 
     Args:
         visual: in the order of the placeholders.
-        batch: with `input_ids`, `attention_mask` and `labels`, [B, T] each.
+        batch: with `input_ids`, `attention_mask` and `labels`, [B, T] each, padded on the right.
     """
-    hidden = model.hidden(visual, batch["input_ids"], batch["attention_mask"])
+    ids, real = batch["input_ids"], batch["attention_mask"]
+    hidden = model.hidden(visual, ids, real, right_padded=True)
     limit = labelled_tokens(config, batch["labels"].shape[1])
     where, targets, weights = labelled_positions(batch["labels"], limit)
     chosen = jnp.take_along_axis(hidden, where[..., None], 1)
