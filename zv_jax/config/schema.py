@@ -95,7 +95,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Steps, and how one is computed; int8 rounds weights, and `random_bits` draws other numbers."""
+    """Steps, and how one is computed: int8 rounds weights, `random_bits` draws other numbers."""
 
     steps: int = 1000
     batch_size: int = 64  # global
