@@ -33,6 +33,25 @@ def test_every_preset_shares_out_a_full_size_model(name):
             assert found["memory"]["arguments"] < 2**31
 
 
+def test_microbatches_read_the_weights_again_but_not_the_optimiser():
+    machine = topology("h100:1")
+
+    def moved(microbatches):
+        config = full("stage0", "base")
+        train = dataclasses.replace(config.train, microbatches=microbatches)
+        config = dataclasses.replace(config, mesh=MeshConfig(1, 1, 1), train=train)
+        found = report.plan(config, machine, by_hand=True)
+        seconds, memory = found["step"]["parts"]["memory"], found["memory"]
+        per_second = machine.chip.bandwidth * report.TRANSFER
+        filled = 2 * microbatches * memory["temporaries"]
+        return seconds * per_second - filled, memory["arguments"], memory["moments"]
+
+    (once, arguments, moments), (often, *_) = moved(1), moved(4)
+    assert once == pytest.approx(arguments)
+    assert moments > 8 * 1e8  # two float32 numbers for each of more than 10^8 trained ones
+    assert often == pytest.approx(4 * arguments - 3 * moments)
+
+
 def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     out = tmp_path / "plans" / "plan.json"
     code = cli.main(

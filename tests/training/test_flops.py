@@ -65,6 +65,46 @@ def test_three_passes_are_cheaper_than_five():
 ROWS = 32
 
 
+def deep(stage: str, variant: str, **sections):
+    """Layers in a loop, rows so long that attention counts."""
+    model = {"vision": {"layers": 4}, "llm": {"layers": 4}} | sections.pop("model", {})
+    return validate(
+        recipe(
+            f"tiny_{variant}",
+            model=model,
+            stage={"name": stage, "variant": variant},
+            data={"max_text": 16, "max_length": 96, "max_answer": 16, "max_qformer_text": 16},
+            train={"batch_size": 8, **sections.pop("train", {})},
+        )
+    )
+
+
+def counted(config) -> float:
+    """FLOPs of a row in the program compiled for one device, every loop as often as it turns."""
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    return hlo.work(compiled.compile_step(config, mesh).text).flops / config.train.batch_size
+
+
+@pytest.mark.parametrize(
+    "policy, more",
+    [
+        ("names", {}),
+        pytest.param("offload", {}, marks=pytest.mark.slow),
+        pytest.param("dots", {}, marks=pytest.mark.slow),
+        ("dots_no_batch", {}),
+        pytest.param("full", {}, marks=pytest.mark.slow),
+        pytest.param("names", {"lora": {"targets": ".*attn.*"}}, marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_policy_computes_twice_is_what_the_program_does(policy, more):
+    """The small change are products of adapters, which no policy names."""
+    config = deep("stage2", "chat", model={"llm": {"layers": 4}, "remat": policy, **more})
+    once = deep("stage2", "chat", model={"llm": {"layers": 4}, "remat": "none", **more})
+    twice = counted(config) - counted(once)
+    ours = flops.hardware_flops(config) - flops.hardware_flops(once)
+    assert ours == pytest.approx(twice, rel=0.1, abs=0.001 * counted(once))
+
+
 def small(stage: str, variant: str, **sections):
     """Wide towers of one layer: XLA counts the body of a loop once, and every addition."""
     wide = {"width": 256, "heads": 4, "mlp_width": 1024}

@@ -109,6 +109,7 @@ def figures(
         found["flops"]["hardware_per_chip"] = work.flops
         found["compile_seconds"] = round(result.seconds, 1)
     found["flops"]["ratio"] = found["flops"]["hardware_per_chip"] / found["flops"]["model_per_chip"]
+    memory["moments"] = bytes_on_a_chip(program.state.opt_state)
     memory["capacity"] = topology.chip.memory
     memory["headroom"] = memory["capacity"] - memory["arguments"] - memory["temporaries"]
     found["memory"], found["traffic"] = memory, traffic
@@ -191,9 +192,11 @@ def _step(found: dict, topology: Topology) -> dict:
     near = sum(one["wire"] for one in found["traffic"] if not one["spans_slices"])
     far = sum(one["wire"] for one in found["traffic"] if one["spans_slices"])
     gathered = sum(o["payload"] for o in found["traffic"] if o["kind"] == "all-gather")
-    # Each microbatch reads the weights again, and fills the same temporaries.
-    parts = found["recipe"]["microbatches"]
-    moved = parts * (memory["arguments"] + 2 * memory["temporaries"]) + 2 * gathered
+    # Each microbatch reads the weights again, and fills the same temporaries; the optimiser comes
+    # once, after all of them.
+    parts, moments = found["recipe"]["microbatches"], memory["moments"]
+    read = parts * (memory["arguments"] - moments) + moments
+    moved = read + parts * 2 * memory["temporaries"] + 2 * gathered
     seconds_of = {
         "arithmetic": found["flops"]["hardware_per_chip"] / chip.flops / chip.reach,
         "memory": moved / chip.bandwidth / TRANSFER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from zv_jax.config.schema import Config
@@ -11,6 +12,8 @@ from zv_jax.stages import labelled_tokens
 
 # Cost of a tower by its part in a step: (linear layers, attention scores) in forward passes.
 FORWARD, PASSED, TRAINED = (1, 1), (2, 3), (3, 3)
+KEEPS_SCORES = ("none", "dots")  # remat policies under which no matrix product is computed twice
+_BEHIND_ATTENTION = {"llm": "llm/layers/attn/o", "vision": "vision/blocks/attn/out"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,19 @@ def tower(config: Config, name: str, cost: Flops, kind: tuple[int, int], times: 
     """A tower that computes a row in `times` passes of `cost` each."""
     linear, attention = cost.times(times)
     again = 0.0
-    if kind != FORWARD and config.model.remat not in ("none", "dots", "offload"):
+    if kind != FORWARD and config.model.remat not in KEEPS_SCORES:
         # Recomputed scores are computed in full, causal or not.
         again = 2 * attention if name == "llm" else attention
-        if config.model.remat != "names":
+        if config.model.remat == "full":
             again += linear - times * _once(config, name)
+        elif kind == PASSED and not _learns_behind_attention(config, name):
+            again /= 2  # the sum of the values is read by the gradient of the next weights alone
     return Tower(name, linear, attention, kind, again)
+
+
+def _learns_behind_attention(config: Config, name: str) -> bool:
+    """Whether the layer that follows attention has an adapter."""
+    return bool(re.fullmatch(config.model.lora.targets, _BEHIND_ATTENTION.get(name, "")))
 
 
 def language_model(config: Config, kind: tuple[int, int]) -> Tower:
