@@ -190,7 +190,18 @@ def repeated(name: str, where: str) -> DataError:
 
 
 def not_utf8(data: bytes, where: str) -> DataError:
-    """The error for text that is not UTF-8, with the encoding it seems to be in."""
+    """The error for what is no UTF-8: another kind of file, or text in another encoding.
+
+    `data` is a line, a block or a field; what it is told by is at its beginning.
+    """
+    for mark, (kind, mend) in _NO_TEXT.items():
+        if data.startswith(mark):
+            return DataError(
+                f"No text but {kind}",
+                where=where,
+                expected="text in UTF-8",
+                fix=mend,
+            )
     if 5 * data.count(0) > 3 * len(data) or data[:4] == codecs.BOM_UTF32_BE:
         return in_utf16(where, bits=32)
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -209,11 +220,13 @@ def not_utf8(data: bytes, where: str) -> DataError:
                 fix="tr -d '\\000' < FILE > NEW",
             )
         return in_utf16(where, "LE" if data[1::2].count(0) >= data[::2].count(0) else "BE")
+    encoding, other = _likely(data)
     return DataError(
         f"Not UTF-8{reason}",
         where=where,
         expected="text in UTF-8",
-        fix=f"iconv -f {_likely(data)} -t UTF-8 FILE > NEW",
+        fix=f"iconv -f {encoding} -t UTF-8 FILE > NEW"
+        + (f"; if NEW makes no sense, it is in {other}" if other else ""),
     )
 
 
@@ -228,10 +241,57 @@ def in_utf16(where: str, order: str = "", bits: int = 16) -> DataError:
     )
 
 
-def _likely(data: bytes) -> str:
-    """The encoding of Chinese text on Windows if it fits, else that of Western text."""
+_NO_TEXT = {
+    b"\x1f\x8b": ("a file packed by gzip", "gunzip FILE"),
+    b"BZh": ("a file packed by bzip2", "bunzip2 FILE"),
+    b"\xfd7zXZ": ("a file packed by xz", "unxz FILE"),
+    b"\x28\xb5\x2f\xfd": ("a file packed by Zstandard", "unzstd FILE"),
+    b"PK\x03\x04": (
+        "a ZIP archive, as an Excel workbook (.xlsx) is one too",
+        "save the sheet as CSV in UTF-8, or unpack the archive",
+    ),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook (.xls)", "save the sheet as CSV in UTF-8"),
+    b"PAR1": ("a Parquet file", "zv data convert parquet --root=FILE"),
+    b"ARROW1": ("an Arrow file", "zv data convert hf_disk --root=FOLDER"),
+}
+"""How files begin that are no text: what they are, and what to do with them."""
+
+
+_IN_A_ROW = re.compile(rb"[\x80-\xff]{2}")
+
+
+def _likely(data: bytes) -> tuple[str, str]:
+    """The encoding of Chinese text on Windows that fits, and the other one to try; else that of
+    Western text.
+
+    Half a character at the end is none: a block may end within one, and é at the end of a line
+    begins one.
+    """
+    if not _IN_A_ROW.search(data):  # é is followed by a plain letter or blank
+        return "WINDOWS-1252", ""
+    simplified, traditional = (_chinese(data, name) for name in ("gb18030", "cp950"))
+    if not simplified and not traditional:
+        return "WINDOWS-1252", ""
+    return ("BIG5", "GB18030") if traditional > simplified else ("GB18030", "BIG5")
+
+
+def _chinese(data: bytes, encoding: str) -> float:
+    """How common in Chinese the characters beyond ASCII are if `data` is in `encoding`, 0 to 1.
+
+    Both encodings decode nearly all texts of each other, and put the common characters first.
+    """
     try:
-        codecs.getincrementaldecoder("gb18030")().decode(data)  # which may end within a character
-        return "GB18030"
+        text = codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
-        return "WINDOWS-1252"
+        return 0.0
+    found = [c.encode(encoding) for c in text if c >= "\u2e80"]
+    usual, second = _USUAL[encoding]
+    weights = [1 if c[0] in usual and c[1] >= second else 0.4 for c in found]
+    return sum(weights) / max(1, len(weights))
+
+
+_USUAL = {
+    "gb18030": ({0xA1, 0xA3, *range(0xB0, 0xD8)}, 0xA1),
+    "cp950": ({0xA1, *range(0xA4, 0xC7)}, 0x40),
+}
+"""What usual characters and marks begin with, and the least of their second bytes."""

@@ -1,5 +1,6 @@
 """Files of own tables as spreadsheets, pandas, Windows and tar write them."""
 
+import gzip
 import io
 import json
 
@@ -450,6 +451,12 @@ def test_a_blank_before_a_quote_is_no_text(tmp_path):
         ("mine.jsonl", '{"caption": "红"}'.encode("utf-32"), "iconv -f UTF-32 "),
         ("mine.csv", "image,caption\n1.png,红\n".encode("utf-32"), "iconv -f UTF-32 "),
         ("mine.csv", b"image,caption\n1.png,a red\0 square\n", "tr -d"),
+        ("mine.csv", "image,caption\n1.png,紅色的方塊\n".encode("cp950"), "iconv -f BIG5"),
+        ("mine.csv", "image,caption\n1.png,un café\n".encode("cp1252"), "-f WINDOWS-1252"),
+        ("mine.csv", gzip.compress(b"image,caption\n1.png,a\n", mtime=0), "gunzip"),
+        ("mine.jsonl", gzip.compress(b'{"image": "1.png", "caption": "a"}', mtime=0), "gunzip"),
+        ("mine.csv", b"PK\x03\x04\x14\0\0\0\x08\0\xff\n", "save the sheet as CSV"),
+        ("mine.jsonl", b"PAR1\x15\x04\x15\xff\0\n", "zv data convert parquet"),
     ],
 )
 def test_the_mend_for_another_encoding_is_the_right_one(tmp_path, name, data, mend):
@@ -462,3 +469,17 @@ def test_the_mend_for_a_text_in_a_tar_is_that_of_a_file(tmp_path):
     layouts.tar(tmp_path / "a.tar", [("a.jpg", JPEG), ("a.txt", "红色".encode("gb18030"))])
     error = refused("webdataset", tmp_path)
     assert "iconv -f GB18030" in error and "a.tar: a.txt" in error
+
+
+def test_a_packed_file_among_others_does_not_stay_unread(tmp_path):
+    (tmp_path / "part1.jsonl").write_text('{"image": "1.png", "caption": "a"}\n')
+    (tmp_path / "part2.jsonl.gz").write_bytes(gzip.compress(b'{"image": "2.png", "caption": "b"}'))
+    assert "gunzip part2.jsonl.gz" in refused("pairs_jsonl", tmp_path)
+    (tmp_path / "mine.tgz").write_bytes(b"")
+    assert "gunzip mine.tgz" in refused("webdataset", tmp_path)
+
+
+def test_a_first_line_that_is_a_row_is_not_lost(tmp_path):
+    (tmp_path / "mine.csv").write_text("红.png,一个红色的方块\nblue.png,a blue square\n")
+    error = refused("csv", tmp_path, columns={"image": "红.png", "caption": "一个红色的方块"})
+    assert "mine.csv:1" in error and "'红.png'" in error

@@ -193,6 +193,8 @@ def test_an_image_of_a_turn_is_found_under_its_usual_names(tmp_path, name):
         ({"options": ["a", "b"]}, "options"),
         ({"weight": 0}, "weight"),
         ({"loss": False}, "loss"),
+        ({"loss_mask": 0}, "loss_mask"),
+        ({"mask": True}, "mask"),
         ({"text": "What colour?"}, "text"),
     ],
 )
@@ -284,3 +286,43 @@ def test_what_numpy_prints_is_no_text(tmp_path, cell):
     row = {"image": "a.png", "question": "什么？"}
     assert "NumPy" in refused(tmp_path, row | {"answers": cell})
     assert "NumPy" in refused(tmp_path, row | {"answer": "a", "image": "['1.png' '2.png']"})
+
+
+# Images that are meant
+
+
+@pytest.mark.parametrize("column", ["image_id", "img_id", "coco_id", "图片编号", "photo name"])
+def test_a_row_that_names_an_image_and_has_none_is_no_text_to_learn(tmp_path, column):
+    error = bad(tmp_path, {"image": None, "question": "多少？", column: 42, "answer": "红"})
+    assert repr(column) in error and "the row has none" in error
+    record = one(tmp_path, {"question": "1 + 1?", column: None, "answer": "2"})
+    assert said(record) == [("1 + 1?", "2", ())]
+    (record,), intake = convert(tmp_path, ASKED | {column: 42, "answer": "红"})
+    assert paths(record) == ["a.png"] and column in intake.unused
+
+
+def test_paths_of_windows_are_read_below_the_root(tmp_path):
+    assert paths(one(tmp_path, {"image": "照片\\a.png", "caption": "猫"})) == ["照片/a.png"]
+    assert "drive of Windows" in bad(tmp_path, {"image": "C:\\照片\\a.png", "caption": "猫"})
+    assert "leads out" in bad(tmp_path, {"image": "..\\a.png", "caption": "猫"})
+
+
+# Mends that work as they are typed
+
+
+def test_a_name_with_a_blank_is_in_quotes(tmp_path):
+    error = refused(tmp_path, {"Image Path": "a.png", "question": "什么？", "answer": "猫"})
+    assert "'--columns=image=Image Path'" in error and "'--ignore=Image Path'" in error
+
+
+@pytest.mark.parametrize(
+    "turn", [{"human": "什么？", "assistant": "猫"}, {"user": "什么？", "bot": "猫"}, {"q": "a"}]
+)
+def test_a_turn_of_another_shape_is_described(tmp_path, turn):
+    error = refused(tmp_path, {"image": "a.png", "conversations": [turn]})
+    assert ", ".join(turn) in error and '"role": "user"' in error and "rename" not in error
+
+
+@pytest.mark.parametrize("answer", ["Ｂ", "（Ｂ）", "ｂ．", "Ｂ．红", "Ｂ、红"])
+def test_letters_of_full_width_name_an_option(tmp_path, answer):
+    assert chosen(tmp_path, ["蓝", "红"], answer=answer) == "红"

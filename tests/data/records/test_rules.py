@@ -52,6 +52,9 @@ RIGHT = {
     "what the image shows": row(turns=[user("A?"), says("b")], meta={"views": [VIEW]}),
     "a hint": row(turns=[user("<image>A?"), says("b")], meta={"hint": "It is late."}),
     "a hint alone": row(turns=[user(""), says("b")], meta={"hint": "天色已晚。"}),
+    "marks that are spoken of": row(
+        turns=[user("What ends an answer in LLaMA, </s>?"), says("</s> does. ASSISTANT: is a role")]
+    ),
     "no image": row(turns=[user("Hello."), says("Hi!")], images=0),
 }
 WRONG = {
@@ -77,6 +80,23 @@ WRONG = {
     ),
     "a mark to learn": (
         row(task="caption", answers=["[IMG] red"]), "'answers[0]'", "[IMG] is not understood",
+    ),
+    "a mark as HTML writes it": (
+        row(turns=[user("&lt;image&gt; What?"), says("red")]), "'turns[0].text'", "&lt;image&gt; is not understood",
+    ),
+    "the prompt of a program around a question": (
+        row(turns=[user("USER: 什么？ ASSISTANT:"), says("红")], lang="zh"),
+        "'turns[0].text'", "ASSISTANT: belongs to a prompt",
+    ),
+    "the prompt of this program around a question": (
+        row(turns=[user("<human>: What?\n<bot>:"), says("red")]),
+        "'turns[0].text'", "<human>: belongs to a prompt",
+    ),
+    "the mark of a turn": (
+        row(turns=[user("What?"), says("red<|eot_id|>")]), "'turns[1].text'", "<|eot_id|> belongs",
+    ),
+    "an end that would be learned as words": (
+        row(task="caption", answers=["红色</s>"], lang="zh"), "'answers[0]'", "</s> belongs",
     ),
     "an answer that cannot be seen": (
         row(turns=[user("What?"), says("\u200b")]), "'turns[1].text'", "learn is empty",

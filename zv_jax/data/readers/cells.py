@@ -12,6 +12,7 @@ import decimal
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,8 +81,16 @@ def unknown(entry: Entry, path: Place, value: Any, expected: str) -> DataError:
         f"Column {column!r}: {described(value)} at {name(path)} is not understood",
         where=entry.where,
         expected=expected,
-        fix=f"write it so, or leave the column out: --ignore={column}",
+        fix="write it so, or leave the column out: " + flag(f"--ignore={column}"),
     )
+
+
+def flag(text: str) -> str:
+    """A flag as it is typed: in quotes where the shell needs them, as for a blank in a name."""
+    return shlex.quote(text) if _FOR_THE_SHELL.search(text) else text
+
+
+_FOR_THE_SHELL = re.compile(r"[\s\"'`$&|;<>()\[\]{}*?!#~\\]")
 
 
 def described(value: Any) -> str:
@@ -258,6 +267,15 @@ def _is_base64(value: str) -> bool:
 
 def _below(entry: Entry, path: Place, value: str) -> str:
     value = value.removeprefix("file://")
+    if "\\" in value and "/" not in value:
+        value = value.replace("\\", "/")  # as Windows writes them
+    if _DRIVE.match(value):
+        raise BadRow(
+            f"Column {path[0]!r}: image {value!r} is on a drive of Windows",
+            where=entry.where,
+            expected="a path below --image_root",
+            fix="leave out the drive and the folders above the images",
+        )
     depth = 0
     for part in value.split("/"):
         depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
@@ -269,6 +287,9 @@ def _below(entry: Entry, path: Place, value: str) -> str:
                 fix="give the folder above as --image_root, and paths below it",
             )
     return value
+
+
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
 def _written(entry: Entry, path: Place) -> ImageRef:

@@ -8,6 +8,7 @@ from typing import Any
 
 from zv_jax.data.readers import cells
 from zv_jax.data.readers.cells import Entry
+from zv_jax.data.readers.intake import BadRow
 from zv_jax.data.records.record import Record
 from zv_jax.errors import DataError, nearest
 
@@ -71,6 +72,10 @@ _SAYS = re.compile(
     r"context|hint|passage|system\w*|上下文|语境|語境|提示|(options?|choices?|选项|選項)[ _-]?\w",
 )
 """Names of what changes the answer to a question, for which there is no role."""
+_NAME_OF_AN_IMAGE = re.compile(
+    r"(images?|imgs?|photo|picture|pic|coco|flickr|图片|图像|照片|图|圖片|圖像|圖)[ _-]?"
+    r"(ids?|names?|key|index|idx|no|number|hash|u?uid|md5|sha1|sha256|编号|編號|号|號|名|名称|名稱)"
+)
 _ASKS = re.compile(r"ask|quest|query|prompt|instruct|问|問")
 
 
@@ -165,8 +170,11 @@ def unread(
 
     Raises:
       DataError: it holds images or other media, or belongs to what is asked or answered.
+      BadRow: it names an image, and the row has none.
     """
     value, name = entry.fields[column], column.strip().lower()
+    if not record.images and _NAME_OF_AN_IMAGE.fullmatch(name):
+        raise _an_image_is_meant(entry, column)
     if entry.images is not None and isinstance(value, str) and cells.looks_like_image(value):
         return  # what the image beside the row is called
     named = _MEDIA.fullmatch(re.sub(r"[^a-z一-鿿]|s$", "", name))
@@ -191,8 +199,8 @@ def unread(
             f"{'asked' if asked else 'asked or answered'}: {cells.described(value)}",
             where=entry.where,
             expected="a question in one column and its answer in another, or a caption",
-            fix=f"say what is what, as --columns=question=...,answer=..., or leave it out on "
-            f"purpose: --ignore={column}",
+            fix="say what is what, as --columns=question=...,answer=..., or leave it out on "
+            "purpose: " + cells.flag(f"--ignore={column}"),
         )
 
 
@@ -220,8 +228,11 @@ def a_caption(entry: Entry, answer: str, others: Iterable[str]) -> None:
                 "not understood",
                 where=entry.where,
                 expected="a question in a column called " + ", ".join(USUAL["question"][0][:4]),
-                fix=f"say so with --columns=question={column}, leave it out with "
-                f"--ignore={column}, or learn the answer as a caption: --columns=caption={answer}",
+                fix="say so with {}, leave it out with {}, or learn the answer as a caption: {}".format(
+                    cells.flag(f"--columns=question={column}"),
+                    cells.flag(f"--ignore={column}"),
+                    cells.flag(f"--columns=caption={answer}"),
+                ),
             )
 
 
@@ -234,7 +245,19 @@ def not_an_image(entry: Entry, column: str, but: str, shown: Sequence[str] = ())
         f"{cells.described(entry.fields[column])}",
         where=entry.where,
         expected="images in a column called " + ", ".join(USUAL["image"][0][:6]) + "...",
-        fix=f"say so with --columns={mend}, or leave it out with --ignore={column}",
+        fix=f"say so with {cells.flag(f'--columns={mend}')}, or leave it out with "
+        + cells.flag(f"--ignore={column}"),
+    )
+
+
+def _an_image_is_meant(entry: Entry, column: str) -> BadRow:
+    """The error for a row that names an image it does not have: a question about nothing."""
+    return BadRow(
+        f"Column {column!r} names an image, {cells.described(entry.fields[column])}, and the row "
+        "has none",
+        where=entry.where,
+        expected="the path of the image in a column called " + ", ".join(USUAL["image"][0][:4]),
+        fix="write its path there, or learn the texts alone: " + cells.flag(f"--ignore={column}"),
     )
 
 

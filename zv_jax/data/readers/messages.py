@@ -28,9 +28,12 @@ _ROLE, _TEXT = ("from", "role"), ("value", "content", "text")
 _IMAGES = (*USUAL["image"][0], "image_url", "image_file", "url")
 _PART_IMAGE = ("image", "image_url", "url", "path", "source", "base64", "data", "file")
 _TOOLS = ("tool_calls", "function_call", "tools", "audio", "video", "videos", "audios")
-_WEIGHTS = ("weight", "loss", "train", "trainable")  # 0: a turn that is not to be learned
+_WEIGHTS = ("weight", "loss", "loss_weight", "loss_mask", "train", "trainable", "learn")
+_MASKS = ("mask", "masked", "ignore")  # of turns that are not to be learned, as `_WEIGHTS` of 0
 _FACTS = ("type", "id", "name", "lang", "model", "detail", "format", "media_type", "created_at")
 _FACTS += ("time", "timestamp", "date")  # texts that say nothing to learn
+_SHAPES = 'a turn: {"role": "user", "content": "..."}, {"from": "human", "value": "..."}, '
+_SHAPES += '{"user": "...", "assistant": "..."} or ["...", "..."]'
 _NAMED = re.compile(r"<img>\s*(.*?)\s*</img>")
 
 
@@ -187,11 +190,14 @@ def read(
             dialogue.say("assistant", (*place, 1), turn[1])
             continue
         if not isinstance(turn, Mapping):
-            raise cells.unknown(entry, place, turn, "a turn: an object with its role and text")
+            raise cells.unknown(entry, place, turn, _SHAPES)
+        given = turn
         blank = next((key for key in _TEXT if key in turn), "content")
         turn = {name: v for name, v in turn.items() if not cells.missing(v)} or {"role": None}
         pair = next((p for p in (("user", "assistant"), ("question", "answer")) if p[0] in turn), 0)
         if pair and not any(key in turn for key in _ROLE):
+            if pair[1] not in given:
+                raise cells.unknown(entry, place, turn, _SHAPES)
             images = _images(entry, place, turn)
             dialogue.say("user", (*place, pair[0]), turn.pop(pair[0]), images)
             dialogue.say("assistant", (*place, pair[1]), turn.pop(pair[1], None))
@@ -203,6 +209,8 @@ def read(
         if said == "system" and (content is None or "system" in ignore):
             left_out("a system turn")
             continue
+        if said is None and (content is not None or turn):
+            raise cells.unknown(entry, place, turn, _SHAPES)
         if not isinstance(said, str) or said not in ROLES:
             raise _role(entry, place, said)
         images = _images(entry, place, turn)
@@ -235,7 +243,7 @@ def check_rest(entry: Entry, place: Place, rest: Mapping[str, Any]) -> None:
       DataError: there is another text or image, a tool, or a turn that is not to be learned.
     """
     for key, value in rest.items():
-        silent = key in _WEIGHTS and not value
+        silent = key in _WEIGHTS and not value or key in _MASKS
         content = key not in _FACTS and says_something(value)
         shows = key in (*_IMAGES, *_PART_IMAGE) or cells.looks_like_image(value)
         if silent or content or shows or key in _TOOLS:

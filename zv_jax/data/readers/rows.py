@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ _LANGS = {
 _LETTERS = string.ascii_uppercase
 _LABELS = ("label", "key", "letter", "id", "option")  # what an object calls its option
 _LETTER = re.compile(r"[(（\[]?([A-Za-z])[)）\]]?[.。．:：、]?")
+_WIDE = re.compile(r"[(（\[［]?[Ａ-Ｚａ-ｚ](?![Ａ-Ｚａ-ｚ])")
 _MARK = re.compile(r"[(（\[]?([A-Za-z])(?:[)）\]]|[.．:：、](?=\D))[.．:：、]?\s*(?=\S)")
 
 _LARGEST = 1e100  # of the weights of answers; beyond it sums are infinite
@@ -104,7 +106,8 @@ class Row:
                 f"Column {system!r} holds a system prompt, for which there is no place",
                 where=self.entry.where,
                 expected="questions and answers; what should be learned belongs in the question",
-                fix=f"put it before the question, or leave it out on purpose: --ignore={system}",
+                fix="put it before the question, or leave it out on purpose: "
+                + cells.flag(f"--ignore={system}"),
             )
         images = self._images()
         if not images:
@@ -196,7 +199,9 @@ class Row:
             f"Columns {one!r} and {other!r} could both hold the {role}",
             where=self.entry.where,
             expected=f"one column with the {role}",
-            fix=f"say which: --columns={role}={one} or --columns={role}={other}",
+            fix="say which: {} or {}".format(
+                cells.flag(f"--columns={role}={one}"), cells.flag(f"--columns={role}={other}")
+            ),
         )
 
     def text(self, role: str) -> str | None:
@@ -604,6 +609,7 @@ class Option:
 
 def options_named(options: list[Option], said: str) -> set[int]:
     """The options that an answer may mean: by text, by label, or by both ("B. red")."""
+    said = unicodedata.normalize("NFKC", said) if _WIDE.match(said) else said  # Ｂ．红
     said = said.casefold()
     found = {i for i, option in enumerate(options) if option.text.casefold() == said}
     mark = _LETTER.match(said)

@@ -32,7 +32,11 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
     root = request.root
     if root.is_file():
         return [root]
-    every = _below(root, suffixes)
+    packed = tuple(suffix + end for suffix in suffixes for end in _UNPACK)
+    every = _below(root, (*suffixes, *packed, *((".tgz",) if ".tar" in suffixes else ())))
+    for path in every:
+        if path.suffix.lower() in _UNPACK:
+            raise _packed(path, suffixes)
     here = [path for path in every if path.parent == root]
     mine = [path for path in here if request.is_mine(path)]
     if not mine:
@@ -52,16 +56,30 @@ def files_of(request: Request, *suffixes: str) -> list[Path]:
     return mine
 
 
-def _below(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files with these suffixes in any folder, but hidden ones and lists of bad rows."""
+def _below(root: Path, endings: Sequence[str]) -> list[Path]:
+    """The files whose names end so, in any folder, but hidden ones and lists of bad rows."""
     found = (
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in suffixes and path.is_file() and path.name != REJECTED
+        if path.name.lower().endswith(tuple(endings)) and path.is_file() and path.name != REJECTED
     )
     shown = (path for path in found if not any(p[0] == "." for p in path.relative_to(root).parts))
     return sorted(
         shown, key=lambda path: (natural(path.relative_to(root).with_suffix("")), path.suffix)
+    )
+
+
+_UNPACK = {".gz": "gunzip", ".tgz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz"}
+_UNPACK |= {".zst": "unzstd", ".zip": "unzip"}
+
+
+def _packed(path: Path, suffixes: Sequence[str]) -> DataError:
+    """The error for a table that is packed: beside others it would stay unread."""
+    return DataError(
+        f"{path.name} is packed",
+        where=str(path),
+        expected="files " + ", ".join(suffixes),
+        fix=f"unpack it ({_UNPACK[path.suffix.lower()]} {path.name}), or move it elsewhere",
     )
 
 
@@ -94,8 +112,22 @@ def csv_entries(request: Request, paths: list[Path]) -> Iterator[Entry]:
     """The rows of CSV or TSV files."""
     for path in paths:
         for row in files.table(path):
+            if row.number == 0:
+                _check_header(row, path)
             identity = native(request, path, row.number, len(paths) > 1)
             yield Entry(row, path.name, row.where, identity, typed=False)
+
+
+def _check_header(row: files.Row, path: Path) -> None:
+    """Refuses a first line that is a row: it would be lost."""
+    image = next((name for name in row if looks_like_image(name)), None)
+    if image is not None:
+        raise DataError(
+            f"The first line has no names of columns but an image, {image!r}",
+            where=f"{path}:1",
+            expected="a line with the names of the columns, such as image,caption",
+            fix="put such a line before it",
+        )
 
 
 def json_entries(request: Request, paths: list[Path], **options: Any) -> Iterator[Entry]:

@@ -82,7 +82,28 @@ def blank(text: str) -> bool:
 def foreign(text: str) -> str | None:
     """The first mark of another program for an image, as `<|image_pad|>`; None where there is
     none. A text with one would teach to read or write the mark."""
+    if "&lt;" in text and (escaped := _ESCAPED.search(text)):
+        return escaped[0]
     return next((m[0] for m in _MARK.finditer(text) if m[0] != IMAGE), None)
+
+
+_ESCAPED = re.compile(r"&lt;\s*/?(?:image|img)\b[^&]*&gt;", re.IGNORECASE)
+"""`<image>` as HTML writes it."""
+
+
+_TURN = re.compile(r"<\|[A-Za-z_]+\|>")
+_ASKED = re.compile(
+    r"\A\s*(?:<human>\s*[:：]|\[INST\])|(?:<bot>\s*[:：]|\bASSISTANT:|\[/INST\]|### Response:)\s*\Z"
+)
+_ENDED = re.compile(r"(?:</s>|<eos>|\[EOS\]|<end_of_turn>)\s*\Z", re.IGNORECASE)
+"""How prompts of this and other programs begin and end turns. Prompts add their own."""
+
+
+def prompted(text: str, role: str) -> str | None:
+    """The first mark of a prompt in a turn's text, as `<|im_end|>`, or `</s>` at the end of an
+    answer; None where there is none. It would be learned, and read, as words."""
+    found = _TURN.search(text) or (_ASKED if role == "user" else _ENDED).search(text)
+    return found[0].strip() if found else None
 
 
 def needs_template(record: Record, question: str) -> bool:
@@ -170,6 +191,8 @@ def _blanks(record: Record) -> Iterator[_Complaint]:
 
 def _marks(record: Record) -> Iterator[_Complaint]:
     """No mark of another program; beside no image, HTML and Markdown are texts like others."""
+    said = {f"turns[{i}].text" for i, turn in enumerate(record.turns) if turn.role == "assistant"}
+    said |= {f"answers[{i}]" for i in range(len(record.answers or ()))}
     for name, text in _texts(record):
         mark = foreign(text)
         if mark and (record.images or (mark[0] in "<＜‹〈" and "=" not in mark)):
@@ -178,6 +201,14 @@ def _marks(record: Record) -> Iterator[_Complaint]:
                 f"{mark} is not understood",
                 f"{IMAGE} where an image belongs, once for each, and no mark for other media",
                 f"write {IMAGE} in its place, one for what marks one image, or remove it",
+            )
+        marked = prompted(text, "assistant" if name in said else "user")
+        if marked and not mark:
+            yield (
+                name,
+                f"{marked} belongs to a prompt",
+                "what is asked and answered, without roles and ends: prompts add their own",
+                "remove it",
             )
         if "\0" in text:
             yield name, "it holds the character U+0000", "a text", "remove it"
