@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from zv_jax.evaluation.metrics.reply import plain, without_questions
 
-PROTOCOL = "yes-no-2|answer-alone,denial,assertion|unreadable=wrong"
+PROTOCOL = "yes-no-3|answer-alone,denial,assertion|unreadable=wrong"
 
 # What only looks like a yes or a no: phrases, questions put again, characters inside words.
 _IDIOMS = re.compile(
@@ -20,7 +20,7 @@ _IDIOMS = re.compile(
     r"|\bwhether or not\b|\bif not\b|\bnone other\b"
     r"|是否(?!定|[。,!]|$)|能否|可否|与否|否则|否认|是不是|有没有|对不对|会不会|能不能"
     r"|对不起|不好意思|不客气|没关系|没问题|没事|没准|不错|不仅|不但(?!是)|不只|不止|不论|不管|不少"
-    r"|不同的|没有(?:问题|关系|疑问|错)|不远|不久|不断|不禁|不妨|不愧|不由|不得不|不锈钢|不透明|不规则|差不多|了不起|忍不住"
+    r"|不光|不单|不同的|没有(?:问题|关系|疑问|错)|不远|不久|不断|不禁|不妨|不愧|不由|不得不|不锈钢|不透明|不规则|差不多|了不起|忍不住"
     r"|无论|无数|无疑|无比|无人机|无线|无袖|无花果|沉没|淹没|没收|出没|埋没|未来|未成年"
     r"|所有|只有|拥有|具有|富有|稀有|特有|原有|占有|持有|享有|有趣|有名|有点|有时|有效|有关|有力"
     r"|有用|有利|有限|有机|有序|有助|有害|有意思|有可能|如果有|若有"
@@ -34,7 +34,9 @@ _UNSURE = re.compile(
     r"|不(?:太|是很|能|敢|大)?(?:确定|清楚|知道|明确|好说)|不一定|说不准|看不清|看不出|难以|无法|没法"
     r"|不能判断|不好判断|未必|(?:不是|并非|不会)没|没有不"
 )
-_BETWEEN = re.compile(r"([,.;:!/、。…\n]+|\b(?:but|however)\b|但是|但|可是|不过|而是|然而)")
+_BETWEEN = re.compile(
+    r"([,.;:!/、。…\n]+|\b(?:(?<!nothing )but|however)\b|但是|但|可是|不过|而是|然而)"
+)
 _BOTH = re.compile(
     r"\b(yes|no)[\s|-]+(?:(?:and|or) )?(?=(?:yes|no)\b)|([是有对])[或和与也](?=[否不没])"
 )
@@ -86,6 +88,11 @@ _ASSERTED = {
 }
 # "there is a dog with no collar" denies nothing that was asked
 _SHOWN = re.compile(r"\b(?:there (?:is|are)|i (?:can )?see) (?:an?|the|some|one|two|\d+)\b")
+# "no other animals, only a dog", 没有别的: whether what was asked is one of the others is not said
+_OTHERS = re.compile(
+    r"\bno(?:thing|body| one)? (?:other|others|else|but|except)\b"
+    r"|(?:没有?|并?无)(?:任何|什么)?(?:其他|其它|其余|别的|另外)"
+)
 _WITHOUT = re.compile(r"\b(?:without|lacks?|lacking|free of)\b")
 
 
@@ -178,6 +185,8 @@ def _alone(clause: str, langs: Sequence[str]) -> str | None:
 
 def _hint(clause: str, langs: Sequence[str], sentence: int) -> _Hint | None:
     """What a clause asserts or denies; in Chinese, where both may be there, what comes first."""
+    if _OTHERS.search(clause):
+        return None
     for lang in langs:
         denied, asserted = _DENIED[lang].search(clause), _ASSERTED[lang].search(clause)
         if denied and _SHOWN.search(clause):

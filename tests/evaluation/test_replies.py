@@ -193,7 +193,15 @@ UNCLEAR = [
     "不锈钢的杯子",
     "不规则的形状",
     "佔有",
+    "没有其他动物，只有狗",
+    "除了狗没有别的",
+    "圖中並無其他東西",
+    "There are no other animals, only a dog.",
+    "There is nothing but a dog.",
+    "Nothing else is there.",
 ]
+YES += ["不光有狗，还有猫"]
+NO += ["没有狗，也没有其他动物", "There is no dog or any other animal."]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ WRONG = {
         row(task="caption", answers=["[IMG] red"]), "'answers[0]'", "[IMG] is not understood",
     ),
     "a mark as HTML writes it": (
-        row(turns=[user("&lt;image&gt; What?"), says("red")]), "'turns[0].text'", "&lt;image&gt; is not understood",
+        row(turns=[user("&lt;image&gt; What?"), says("red")]),
+        "'turns[0].text'", "&lt;image&gt; is not understood",
     ),
     "the prompt of a program around a question": (
         row(turns=[user("USER: 什么？ ASSISTANT:"), says("红")], lang="zh"),

@@ -228,11 +228,9 @@ def a_caption(entry: Entry, answer: str, others: Iterable[str]) -> None:
                 "not understood",
                 where=entry.where,
                 expected="a question in a column called " + ", ".join(USUAL["question"][0][:4]),
-                fix="say so with {}, leave it out with {}, or learn the answer as a caption: {}".format(
-                    cells.flag(f"--columns=question={column}"),
-                    cells.flag(f"--ignore={column}"),
-                    cells.flag(f"--columns=caption={answer}"),
-                ),
+                fix=f"say so with {cells.flag(f'--columns=question={column}')}, leave it out with "
+                f"{cells.flag(f'--ignore={column}')}, or learn the answer as a caption: "
+                + cells.flag(f"--columns=caption={answer}"),
             )
 
 
