@@ -1,5 +1,6 @@
 """Which files are the weights: as transformers decides, and said where there is a choice."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from zv_jax.convert import hf
+from zv_jax.convert import config_json, hf
+from zv_jax.convert.architectures import LLAMA
 from zv_jax.convert.sources import open_source, together
 from zv_jax.errors import ConversionError
+from zv_jax.models.presets import RopeScaling
 
 INDEX = "model.safetensors.index.json"
 OLD = {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32), "c": np.zeros(1, np.float32)}
@@ -147,6 +150,32 @@ def test_linear_scaling_with_a_factor_is_read(tmp_path, directory):
         config = hf.open_hf(directory(tmp_path / str(number), "llama", **given)).config
         assert config.model.llm.rope_scaling.kind == "linear"
         assert config.model.llm.rope_scaling.factor == 2.0
+
+
+def test_two_rotary_scalings_that_differ_are_not_chosen_from(tmp_path, directory):
+    """transformers reads rope_scaling alone where both are there; without it, no scaling."""
+    other = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
+    for number, scaling in enumerate([{"type": "linear", "factor": 2}, {"rope_theta": 1e6}]):
+        src = directory(tmp_path / str(number), "llama", rope_scaling=scaling, **other)
+        with pytest.raises(ConversionError, match="rope_scaling is .* and rope_parameters"):
+            hf.open_hf(src)
+
+
+@pytest.mark.parametrize(
+    "scaling", [RopeScaling("linear", 4.0), RopeScaling("llama3", 8.0, 1.0, 4.0, 16)]
+)
+def test_a_scaling_is_written_for_all_releases_of_transformers(tmp_path, directory, scaling):
+    """Those before 5 read rope_scaling and know no rope_parameters: none would be no scaling."""
+    config = hf.open_hf(directory(tmp_path / "plain", "llama")).config
+    llm = dataclasses.replace(config.model.llm, rope_scaling=scaling)
+    model = dataclasses.replace(config.model, llm=llm)
+    config = dataclasses.replace(config, model=model)
+    raw = config_json.write_config(config, LLAMA, "float32", {})
+    assert raw["rope_scaling"] | {"rope_theta": raw["rope_theta"]} == raw["rope_parameters"]
+    again = directory(tmp_path / "scaled", "llama", rope_parameters=raw["rope_parameters"])
+    assert hf.open_hf(again).config.model.llm.rope_scaling == scaling
+    old = directory(tmp_path / "old", "llama", rope_scaling=raw["rope_scaling"])
+    assert hf.open_hf(old).config.model.llm.rope_scaling == scaling
 
 
 def test_of_two_files_neither_replaces_a_tensor_of_the_other(tmp_path):

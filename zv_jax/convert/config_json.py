@@ -252,11 +252,28 @@ def _llama(raw: Json, where: str) -> LlamaConfig:
     )
 
 
+def _typed(form: Any) -> dict[str, Any]:
+    """A form of rotary parameters, its type under the name that it has today."""
+    found = dict(form or {})
+    if "type" in found:
+        found = {"rope_type": found.pop("type")} | found
+    return found
+
+
 def _rope(raw: Json, where: str) -> tuple[float, RopeScaling]:
     """`rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (before)."""
-    rope = dict(raw.get("rope_scaling") or {}) | dict(raw.get("rope_parameters") or {})
+    scaling, parameters = (_typed(raw.get(form)) for form in ("rope_scaling", "rope_parameters"))
+    plain = {"rope_type": "default", "rope_theta": raw.get("rope_theta", 10000.0)}
+    if scaling and parameters and plain | scaling != plain | parameters:
+        raise ConversionError(
+            f"rope_scaling is {scaling!r:.150}, and rope_parameters {parameters!r:.150}",
+            where=where,
+            expected="the same in both: transformers reads the first alone",
+            fix="leave out the one that the model was not trained with",
+        )
+    rope = scaling | parameters
     theta = float(rope.get("rope_theta", raw.get("rope_theta", 10000.0)))
-    kind = rope.get("rope_type", rope.get("type"))
+    kind = rope.get("rope_type")
     _require(rope, "partial_rotary_factor", 1.0, 1.0, where, "rope_parameters")
     if kind is None and "factor" in rope:
         raise ConversionError(
@@ -392,6 +409,7 @@ def _write_llama(llm: LlamaConfig, special: Mapping[str, int]) -> dict[str, Any]
             "high_freq_factor": scaling.high_freq_factor,
             "original_max_position_embeddings": scaling.original_positions,
         }
+    scaled = {name: value for name, value in rope.items() if name != "rope_theta"}
     return {
         "model_type": "llama",
         "vocab_size": llm.vocab_size,
@@ -405,7 +423,9 @@ def _write_llama(llm: LlamaConfig, special: Mapping[str, int]) -> dict[str, Any]
         "max_position_embeddings": llm.max_positions,
         "rms_norm_eps": llm.norm_eps,
         "rope_parameters": rope,
-        "rope_theta": llm.rope_theta,  # what releases before 5 read
+        # What releases of transformers before 5 read, and much that reads the files without it.
+        "rope_theta": llm.rope_theta,
+        **({"rope_scaling": scaled} if scaling.kind != "none" else {}),
         "attention_bias": llm.attention_bias,
         "mlp_bias": llm.mlp_bias,
         "tie_word_embeddings": llm.tie_embeddings,
