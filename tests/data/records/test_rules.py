@@ -96,9 +96,6 @@ WRONG = {
     "the mark of a turn": (
         row(turns=[user("What?"), says("red<|eot_id|>")]), "'turns[1].text'", "<|eot_id|> belongs",
     ),
-    "an end that would be learned as words": (
-        row(task="caption", answers=["红色</s>"], lang="zh"), "'answers[0]'", "</s> belongs",
-    ),
     "an answer that cannot be seen": (
         row(turns=[user("What?"), says("\u200b")]), "'turns[1].text'", "learn is empty",
     ),

@@ -95,14 +95,13 @@ _TURN = re.compile(r"<\|[A-Za-z_]+\|>")
 _ASKED = re.compile(
     r"\A\s*(?:<human>\s*[:：]|\[INST\])|(?:<bot>\s*[:：]|\bASSISTANT:|\[/INST\]|### Response:)\s*\Z"
 )
-_ENDED = re.compile(r"(?:</s>|<eos>|\[EOS\]|<end_of_turn>)\s*\Z", re.IGNORECASE)
-"""How prompts of this and other programs begin and end turns. Prompts add their own."""
+"""How prompts of this and other programs begin turns. Prompts add their own."""
 
 
 def prompted(text: str, role: str) -> str | None:
-    """The first mark of a prompt in a turn's text, as `<|im_end|>`, or `</s>` at the end of an
-    answer; None where there is none. It would be learned, and read, as words."""
-    found = _TURN.search(text) or (_ASKED if role == "user" else _ENDED).search(text)
+    """The first mark of a prompt in a turn's text, as `<|im_end|>`; None where there is none. It
+    would be learned, and read, as words. Names of special tokens, as `</s>`, are words as well."""
+    found = _TURN.search(text) or (_ASKED.search(text) if role == "user" else None)
     return found[0].strip() if found else None
 
 
