@@ -6,7 +6,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,20 @@ def _once(where: str) -> Any:
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise repeated(next(name for name in names if names.count(name) > 1), where)
+            raise repeated(twice(name for name, _ in pairs), where)
         return out
 
     return made
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time; None if each comes once."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def repeated(name: str, where: str) -> DataError:

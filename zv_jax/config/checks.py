@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
 MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
 MAX_REPETITIONS = 5  # `*`, `+` and `{` in a pattern of layers; each multiplies the time of a search
+MAX_WAYS = 2**23  # in which a pattern may try to match a path; a million take some 0.1 s
+MAX_PATTERN = 10_000  # characters; all paths of a model have a tenth of that
 MAX_SIDE = 4096  # pixels of the images that a model reads; and its queries, for one bound
 _MOST = {"layers": MAX_LAYERS, "image_size": MAX_SIDE, "num_queries": MAX_SIDE}
 _MARKS = ("<image>", "<s>", "</s>")  # of rows, no words
+_PATH = 40  # characters of the longest path of a layer
 _MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
 
 
@@ -155,11 +158,15 @@ def _check_own_words(prompt: PromptConfig) -> None:
 def _check_targets(targets: str) -> None:
     """The pattern comes with checkpoints of others and meets every layer: it must end in time."""
     reason = ""
-    bare = re.sub(r"\\.|\[[^]]*\]", "x", targets, flags=re.DOTALL)
-    if re.search(r"\(\?[a-zA-Z-]*x", bare):
+    bare = re.sub(r"\\.|\[[^]]*\]", "x", targets[: MAX_PATTERN + 1], flags=re.DOTALL)
+    if len(targets) > MAX_PATTERN:
+        reason = f"has more than {MAX_PATTERN:,} characters"
+    elif "(?#" in targets or re.search(r"\(\?[a-zA-Z-]*x", bare):
         reason = "is a pattern with comments, which may hide what it repeats"
     elif re.search(r"\)[*+{]", bare) or len(re.findall("[*+{]", bare)) > MAX_REPETITIONS:
         reason = "may take for ever to match: it repeats a group, or repeats too often"
+    elif _ways(bare) > MAX_WAYS:
+        reason = "may take for ever to match: too much in it is optional or one of several"
     else:
         try:
             re.compile(targets)
@@ -172,6 +179,26 @@ def _check_targets(targets: str) -> None:
             expected="a pattern of paths of layers, as llm/layers/attn/(q|v)",
             fix="set --config.model.lora.targets=...",
         )
+
+
+def _ways(bare: str) -> int:
+    """In how many ways, at most, a pattern without classes and escapes tries to match a path: a
+    choice of each group, with or without what is optional, and all places where repetitions end."""
+    repeated = len(re.findall("[*+{]", bare))
+    bare = re.sub(r"([*+?}])\?", r"\1", bare.replace("(?", "("))  # lazy ones, and kinds of groups
+    chosen, open_groups = 1, [1]
+    for mark in bare:
+        if mark == "(":
+            open_groups.append(1)
+        elif mark == "|":
+            open_groups[-1] += 1
+        elif mark == ")" and len(open_groups) > 1:
+            chosen *= open_groups.pop()
+        if chosen > MAX_WAYS:
+            return chosen
+    optional = min(bare.count("?"), MAX_WAYS.bit_length())
+    chosen *= math.prod(open_groups) << optional
+    return chosen * math.comb(_PATH + repeated, repeated)
 
 
 def _check_model(model: ModelConfig) -> None:
