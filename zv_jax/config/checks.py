@@ -7,6 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from zv_jax import patterns
 from zv_jax.errors import ConfigError
 from zv_jax.models.prompt import OWN, Format
 from zv_jax.stages import STAGES
@@ -158,14 +159,14 @@ def _check_own_words(prompt: PromptConfig) -> None:
 def _check_targets(targets: str) -> None:
     """The pattern comes with checkpoints of others and meets every layer: it must end in time."""
     reason = ""
-    bare = re.sub(r"\\.|\[[^]]*\]", "x", targets[: MAX_PATTERN + 1], flags=re.DOTALL)
+    found = patterns.shape(targets[:MAX_PATTERN])
     if len(targets) > MAX_PATTERN:
         reason = f"has more than {MAX_PATTERN:,} characters"
-    elif "(?#" in targets or re.search(r"\(\?[a-zA-Z-]*x", bare):
+    elif found.hidden:
         reason = "is a pattern with comments, which may hide what it repeats"
-    elif re.search(r"\)[*+{]", bare) or len(re.findall("[*+{]", bare)) > MAX_REPETITIONS:
+    elif found.repeats_group or found.repeated > MAX_REPETITIONS:
         reason = "may take for ever to match: it repeats a group, or repeats too often"
-    elif _ways(bare) > MAX_WAYS:
+    elif found.choices * math.comb(_PATH + found.repeated, found.repeated) > MAX_WAYS:
         reason = "may take for ever to match: too much in it is optional or one of several"
     else:
         try:
@@ -179,26 +180,6 @@ def _check_targets(targets: str) -> None:
             expected="a pattern of paths of layers, as llm/layers/attn/(q|v)",
             fix="set --config.model.lora.targets=...",
         )
-
-
-def _ways(bare: str) -> int:
-    """In how many ways, at most, a pattern without classes and escapes tries to match a path: a
-    choice of each group, with or without what is optional, and all places where repetitions end."""
-    repeated = len(re.findall("[*+{]", bare))
-    bare = re.sub(r"([*+?}])\?", r"\1", bare.replace("(?", "("))  # lazy ones, and kinds of groups
-    chosen, open_groups = 1, [1]
-    for mark in bare:
-        if mark == "(":
-            open_groups.append(1)
-        elif mark == "|":
-            open_groups[-1] += 1
-        elif mark == ")" and len(open_groups) > 1:
-            chosen *= open_groups.pop()
-        if chosen > MAX_WAYS:
-            return chosen
-    optional = min(bare.count("?"), MAX_WAYS.bit_length())
-    chosen *= math.prod(open_groups) << optional
-    return chosen * math.comb(_PATH + repeated, repeated)
 
 
 def _check_model(model: ModelConfig) -> None:
