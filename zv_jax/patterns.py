@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 _GROUP = re.compile(r"\([^()]*\)")
+_PIECES = re.compile(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|])", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ def _repeats(plain: str) -> bool:
 
 
 def alternatives(pattern: str) -> list[str]:
-    """The parts of a pattern between `|` outside groups, of which each is tried alone."""
-    kept = re.split(r"(\\.|\[[^]]*\]|[()|])", pattern, flags=re.DOTALL)
+    """The parts of a pattern between `|` outside groups, of which each is tried alone; all of it
+    where a class holds another one, or begins with its own end: libraries read such differently."""
+    pieces = _PIECES.split(pattern)
+    if any(re.match(r"\[\^?\]|\[(?:\\.|[^\\[])*\[", piece, re.DOTALL) for piece in pieces):
+        return [pattern]
     depth, found = 0, [""]
-    for piece in kept:
+    for piece in pieces:
         depth = max(0, depth + (piece == "(") - (piece == ")"))
         if piece == "|" and not depth:
             found.append("")
