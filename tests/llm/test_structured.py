@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_refused(text):
         read(text, PAIR)
 
 
-@pytest.mark.parametrize("unit", ["]{", "}[", "[}", "{]", "}{", "]", "},{"])
+@pytest.mark.parametrize("unit", ["]{", "}[", "[}", "{]", "}{", "]", "},{", '1"'])
 def test_a_reply_of_brackets_alone_is_not_mended_for_minutes(unit):
     start = time.process_time()
     with pytest.raises(DataError):

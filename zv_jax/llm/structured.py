@@ -20,7 +20,9 @@ from typing import Any
 from zv_jax import json_input
 from zv_jax.errors import DataError
 
-_LARGEST = 1 << 16  # characters that are mended: more is no answer to a question about an image
+# Characters that are mended: more is no answer to a question about an image, and what is no JSON at
+# all takes time with its square, some seconds of as many.
+_LARGEST = 1 << 14
 _DEEPEST = 40  # brackets within each other that are mended
 _CROSSED = 100  # closing brackets of another kind than the last open one, or of none
 _STARTS = 20  # places at which sound JSON is looked for
