@@ -151,11 +151,10 @@ def _listed(text: str) -> list[Row] | None:
 
 def _once(pairs: list[tuple[str, Any]]) -> Row:
     """An object; `_Twice`, a `ValueError`, where a field is repeated."""
-    row = dict(pairs)
-    for name in row:
-        if [other for other, _ in pairs].count(name) > 1:
-            raise _Twice(name)
-    return row
+    name = json_input.twice(name for name, _ in pairs)
+    if name is not None:
+        raise _Twice(name)
+    return dict(pairs)
 
 
 class _Twice(ValueError):

@@ -132,7 +132,10 @@ def read(file: Path) -> Task:
         values = yaml.safe_load(data)
         if not isinstance(values, dict):
             raise ValueError("no table of fields")
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (
+        OSError, ValueError, yaml.YAMLError,
+        RecursionError, LookupError, AttributeError,  # of that library, for "!!int ''" and the like
+    ) as error:  # fmt: skip
         raise ConfigError(
             f"the task cannot be read: {error}",
             where=str(file),

@@ -25,7 +25,8 @@ FLOORS = {
     4: ("config", "stages"),
     3: ("models", "objectives", "warmup"),
     2: ("parallel", "llm", "html"),
-    1: ("errors", "files", "tables", "trees", "json_input", "casts", "arrays", "buckets"),
+    1: ("errors", "files", "tables", "trees", "json_input", "casts", "arrays", "buckets")
+    + ("patterns",),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

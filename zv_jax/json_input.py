@@ -6,7 +6,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ def finite(value: object) -> float | None:
 
 def check_nesting(value: Any, where: str, most: int | None = None) -> None:
     """`DataError` for lists and objects nested deeper than `MAX_DEPTH`, or of more than `most`
-    values, those that are there several times counted each time."""
-    waiting, seen = [(value, 1)], 0
+    values or 100 times as many characters, those that are there several times counted each time."""
+    waiting, seen, letters = [(value, 1)], 0, 0
     while waiting:
         held, depth = waiting.pop()
         if isinstance(held, dict):
@@ -131,7 +131,9 @@ def check_nesting(value: Any, where: str, most: int | None = None) -> None:
         elif not isinstance(held, list | tuple):
             continue
         seen += len(held)
-        if depth > MAX_DEPTH or (most is not None and seen > most):
+        if most is not None:
+            letters += sum(len(item) for item in held if isinstance(item, str))
+        if depth > MAX_DEPTH or (most is not None and max(seen, letters / 100) > most):
             raise too_deep(where)
         waiting += [(item, depth + 1) for item in held if isinstance(item, list | tuple | dict)]
 
@@ -172,11 +174,20 @@ def _once(where: str) -> Any:
     def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise repeated(next(name for name in names if names.count(name) > 1), where)
+            raise repeated(twice(name for name, _ in pairs), where)
         return out
 
     return made
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time; None if each comes once."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def repeated(name: str, where: str) -> DataError:

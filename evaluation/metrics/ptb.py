@@ -61,7 +61,8 @@ _PARTICLE = rf"(?:[dDoOlL]{_APOS2}{_AN})?"
 # Plain digits are letters-or-digits already: a second way to read them would make the time double
 # with every part of "1-1-1-1".
 _THING = rf"{_PARTICLE}(?:{_AN}+|{_NUMBER})(?:{_HYPHEN}{_PARTICLE}(?:{_AN}+|{_POINTED}))*"
-_HTHING = rf"{_AN}(?:{_AN}|[.,])*(?:-(?:{_AN}+(?:\.{_D}+)?|{_ACRO2}\.))+"
+# Bounded, and not tried in parts: every letter of "a,a,a," would be looked behind to its end.
+_HTHING = rf"{_AN}(?:{_AN}|[.,]){{0,253}}+(?:-(?:{_AN}+(?:\.{_D}+)?|{_ACRO2}\.))+"
 _AND = r"[A-Z]+(?:[+&][A-Z]+)+"
 _LIST = rf"{_AN}+(?:-{_L}+){{0,2}}(?:/{_AN}+(?:-{_L}+){{0,2}}){{1,2}}"
 _REDUCED = rf"(?:{_APOS}(?:[msdMSD]|(?i:re|ve|ll)))"

@@ -141,6 +141,7 @@ def _failing(monkeypatch, error):
         (ModuleNotFoundError("no", name="grain"), 1, "pip install grain"),
         (ModuleNotFoundError("no", name="torch"), 1, "pip install -e '.[parity]'"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y"),
+        (MemoryError(), 1, "not enough memory"),
         (ValueError("write failed: No space left on device"), 1, "no space left on the disk"),
     ],
 )

@@ -1,11 +1,12 @@
 """Small files beside the weights that hold other kinds of values than they should."""
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from zv_jax.convert import architectures, asking, lavis, peft
+from zv_jax.convert import architectures, asking, lavis, names, peft
 from zv_jax.convert.sources import Spec, open_source
 from zv_jax.errors import ConversionError
 from zv_jax.models import presets
@@ -76,3 +77,11 @@ def test_tensors_of_lavis_with_other_axes_are_one_error(changes):
     source = SimpleNamespace(specs=found, where="x.pth")
     with pytest.raises(ConversionError):
         lavis.read_config(source, presets.preset("tiny_chat"))
+
+
+def test_the_tower_of_a_name_of_very_many_words_is_told_at_once():
+    start = time.process_time()
+    long = ".a" * 100_000
+    assert names.LLAMA.tower("model.layers.0.mlp" + long) == names.LLAMA.tower("model.layers.0")
+    assert names.LLAMA.tower("nowhere" + long) == "other"
+    assert time.process_time() - start < 1

@@ -71,6 +71,13 @@ def test_shards_without_an_index_that_are_not_all_there(tmp_path, shards, name):
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("count", ["1000000000000", "9" * 200, "0"])
+def test_a_name_that_claims_any_number_of_shards_is_not_counted_to(tmp_path, count):
+    save_file(NEW, tmp_path / f"model-00001-of-{count}.safetensors")
+    with pytest.raises(ConversionError, match="no index"):
+        open_source(tmp_path)
+
+
 def test_shards_of_two_checkpoints_without_an_index(tmp_path, shards):
     shards(tmp_path, NEW, 3)
     (tmp_path / INDEX).unlink()

@@ -29,6 +29,7 @@ from zv_jax.data.records.record import ImageRef
 from zv_jax.data.sources import convert
 from zv_jax.data.sources import open as sources
 from zv_jax.errors import DataError
+from zv_jax.evaluation import predictions
 from zv_jax.files import read_jsonl
 
 CAPTION = {
@@ -201,6 +202,27 @@ def test_brackets_are_counted_as_json_has_them_in_blocks_of_any_size():
         assert reader.depth == 0 and (size > 1 or deepest == 4)
 
 
+MANY = 60_000  # names: compared with each other they would take minutes
+
+
+def test_names_of_which_one_comes_twice_are_looked_at_once(tmp_path):
+    names = [f"c{number}" for number in range(MANY)]
+    row = "{" + ", ".join(f'"{name}": 0' for name in [*names, "c5"]) + "}"
+    with pytest.raises(DataError, match="'c5' is there twice"):
+        json_input.parse(row, "x", once=True)
+    with pytest.raises(DataError, match="comes twice"):
+        predictions.read(layouts.text(tmp_path / "answers.jsonl", row + "\n"), [])
+    layouts.text(tmp_path / "train.csv", ",".join([*names, "c5"]) + "\n")
+    refused("csv", tmp_path, words=f"columns 6 and {MANY + 1}")
+
+
+def test_a_table_without_line_ends_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_input, "MAX_LINE", 1000)
+    for text in ("image,caption\na.png," + "x" * 1001, "x" * 1001, "a,b\n" + "x," * 501):
+        layouts.text(tmp_path / "train.csv", text)
+        refused("csv", tmp_path, words="1,000 bytes")
+
+
 # Archives.
 
 
@@ -224,6 +246,44 @@ def test_a_negative_or_a_huge_size_in_a_tar_ends(tmp_path, kind):
         path = one_member(tmp_path / "0.tar", header={124: size, 156: kind})
         with pytest.raises(DataError, match="tar cannot be read"):
             list(tars.samples(path))
+
+
+def pax(kind, body, size=None):
+    """A header of the kind `pax`: `g` is for all members that follow."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(body) if size is None else size
+    return info.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+
+
+PAX = {
+    "a gigabyte of it": pax(b"x", b"", size=2**30),
+    "a row of digits": pax(b"x", b"1" * 2**20),
+    "a length of many digits": pax(b"x", b"1" * 5000 + b" a=b\n"),
+    "fields for all members": b"".join(pax(b"g", b"9 k%03d=v\n" % n) for n in range(101)),
+}
+
+
+@pytest.mark.parametrize("kind", PAX)
+def test_headers_of_members_are_bounded(tmp_path, kind):
+    member = layouts.tar(tmp_path / "0.tar", [("a.txt", "a dog")]).read_bytes()
+    with open(tmp_path / "0.tar", "wb") as file:
+        file.write(PAX[kind] + member)
+        file.truncate(2**30 + 4096)  # which takes no place on the disk
+    with pytest.raises(DataError, match="a header of|of more than 100 digits|fields for all"):
+        list(tars.samples(tmp_path / "0.tar"))
+
+
+def test_members_that_were_read_are_not_kept(tmp_path):
+    names = [(f"{n}.txt", "a dog") for n in range(2000)]
+    fields = pax(b"g", b"".join(b"9 k%03d=v\n" % n for n in range(100)))
+    path = layouts.tar(tmp_path / "0.tar", names)
+    path.write_bytes(fields + path.read_bytes())
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in tars.samples(path)) == 2000
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_broken_header_is_not_the_end_of_a_tar(tmp_path):
@@ -265,7 +325,8 @@ def test_a_pickle_of_lists_that_hold_each_other_is_refused(tmp_path):
     held = {"split": "train"}
     for _ in range(40):
         held = [held] * 5
-    for value in ([held], [{"split": held}], [["a"] * 50] * 10):
+    text = "a dog " * 1000  # once in the file, whatever its number
+    for value in ([held], [{"split": held}], [["a"] * 50] * 10, [{"sent": text}] * 1000):
         path.write_bytes(pickle.dumps(value))
         refused("refcoco", tmp_path)
 

@@ -9,6 +9,7 @@ from zv_jax import json_input
 from zv_jax.config import checks as config_checks
 from zv_jax.convert import gguf_header
 from zv_jax.data.images import decode as images
+from zv_jax.data.readers import tars
 from zv_jax.data.text import tokenizer_checks
 from zv_jax.llm import connection
 
@@ -21,6 +22,11 @@ BOUNDS = [
     f"{config_checks.MAX_SIDE:,}",
     f"{config_checks.MAX_SIZE:,}",
     f"{tokenizer_checks.MAX_IDS:,}",
+    f"{tokenizer_checks.MAX_CHOICES:,}",
+    f"{tokenizer_checks.MAX_WORD:,}",
+    f"{config_checks.MAX_WAYS:,}",
+    f"{images.MAX_SCANS:,}",
+    f"{tars.MAX_HEADER >> 20} MiB",
 ]
 
 

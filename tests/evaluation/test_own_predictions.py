@@ -72,6 +72,9 @@ def test_a_list_and_a_part_do_as_well(here):
         (TASK.replace("exact_match", "exact"), "did you mean 'exact_match'"),
         (TASK + "matric: 1\n", "did you mean 'metrics'"),
         ("[", "cannot be read"),
+        ("[" * 10_000, "cannot be read"),
+        ("a: !!int ''", "cannot be read"),
+        ("a: !!timestamp x", "cannot be read"),
         ("just words", "no table"),
     ],
 )

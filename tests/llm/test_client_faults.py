@@ -125,5 +125,7 @@ def test_what_the_header_may_hold():
     assert retry_after("99999") == 600
     assert retry_after("-1") == 0
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    for nothing in (None, "", "soon", "nan"):
+    too_far = "Thu, 01 Jan 99999999999999999999 00:00:00 GMT"
+    far_away = "Thu, 01 Jan 2020 00:00:00 +999999999999999999999999"
+    for nothing in (None, "", "soon", "nan", too_far, far_away):
         assert retry_after(nothing) is None

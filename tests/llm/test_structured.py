@@ -1,5 +1,7 @@
 """Structured replies are read strictly, else mended, else refused."""
 
+import time
+
 import pytest
 
 from zv_jax.errors import DataError
@@ -45,6 +47,14 @@ def test_what_models_put_around_json_or_break_in_it_is_mended(text):
 def test_what_does_not_fit_is_refused(text):
     with pytest.raises(DataError):
         read(text, PAIR)
+
+
+@pytest.mark.parametrize("unit", ["]{", "}[", "[}", "{]", "}{", "]", "},{", '1"'])
+def test_a_reply_of_brackets_alone_is_not_mended_for_minutes(unit):
+    start = time.process_time()
+    with pytest.raises(DataError):
+        read("{" + unit * 15_000, PAIR)
+    assert time.process_time() - start < 2
 
 
 def test_a_request_asks_for_the_form():

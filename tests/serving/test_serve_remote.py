@@ -65,6 +65,7 @@ def elsewhere(images):
         "/inside": to(f"http://internal.example:{port}/a.png"),
         "/file": to("file:///etc/passwd"),
         "/nowhere": (302, {}, []),
+        "/half": to("http://[::1"),
         "/none": (404, {}, [b"secret"]),
         "/endless": (200, {}, (b"\0" * 65536 for _ in range(100_000))),
         "/unfolds": (200, {"Content-Encoding": "gzip", "Content-Length": "3"}, [b"\x1f\x8b\x08"]),
@@ -113,7 +114,8 @@ def test_redirects_are_followed_to_permitted_places_only(fetch, elsewhere, image
     with pytest.raises(DataError, match="not a public one"):
         fetch("/inside")
     assert [path for path, _ in elsewhere.asked] == ["/inside"]
-    for path, says in {"/round": "redirects", "/file": "no plain", "/nowhere": "redirects"}.items():
+    says_of = {"/round": "3 redirects", "/file": "no plain", "/nowhere": "3 redirects"}
+    for path, says in (says_of | {"/half": "redirects to no address"}).items():
         with pytest.raises(DataError, match=says):
             fetch(path)
 

@@ -64,6 +64,8 @@ def explain(error: BaseException) -> Explained | None:
         full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
         if full or os.strerror(errno.ENOSPC) in str(cause):
             return Explained(1, f"zv: {_disk_full(cause)}")
+    if isinstance(error, MemoryError):
+        return Explained(1, f"zv: {_memory_full()}")
     if isinstance(error, ZvError):
         return Explained(error.exit_code, f"zv: {error}")
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -89,6 +91,15 @@ def _disk_full(error: BaseException) -> SetupError:
         expected="free space for checkpoints and prepared data",
         fix="free some space (old runs/, the cache in "
         f"{cache_dir()}), then run the same command: it continues",
+    )
+
+
+def _memory_full() -> SetupError:
+    return SetupError(
+        "not enough memory",
+        expected="memory for the largest file that is read at once, as an image or a JSON object",
+        fix="look for a file that is much larger than the others: find FOLDER -size +1G; --debug "
+        "shows what was read",
     )
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from zv_jax import patterns
 from zv_jax.errors import ConfigError
 from zv_jax.models.prompt import OWN, Format
 from zv_jax.stages import STAGES
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 MAX_SIZE = 2**31 - 1  # of a width or a table: ids and indices have 32 bits
 MAX_LAYERS = 1000  # of a tower; the deepest language models have an eighth of that
 MAX_REPETITIONS = 5  # `*`, `+` and `{` in a pattern of layers; each multiplies the time of a search
+MAX_WAYS = 2**23  # in which a pattern may try to match a path; a million take some 0.1 s
+MAX_PATTERN = 10_000  # characters; all paths of a model have a tenth of that
 MAX_SIDE = 4096  # pixels of the images that a model reads; and its queries, for one bound
 _MOST = {"layers": MAX_LAYERS, "image_size": MAX_SIDE, "num_queries": MAX_SIDE}
 _MARKS = ("<image>", "<s>", "</s>")  # of rows, no words
+_PATH = 40  # characters of the longest path of a layer
 _MAY_BE_ZERO = ("head_dim", "pre_proj_dim")  # 0: as another field says
 
 
@@ -155,11 +159,15 @@ def _check_own_words(prompt: PromptConfig) -> None:
 def _check_targets(targets: str) -> None:
     """The pattern comes with checkpoints of others and meets every layer: it must end in time."""
     reason = ""
-    bare = re.sub(r"\\.|\[[^]]*\]", "x", targets, flags=re.DOTALL)
-    if re.search(r"\(\?[a-zA-Z-]*x", bare):
+    found = patterns.shape(targets[:MAX_PATTERN])
+    if len(targets) > MAX_PATTERN:
+        reason = f"has more than {MAX_PATTERN:,} characters"
+    elif found.hidden:
         reason = "is a pattern with comments, which may hide what it repeats"
-    elif re.search(r"\)[*+{]", bare) or len(re.findall("[*+{]", bare)) > MAX_REPETITIONS:
+    elif found.repeats_group or found.repeated > MAX_REPETITIONS:
         reason = "may take for ever to match: it repeats a group, or repeats too often"
+    elif found.choices * math.comb(_PATH + found.repeated, found.repeated) > MAX_WAYS:
+        reason = "may take for ever to match: too much in it is optional or one of several"
     else:
         try:
             re.compile(targets)

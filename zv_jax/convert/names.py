@@ -135,8 +135,10 @@ class Family:
 
     def tower(self, name: str) -> str:
         """Our tower that the tensor `name` of theirs belongs to, judged by its first words."""
-        for words in range(name.count(".") + 1, 0, -1):
-            head = ".".join(name.split(".")[:words])
+        longest = max(t.count(".") for entry in self.entries for t in entry.theirs) + 1
+        parts = name.split(".")[:longest]  # a foreign name may have any number
+        for words in range(len(parts), 0, -1):
+            head = ".".join(parts[:words])
             for entry in self.entries:
                 if any(t == head or t.startswith(head + ".") for t in entry.theirs):
                     return entry.ours[0].split("/")[0]

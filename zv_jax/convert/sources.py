@@ -283,7 +283,9 @@ def _open_shards(files: Sequence[Path]) -> Source:
     """
     folder = files[0].parent
     stem, count = re.fullmatch(r"(.*)-\d+-of-(\d+)\.\w+", files[0].name).groups()
-    wanted = [f"{stem}-{i:05d}-of-{count}{files[0].suffix}" for i in range(1, int(count) + 1)]
+    # A name may claim any count: the first file that is missing is one of these.
+    first = range(1, min(int(count), len(files) + 1) + 1)
+    wanted = [f"{stem}-{i:05d}-of-{count}{files[0].suffix}" for i in first]
     names = [file.name for file in files]
     if names != wanted:
         missing = [name for name in wanted if name not in names]

@@ -180,6 +180,6 @@ def retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if seconds == seconds else None

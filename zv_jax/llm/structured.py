@@ -20,8 +20,11 @@ from typing import Any
 from zv_jax import json_input
 from zv_jax.errors import DataError
 
-_LARGEST = 1 << 16  # characters that are mended: more is no answer to a question about an image
+# Characters that are mended: more is no answer to a question about an image, and what is no JSON at
+# all takes time with its square, some seconds of as many.
+_LARGEST = 1 << 14
 _DEEPEST = 40  # brackets within each other that are mended
+_CROSSED = 100  # closing brackets of another kind than the last open one, or of none
 _STARTS = 20  # places at which sound JSON is looked for
 
 
@@ -71,7 +74,7 @@ def _mended(text: str, schema: Mapping[str, Any]) -> Any:
     import json_repair
 
     starts = [found.start() for found in re.finditer(r"[\[{]", text)]
-    if not starts or len(text) > _LARGEST or _depth(text) > _DEEPEST:
+    if not starts or len(text) > _LARGEST or not _in_order(text):
         raise DataError(
             "a reply without JSON that could be read",
             where=f"{text!r:.200}",
@@ -88,13 +91,19 @@ def _mended(text: str, schema: Mapping[str, Any]) -> Any:
         raise DataError(f"a reply that cannot be read: {error}", where=f"{text!r:.200}") from error
 
 
-def _depth(text: str) -> int:
-    """Most brackets that are open at once, those in strings included."""
-    deepest = now = 0
+def _in_order(text: str) -> bool:
+    """Whether brackets, those in strings included, are nested about as in JSON: a text that only
+    looks so is mended in time with its square."""
+    waiting: list[str] = []
+    crossed = 0
     for bracket in re.findall(r"[\[\]{}]", text):
-        now = now + 1 if bracket in "[{" else max(0, now - 1)
-        deepest = max(deepest, now)
-    return deepest
+        if bracket in "[{":
+            waiting.append(bracket)
+        elif not waiting or waiting.pop() + bracket not in ("[]", "{}"):
+            crossed += 1
+        if len(waiting) > _DEEPEST or crossed > _CROSSED:
+            return False
+    return True
 
 
 def _misfit(value: Any, schema: Mapping[str, Any]) -> str:

@@ -95,7 +95,10 @@ class Remote:
                     raise _failed(type(error).__name__, where) from None
                 if isinstance(found, bytes):
                     return found
-                url = urljoin(url, found)
+                try:
+                    url = urljoin(url, found)
+                except ValueError:
+                    raise _failed("it redirects to no address", where) from None
         raise _failed(f"more than {_REDIRECTS} redirects", where)
 
     async def _get(self, client: httpx2.AsyncClient, url: str, where: str) -> bytes | str:

@@ -262,6 +262,16 @@ def test_half_clear_colours_are_mixed_with_the_ground():
     assert pixel == [255, 127, 127]
 
 
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(monkeypatch):
+    """An empty scan has ten bytes and takes as long as any other: some 5 ms at full size."""
+    sound = encoded(Image.fromarray(NOISE), "JPEG", progressive=True)
+    scan = sound[sound.rindex(b"\xff\xda") :][:10]
+    images.decode(sound[:-2] + scan * 900 + sound[-2:])
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match="1,000 scans"):
+        images.decode(sound[:-2] + scan * 1000 + sound[-2:])
+
+
 def test_a_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for read in (image_store.load, image_store.read):

@@ -373,3 +373,12 @@ def test_damaged_facts_are_said(toy, tmp_path, table):
     np.save(tmp_path / "out" / array_records.FACTS, table)
     with pytest.raises(DataError, match="the facts of the records are damaged"):
         open_source("prepared", str(tmp_path / "out"))
+
+
+def test_facts_that_claim_more_rows_than_memory_has_numbers_for_are_said(toy, tmp_path):
+    make(toy, tmp_path / "out")
+    file = tmp_path / "out" / array_records.FACTS
+    head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1152921504606846976, 7), }"
+    file.write_bytes(b"\x93NUMPY\x01\0" + (118).to_bytes(2, "little") + head.ljust(117) + b"\n")
+    with pytest.raises(DataError, match="the facts of the records are damaged"):
+        open_source("prepared", str(tmp_path / "out"))

@@ -91,6 +91,11 @@ GROWS = {
         {"type": "Sequence", "normalizers": [TWICE] * 6} for _ in range(4)]},
     "at once": REPLACES | {"content": "a" * 10**6},
     "before a text": PREPENDS | {"prepend": "a" * 10**6},
+    "before every character": {"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"Regex": "(?=.)"}, "content": "ab"}] * 7},
+    "where nothing is": {"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"String": ""}, "content": "ab"}] * 7},
+    "byte by byte": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 11},
     "by a table": charsmap(b"\4\0\0\0" + bytes(4) + b"a" * 10**6),
 }  # fmt: skip
 
@@ -99,6 +104,64 @@ GROWS = {
 def test_a_normalizer_by_which_a_text_grows_without_measure_is_refused(kind):
     with pytest.raises(DataError, match="times longer"):
         tokenizer_checks.check(body(normalizer=GROWS[kind]), "tokenizer.json")
+
+
+@pytest.mark.parametrize("name, part", [
+    ("decoder", {"type": "Sequence", "decoders": [TWICE] * 30}),
+    ("decoder", REPLACES | {"content": "a" * 10**6}),
+    ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}] * 11}),
+])  # fmt: skip
+def test_other_parts_by_which_a_text_grows_are_refused_too(name, part):
+    with pytest.raises(DataError, match="times longer"):
+        tokenizer_checks.check(body(**{name: part}), "tokenizer.json")
+
+
+# As GPT-2, Llama 3, GPT-4o, CLIP, BLOOM, DeepSeek and DeBERTa have them.
+PATTERNS = [
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+    r"'s|'t|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    r" ?[^(\s|[.,!?…。，、।۔،])]+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r" {2,}",
+    r"(?:\d{3})+",
+]
+ENDLESS = [
+    "(a|a){22}[!?]", "(a+)+!", "(?:a|b)*!", "((aa?))+!", "(a|a)" * 22, "a?" * 22 + "!",
+    r"(a|a)[\]|]" * 22, "(a|a)[a[b]|]" * 22, "(a|a)[]|]" * 22, "(a|a)[^]|]" * 22,
+    "a*a*a*a*a*a*!", r"(?<x>a\g<x>?b)c", "(?#[)(a|a)*(?#])", "a" * 20_000,
+]  # fmt: skip
+
+
+def with_pattern(pattern, kind):
+    if kind == "pre_tokenizer":
+        part = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"}
+        return body(pre_tokenizer={"type": "Sequence", "pretokenizers": [part]})
+    return body(**{kind: REPLACES | {"pattern": {"Regex": pattern}}})
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=range(len(PATTERNS)))
+def test_patterns_of_published_tokenizers_pass(pattern):
+    tokenizer_checks.check(with_pattern(pattern, "pre_tokenizer"), "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", ["normalizer", "pre_tokenizer", "decoder"])
+@pytest.mark.parametrize("pattern", ENDLESS, ids=range(len(ENDLESS)))
+def test_a_pattern_that_takes_for_ever_is_refused(pattern, kind):
+    with pytest.raises(DataError, match="for ever"):
+        tokenizer_checks.check(with_pattern(pattern, kind), "tokenizer.json")
+
+
+def test_words_that_are_cut_to_pieces_have_a_bound():
+    model = {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 100}
+    tokenizer_checks.check(body(model=model), "tokenizer.json")
+    with pytest.raises(DataError, match="for ever"):
+        long = model | {"max_input_chars_per_word": 10**6}
+        tokenizer_checks.check(body(model=long), "tokenizer.json")
 
 
 @pytest.mark.parametrize("part", ["normalizer_spec", "denormalizer_spec"])

@@ -95,7 +95,9 @@ def _read(data: bytes, where: str) -> Pack:
             user={lang: str(found["user"][lang]) for lang in ("en", "zh")},
             shown=shown,
         )
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise ConfigError(
             f"no prompt pack: {type(error).__name__}: {str(error)[:200]}",
             where=where,

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from zv_jax.errors import DataError
 
 # Pillow knows many more, and runs Ghostscript for one of them.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_SCANS = 1000  # of a JPEG; an image that appears step by step has about ten
 MAX_PIXELS = 89_478_485  # Pillow's own bound for an image that is no decompression bomb
 # Beyond it we raise an error; a warning beside it, once in a process, would say nothing more.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -86,7 +87,16 @@ def _open(file: io.BytesIO | Path, transparency: str) -> Image.Image:
 def _loaded(file: io.BytesIO | Path) -> Image.Image:
     # A function of its own: what it leaves behind is gone before the next step takes memory.
     with Image.open(file, formats=FORMATS) as image:
+        _check_scans(image)
         return _upright(image)
+
+
+def _check_scans(image: Image.Image) -> None:
+    """Refuses a JPEG of very many scans: each passes over all pixels, and a few bytes make one."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.fp.seek(0)  # its loader seeks for itself
+        if image.fp.read().count(b"\xff\xda") > MAX_SCANS:  # which nothing else may hold
+            raise ValueError(f"it has more than {MAX_SCANS:,} scans")
 
 
 def _guarded(read: Callable[[], Image.Image], where: str) -> Image.Image:

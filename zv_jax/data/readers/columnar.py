@@ -72,11 +72,7 @@ def table_rows(path: Path, batches: Iterable[Any], kind: str = PARQUET) -> Itera
 
 def _entries(path: Path, base: Path, schema: Any, batches: Iterable[Any]) -> Iterator[Entry]:
     """The rows of a table of Arrow types; images stay in it and are addressed by row and column."""
-    names = schema.names
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            first = names.index(name) + 1
-            raise files.twice(name, str(path), f"columns {first} and {number + 1}")
+    files.check_names(schema.names, str(path))
     labels, name = _labels(schema, str(path)), path.relative_to(base).as_posix()
     for number, row in enumerate(table_rows(path, batches)):
         yield Entry(

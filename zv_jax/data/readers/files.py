@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import os
 import pickle
@@ -11,7 +12,7 @@ import pickletools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import ijson
 import numpy as np
@@ -310,7 +311,7 @@ def _fields(
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     with path.open(encoding=_encoding(path), errors="surrogateescape", newline="") as file:
         reader = csv.reader(
-            file,
+            _lines(file, path),
             delimiter=delimiter,
             quoting=quoting,
             strict=strict,
@@ -351,6 +352,16 @@ def _fields(
             yield start, values
 
 
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Lines of bounded length: a file without line ends would be one of its whole size."""
+    for number in itertools.count(1):
+        line = file.readline(json_input.MAX_LINE + 1)
+        if not line:
+            return
+        json_input.check_length(len(line), f"{path}:{number}")
+        yield line
+
+
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4)
@@ -375,7 +386,7 @@ def _is_text(text: str) -> bool:
 def _delimiter(path: Path) -> str:
     usual = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
-        for line in file:
+        for line in _lines(file, path):
             if line.lower().startswith("sep=") and len(line.strip("\r\n")) == 5:
                 return line[4]
             if line.strip():
@@ -393,10 +404,16 @@ def _columns(line: str, delimiter: str) -> int:
 
 def _names(values: list[str], where: str) -> list[str]:
     names = [value.strip() or f"column {number}" for number, value in enumerate(values, 1)]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise twice(name, where, f"columns {names.index(name) + 1} and {number + 1}")
+    check_names(names, where)
     return names
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """`DataError` for two columns of one name."""
+    name = json_input.twice(names)
+    if name is not None:
+        first = names.index(name) + 1
+        raise twice(name, where, f"columns {first} and {names.index(name, first) + 1}")
 
 
 def twice(name: str, where: str, places: str = "") -> DataError:

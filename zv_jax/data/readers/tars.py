@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from zv_jax.errors import DataError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 _TEXTS = ("txt", "caption", "json")
+MAX_HEADER = 1 << 20  # bytes of a long name, or of the fields of a member; names have a few hundred
+_HEADERS = (b"x", b"g", b"X", b"L", b"K")  # pax, pax for all, Solaris, GNU's long names
+_DIGITS = re.compile(rb"\d{101}")
+_MOST_FIELDS = 100
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def samples(path: Path) -> Iterator[Sample]:
     found = _Members(path, "")
     try:
         with tarfile.open(path, "r:", tarinfo=_bounded(end)) as tar:
-            for member in tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # else all of them stay in memory, each with its header
                 folder, _, name = member.name.rpartition("/")
                 if not member.isfile() or name.startswith("._"):  # macOS packs such beside files
                     continue
@@ -70,13 +76,32 @@ def samples(path: Path) -> Iterator[Sample]:
 
 def _bounded(end: int) -> type[tarfile.TarInfo]:
     """Members whose sizes fit into a file of `end` bytes. A negative one would lead back to what
-    was read, for ever (CVE-2025-8194); a huge one would be allocated before it is read."""
+    was read, for ever (CVE-2025-8194); a huge one would be allocated before it is read.
+
+    Headers of the kind `pax` are looked at before the library reads them: it takes time with the
+    square of a row of digits (CVE-2024-6232), and gives every member a copy of all fields that
+    are for all members."""
 
     class Bounded(tarfile.TarInfo):
         def _block(self, count: int) -> int:
             if not 0 <= count <= end:
                 raise tarfile.ReadError(f"a member of {count} bytes in a file of {end}")
             return super()._block(count)
+
+        def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+            if self.type in _HEADERS and self.size > MAX_HEADER:
+                raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+            return super()._proc_member(tar)
+
+        def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+            place = tar.fileobj.tell()
+            if _DIGITS.search(tar.fileobj.read(self._block(self.size))):
+                raise tarfile.ReadError("a header with a number of more than 100 digits")
+            tar.fileobj.seek(place)
+            found = super()._proc_pax(tar)
+            if len(tar.pax_headers) > _MOST_FIELDS:
+                raise tarfile.ReadError(f"more than {_MOST_FIELDS} fields for all members")
+            return found
 
     return Bounded
 
@@ -93,7 +118,7 @@ class _Members:
 
     def __init__(self, path: Path, key: str):
         self.key, self.where = key, f"{path}: {key}"
-        self.names: list[str] = []
+        self.names: dict[str, None] = {}
         self._texts: dict[str, str] = {}
         self._images: dict[str, str] = {}
 
@@ -105,7 +130,7 @@ class _Members:
                 expected="a name of its own for every member",
                 fix="pack the tar again from files of different names",
             )
-        self.names.append(extension)
+        self.names[extension] = None
         kind = extension.rpartition(".")[2]
         if kind in IMAGES:
             self._images[extension] = f"{member.offset_data}:{member.size}"

@@ -335,7 +335,7 @@ def _facts_table(file: Path, splits: list[str] | None) -> np.ndarray:
         for column, bound in zip(table.T, bounded, strict=False):
             if column.size and (column.min() < 0 or (bound is not None and column.max() >= bound)):
                 raise ValueError("its numbers are outside their bounds")
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as error:
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, OverflowError) as error:
         raise DataError(
             f"the facts of the records are damaged ({error})",
             where=str(file),

@@ -16,9 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from zv_jax import patterns
 from zv_jax.errors import DataError
 
 MAX_IDS = 1 << 24  # the largest vocabularies have a sixtieth of that
+MAX_WORD = 1000  # characters of a word that WordPiece cuts: it takes time with their square
+MAX_PATTERN = 10_000  # characters; the longest of published tokenizers has some 600
+MAX_REPETITIONS = 5  # `*`, `+` and `{` between two `|`
+MAX_CHOICES = 1024  # ways through groups, and what is optional, between two `|`
+_PARTS = ("normalizers", "pretokenizers", "decoders")  # of sequences
 MAX_GROWTH = 1024  # one Arabic ligature becomes 33 bytes; nothing else grows as much
 
 
@@ -32,7 +38,10 @@ def check(data: bytes, where: str) -> None:
         if not isinstance(raw, dict):
             raise ValueError(f"it holds a {type(raw).__name__}, not an object")
         _check_merges(raw.get("model"))
-        _check_growth(_growth(raw.get("normalizer")))
+        _check_word(raw.get("model"))
+        for name in ("normalizer", "pre_tokenizer", "decoder"):
+            _check_growth(_growth(raw.get(name)))
+            _check_patterns(raw.get(name))
     except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
         raise wrong(error, where) from None
 
@@ -51,27 +60,67 @@ def _check_merges(model: Any) -> None:
             )
 
 
-def _growth(normalizer: Any) -> int:
-    """How many times longer a normalizer may make a text: those of a sequence multiply.
+def _check_word(model: Any) -> None:
+    longest = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
+    if isinstance(longest, int) and longest > MAX_WORD:
+        raise ValueError(f"it cuts words of up to {longest:,} characters, which takes for ever")
+
+
+def _growth(part: Any) -> int:
+    """How many times longer a part of a tokenizer may make a text: those of a sequence multiply.
+    A pattern may match nothing, before every character; a byte may become a letter of two.
 
     Raises:
         ValueError: a `precompiled_charsmap` is damaged.
     """
-    if isinstance(normalizer, list):
-        return math.prod(map(_growth, normalizer))
-    if not isinstance(normalizer, dict):
+    if isinstance(part, list):
+        return math.prod(map(_growth, part))
+    if not isinstance(part, dict):
         return 1
     own = 1
-    if normalizer.get("type") == "Precompiled":
+    if part.get("type") == "Precompiled":
         try:
-            table = base64.b64decode(normalizer.get("precompiled_charsmap"), validate=True)
+            table = base64.b64decode(part.get("precompiled_charsmap"), validate=True)
         except (TypeError, binascii.Error):
             raise ValueError("precompiled_charsmap is no base64") from None
         own = _longest(table)
     for field in ("content", "prepend"):  # of Replace, of Prepend
-        if isinstance(normalizer.get(field), str):
-            own = len(normalizer[field]) + (field == "prepend")
-    return max(1, own) * _growth(normalizer.get("normalizers"))
+        if isinstance(part.get(field), str):
+            pattern = part.get("pattern")
+            beside = field == "prepend" or pattern == {"String": ""} or "Regex" in (pattern or ())
+            own = len(part[field]) + beside
+    if part.get("type") == "ByteLevel":
+        own = 2
+    return max(1, own) * math.prod(_growth(part.get(name)) for name in _PARTS)
+
+
+def _check_patterns(part: Any) -> None:
+    """Raises:
+    ValueError: a search for a pattern in it may take for ever.
+    """
+    if isinstance(part, list):
+        for item in part:
+            _check_patterns(item)
+    if not isinstance(part, dict):
+        return
+    for name in _PARTS:
+        _check_patterns(part.get(name))
+    pattern = part.get("pattern")
+    pattern = pattern.get("Regex") if isinstance(pattern, dict) else None
+    if isinstance(pattern, str) and _endless(pattern):
+        raise ValueError(f"a search for the pattern {pattern[:200]!r} may take for ever")
+
+
+def _endless(pattern: str) -> bool:
+    if len(pattern) > MAX_PATTERN or "\\g<" in pattern:  # which is a pattern within itself
+        return True
+    for part in patterns.alternatives(pattern):
+        found = patterns.shape(part)
+        if found.hidden or found.repeats_choice or found.repeated > MAX_REPETITIONS:
+            return True
+        if found.choices > MAX_CHOICES:
+            return True
+    return False
 
 
 def _longest(table: bytes) -> int:
