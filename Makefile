@@ -25,7 +25,7 @@ help:
 	@echo "make fuzz         read files damaged at random, for MINUTES (second environment)"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
-	@echo "make test-browser drive the page of zv serve with Chromium (second environment)"
+	@echo "make test-browser drive zv serve with Chromium and schemathesis (second environment)"
 	@echo "make test-vllm    serve exports by vLLM and compare (an environment of 3.4 GB, Python 3.11)"
 	@echo "make mutants      plant mistakes in a copy and see whether tests notice (ONLY='NAME ...')"
 	@echo "make bench        measure everything beside others (second environment), one table;"

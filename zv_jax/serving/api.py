@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import zv_jax
 from zv_jax.errors import ConfigError
 from zv_jax.inference.model import Model
-from zv_jax.serving import listening, refusals, static
+from zv_jax.serving import documented, listening, refusals, static
 from zv_jax.serving.asking import Asking
 from zv_jax.serving.completions import Completion
 from zv_jax.serving.embeddings import Embeddings
@@ -54,6 +54,7 @@ def create_app(current: Current, engine: Answering | None, settings: Settings) -
     _add_chat(app, asking, engine, metrics, settings)
     _add_embeddings(app, Embeddings(current, images), settings)
     static.install(app)
+    documented.install(app, settings)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(Counted, metrics=metrics, paths=paths)
@@ -81,21 +82,21 @@ def _add_facts(
 ) -> None:
     name = about()["id"]
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=documented.refused(503))
     async def healthz() -> dict[str, str]:
         if engine is not None and engine.error is not None:
             raise refusals.engine_failed()
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def shown() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=documented.refused(401))
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [about()]}
 
-    @app.get("/v1/models/{asked}")
+    @app.get("/v1/models/{asked}", responses=documented.refused(401, 404))
     async def one(asked: str) -> dict[str, Any]:
         if asked != name:
             raise refusals.unknown_model(asked, name)
@@ -109,7 +110,7 @@ def _add_chat(
     metrics: Metrics,
     settings: Settings,
 ) -> None:
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=documented.completion())
     async def chat(body: ChatRequest, request: Request) -> Response:
         if body.model != settings.name:
             raise refusals.unknown_model(body.model, settings.name)
@@ -136,7 +137,7 @@ def _add_chat(
 
 
 def _add_embeddings(app: FastAPI, embeddings: Embeddings, settings: Settings) -> None:
-    @app.post("/v1/embeddings")
+    @app.post("/v1/embeddings", responses=documented.embeddings())
     async def embed(body: EmbeddingRequest, request: Request) -> Response:
         if body.model != settings.name:
             raise refusals.unknown_model(body.model, settings.name)
