@@ -19,10 +19,10 @@ def document(url):
 
 def test_it_names_the_model_and_all_refusals(running):
     found = document(running.url)
-    for name in ("ChatRequest", "EmbeddingRequest"):
+    for name in ("ChatRequest", "EmbeddingRequest", "AttentionRequest"):
         assert found["components"]["schemas"][name]["properties"]["model"]["enum"] == [NAME]
     paths = found["paths"]
-    for path in ("/v1/chat/completions", "/v1/embeddings"):
+    for path in ("/v1/chat/completions", "/v1/embeddings", "/v1/attention"):
         assert set(paths[path]["post"]["responses"]) == {"200", *SAID}
     assert set(paths["/v1/models/{asked}"]["get"]["responses"]) == {"200", "404"}
     assert set(paths["/healthz"]["get"]["responses"]) == {"200", "503"}

@@ -23,9 +23,10 @@ from zv_jax.serving.follow import Current
 from zv_jax.serving.images import Images
 from zv_jax.serving.jobs import Answering
 from zv_jax.serving.limits import Gate, Places
+from zv_jax.serving.looks import Looks
 from zv_jax.serving.metrics import Counted, Metrics
 from zv_jax.serving.remote import Remote
-from zv_jax.serving.requests import ChatRequest, EmbeddingRequest
+from zv_jax.serving.requests import AttentionRequest, ChatRequest, EmbeddingRequest
 from zv_jax.serving.settings import Settings
 from zv_jax.serving.sse import Stream
 
@@ -53,6 +54,7 @@ def create_app(current: Current, engine: Answering | None, settings: Settings) -
     asking = engine and Asking(current, images, engine.slots, settings.max_new_tokens)
     _add_chat(app, asking, engine, metrics, settings)
     _add_embeddings(app, Embeddings(current, images), settings)
+    _add_attention(app, Looks(current, images), settings)
     static.install(app)
     documented.install(app, settings)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
@@ -71,6 +73,7 @@ def _about(model: Model, engine: Answering | None, settings: Settings) -> dict[s
         "max_tokens": settings.max_new_tokens if engine else 0,
         "max_request_bytes": settings.max_body,
         "follows": settings.follows,
+        "sees": model.sees,
     }
 
 
@@ -142,6 +145,14 @@ def _add_embeddings(app: FastAPI, embeddings: Embeddings, settings: Settings) ->
         if body.model != settings.name:
             raise refusals.unknown_model(body.model, settings.name)
         return await _unless_gone(request, embeddings.reply(body))
+
+
+def _add_attention(app: FastAPI, looks: Looks, settings: Settings) -> None:
+    @app.post("/v1/attention", responses=documented.attention())
+    async def look(body: AttentionRequest, request: Request) -> Response:
+        if body.model != settings.name:
+            raise refusals.unknown_model(body.model, settings.name)
+        return await _unless_gone(request, looks.reply(body))
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:

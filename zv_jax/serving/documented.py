@@ -75,6 +75,11 @@ def embeddings() -> Responses:
     )
 
 
+def attention() -> Responses:
+    """Replies of attention."""
+    return {200: _reply("a map for each image", "list", data=_LIST)} | refused(*ASKED)
+
+
 def install(app: FastAPI, settings: Settings) -> None:
     """Completes the document of `app`, which is made when somebody first asks for it."""
     made = app.openapi
@@ -89,7 +94,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def _complete(document: dict[str, Any], settings: Settings) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("ChatRequest", "EmbeddingRequest"):
+    for name in ("ChatRequest", "EmbeddingRequest", "AttentionRequest"):
         schemas[name]["properties"]["model"]["enum"] = [settings.name]
     for name in ("HTTPValidationError", "ValidationError"):  # ours have status 400
         schemas.pop(name, None)

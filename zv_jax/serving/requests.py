@@ -133,6 +133,13 @@ class ChatRequest(_Ignored, _Neutral):
     choices: Annotated[list[Words], Field(min_length=1, max_length=4096)] | None = None
 
 
+class AttentionRequest(_Strict):
+    """`POST /v1/attention`, which OpenAI does not have: a dialogue, as it is asked."""
+
+    model: Text
+    messages: Annotated[list[Message], Field(min_length=1)]
+
+
 class EmbeddingRequest(_Strict):
     """`POST /v1/embeddings`: texts, and images as parts like those of messages."""
 
