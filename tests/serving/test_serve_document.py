@@ -31,6 +31,15 @@ def test_it_names_the_model_and_all_refusals(running):
     assert not {"HTTPValidationError", "ValidationError"} & set(found["components"]["schemas"])
 
 
+def test_its_examples_are_answered(running):
+    """A model with a language model makes no embeddings."""
+    schemas = document(running.url)["components"]["schemas"]
+    paths = {"ChatRequest": "/v1/chat/completions", "AttentionRequest": "/v1/attention"}
+    for name, path in paths.items():
+        for example in schemas[name]["examples"]:
+            assert post(running.url, path, json=example).status_code == 200
+
+
 def test_a_server_with_a_key_says_so(model):
     with serving(model("stage0"), key="sk-1") as running:
         found = document(running.url)
@@ -66,7 +75,7 @@ def test_schemathesis_finds_no_fault(running):
         pytest.skip("schemathesis is not installed: make test-browser")
     command = [
         program, "run", f"{running.url}/openapi.json",
-        "--phases=coverage,fuzzing", "--max-examples=60", "--seed=1", "--no-shrink",
+        "--phases=examples,coverage,fuzzing", "--max-examples=60", "--seed=1", "--no-shrink",
         "--continue-on-failure", "--suppress-health-check=all", "--request-timeout=120",
         "--exclude-checks=positive_data_acceptance",
     ]  # fmt: skip

@@ -44,6 +44,23 @@ _ERROR = {
         }
     },
 }
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLv"
+    "AAAAAElFTkSuQmCC"
+)
+_SHOWN = [
+    {"type": "image_url", "image_url": {"url": _PIXEL}},
+    {"type": "text", "text": "What is in the image?"},
+]
+_EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "ChatRequest": [
+        {"messages": [{"role": "user", "content": "图里有什么？"}], "max_tokens": 4},
+        {"messages": [{"role": "user", "content": _SHOWN}], "max_tokens": 4, "stream": True},
+    ],
+    "AttentionRequest": [{"messages": [{"role": "user", "content": _SHOWN}]}],
+    "EmbeddingRequest": [{"input": ["a red square", _SHOWN[0]]}],
+}
+"""Requests but for the model's name."""
 _LIST = {"type": "array", "items": {"type": "object"}}
 _USAGE = {"type": "object", "additionalProperties": {"type": "integer"}}
 
@@ -94,8 +111,9 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def _complete(document: dict[str, Any], settings: Settings) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("ChatRequest", "EmbeddingRequest", "AttentionRequest"):
+    for name, examples in _EXAMPLES.items():
         schemas[name]["properties"]["model"]["enum"] = [settings.name]
+        schemas[name]["examples"] = [{"model": settings.name, **one} for one in examples]
     for name in ("HTTPValidationError", "ValidationError"):  # ours have status 400
         schemas.pop(name, None)
     for path, methods in document["paths"].items():

@@ -1,6 +1,6 @@
 """`/v1/attention`: where the queries look in the images of a dialogue while its question is asked.
 
-It is the last cross-attention of the Q-Former, averaged over heads and queries. The Q-Former of Base
+It is the last cross-attention of the Q-Former, averaged over heads and queries. That of Base
 reads no question, so its maps depend on the image alone.
 """
 
