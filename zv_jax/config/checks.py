@@ -99,7 +99,7 @@ def _check_prompt(prompt: PromptConfig) -> None:
     if prompt.format == OWN:
         _check_own_words(prompt)
         return
-    for name, default in Format._field_defaults.items():
+    for name, default in Format()._asdict().items():
         if getattr(prompt, name) != default:
             raise ConfigError(
                 f"{getattr(prompt, name)!r} would be used for nothing",

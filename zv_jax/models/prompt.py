@@ -107,7 +107,10 @@ class PromptConfig:
         """The format as words around questions and answers."""
         if self.format != OWN:
             return FORMATS[self.format]
-        return Format(*(getattr(self, name) for name in Format._fields))
+        return Format(
+            self.before, self.after, self.opening, self.closing, self.every_bos, self.stop,
+            self.first_bos, self.between, self.system_before, self.system_after, self.tokens,
+        )  # fmt: skip
 
     def pieces(
         self, question: str, first: bool = True, system: str | None = None
