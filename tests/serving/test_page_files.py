@@ -186,9 +186,9 @@ def test_the_page_writes_boxes_as_training_does(decimals):
 
 @pytest.mark.skipif(not NODE, reason="needs node")
 def test_the_place_of_most_attention_is_the_warmest():
-    (found,) = computed("heat.mjs", "[...m.colours(value)]", [[0.1, 0.0, 0.4]])
+    (found,) = computed("heat.mjs", "[...m.colours(value)]", [[0.2, 0.1, 0.5]])
     assert found == [255, 55, 0, 50, 255, 0, 0, 0, 255, 220, 0, 200]
-    assert computed("heat.mjs", "[...m.colours(value)]", [[0, 0]])[0][3::4] == [0, 0]
+    assert computed("heat.mjs", "[...m.colours(value)]", [[0.5, 0.5]])[0][3::4] == [0, 0]
 
 
 @pytest.mark.skipif(not NODE, reason="needs node")

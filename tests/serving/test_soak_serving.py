@@ -88,17 +88,17 @@ def resident(pid: int) -> int:
 class Watch(threading.Thread):
     """Looks at memory and `/healthz` while others ask."""
 
-    def __init__(self, pid: int, url: str):
+    def __init__(self, process: subprocess.Popen, url: str):
         super().__init__(daemon=True)
-        self.pid, self.url = pid, url
+        self.process, self.url = process, url
         self.memory: list[tuple[float, int]] = []
         self.seconds: list[float] = []
         self.ended = threading.Event()
 
     def run(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=60) as client:
-            while not self.ended.wait(0.25):
-                self.memory.append((time.monotonic(), resident(self.pid)))
+            while not self.ended.wait(0.25) and self.process.poll() is None:
+                self.memory.append((time.monotonic(), resident(self.process.pid)))
                 start = time.monotonic()
                 assert client.get("/healthz").status_code == 200
                 self.seconds.append(time.monotonic() - start)
@@ -162,10 +162,14 @@ def test_many_clients_for_long_are_answered_as_one_alone(server, images, record_
 
     *expected, of_large = asyncio.run(alone())
     assert all(isinstance(found, list) and any(found) for found in expected)
-    watch = Watch(process.pid, url)
+    watch = Watch(process, url)
     watch.start()
     start = time.monotonic()
-    counts = asyncio.run(crowd(url, bodies, expected, (large, of_large), SECONDS))
+    try:
+        counts = asyncio.run(crowd(url, bodies, expected, (large, of_large), SECONDS))
+    except httpx2.TransportError:
+        assert process.poll() is None, f"the server has ended with {process.returncode}"
+        raise
     watch.ended.set()
     watch.join()
     took = time.monotonic() - start

@@ -2,11 +2,12 @@
 import { html } from "./html.mjs";
 import { Component, createRef } from "./vendor/preact.mjs";
 
-/** Red, green, blue and opacity of each place, from 0 to 255, the largest weight opaque. */
+/** Red, green, blue and opacity of each place, from 0 to 255: nothing where least, most where most. */
 export function colours(weights) {
-  const most = Math.max(...weights, Number.MIN_VALUE);
+  const least = Math.min(...weights);
+  const range = Math.max(...weights) - least || 1;
   const bytes = weights.map((weight) => {
-    const share = Math.max(weight, 0) / most;
+    const share = (weight - least) / range;
     return [255, Math.round(220 * share), 0, Math.round(200 * share)];
   });
   return new Uint8ClampedArray(bytes.flat());
