@@ -21,7 +21,7 @@ help:
 	@echo "make test         the default tests"
 	@echo "make test-slow    tests that take more than a few seconds each"
 	@echo "make test-gpu    tests that need an NVIDIA GPU (pip install 'jax[cuda13]' first)"
-	@echo "make soak         long runs: random kills, other meshes, steady memory"
+	@echo "make soak         long runs: random kills, other meshes, steady memory, many clients"
 	@echo "make fuzz         read files damaged at random, for MINUTES (second environment)"
 	@echo "make test-parity  compare with PyTorch implementations (second environment)"
 	@echo "make test-weights compare real pre-trained weights (second environment, 93 MB download)"
