@@ -186,8 +186,8 @@ def test_many_clients_for_long_are_answered_as_one_alone(server, images, record_
     print(figures)
     assert counts["answered"] and counts["large"]
     assert after < 1.05 * before
-    assert statistics.median(looks) < 0.05
     # As many as the server has room for: none of these may be refused.
     count = SLOTS + QUEUE
     assert asyncio.run(drained(url, bodies[0], count, process)) == [expected[0]] * count
     assert process.wait(timeout=120) == 0
+    assert statistics.median(looks) < 0.05  # last: on a machine that others use it may not hold
