@@ -70,7 +70,7 @@ EXTRAS = {
         "ruff>=0.9",
         "setuptools>=78.1.1",
     ],
-    "browser": ["playwright>=1.60"],
+    "browser": ["playwright>=1.60", "schemathesis>=4.30"],
     "docs": [
         "jieba==0.42.1",
         "mkdocs>=1.6,<2",

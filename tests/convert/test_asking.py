@@ -65,6 +65,21 @@ def test_or_as_its_name_says(name, template, format, why):
     assert notes == (f"prompts: {format}, {why}",)
 
 
+@pytest.mark.parametrize("line", ["\n", "\\n"])
+def test_the_system_message_of_a_chat_template_is_part_of_the_prompts(line):
+    """Whether the template breaks its lines or spells the breaks."""
+    template = (
+        "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system@You are small.<|im_end|>@'"
+        " }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '@' + m['content'] "
+        "+ '<|im_end|>@' }}{% endfor %}{{ '<|im_start|>assistant@' }}"
+    ).replace("@", line)
+    config, (note,) = asking.of_language_model(CONFIG, (), template)
+    assert config.model.prompt == PromptConfig("chatml", "turn", system="You are small.")
+    assert note == ("prompts: chatml, as its chat template says; the system says 'You are small.'")
+    without = "{{ '<|im_start|>system\n' + text + '<|im_end|>\n' }}"
+    assert asking.of_language_model(CONFIG, (), without)[0].model.prompt.system == ""
+
+
 def test_the_release_of_ziya_visual_and_a_model_that_is_never_asked(tmp_path):
     config, (note,) = asking.of_directory(CONFIG, {}, architectures.ZIYA_BASE, tmp_path)
     assert config.model.prompt == ZIYA and note == "prompts: ziya, as Ziya-Visual is asked"

@@ -30,7 +30,7 @@ def test_chat_has_all_that_a_server_needs_to_ask_as_training_did(exported, token
     assert template == chat_template(PromptConfig("ziya"), tokenizer, "<image>")
     assert json.loads((out / "processor_config.json").read_text())["max_qformer_text"] == 32
     stated = json.loads((out / "config.json").read_text())["zv_jax"]
-    assert stated["words"] == FORMATS["ziya"]._asdict()
+    assert stated["words"] == FORMATS["ziya"]._asdict() | {"tokens": []}
     assert stated["prompt"]["qformer_text"] == "turn"
 
 

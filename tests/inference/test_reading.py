@@ -2,8 +2,10 @@
 
 import pytest
 
+from zv_jax.data.text.dialogue import Exchange
+from zv_jax.inference import answers
 from zv_jax.inference.chat import Chat
-from zv_jax.inference.decoding import Sample
+from zv_jax.inference.decoding import Beam, Sample
 from zv_jax.inference.reading import Reading
 from zv_jax.inference.seen import Kept
 
@@ -23,7 +25,8 @@ def forget(chat):
 
 
 @pytest.mark.parametrize(
-    "decoding", [None, pytest.param(Sample(1.3, top_p=0.9, seed=5), marks=pytest.mark.slow)]
+    "decoding",
+    [None, Beam(3), pytest.param(Sample(1.3, top_p=0.9, seed=5), marks=pytest.mark.slow)],
 )
 def test_three_turns_and_images_are_answered_as_if_read_anew(talker, shown, decoding):
     """Each turn by a Chat that has kept the turns before it, and by one that has kept nothing."""
@@ -38,8 +41,10 @@ def test_three_turns_and_images_are_answered_as_if_read_anew(talker, shown, deco
     assert looks.tokens.misses == (1 + 2 + 3 if sees_question else 3)
 
 
-def test_base_reads_only_what_is_new_and_chat_what_its_images_became(talker, shown):
-    chat = Chat(talker, max_new_tokens=4)
+@pytest.mark.parametrize("decoding", [None, Beam(2)])
+def test_base_reads_only_what_is_new_and_chat_what_its_images_became(talker, shown, decoding):
+    """Also where the answer is searched for."""
+    chat = Chat(talker, decoding, max_new_tokens=4)
     queries = talker.config.model.qformer.num_queries
     chat.ask(ASK[0], shown[:1])
     assert chat._reading.kept == 0
@@ -75,6 +80,22 @@ def test_answers_are_those_of_the_model(talker, shown):
         found = list(reading.answer(question, seed))
         assert found == expected[: len(found)]
         assert len(found) == 8 or found[-1] == talker.tokenizer.eos_id
+
+
+def test_a_search_finds_the_answers_of_the_model(talker, shown):
+    """Behind a prefix that was read before, too."""
+    how = Beam(3, n=2, length_penalty=0.5, repetition_penalty=1.5, min_new_tokens=2)
+    chat = Chat(talker, how, max_new_tokens=6)
+    for text, images in ((ASK[0], shown[:1]), (ASK[1], ()), (ASK[2], ())):
+        turns, before = Exchange(text, images=(0,) if images else ()), chat.history
+        (expected,) = talker.candidates([(turns,)], [shown[:1]], 6, history=[before], decoding=how)
+        question = talker.processor.question((turns,), shown[:1], history=before, max_new_tokens=6)
+        found = answers.of(
+            chat._reading.search(question), talker.tokenizer, talker.config.model.prompt, ()
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert one.text == other.text and one.score == pytest.approx(other.score, abs=1e-4)
+        assert chat.ask(text, images) == expected[0].text
 
 
 def test_few_programs_are_compiled_and_a_longer_talk_needs_larger_ones(talker):

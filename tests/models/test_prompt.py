@@ -16,24 +16,25 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions."
 )
-# Two turns, the second open, as FastChat's `get_prompt`, Meta's `generation.py`, Ziya's card and
-# LAVIS write them.
+# Two turns, the second open, as FastChat's `get_prompt`, Meta's `generation.py`, Ziya's card, LAVIS
+# and the template of SmolLM2 write them; `</s>` is `<|im_end|>` there.
 WHOLE = {
     "ziya": "<s><human>:q\n<bot>:a</s><human>:图？\n<bot>:",
     "vicuna": f"<s>{SYSTEM} USER: q ASSISTANT:a</s>USER: 图？ ASSISTANT:",
     "llama2": "<s>[INST] q [/INST]a </s><s>[INST] 图？ [/INST]",
     "plain": "<s>qa</s>图？",
+    "chatml": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na</s>"
+    "\n<|im_start|>user\n图？<|im_end|>\n<|im_start|>assistant\n",
 }
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_dialogue_is_written_as_its_model_was_trained(name):
     prompt = PromptConfig(name, "turn")
+    begin = "<s>" if prompt.words.first_bos else ""
     again = "<s>" if prompt.words.every_bos else ""
-    got = (
-        f"<s>{prompt.ask(' q ')}{prompt.answer(' a ')}</s>{again}{prompt.ask('图？', first=False)}"
-    )
-    assert got == WHOLE[name]
+    turns = f"{prompt.ask(' q ')}{prompt.answer(' a ')}</s>", prompt.ask("图？", first=False)
+    assert begin + again.join(turns) == WHOLE[name]
 
 
 def test_the_qformer_reads_the_question_or_the_prompt_that_asks_it_alone():
@@ -81,6 +82,10 @@ def test_new_models_read_the_turn_and_older_ones_the_question():
         ({"format": "own", "before": "<image>"}, "model.prompt.before"),
         ({"format": "own", "before": "问：", "opening": "<s>请看图。"}, "model.prompt.opening"),
         ({"format": "own", "before": "Q:", "stop": " "}, "model.prompt.stop"),
+        ({"format": "own", "before": "Q:", "tokens": ("<|im_end|>",)}, "model.prompt.tokens"),
+        ({"format": "own", "before": "Q:", "system": "Be brief."}, "model.prompt.system"),
+        ({"system": "Be brief."}, "model.prompt.system"),
+        ({"first_bos": False}, "model.prompt.first_bos"),
         ({"format": "own"}, "model.prompt"),
     ],
 )

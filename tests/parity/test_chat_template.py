@@ -15,7 +15,9 @@ library = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
 OWN = PromptConfig("own", "turn", "问：", "\n答：", "请看图。\n", "。", stop="问：")
-FORMS = {**{name: PromptConfig(name) for name in FORMATS}, "own": OWN}
+# Formats with special tokens need a tokenizer that has them: test_chatml.py.
+FORMS = {name: PromptConfig(name) for name, words in FORMATS.items() if not words.tokens}
+FORMS["own"] = OWN
 TURNS = (
     Exchange("What is in the picture?", "two red squares", (0, 1)),
     Exchange("图里有什么？", "一个红色的方块和一个蓝色的圆。", ()),

@@ -16,7 +16,10 @@ from zv_jax import trees
 from zv_jax.convert.gguf import open_gguf
 from zv_jax.inference import sample
 from zv_jax.inference.inputs import Inputs
+from zv_jax.inference.prompts import Processor
 from zv_jax.models.ziya_visual import ZiyaVisual
+from zv_jax.serving.messages import dialogue_of
+from zv_jax.serving.requests import ChatRequest
 
 pytestmark = pytest.mark.weights
 torch = pytest.importorskip("torch")
@@ -65,6 +68,32 @@ def ours(file):
     opened = open_gguf(file)
     leaves = {path: leaf.value() for path, leaf in opened.leaves.items()}
     return opened.config.model, trees.unflatten(leaves), opened.tokenizers[0]
+
+
+def say(role, content):
+    return {"role": role, "content": content}
+
+
+DIALOGUES = [
+    [say("user", "What is the capital of France?")],
+    [
+        say("user", "Hello."),
+        say("assistant", "Hi! 你好。"),
+        say("user", "法国的首都是？\n\nShort."),
+    ],
+    [say("system", "Answer in French."), say("user", "Where is\tit?\n  def f(): 12345")],
+]
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES)
+def test_a_dialogue_is_asked_with_the_ids_of_its_chat_template(file, ours, theirs, dialogue):
+    config = open_gguf(file).config
+    assert config.model.prompt.format == "chatml" and "SmolLM" in config.model.prompt.system
+    body = ChatRequest.model_validate({"model": "smol", "messages": dialogue})
+    heard = dialogue_of(body.messages)
+    question = Processor(config, ours[2], None).question(heard.turns, [], max_new_tokens=64)
+    expected = theirs[1].apply_chat_template(dialogue, add_generation_prompt=True, return_dict=True)
+    assert question.input_ids == expected["input_ids"]
 
 
 def test_token_ids(ours, theirs):

@@ -68,7 +68,7 @@ def test_nothing_else_is_served(running, path):
 def test_the_model_says_what_the_page_must_know(running, model):
     (about,) = httpx2.get(f"{running.url}/v1/models").json()["data"]
     assert about["box_decimals"] == model().config.data.box_decimals
-    assert about["max_tokens"] == 32 and about["max_answers"] == 2
+    assert about["max_tokens"] == 32 and about["max_answers"] == 2 and about["sees"]
 
 
 def test_libraries_are_the_published_files():
@@ -182,6 +182,13 @@ def test_the_page_writes_boxes_as_training_does(decimals):
     boxes = boxes_to_write()
     written = computed("boxes.mjs", f"m.write(value, {decimals})", boxes)
     assert written == [box_text(box, decimals) for box in boxes]
+
+
+@pytest.mark.skipif(not NODE, reason="needs node")
+def test_the_place_of_most_attention_is_the_warmest():
+    (found,) = computed("heat.mjs", "[...m.colours(value)]", [[0.2, 0.1, 0.5]])
+    assert found == [255, 55, 0, 50, 255, 0, 0, 0, 255, 220, 0, 200]
+    assert computed("heat.mjs", "[...m.colours(value)]", [[0.5, 0.5]])[0][3::4] == [0, 0]
 
 
 @pytest.mark.skipif(not NODE, reason="needs node")

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 import pytest
-from asked import NAME, assistant, chat, png, uri, user
+from asked import NAME, assistant, chat, png, post, uri, user
 from little_engine import LittleEngine
 from PIL import Image
 from running import serving
@@ -546,3 +546,36 @@ def test_nothing_is_wider_than_the_screen(opened, saying, images, width, scheme,
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     back = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (back == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+@pytest.mark.parametrize("lang, width", [("en", 360), ("zh", 1280)])
+def test_where_the_model_looks_is_drawn_over_an_image(opened, running, images, lang, width):
+    """With the keyboard alone; asked for once, for the question of the turn."""
+    words = {"en": "Where it looks", "zh": "注视处"}[lang]
+    page = opened(running.url, width=width, locale={"en": "en-GB", "zh": "zh-CN"}[lang])
+    show(page, images[0], images[1])
+    ask(page, WORDS[lang]["ask"])
+    buttons = page.get_by_role("button", name=words)
+    assert buttons.count() == 2
+    buttons.nth(1).focus()
+    page.keyboard.press("Enter")
+    heat = page.locator(".turn figure").nth(1).locator("canvas")
+    heat.wait_for(timeout=60_000)
+    assert buttons.nth(1).get_attribute("aria-pressed") == "true"
+    assert page.locator("canvas").count() == 1 and heat.get_attribute("aria-label")
+    body = {"model": NAME, "messages": [user(WORDS[lang]["ask"], images[0], images[1])]}
+    one = post(running.url, "/v1/attention", json=body).json()["data"][1]
+    read = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    shares = np.array(heat.evaluate(read)).reshape(one["rows"], one["columns"], 4)[..., 3] / 200
+    expected = np.reshape(one["weights"], shares.shape)
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    np.testing.assert_allclose(shares, expected, atol=0.005)
+    over, image = heat.bounding_box(), page.locator(".turn img").nth(1).bounding_box()
+    assert over == pytest.approx(image, abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    buttons.nth(0).press("Space")
+    api.expect(page.locator("canvas")).to_have_count(2)
+    buttons.nth(1).press("Enter")
+    api.expect(page.locator("canvas")).to_have_count(1)
+    assert sum(one.endswith("/v1/attention") for one in page.reached) == 1
+    assert page.wrong == []

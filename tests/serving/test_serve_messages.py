@@ -9,6 +9,7 @@ from zv_jax.data.text import tokenizers
 from zv_jax.data.text.dialogue import Exchange
 from zv_jax.inference.decoding import Greedy, Sample
 from zv_jax.inference.model import SEEDS_APART
+from zv_jax.models.prompt import ZIYA
 from zv_jax.serving.asking import decodings
 from zv_jax.serving.messages import dialogue_of
 from zv_jax.serving.requests import ChatRequest
@@ -28,7 +29,6 @@ def test_images_are_numbered_through_all_turns():
     )
     assert [image.url for image in found.images] == [uri(b"1"), uri(b"2"), uri(b"3")]
     assert found.images[2].where == "messages[4].content[0].image_url"
-    assert found.instruction is None
 
 
 def test_texts_of_one_turn_are_lines_of_its_question():
@@ -37,12 +37,20 @@ def test_texts_of_one_turn_are_lines_of_its_question():
     assert found.turns == (Exchange("图里有什么？\nWhere?\nWhy?"),)
 
 
-def test_system_text_precedes_the_next_question():
+def test_system_text_belongs_to_the_next_question():
     system = {"role": "system", "content": "用中文回答。"}
     found = of(system, user("Where?"), assistant("Here."), user("Why?"))
-    assert found.turns[0].question == "用中文回答。\nWhere?" and found.instruction is None
+    assert found.turns[0] == Exchange("Where?", "Here.", system="用中文回答。")
+    assert found.turns[1] == Exchange("Why?")
     found = of(user("Where?"), assistant("Here."), {**system, "role": "developer"}, user("Why?"))
-    assert found.turns[1].question == "用中文回答。\nWhy?" and found.instruction == "Why?"
+    assert found.turns[1] == Exchange("Why?", system="用中文回答。")
+
+
+def test_it_is_a_line_above_the_question_in_formats_without_words_for_it():
+    """And the Q-Former reads the question alone."""
+    asked = "<human>:用中文回答。\nWhy?\n<bot>:"
+    assert "".join(ZIYA.pieces("Why?", system="用中文回答。")) == asked
+    assert "".join(ZIYA.pieces("", system="用中文回答。")) == "<human>:用中文回答。\n<bot>:"
 
 
 def methods(**fields):

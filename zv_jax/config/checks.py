@@ -93,11 +93,18 @@ def _check_texts(config: Config) -> None:
 
 
 def _check_prompt(prompt: PromptConfig) -> None:
+    if prompt.system and not prompt.words.system_before:
+        raise ConfigError(
+            f"{prompt.system!r} would be used for nothing",
+            where="model.prompt.system",
+            expected=f"nothing: the format {prompt.format!r} has no words for it",
+            fix="leave it out, or set --config.model.prompt.format=chatml",
+        )
     if prompt.format == OWN:
         _check_own_words(prompt)
         return
-    for name in Format._fields:
-        if getattr(prompt, name):
+    for name, default in Format()._asdict().items():
+        if getattr(prompt, name) != default:
             raise ConfigError(
                 f"{getattr(prompt, name)!r} would be used for nothing",
                 where=f"model.prompt.{name}",
@@ -146,6 +153,15 @@ def _check_own_words(prompt: PromptConfig) -> None:
             where="model.prompt.stop",
             expected="words that begin another turn, or nothing",
             fix="set --config.model.prompt.stop to the words before a question, or leave it out",
+        )
+    words = "".join(text for text in prompt.words if isinstance(text, str))
+    unused = next((name for name in prompt.tokens if not name or name not in words), None)
+    if unused is not None:
+        raise ConfigError(
+            f"no word of the format names the token {unused!r}",
+            where="model.prompt.tokens",
+            expected="special tokens that the words around questions and answers name",
+            fix="leave it out, or write it where it belongs",
         )
     if prompt.words == Format():
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,12 @@ _TAG = "- zv_jax"  # of the model cards we write
 # How the models of our exports were asked that state no format.
 _BEFORE = PromptConfig("ziya", BEFORE["model.prompt.qformer_text"])
 # Words of a chat template, or of a name, that tell a format.
-_TEMPLATES = {"ziya": ("<human>",), "llama2": ("[INST]",), "vicuna": ("USER:", "ASSISTANT:")}
+_TEMPLATES = {
+    "ziya": ("<human>",),
+    "llama2": ("[INST]",),
+    "vicuna": ("USER:", "ASSISTANT:"),
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+}
 _NAMES = {"ziya": ("ziya",), "vicuna": ("vicuna",), "llama2": ("llama-2", "chat")}
 
 
@@ -32,7 +38,8 @@ def asked(config: Config, prompt: PromptConfig, why: str) -> tuple[Config, tuple
     """`config` with prompts of that format, and a line that says so if it is ever asked."""
     config = replace(config, model=replace(config.model, prompt=prompt))
     speaks = stage_of(config).speaks
-    return config, (f"prompts: {prompt.format}, {why}",) * speaks
+    system = f"; the system says {prompt.system!r}" if prompt.system else ""
+    return config, (f"prompts: {prompt.format}, {why}{system}",) * speaks
 
 
 def by_name(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
@@ -87,13 +94,25 @@ def of_language_model(
     """`config` asked as the chat template of a LLaMA says, else its name; and a line on that."""
     for known, words in _TEMPLATES.items():
         if all(word in template for word in words):
-            return asked(config, PromptConfig(known, "turn"), "as its chat template says")
+            prompt = PromptConfig(known, "turn", system=_system(known, template))
+            return asked(config, prompt, "as its chat template says")
     for name in (name for name in names if isinstance(name, str)):
         for known, words in _NAMES.items():
             if all(word in name.lower() for word in words):
                 return asked(config, PromptConfig(known, "turn"), f"as the name {name!r} says")
     other = "its chat template is none that is known here" if template else "nothing says another"
     return asked(config, ZIYA, f"since {other}")
+
+
+def _system(known: str, template: str) -> str:
+    """The system message that a chat template writes where a dialogue has none; empty for none."""
+    words = FORMATS[known]
+    if not words.system_before:
+        return ""
+    plain = template.replace("\\n", "\n")
+    around = re.escape(words.system_before), re.escape(words.system_after.rstrip())
+    found = re.search("([^'\"{}]*?)".join(around), plain)
+    return found[1].strip() if found else ""
 
 
 def written(config: Config) -> dict[str, Any]:

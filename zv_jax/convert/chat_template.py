@@ -2,8 +2,9 @@
 
 The template follows `zv_jax/serving/messages.py`: images of a message precede its text, texts of
 several messages of the user are lines of one question, and a system's text is a line above the next
-question. Each image is one `<image>`, which a server replaces by as many as the model has queries.
-The rendered text begins with `<s>` where ours does, so it is to be tokenised without more of them.
+question, or in the words that the format has for it. Each image is one `<image>`, which a server
+replaces by as many as the model has queries. The rendered text begins with `<s>` where ours does,
+so it is to be tokenised without more of them.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ def chat_template(prompt: PromptConfig, tokenizer: Tokenizer, image: str = "") -
     the vocabulary join the end of the prompt's format to a word.
     """
     words = prompt.words
+    bos = {(True, True): "true", (True, False): "first", (False, True): "not first"}
     known = {
-        "BOS": "true" if words.every_bos else "first",
         "OPENING": words.opening,
+        "BETWEEN": words.between,
+        "SYSTEM_BEFORE": words.system_before,
+        "SYSTEM_AFTER": words.system_after,
+        "SYSTEM": prompt.system,
         "BEFORE": words.before,
         "AFTER": words.after,
         "CLOSING": words.closing,
@@ -38,8 +43,10 @@ def chat_template(prompt: PromptConfig, tokenizer: Tokenizer, image: str = "") -
         "IMAGE": image,
     }
     text = _TEMPLATE if image else _TEMPLATE.replace(_IMAGES, "")
+    text = text.replace("@TOLD@", _SYSTEM if words.system_before else _ABOVE)
+    text = text.replace("@BOS@", bos.get((words.first_bos, words.every_bos), "false"))
     for name, value in known.items():
-        text = text.replace(f"@{name}@", value if name == "BOS" else _literal(value))
+        text = text.replace(f"@{name}@", _literal(value))
     return text
 
 
@@ -58,10 +65,17 @@ _IMAGES = """
 {%- elif part['type'] in ('image', 'image_url') -%}
 {%- set here.images = here.images + @IMAGE@ -%}"""
 
-_TEMPLATE = """{%- macro turn(images, lines, first) -%}
+_ABOVE = """
+{%- set lines = system + lines -%}"""
+
+_SYSTEM = """
+{%- set told = (system | select | join("\\n")) or (@SYSTEM@ if first else "") -%}
+{%- if told -%}{{- @SYSTEM_BEFORE@ + told + @SYSTEM_AFTER@ -}}{%- endif -%}"""
+
+_TEMPLATE = """{%- macro turn(images, system, lines, first) -%}
 {{- images -}}
 {%- if @BOS@ -%}{{- bos_token -}}{%- endif -%}
-{%- if first -%}{{- @OPENING@ -}}{%- endif -%}
+{{- @OPENING@ if first else @BETWEEN@ -}}@TOLD@
 {{- @BEFORE@ + (lines | select | join("\\n") | trim) + @AFTER@ -}}
 {%- endmacro -%}
 {%- set talk = namespace(system=[], asked=[], images="", first=true) -%}
@@ -93,7 +107,7 @@ _TEMPLATE = """{%- macro turn(images, lines, first) -%}
 {%- if not talk.asked -%}
 {{- raise_exception("an answer without a question: send user, assistant, ..., user") -}}
 {%- endif -%}
-{{- turn(talk.images, talk.system + talk.asked, talk.first) -}}
+{{- turn(talk.images, talk.system, talk.asked, talk.first) -}}
 {%- if text -%}{{- @JOINT@ + text -}}{%- endif -%}
 {{- @CLOSING@ + eos_token -}}
 {%- set talk.system = [] -%}
@@ -107,5 +121,5 @@ _TEMPLATE = """{%- macro turn(images, lines, first) -%}
 {%- if not talk.asked or messages[-1]['role'] != 'user' -%}
 {{- raise_exception("there is no question to answer: the last message must be the user's") -}}
 {%- endif -%}
-{{- turn(talk.images, talk.system + talk.asked, talk.first) -}}
+{{- turn(talk.images, talk.system, talk.asked, talk.first) -}}
 """

@@ -273,13 +273,14 @@ def _write_rest(
         if tokenizer.pad_id == tokenizer.unk_id and tokenizer.vocab_size < added.get(IMAGE, 0):
             # LLaMA has no padding; like the placeholder it takes one of the spare rows.
             added[PAD] = special["pad"] = tokenizer.vocab_size
-        _write_tokenizer(folder, tokenizer, added, longest=model.config.model.llm.max_positions)
+        prompt, longest = model.config.model.prompt, model.config.model.llm.max_positions
+        _write_tokenizer(folder, tokenizer, added, longest=longest, bos=prompt.words.first_bos)
         generation = _generation(special)
         if IMAGE in added:  # the placeholder is never a word
             generation["suppress_tokens"] = [added[IMAGE]]
         write_json(folder / "generation_config.json", generation)
         image = IMAGE if IMAGE in added else ""
-        text = chat_template.chat_template(model.config.model.prompt, tokenizer, image)
+        text = chat_template.chat_template(prompt, tokenizer, image)
         (folder / chat_template.FILE).write_text(text, "utf-8")
     if qformer_tokenizer is not None and architecture is architectures.RETRIEVAL:
         longest = model.config.data.max_text
@@ -314,13 +315,14 @@ def _write_tokenizer(
     longest: int,
     keep: str = "end",
     qformer: bool = False,
+    bos: bool = True,
 ) -> None:
     # No "image_token": with it the processors of InstructBLIP and BLIP-2 fail.
     more: dict[str, Any] = {"pad_token": PAD} if PAD in added else {}
     # truncation=True cuts a text where we do.
     side = "left" if keep == "end" else "right"
     more |= {"model_max_length": longest, "truncation_side": side}
-    for name, text in hf_files(tokenizer, added, qformer=qformer, **more).items():
+    for name, text in hf_files(tokenizer, added, qformer=qformer, bos=bos, **more).items():
         (folder / name).write_text(text, "utf-8")
     if tokenizer.kind != "hf":  # the file it was made from, whose ids it has
         tokenizer.save(folder)

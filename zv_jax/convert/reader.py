@@ -160,7 +160,10 @@ def find_tokenizer(places: Sequence[Path], required: bool) -> Tokenizer | None:
 def check_vocabularies(config: Config, both: tuple[Tokenizer | None, Tokenizer | None]) -> None:
     """Raises:
     ConversionError: a tokenizer has more ids than the model has rows.
+    ConfigError: that of the language model cannot write the words of the prompt format.
     """
+    if both[0] is not None:
+        tokenizers.check_prompt(both[0], config.model.prompt)
     rows = (config.model.llm.vocab_size, config.model.qformer.vocab_size)
     for tokenizer, size, tower in zip(both, rows, ("language model", "Q-Former"), strict=True):
         if tokenizer is not None and tokenizer.vocab_size > size:

@@ -23,6 +23,7 @@ def hf_files(
     added: Mapping[str, int] | None = None,
     *,
     qformer: bool = False,
+    bos: bool = True,
     **config: object,
 ) -> dict[str, str]:
     """The two files, by name.
@@ -32,6 +33,7 @@ def hf_files(
         added: special tokens beyond its vocabulary and their ids ("<image>": 39411); ids between
             are filled with reserved tokens, since there every id has a token.
         qformer: a text becomes [CLS] text [SEP] instead of <s> text.
+        bos: whether a text of the language model begins with <s>.
         config: more fields of `tokenizer_config.json`.
 
     Raises:
@@ -60,7 +62,7 @@ def hf_files(
     tokens |= _special(_filled(new, tokenizer.vocab_size))
     body["added_tokens"] = sorted(tokens.values(), key=lambda token: token["id"])
     # What our own rows start with, whatever the authors of a tokenizer.json had in mind.
-    body["post_processor"] = _template(names, qformer)
+    body["post_processor"] = _template(names, qformer, bos)
     about = {
         # Reads the file as it is; the classes of single models rebuild parts of it.
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -87,7 +89,7 @@ def _filled(added: Mapping[str, int], size: int) -> dict[str, int]:
     return {taken.get(i, f"<reserved_{i}>"): i for i in range(size, end)} | dict(added)
 
 
-def _template(names: Mapping[str, tuple[str, int]], qformer: bool) -> dict:
+def _template(names: Mapping[str, tuple[str, int]], qformer: bool, bos: bool) -> dict:
     def special(key: str, part: int = 0) -> dict:
         return {"SpecialToken": {"id": names[key][0], "type_id": part}}
 
@@ -98,9 +100,9 @@ def _template(names: Mapping[str, tuple[str, int]], qformer: bool) -> dict:
         single = [special("cls"), text("A"), special("sep")]
         pair = [*single, text("B", 1), special("sep", 1)]
     else:
-        single = [special("bos"), text("A")]
-        pair = [*single, special("bos", 1), text("B", 1)]
-    used = ("cls", "sep") if qformer else ("bos",)
+        single = [special("bos"), text("A")] if bos else [text("A")]
+        pair = [*single, *([special("bos", 1)] if bos else []), text("B", 1)]
+    used = ("cls", "sep") if qformer else ("bos",) * bos
     return {
         "type": "TemplateProcessing",
         "single": single,

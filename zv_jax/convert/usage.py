@@ -59,7 +59,8 @@ def usage(model: OwnCheckpoint, name: str, lang: str) -> str:
     )
     example = shown + f'print(answers(ask("{question}", image)))'
     turns = _TURNS.format(
-        first="" if prompt.words.every_bos else " * first",
+        bos=_bos(prompt),
+        mark="bos" if prompt.words.first_bos else "eos",
         closing=f" + {prompt.words.closing!r}" if prompt.words.closing else "",
         asked=_ASKED.format(text=_instruction(prompt, "turns[-1][0]")) if sees else "",
     )
@@ -82,9 +83,24 @@ def _prompt(prompt: PromptConfig) -> str:
     text = " + ".join(
         filter(None, (_quoted(words.before), "words(question)", _quoted(words.after)))
     )
-    if words.opening:
-        text = f"({_quoted(words.opening)} if first else '') + {text}"
+    opening = words.opening
+    if prompt.system:
+        opening += words.system_before + prompt.system + words.system_after
+    if opening or words.between:
+        text = f"({opening!r} if first else {words.between!r}) + {text}"
     return f"{_WORDS}\n\ndef prompt(question, first=True):\n    return {text}\n"
+
+
+def _bos(prompt: PromptConfig) -> str:
+    """The line that begins a turn with `<s>`, where one is begun so."""
+    words = prompt.words
+    if words.every_bos:
+        when = "" if words.first_bos else " * (not first)"
+    elif words.first_bos:
+        when = " * first"
+    else:
+        return ""
+    return f"        row += [tokenizer.bos_token_id]{when}\n"
 
 
 def _quoted(text: str) -> str:
@@ -159,11 +175,10 @@ _TURNS = """import torch
 def talk(turns):
     tokenizer, row, images = processor.tokenizer, [], []
     for question, answer, new in turns:
-        first = tokenizer.bos_token_id not in row
+        first = tokenizer.{mark}_token_id not in row
         images += new
         row += [model.config.image_token_id] * (processor.num_query_tokens * len(new))
-        row += [tokenizer.bos_token_id]{first}
-        row += tokenizer(prompt(question, first), add_special_tokens=False)["input_ids"]
+{bos}        row += tokenizer(prompt(question, first), add_special_tokens=False)["input_ids"]
         if answer is not None:
             row += tokenizer(answer.strip(){closing}, add_special_tokens=False)["input_ids"]
             row += [tokenizer.eos_token_id]

@@ -134,6 +134,25 @@ def beam_search(
     """
     read = prefill(variables, inputs, cfg=cfg)
     rules = Rules(stop, pad_id, cfg.image_token_id, min_new_tokens, repetition_penalty)
+    return search_from(
+        variables, read, rules, edges, cfg=cfg, max_new_tokens=max_new_tokens,
+        num_beams=num_beams, length_penalty=length_penalty, logprobs=logprobs,
+    )  # fmt: skip
+
+
+def search_from(
+    variables: dict,
+    read: Prefilled,
+    rules: Rules,
+    edges: Edges | None = None,
+    *,
+    cfg: ModelConfig,
+    max_new_tokens: int,
+    num_beams: int,
+    length_penalty: float,
+    logprobs: bool = False,
+) -> Sequences:
+    """What `beam_search` returns, for prompts that have been read; arguments as there."""
     search, state = start(
         read, rules, max_new_tokens, edges, length_penalty, num_beams=num_beams,
         max_new_tokens=max_new_tokens, logprobs=logprobs,

@@ -11,7 +11,7 @@ import numpy as np
 
 from zv_jax.data.text.dialogue import IMAGE, Exchange
 from zv_jax.errors import DataError
-from zv_jax.inference.answers import Growing
+from zv_jax.inference import answers
 from zv_jax.inference.decoding import Beam, Decoding, Greedy, Sample
 from zv_jax.inference.model import Model
 from zv_jax.inference.prompts import Image, existing, no_text
@@ -48,8 +48,7 @@ class Chat:
             print(piece, end="")
 
     When the conversation exceeds the model's length, its oldest texts are dropped, but no images.
-    What a turn computed is kept for the next one (`inference/reading.py`); a search reads all of it
-    anew.
+    What a turn computed is kept for the next one (`inference/reading.py`).
 
     Args:
         model: of stage 1 or 2.
@@ -148,23 +147,17 @@ class Chat:
 
     def _pieces(self, asked: _Asked, turn: Exchange, shown: tuple[Image, ...]) -> Iterator[str]:
         method = self._method(asked)
-        if isinstance(method, Beam):
-            (text,) = self.model.answer(
-                [(turn,)],
-                [shown],
-                self.max_new_tokens,
-                history=[asked.before],
-                decoding=method,
-                stop=self.stop,
-            )
-            yield from [text] if text else []
-            return
         processor, prompt = self.model.processor, self.model.config.model.prompt
         row = processor.question(
             (turn,), shown, history=asked.before, max_new_tokens=self.max_new_tokens
         )
         self.model.check_answers(bool(row.images))
-        answer = Growing(existing(self.model.tokenizer, "answers"), prompt, self.stop)
+        tokenizer = existing(self.model.tokenizer, "answers")
+        if isinstance(method, Beam):
+            best = next(answers.of(self._reading.search(row), tokenizer, prompt, self.stop))
+            yield from [best.text] if best.text else []
+            return
+        answer = answers.Growing(tokenizer, prompt, self.stop)
         (seed,) = method.seeds(1) if isinstance(method, Sample) else (0,)
         for token in self._reading.answer(row, int(seed)):
             if new := answer.add(token):
@@ -176,13 +169,11 @@ class Chat:
 
     @functools.cached_property
     def _reading(self) -> Reading:
-        assert not isinstance(self.decoding, Beam)
         return Reading(self.model, self.decoding, self.max_new_tokens)
 
     def prepare(self) -> None:
         """Compiles in the background what a short question needs, before it is asked."""
-        if not isinstance(self.decoding, Beam):
-            self._reading.prepare()
+        self._reading.prepare()
 
     def close(self) -> None:
         """Gives up what `prepare` has not done yet; the conversation can go on."""

@@ -3,7 +3,8 @@
 `Model.stream` reads each prompt anew, and compiles for every length. Here a row has a cache of
 fixed size whose places are its positions, and two kinds of programs: `_start` reads the tokens of a
 prompt that are new, and `_advance` one token more. There are few sizes of either, so that little is
-compiled, and `prepare` compiles the likely ones in the background.
+compiled, and `prepare` compiles the likely ones in the background. A search reads what is new with
+`_read`, and then `_search` finds the answers.
 
 What need not be read again is a matter of arithmetic, not of the kind of model: a place is as it
 was if its token, or the visual token there, and all before it are. The visual tokens of Base depend
@@ -24,10 +25,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from zv_jax.arrays import Array
-from zv_jax.inference.decoding import Greedy, Sample
+from zv_jax.inference import beam
+from zv_jax.inference.decoding import Beam, Decoding, Sample
 from zv_jax.inference.logits import Drawing, Rules
 from zv_jax.inference.model import Model
-from zv_jax.inference.program import cache_sharding, compiled
+from zv_jax.inference.program import Prefilled, Sequences, cache_sharding, compiled
 from zv_jax.inference.prompts import Question, existing
 from zv_jax.inference.sample import Fixed, SamplingState, choose
 from zv_jax.inference.seen import VisualTokens
@@ -45,7 +47,7 @@ class Reading:
 
     Args:
         model: of stage 1 or 2, or a language model alone.
-        decoding: no search.
+        decoding: a search has its tokens at its end.
         max_new_tokens: of the longest answer.
 
     Attributes:
@@ -53,8 +55,9 @@ class Reading:
         kept: how many tokens of its prompt the latest answer did not have to read again.
     """
 
-    def __init__(self, model: Model, decoding: Greedy | Sample, max_new_tokens: int):
+    def __init__(self, model: Model, decoding: Decoding, max_new_tokens: int):
         self.model, self.max_new_tokens = model, max_new_tokens
+        self.decoding = decoding
         self.looks = VisualTokens(model, _KEPT)
         self.kept = 0
         self._drawing, self._rules = _how(model, decoding)
@@ -68,25 +71,23 @@ class Reading:
             self._program("looks", self.looks.prepare)
         places = self._room(_SHORTEST)
         self._start_for(_SHORTEST, places)
-        self._advance_for(places)
+        if isinstance(self.decoding, Beam):
+            self._search_for(places)
+        else:
+            self._advance_for(places)
         self._start_for(_size(_SHORTEST + 1, places), places)
 
     def answer(self, question: Question, seed: int) -> Iterator[int]:
         """The tokens of an answer, each as soon as it is chosen; it ends with the answer.
 
-        Raises:
+        Not for a search. Raises:
             DataError: an image cannot be read.
         """
-        pixels = self.model.processor.images(question.images)
-        identities, visual = self._identities(question, pixels)
-        places = self._room(len(identities))
-        before, layers = self._take(places)
-        same = _common(before, identities)
-        size = _size(len(identities) - same, places)
-        index = min(same, places - size)  # a program of this size has room for no later start
-        self.kept = index
+        identities, layers, size, rows = self._new(question)
+        places = jax.tree.leaves(layers)[0].shape[-2]
         fixed = self._fixed(len(identities), seed)
-        state = self._start(question, visual, index, size, layers, fixed)
+        start = self._start_for(size, places).result()
+        state = start(self.model.variables, layers, fixed, *rows)
         chosen: list[int] = []
         try:
             while True:
@@ -98,6 +99,23 @@ class Reading:
                 state = advance(self.model.variables, fixed, state)
         finally:
             self._held = [*identities, *chosen[:-1]], state.cache.new
+
+    def search(self, question: Question) -> Sequences:
+        """The answers of a search, the best first: numpy arrays [n, T].
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        assert isinstance(self.decoding, Beam)
+        identities, layers, size, rows = self._new(question)
+        places = jax.tree.leaves(layers)[0].shape[-2]
+        read = self._start_for(size, places).result()
+        logits, layers = read(self.model.variables, layers, *rows)
+        self._held = identities, layers
+        search = self._search_for(places).result()
+        fixed = self._fixed(len(identities), 0)
+        found = search(self.model.variables, layers, logits, fixed)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[0, : self.decoding.n], found)
 
     def close(self) -> None:
         """Ends the compilation of what was prepared and is not needed."""
@@ -127,29 +145,33 @@ class Reading:
             return [], self._empty(places)
         return before, layers
 
-    def _start(
-        self,
-        question: Question,
-        visual: Float[np.ndarray, "IQ D"],
-        index: int,
-        size: int,
-        layers: Layers,
-        fixed: Fixed,
-    ) -> SamplingState:
-        """The state with the first token, after reading the prompt from `index` on."""
+    def _new(self, question: Question) -> tuple[list[Hashable], Layers, int, tuple[Any, ...]]:
+        """What is at each place of the prompt, the cache, and what of it is to be read: how many
+        tokens at once, and the arguments that say which."""
+        pixels = self.model.processor.images(question.images)
+        identities, visual = self._identities(question, pixels)
+        places = self._room(len(identities))
+        before, layers = self._take(places)
+        same = _common(before, identities)
+        size = _size(len(identities) - same, places)
+        self.kept = min(same, places - size)  # a program of this size has room for no later start
+        return identities, layers, size, self._rows(question, visual, self.kept, size)
+
+    def _rows(
+        self, question: Question, visual: Float[np.ndarray, "IQ D"], index: int, size: int
+    ) -> tuple[Any, ...]:
+        """The arguments of a program that reads the prompt from `index` on."""
         cfg = self.model.config.model
         ids = question.input_ids
         earlier = sum(token == cfg.image_token_id for token in ids[:index])
         some = visual[earlier:][:size]
         shown = np.zeros((size, cfg.llm.width), cfg.dtype)
         shown[: len(some)] = some
-        row = np.full(size, fixed.rules.pad_id, np.int32)
+        row = np.full(size, self._rules.pad_id, np.int32)
         row[: len(ids) - index] = ids[index:]
         repeated = self.model.repeated
-        places = jax.tree.leaves(layers)[0].shape[-2]
         numbers = np.int32(index), np.int32(len(ids) - index - 1)
-        start = self._start_for(size, places).result()
-        return start(self.model.variables, layers, fixed, repeated(shown), repeated(row), *numbers)
+        return repeated(shown), repeated(row), *numbers
 
     def _room(self, length: int) -> int:
         """Places of the cache for a prompt and its answer: one of few numbers."""
@@ -177,6 +199,8 @@ class Reading:
             cfg, repeated = self.model.config.model, self.model.repeated
             shown = repeated(np.zeros((size, cfg.llm.width), cfg.dtype))
             rows = shown, repeated(np.zeros(size, np.int32)), np.int32(0), np.int32(0)
+            if isinstance(self.decoding, Beam):
+                return self._compiled(_read, self._abstract(places), *rows)
             arguments = self._abstract(places), self._fixed(1, 0), *rows
             return self._compiled(_start, *arguments, new=self.max_new_tokens)
 
@@ -197,8 +221,21 @@ class Reading:
 
         return self._program(places, make)
 
-    def _compiled(self, function: Any, *arguments: Any, donated: int = 1, **settings: Any) -> Any:
-        """The program of `_start` or `_advance`, which takes the memory of the cache."""
+    def _search_for(self, places: int) -> Future:
+        def make() -> Any:
+            size = self.model.config.model.llm.vocab_size
+            logits = jax.ShapeDtypeStruct((self.model.rows, size), np.float32)
+            arguments = self._abstract(places), self._placed(logits), self._fixed(1, 0)
+            settings = dict(decoding=self.decoding, new=self.max_new_tokens)
+            return self._compiled(_search, *arguments, donated=(), **settings)
+
+        return self._program(places, make)
+
+    def _compiled(
+        self, function: Any, *arguments: Any, donated: int | tuple[()] = 1, **settings: Any
+    ) -> Any:
+        """The program of one of the functions below; all but `_search` take the memory of the
+        cache."""
         program = functools.partial(function, cfg=self.model.config.model, **settings)
         state = jax.eval_shape(program, self.model.variables, *arguments)
         places = jax.tree.map(lambda leaf: leaf.sharding, self._placed(state))
@@ -251,13 +288,8 @@ def _start(
     new: int,
 ) -> SamplingState:
     """Reads the rest of a prompt and chooses the first token; the W rows are equal."""
-    # A prompt of one place, which nobody sees: all that is read is in the places behind it.
-    one = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[..., :1, :]), layers)
+    logits, cache = _read_on(variables, layers, visual, input_ids, index, last, cfg)
     rows = len(input_ids)
-    cache = Cache(one, jnp.zeros((rows, 1), bool), layers)
-    logits, cache = ZiyaVisual(cfg).apply(
-        variables, visual, input_ids, cache, index, last, method="read_on"
-    )
     state = SamplingState(
         step=jnp.int32(0),
         ids=jnp.zeros(rows, jnp.int32),
@@ -267,6 +299,50 @@ def _start(
         cache=cache,
     )
     return choose(fixed, state, logits)
+
+
+def _read_on(
+    variables: dict,
+    layers: Layers,
+    visual: Float[Array, "W T D"],
+    input_ids: Int[Array, "W T"],
+    index: Int[Array, ""],
+    last: Int[Array, ""],
+    cfg: ModelConfig,
+) -> tuple[Float[Array, "W V"], Cache]:
+    """The logits behind a prompt, and the cache with it."""
+    # A prompt of one place, which nobody sees: all that is read is in the places behind it.
+    one = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[..., :1, :]), layers)
+    cache = Cache(one, jnp.zeros((len(input_ids), 1), bool), layers)
+    return ZiyaVisual(cfg).apply(variables, visual, input_ids, cache, index, last, method="read_on")
+
+
+def _read(
+    variables: dict, layers: Layers, *rows: Any, cfg: ModelConfig
+) -> tuple[Float[Array, "W V"], Layers]:
+    """Reads the rest of a prompt, for a search."""
+    logits, cache = _read_on(variables, layers, *rows, cfg)
+    return logits, cache.new
+
+
+def _search(
+    variables: dict,
+    layers: Layers,
+    logits: Float[Array, "W V"],
+    fixed: Fixed,
+    *,
+    cfg: ModelConfig,
+    decoding: Beam,
+    new: int,
+) -> Sequences:
+    """The answers to a prompt that has been read; its places are its positions."""
+    places = jax.tree.leaves(layers)[0].shape[-2]
+    seen = jnp.arange(places) < fixed.lengths[:, None]
+    read = Prefilled(logits, layers, seen, fixed.lengths)
+    return beam.search_from(
+        variables, read, fixed.rules, cfg=cfg, max_new_tokens=new,
+        num_beams=decoding.num_beams, length_penalty=decoding.length_penalty,
+    )  # fmt: skip
 
 
 def _advance(
@@ -280,7 +356,7 @@ def _advance(
     return choose(fixed, state._replace(cache=cache), logits)
 
 
-def _how(model: Model, decoding: Greedy | Sample) -> tuple[Drawing | None, Rules]:
+def _how(model: Model, decoding: Decoding) -> tuple[Drawing | None, Rules]:
     """The settings of drawing, and the rules for all tokens, as arrays of fixed types."""
     tokenizer = existing(model.tokenizer, "answers")
     penalty = decoding.repetition_penalty

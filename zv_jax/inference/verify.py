@@ -7,6 +7,7 @@ that all but the longest are padded on the left.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from zv_jax import trees
 from zv_jax.checkpoints import contents
 from zv_jax.data.text import dialogue
+from zv_jax.data.text.dialogue import Exchange
 from zv_jax.errors import ConversionError
 from zv_jax.inference import sample
 from zv_jax.inference.inputs import Inputs
@@ -139,8 +141,15 @@ def _ids(model: Model, text: str, count: int, rng: np.random.Generator) -> list[
     block = [m.image_token_id] * (count * m.qformer.num_queries)
     if model.tokenizer is None:
         return block + rng.integers(3, m.llm.vocab_size - 2, len(text) // 4 + 4).tolist()
-    prompt = model.tokenizer.encode(m.prompt.ask(text))
-    return [*block, model.tokenizer.bos_id, *prompt]
+    row = dialogue.prompt_row(
+        [Exchange(text, images=tuple(range(count)))],
+        model.tokenizer,
+        num_queries=m.qformer.num_queries,
+        image_token_id=m.image_token_id,
+        max_length=sys.maxsize,  # cut by the caller
+        prompt=m.prompt,
+    )
+    return row.input_ids
 
 
 def _qformer_ids(model: Model, text: str, rng: np.random.Generator) -> list[int]:

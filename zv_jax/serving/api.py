@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import zv_jax
 from zv_jax.errors import ConfigError
 from zv_jax.inference.model import Model
-from zv_jax.serving import listening, refusals, static
+from zv_jax.serving import documented, listening, refusals, static
 from zv_jax.serving.asking import Asking
 from zv_jax.serving.completions import Completion
 from zv_jax.serving.embeddings import Embeddings
@@ -23,9 +23,10 @@ from zv_jax.serving.follow import Current
 from zv_jax.serving.images import Images
 from zv_jax.serving.jobs import Answering
 from zv_jax.serving.limits import Gate, Places
+from zv_jax.serving.looks import Looks
 from zv_jax.serving.metrics import Counted, Metrics
 from zv_jax.serving.remote import Remote
-from zv_jax.serving.requests import ChatRequest, EmbeddingRequest
+from zv_jax.serving.requests import AttentionRequest, ChatRequest, EmbeddingRequest
 from zv_jax.serving.settings import Settings
 from zv_jax.serving.sse import Stream
 
@@ -53,7 +54,9 @@ def create_app(current: Current, engine: Answering | None, settings: Settings) -
     asking = engine and Asking(current, images, engine.slots, settings.max_new_tokens)
     _add_chat(app, asking, engine, metrics, settings)
     _add_embeddings(app, Embeddings(current, images), settings)
+    _add_attention(app, Looks(current, images), settings)
     static.install(app)
+    documented.install(app, settings)
     app.add_middleware(Gate, settings=settings, places=Places(settings.requests))
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(Counted, metrics=metrics, paths=paths)
@@ -70,6 +73,7 @@ def _about(model: Model, engine: Answering | None, settings: Settings) -> dict[s
         "max_tokens": settings.max_new_tokens if engine else 0,
         "max_request_bytes": settings.max_body,
         "follows": settings.follows,
+        "sees": model.sees,
     }
 
 
@@ -81,21 +85,21 @@ def _add_facts(
 ) -> None:
     name = about()["id"]
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses=documented.refused(503))
     async def healthz() -> dict[str, str]:
         if engine is not None and engine.error is not None:
             raise refusals.engine_failed()
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def shown() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=documented.refused(401))
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [about()]}
 
-    @app.get("/v1/models/{asked}")
+    @app.get("/v1/models/{asked}", responses=documented.refused(401, 404))
     async def one(asked: str) -> dict[str, Any]:
         if asked != name:
             raise refusals.unknown_model(asked, name)
@@ -109,7 +113,7 @@ def _add_chat(
     metrics: Metrics,
     settings: Settings,
 ) -> None:
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=documented.completion())
     async def chat(body: ChatRequest, request: Request) -> Response:
         if body.model != settings.name:
             raise refusals.unknown_model(body.model, settings.name)
@@ -136,11 +140,19 @@ def _add_chat(
 
 
 def _add_embeddings(app: FastAPI, embeddings: Embeddings, settings: Settings) -> None:
-    @app.post("/v1/embeddings")
+    @app.post("/v1/embeddings", responses=documented.embeddings())
     async def embed(body: EmbeddingRequest, request: Request) -> Response:
         if body.model != settings.name:
             raise refusals.unknown_model(body.model, settings.name)
         return await _unless_gone(request, embeddings.reply(body))
+
+
+def _add_attention(app: FastAPI, looks: Looks, settings: Settings) -> None:
+    @app.post("/v1/attention", responses=documented.attention())
+    async def look(body: AttentionRequest, request: Request) -> Response:
+        if body.model != settings.name:
+            raise refusals.unknown_model(body.model, settings.name)
+        return await _unless_gone(request, looks.reply(body))
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:

@@ -56,9 +56,7 @@ class Asking:
         await asyncio.to_thread(self._check_length, heard.turns)
         pixels = await self.images.read(heard.images)
         ask = partial(model.processor.question, heard.turns, pixels)
-        question = await asyncio.to_thread(
-            ask, max_new_tokens=self.max_new_tokens, instruction=heard.instruction
-        )
+        question = await asyncio.to_thread(ask, max_new_tokens=self.max_new_tokens)
         for tokenizer in filter(None, (self.tokenizer, model.qformer_tokenizer)):
             tokenizer.forget()
         stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
@@ -67,7 +65,9 @@ class Asking:
         return [Job(question, method, most, stop, logprobs, trie or None) for method in methods]
 
     def _check_length(self, turns: Sequence[Exchange]) -> None:
-        characters = sum(len(turn.question) + len(turn.answer or "") for turn in turns)
+        characters = sum(
+            len(turn.question) + len(turn.answer or "") + len(turn.system or "") for turn in turns
+        )
         lengths.check(characters, self.tokenizer, self.longest, "messages")
         model = self.current.model.config.model
         row = dialogue.prompt_row(

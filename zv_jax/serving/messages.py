@@ -2,7 +2,7 @@
 
 - Images of a message come before its text, as in training; where they are among its parts does not
   matter. Its texts are lines of one question.
-- Our prompt formats have no system message: its text precedes the next question, a line above it.
+- A system message belongs to the next question; the model's prompt format says how it is written.
   The Q-Former of Chat reads the question alone.
 """
 
@@ -33,12 +33,10 @@ class Dialogue:
     Attributes:
         turns: the last one has no answer.
         images: of all turns, in order; the turns number them.
-        instruction: what the Q-Former of Chat reads, where it is not the last question.
     """
 
     turns: tuple[Exchange, ...]
     images: tuple[Shown, ...]
-    instruction: str | None
 
 
 def dialogue_of(messages: Sequence[Message]) -> Dialogue:
@@ -69,18 +67,22 @@ def dialogue_of(messages: Sequence[Message]) -> Dialogue:
         elif message.role == "assistant":
             if not asked:
                 raise DataError("an answer without a question", where, "a question first", _FIX)
-            question = "\n".join(filter(None, [*system, *asked]))
-            turns.append(Exchange(question, text, tuple(range(first, len(images)))))
+            turns.append(_exchange(system, asked, text, range(first, len(images))))
             system, asked, first = [], [], len(images)
         else:
             system.append(text)
     if not asked or messages[-1].role != "user":
         where = f"messages[{len(messages) - 1}]"
         raise DataError("there is no question to answer", where, "a user's message last", _FIX)
-    question = "\n".join(filter(None, asked))
-    whole = "\n".join(filter(None, [*system, *asked]))
-    turns.append(Exchange(whole, None, tuple(range(first, len(images)))))
-    return Dialogue(tuple(turns), tuple(images), question if any(system) else None)
+    turns.append(_exchange(system, asked, None, range(first, len(images))))
+    return Dialogue(tuple(turns), tuple(images))
+
+
+def _exchange(
+    system: Sequence[str], asked: Sequence[str], answer: str | None, images: range
+) -> Exchange:
+    told, question = ("\n".join(filter(None, texts)) for texts in (system, asked))
+    return Exchange(question, answer, tuple(images), system=told or None)
 
 
 def _parts(message: Message, where: str) -> tuple[str, list[Shown]]:

@@ -133,11 +133,18 @@ class ChatRequest(_Ignored, _Neutral):
     choices: Annotated[list[Words], Field(min_length=1, max_length=4096)] | None = None
 
 
+class AttentionRequest(_Strict):
+    """`POST /v1/attention`, which OpenAI does not have: a dialogue, as it is asked."""
+
+    model: Text
+    messages: Annotated[list[Message], Field(min_length=1)]
+
+
 class EmbeddingRequest(_Strict):
     """`POST /v1/embeddings`: texts, and images as parts like those of messages."""
 
     model: Text
-    input: str | Part | Annotated[list[str | Part], Field(min_length=1, max_length=MOST_INPUTS)]
+    input: Text | Part | Annotated[list[Text | Part], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     user: str | None = None

@@ -31,7 +31,7 @@ def define_reading(values: flags.FlagValues) -> None:
         "tokenizer", None, "where SRC has none: file or directory", flag_values=values
     )
     flags.DEFINE_string(
-        "prompt_format", None, "of SRC: ziya, vicuna, llama2 or plain", flag_values=values
+        "prompt_format", None, "of SRC: ziya, vicuna, llama2, plain or chatml", flag_values=values
     )
 
 

@@ -28,13 +28,14 @@ IMAGE = rules.IMAGE
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its answer (None: still to be given), the record's images it introduces, and the
-    id of the template put in or around it, if one was."""
+    """A question, its answer (None: still to be given), the record's images it introduces, the id
+    of the template put in or around it, if one was, and what a system message said before it."""
 
     question: str
     answer: str | None = None
     images: tuple[int, ...] = ()
     template: str | None = field(default=None, compare=False)
+    system: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def dialogue_row(
     """
     parts = _parts(turns, tokenizer, prompt, only_last, max_answer, long_answers)
     wanted = 1 if only_last else len(parts)
-    room = max_length - 1  # <s>
+    room = max_length - prompt.words.first_bos
     if only_last:
         parts = _drop_history(parts, room, num_queries)
     kept: list[_Part] = []
@@ -211,7 +212,7 @@ def dialogue_row(
     kept[-1] = kept[-1].upto(kept[-1].learned)
     learned = [part for part in kept if part.learned]
     return replace(
-        _laid_out(kept, tokenizer, num_queries, image_token_id),
+        _laid_out(kept, tokenizer, prompt, num_queries, image_token_id),
         left_out=wanted - len(learned),
         cut=sum(part.learned < part.said for part in learned),
     )
@@ -238,9 +239,9 @@ def prompt_row(
     """
     asked = [*turns[:-1], replace(turns[-1], answer=None)]
     parts = _parts(asked, tokenizer, prompt, True, None, "drop")
-    # The place of `</s>`, which is not asked for, is that of `<s>`.
-    parts = _drop_history(parts, max_length, num_queries)
-    if sum(part.length(num_queries) for part in parts) > max_length:
+    room = max_length + 1 - prompt.words.first_bos  # `</s>` is not asked for
+    parts = _drop_history(parts, room, num_queries)
+    if sum(part.length(num_queries) for part in parts) > room:
         (part,) = parts
         raise TooLong(
             f"a question of {len(part.prompt)} tokens and {len(part.images)} images",
@@ -248,7 +249,7 @@ def prompt_row(
             expected=f"at most {max_length} tokens, {num_queries} for each image",
             fix="ask in fewer words, show fewer images or lower max_new_tokens",
         )
-    row = _laid_out(parts, tokenizer, num_queries, image_token_id)
+    row = _laid_out(parts, tokenizer, prompt, num_queries, image_token_id)
     ids = row.input_ids[:-1]
     return Row(ids, [IGNORE] * len(ids), row.images)
 
@@ -289,7 +290,9 @@ def _parts(
 ) -> list[_Part]:
     parts = []
     for number, turn in enumerate(turns):
-        opening, later = _asked(turn.question, tokenizer, prompt)
+        # Where the first turn is left out, what the system said before it is not.
+        opening = asked_ids(replace(turn, system=turn.system or turns[0].system), tokenizer, prompt)
+        later = asked_ids(turn, tokenizer, prompt, first=False) if number else opening
         said = "" if turn.answer is None else prompt.answer(turn.answer)
         answer = [*tokenizer.encode(said), tokenizer.eos_id]
         learned = len(answer)
@@ -298,7 +301,7 @@ def _parts(
         last = number == len(turns) - 1
         part = _Part(
             turn.images,
-            later if number else opening,
+            later,
             answer,
             learned if last or not only_last else 0,
             len(answer),
@@ -309,23 +312,36 @@ def _parts(
     return parts
 
 
-def _asked(
-    question: str, tokenizer: Tokenizer, prompt: PromptConfig
-) -> tuple[list[int], list[int]]:
-    """The ids of a question where it opens a dialogue, `<s>` left out, and where it goes on."""
-    later = [tokenizer.bos_id] if prompt.words.every_bos else []
-    later += tokenizer.encode(prompt.ask(question, first=False))
-    return tokenizer.encode(prompt.ask(question)), later
+def asked_ids(
+    turn: Exchange, tokenizer: Tokenizer, prompt: PromptConfig, first: bool = True
+) -> list[int]:
+    """The ids of a question in the words of its format.
+
+    Args:
+        first: where it opens a dialogue, whose own `<s>` is left out; else where it goes on.
+
+    Raises:
+      ConfigError: the tokenizer lacks a special token of the format.
+    """
+    ids = [] if first or not prompt.words.every_bos else [tokenizer.bos_id]
+    for number, piece in enumerate(prompt.pieces(turn.question, first, turn.system)):
+        ids += [tokenizer.special_id(piece)] if number % 2 else tokenizer.encode(piece)
+    return ids
 
 
 def _laid_out(
-    parts: Sequence[_Part], tokenizer: Tokenizer, num_queries: int, image_token_id: int
+    parts: Sequence[_Part],
+    tokenizer: Tokenizer,
+    prompt: PromptConfig,
+    num_queries: int,
+    image_token_id: int,
 ) -> Row:
     ids: list[int] = []
     labels: list[int] = []
     for number, part in enumerate(parts):
         head = [image_token_id] * (len(part.images) * num_queries)
-        head += ([tokenizer.bos_id] if number == 0 else []) + part.prompt
+        begins = number == 0 and prompt.words.first_bos
+        head += ([tokenizer.bos_id] if begins else []) + part.prompt
         ids += head + part.answer
         rest = len(part.answer) - part.learned
         labels += [IGNORE] * len(head) + part.answer[: part.learned] + [IGNORE] * rest

@@ -1,8 +1,8 @@
 """The three libraries' ways to hold a vocabulary, behind one interface that `tokenizers.py` uses.
 
 Each class has `vocab_size`, `special` (ids by the words unk, bos, eos, pad, cls, sep, dec, as far
-as there are such tokens; unk and pad always), `encode`, `decode`, `name`, `spelling` and
-`can_produce`.
+as there are such tokens; unk and pad always), `encode`, `decode`, `name`, `token` (the id with a
+name, or None), `spelling` and `can_produce`.
 
 In none of them a text produces a special id, whatever it spells: what a user types ends no answer
 and separates nothing. (The unknown token is the exception: it stands for what a vocabulary lacks.)
@@ -70,6 +70,10 @@ class SentencePiece:
     def name(self, token: int) -> str:
         return self._model.id_to_piece(token)
 
+    def token(self, name: str) -> int | None:
+        found = self._model.piece_to_id(name)
+        return found if self.name(found) == name else None
+
     def spelling(self, token: int) -> bytes:
         return _spelled(self.name(token))
 
@@ -133,6 +137,9 @@ class WordPiece:
     def name(self, token: int) -> str:
         # [DEC] need not be in the file.
         return self._pieces[token] if token < len(self._pieces) else "[DEC]"
+
+    def token(self, name: str) -> int | None:
+        return self.special["dec"] if name == "[DEC]" else self._model.token_to_id(name)
 
     def spelling(self, token: int) -> bytes:
         name = self.name(token)
@@ -206,6 +213,9 @@ class Json:
 
     def name(self, token: int) -> str:
         return self._model.id_to_token(token)
+
+    def token(self, name: str) -> int | None:
+        return self._model.token_to_id(name)
 
     def spelling(self, token: int) -> bytes:
         name, table = self.name(token) or "", _byte_letters()

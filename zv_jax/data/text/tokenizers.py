@@ -20,6 +20,7 @@ from pathlib import Path
 from zv_jax.data.text import tokenizer_kinds
 from zv_jax.errors import ConfigError, DataError, unknown_name
 from zv_jax.files import write_atomic
+from zv_jax.models.prompt import PromptConfig
 
 KINDS = {"sentencepiece": "tokenizer.model", "bert": "vocab.txt", "hf": "tokenizer.json"}
 SPECIAL = ("unk", "bos", "eos", "pad", "cls", "sep")  # as tokenizer_config.json names them
@@ -166,6 +167,22 @@ class Tokenizer:
         pieces."""
         return self._model.spelling(token) if 0 <= token < self.vocab_size else b""
 
+    def special_id(self, name: str) -> int:
+        """The id of a token that no text produces, by its name.
+
+        Raises:
+          ConfigError: there is no such token, or texts produce it.
+        """
+        token = self._model.token(name)
+        if token is None or self.can_produce(token):
+            raise ConfigError(
+                f"the tokenizer has no special token {name!r}",
+                where=self.where,
+                expected="every token in model.prompt.tokens, as one that no text can spell",
+                fix="take the tokenizer of the model that was trained with this prompt format",
+            )
+        return token
+
     def special_names(self, qformer: bool = False) -> dict[str, tuple[str, int]]:
         """Name and id of the special tokens of a language model, or of a Q-Former, by their words
         in `tokenizer_config.json`. A Q-Former's `bos` is [DEC], as in BLIP-2.
@@ -275,6 +292,24 @@ def check_image_token(tokenizer: Tokenizer, image_token_id: int, vocab_size: int
             expected=f"an id below {vocab_size} that is no piece of text",
             fix=f"set --config.model.image_token_id={vocab_size - 1} and train the "
             "tokenizer with fewer pieces",
+        )
+
+
+def check_prompt(tokenizer: Tokenizer, prompt: PromptConfig) -> None:
+    """Checks that the words of a prompt format can be written in a vocabulary.
+
+    Raises:
+      ConfigError: it lacks a special token of the format, or the format has words where another
+        token than theirs ends an answer.
+    """
+    tokens = prompt.words.tokens
+    ids = {tokenizer.special_id(name) for name in tokens}
+    if ids and tokenizer.eos_id not in ids:
+        raise ConfigError(
+            f"answers end with {tokenizer.piece(tokenizer.eos_id)!r}",
+            where=tokenizer.where,
+            expected=f"one of {', '.join(tokens)}, as in the prompt format",
+            fix="name it as eos_token in tokenizer_config.json, or give another --prompt_format",
         )
 
 

@@ -50,6 +50,7 @@ def load_tokenizers(config: Config, cache: str | Path | None = None) -> tuple[To
     else:
         tokenizer = _trained(config, size, cache)
     tokenizers.check_image_token(tokenizer, model.image_token_id, model.llm.vocab_size)
+    tokenizers.check_prompt(tokenizer, model.prompt)
     limit = min(data.qformer_tokenizer.vocab_size, model.qformer.vocab_size)
     if data.qformer_tokenizer.path:
         qformer_tokenizer = tokenizers.load(

@@ -46,6 +46,16 @@ export async function* chat(body, key, signal) {
   throw new Away();
 }
 
+/** Where the model looks in each image of a dialogue: { rows, columns, weights }, row by row. */
+export async function attention(body, key) {
+  const reply = await reach("v1/attention", {
+    method: "POST",
+    headers: { ...headers(key), "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return (await reply.json()).data;
+}
+
 async function* heard(body) {
   try {
     yield* events(body);

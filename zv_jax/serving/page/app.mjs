@@ -1,7 +1,7 @@
 // The page: its state, and what changes it.
 import * as api from "./api.mjs";
 import { Composer } from "./composer.mjs";
-import { draft, figures, messages, turn, unique } from "./conversation.mjs";
+import { draft, figures, messages, sent, turn, unique } from "./conversation.mjs";
 import { Header } from "./header.mjs";
 import { html } from "./html.mjs";
 import { Unusable, files, read } from "./images.mjs";
@@ -162,6 +162,13 @@ class App extends Component {
 
   stop = () => this.controller?.abort();
 
+  /** Where the model looked in each image when the last of `turns` was asked, by the image's id. */
+  looks = async (turns) => {
+    const { model, key } = this.state;
+    const maps = await api.attention({ model: model.id, messages: messages(turns) }, key);
+    return new Map(sent(turns).map(({ id }, at) => [id, maps[at]]));
+  };
+
   choose = (asked, chosen) => this.change(asked.id, () => ({ chosen }));
 
   change(id, how, then) {
@@ -242,7 +249,7 @@ class App extends Component {
         <ol class="turns">
           ${turns.map(
             ({ id }, index) => html`<${Turn} key=${id} t=${t} turns=${turns} at=${index} busy=${busy}
-              last=${index === turns.length - 1} follows=${model?.follows} replaced=${index >= at} actions=${this} />`,
+              last=${index === turns.length - 1} follows=${model?.follows} sees=${model?.sees} replaced=${index >= at} actions=${this} />`,
           )}
         </ol>
         <p class="hidden" role="status" aria-live="polite" data-spoken>${spoken}</p>

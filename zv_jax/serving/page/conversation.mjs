@@ -30,6 +30,12 @@ export function messages(turns) {
     ]);
 }
 
+/** The images of what `messages` gives for these turns, in order. */
+export function sent(turns) {
+  const asked = turns.at(-1);
+  return turns.filter((one) => one === asked || answered(one)).flatMap((one) => one.images);
+}
+
 function question({ text, images }) {
   if (!images.length) return { role: "user", content: text };
   const shown = images.map(({ url }) => ({ type: "image_url", image_url: { url } }));

@@ -1,5 +1,6 @@
 // An image with the boxes that a turn names, lit together with their text.
 import { pixels } from "./boxes.mjs";
+import { Heat } from "./heat.mjs";
 import { html } from "./html.mjs";
 
 export const colour = (number) => `colour${((number - 1) % 6) + 1}`;
@@ -18,11 +19,15 @@ export function inPixels(t, box, image) {
   return t("inPixels", { x1, y1, x2, y2, width: image.width, height: image.height });
 }
 
-/** `children` are buttons of the image. `lit` is the name of the box that is shown alone. */
-export function Figure({ t, image, boxes, lit, light, children }) {
+/**
+ * `children` are buttons of the image. `lit` is the name of the box that is shown alone, `look` the
+ * map of where the model looks, if it is shown.
+ */
+export function Figure({ t, image, boxes, lit, light, look, children }) {
   return html`<figure>
     <div class="shown">
       <img src=${image.url} alt=${image.name} width=${image.width} height=${image.height} />
+      ${look && html`<${Heat} t=${t} ...${look} />`}
       ${boxes.map(
         ({ box, name, number, unsure }) => html`<div
           key=${name}

@@ -6,11 +6,38 @@ import { html } from "./html.mjs";
 import { Component } from "./vendor/preact.mjs";
 
 export class Turn extends Component {
-  state = { lit: null };
+  state = {
+    lit: null,
+    looks: null, // by the id of an image: where the model looked
+    looking: new Set(), // ids of images over which that is shown
+    failed: null,
+  };
 
   light = (lit) => this.setState({ lit });
 
-  render({ t, turns, at, last, busy, follows, replaced, actions }, { lit }) {
+  /** A question that is asked again may be read by other weights. */
+  componentDidUpdate() {
+    const { turns, at } = this.props;
+    if (this.state.looks && turns[at].state === "running") {
+      this.setState({ looks: null, looking: new Set() });
+    }
+  }
+
+  /** Shows or hides where the model looks in an image, asked for once. */
+  look = async ({ id }) => {
+    const { turns, at, actions } = this.props;
+    const looking = new Set(this.state.looking);
+    if (!looking.delete(id)) looking.add(id);
+    this.setState({ looking, failed: null });
+    if (this.state.looks || !looking.has(id)) return;
+    try {
+      this.setState({ looks: await actions.looks(turns.slice(0, at + 1)) });
+    } catch (error) {
+      this.setState({ looking: new Set(), failed: actions.failed(error) });
+    }
+  };
+
+  render({ t, turns, at, last, busy, follows, sees, replaced, actions }, { lit, looks, looking, failed }) {
     const turn = turns[at];
     const boxes = named(turn);
     const ended = turn.state !== "running";
@@ -18,10 +45,19 @@ export class Turn extends Component {
       <section class="question" aria-label=${t("you")}>
         <h2>${t("you")}</h2>
         ${figures(turns, at).map(
-          (one) => html`<${Figure} key=${one.image.id} t=${t} ...${one} lit=${lit} light=${this.light}>
+          (one) => html`<${Figure}
+            key=${one.image.id} t=${t} ...${one} lit=${lit} light=${this.light}
+            look=${looking.has(one.image.id) && looks?.get(one.image.id)}
+          >
             <button type="button" onClick=${() => actions.point(one.image)}>${t("point")}</button>
+            ${sees &&
+            html`<button
+              type="button" aria-pressed=${looking.has(one.image.id)} title=${t("lookHint")}
+              onClick=${() => this.look(one.image)}
+            >${t("look")}</button>`}
           <//>`,
         )}
+        ${failed && html`<${Problem} t=${t} error=${failed} />`}
         ${turn.text && html`<${Question} text=${turn.text} boxes=${boxes} lit=${lit} light=${this.light} />`}
         <div class="buttons">
           <button type="button" disabled=${busy} onClick=${() => actions.edit(turn)}>${t("edit")}</button>
