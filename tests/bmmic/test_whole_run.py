@@ -83,8 +83,11 @@ def test_a_second_run_asks_nothing_and_changes_nothing(world):
     workdir, config, model, _, _ = world
     before = {p: p.read_bytes() for p in workdir.rglob("*.jsonl") if p.parent.name != "tfds"}
     asked = len(model.requests)
+    half = workdir / "export" / "bmmic" / ".train.jsonl.123"  # of an export that was killed
+    half.write_text("{")
     run_lib.run(config, workdir, lambda text: None)
     assert len(model.requests) == asked
+    assert not half.exists()
     assert {p: p.read_bytes() for p in before} == before
 
 

@@ -58,12 +58,13 @@ def test_another_file_is_refused_and_not_touched(tmp_path, content):
 
 def test_the_receipt_on_the_command_line(tmp_path, capsys):
     with Ledger(tmp_path / "ledger.jsonl", "x") as ledger:
-        ledger.add([answer(1), answer(2, pack="")])
+        ledger.add([answer(1), answer(2, pack=""), answer(4, pack="detail@1:" + "5" * 40)])
         ledger.add([{"kind": "asked", "key": key_of(3), "pack": "p", "most": 0.25}])
     assert cli.main(["bmmic", "receipt", str(tmp_path), str(tmp_path / "ledger.jsonl")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["(none)", "2", "0", "20", "0", "4", "1.000000", "0", "0.000000", "0"] in rows
-    assert ["all", "4", "0", "40", "0", "8", "2.000000", "2", "0.500000", "0"] in rows
+    assert "detail@1:555555555555" in [row[0] for row in rows if row], "a name and its hash"
+    assert ["all", "6", "0", "60", "0", "12", "3.000000", "2", "0.500000", "0"] in rows
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"usd":0.5', b'"usd":0.4', 1))
     assert cli.main(["bmmic", "receipt", str(tmp_path)]) == 2

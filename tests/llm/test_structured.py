@@ -38,6 +38,41 @@ def test_what_models_put_around_json_or_break_in_it_is_mended(text):
     assert found.value == {"q": "图", "a": "猫"} and found.mended
 
 
+STRICT = {"type": "object", "properties": {"turns": {"type": "array", "items": {
+    **PAIR, "additionalProperties": False}}}, "required": ["turns"],
+    "additionalProperties": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"turns": [{"q": "图", "a": "猫", "explanation": "one of my own"}], "note": [1]}',
+        'Sure: {"turns": [{"q": "图", "a": "猫", "b": {"c": 1}}]}',
+        '{"turns": [{"q": "图", "a": "猫", "b": 1,}]',
+    ],
+)
+def test_what_models_add_to_an_object_is_left_out(text):
+    found = read(text, STRICT)
+    assert found.value == {"turns": [{"q": "图", "a": "猫"}]} and found.mended
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"turns": [{"q": "one", "a": "1", "q": "two", "a": "2"}]}',
+        'Sure: {"turns": [{"q": "one", "a": "1", "q": "two"}]}',
+        '{"turns": [{"q": "one", "a": "1", "q": "two"',
+        "{'turns': [{'q': 'one', 'a': '1', 'q': 'two'}]}",
+        "{“turns”：[{“q”：“one”，“a”：“1”，“q”：“two”}]}",
+    ],
+)
+def test_an_object_with_a_field_twice_is_refused_for_its_question_could_have_another_ones_answer(
+    text,
+):
+    with pytest.raises(DataError):
+        read(text, STRICT)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "I cannot see it.", '{"q": 1, "a": "y"}', '["a"]', "{" * 100_000,

@@ -108,7 +108,7 @@ def table(packs: Mapping[str, Sums]) -> list[str]:
     """The lines of a receipt, and below them their sum."""
     head = ("prompt pack", "answered", "spoiled", "tokens in", "cached", "tokens out", "dollars",
             "lost", "at most", "failed")  # fmt: skip
-    rows = [_row(pack[:12] or "(none)", sums) for pack, sums in sorted(packs.items())]
+    rows = [_row(_named(pack), sums) for pack, sums in sorted(packs.items())]
     rows.append(_row("all", total(packs.values())))
     lines = align([head, *rows], "lr")
     bar = rule(lines)
@@ -122,6 +122,12 @@ def total(parts: Iterable[Sums]) -> Sums:
         for name, value in vars(part).items():
             setattr(all_of_them, name, round(getattr(all_of_them, name) + value, 12))
     return all_of_them
+
+
+def _named(pack: str) -> str:
+    """A pack as a receipt shows it: `name@version:hash` with the beginning of the hash, or that."""
+    label, mark, digest = pack.rpartition(":")
+    return f"{label}{mark}{digest[:12]}" or "(none)"
 
 
 def _row(name: str, sums: Sums) -> tuple[str, ...]:

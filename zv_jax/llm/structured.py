@@ -2,7 +2,7 @@
 
 A request asks for the form with `response_format`; a client leaves that out where the server does
 not know it. Either way the text is read here: strictly if it can be, else with what models put
-around JSON or break in it mended. The reply keeps its text as it came.
+around JSON, add to it or break in it mended. The reply keeps its text as it came.
 
 A text that was cut off can be mended, too, and is half an answer then: look at the reply's
 `finish_reason`.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from zv_jax.errors import DataError
 _LARGEST = 1 << 14
 _DEEPEST = 40  # brackets within each other that are mended
 _CROSSED = 100  # closing brackets of another kind than the last open one, or of none
+_NAME = re.compile(r"""["'“]([^"'“”\\]+)["'”]\s*[:：]""")  # of a field, as models may write it
 _STARTS = 20  # places at which sound JSON is looked for
 
 
@@ -52,8 +54,9 @@ def read(text: str, schema: Mapping[str, Any]) -> Structured:
     """
     mended = False
     try:
-        value = json_input.parse(text, "a reply")
-        misfit = _misfit(value, schema)
+        given = json_input.parse(text, "a reply", once=True)
+        value = _pruned(given, schema)
+        mended, misfit = value != given, _misfit(value, schema)
     except DataError:
         misfit = "no JSON"
     if misfit:
@@ -70,7 +73,12 @@ def read(text: str, schema: Mapping[str, Any]) -> Structured:
 
 
 def _mended(text: str, schema: Mapping[str, Any]) -> Any:
-    """The first sound JSON in `text` that fits, else what can be made of it."""
+    """The first sound JSON in `text` that fits, else what can be made of it.
+
+    Raises:
+        DataError: there is none, or an object has a field twice, of which the mended one would have
+            the last: a question with the answer to another.
+    """
     import json_repair
 
     starts = [found.start() for found in re.finditer(r"[\[{]", text)]
@@ -82,13 +90,46 @@ def _mended(text: str, schema: Mapping[str, Any]) -> Any:
         )
     for start in starts[:_STARTS]:
         with contextlib.suppress(ValueError, RecursionError):
-            value, _ = json.JSONDecoder().raw_decode(text, start)
+            value, _ = json.JSONDecoder(object_pairs_hook=_once).raw_decode(text, start)
+            value = _pruned(value, schema)
             if not _misfit(value, schema):
                 return value
     try:
-        return json_repair.loads(text[starts[0] :].replace("```", ""))
+        value = json_repair.loads(text[starts[0] :].replace("```", ""))
     except (ValueError, RecursionError) as error:
         raise DataError(f"a reply that cannot be read: {error}", where=f"{text!r:.200}") from error
+    named, kept = Counter(_NAME.findall(text)), Counter(_names(value))
+    twice = next((name for name in kept if named[name] > kept[name]), None)
+    if twice is not None:
+        raise DataError(f"a reply with a field twice: {twice!r:.40}", where=f"{text!r:.200}")
+    return _pruned(value, schema)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a field twice")
+    return dict(pairs)
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Names of the fields of all objects in a value, each as often as it is there."""
+    if isinstance(value, dict):
+        yield from value
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
+
+
+def _pruned(value: Any, schema: Mapping[str, Any]) -> Any:
+    """`value` without fields that `schema` does not have, where it allows no others."""
+    if isinstance(value, dict) and schema.get("additionalProperties") is False:
+        fields = schema["properties"]
+        return {name: _pruned(v, fields[name]) for name, v in value.items() if name in fields}
+    if isinstance(value, list) and "items" in schema:
+        return [_pruned(inner, schema["items"]) for inner in value]
+    return value
 
 
 def _in_order(text: str) -> bool:

@@ -41,7 +41,7 @@ class Claim:
 
 _EN_VALUE = (
     r"(?P<n>\d+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|"
-    r"fifteen|sixteen|twenty|(?:only )?one|a single|a dozen|several)"
+    r"fifteen|sixteen|twenty|(?:only )?one|a single|a dozen|several|a (?:pair|trio) of)"
 )
 _EN_CLAIM = re.compile(rf"(?<![\w.:/-]){_EN_VALUE}(?: (?!of\b)[a-z-]+){{0,3}}?\s$", re.I)
 _EN_ALL = re.compile(r"\bthere (?:is|are)\b|\bin total\b|\bin all\b|\bonly\b|\bjust\b|\bexactly\b|"
@@ -113,7 +113,10 @@ def _english(text: str) -> Iterator[Claim]:
         if not found or re.search(r"[,.;:!?]", found[0]):
             continue
         word = found["n"].lower()
-        value = {"only one": 1, "a single": 1, "a dozen": 12, "one": 1, "several": 2}.get(word)
+        group = _GROUPS.get(word)
+        if group and not concepts.above(mention.concept) & _ALIVE:
+            continue  # `a pair of skis` is one for each skier
+        value = group or _WORDS.get(word)
         value = words.number(word) if value is None else value
         if value is None or (word == "one" and not _EN_ALL.search(before[-40:])):
             continue
@@ -132,6 +135,9 @@ def _english(text: str) -> Iterator[Claim]:
         yield Claim(mention.concept, value, strict, mention.start, several)
 
 
+_WORDS = {"only one": 1, "a single": 1, "a dozen": 12, "one": 1, "several": 2}
+_GROUPS = {"a pair of": 2, "a trio of": 3}
+_ALIVE = frozenset(("animal", "person"))
 _SAME = ("sheep", "fish", "deer", "people", "cattle")
 
 
@@ -150,6 +156,8 @@ def _chinese(text: str) -> Iterator[Claim]:
         ):
             continue
         all_of = bool(_ZH_ALL.search(head[-6:])) or head.endswith("有")
+        if counted[0].startswith("一对") and concepts.above(mention.concept) & _ALIVE:
+            value = 2
         if value == 1 and not re.search(r"(?:只有|仅有|仅|只)$", head):
             continue
         yield Claim(mention.concept, value, all_of and not counted["gap"], mention.start)

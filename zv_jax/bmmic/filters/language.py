@@ -37,6 +37,15 @@ _FUNCTION = frozenset(
 )
 
 
+# Small words of Spanish, Portuguese, French, Italian and German that are no English ones.
+_ABROAD = frozenset(
+    "el la los las una uno es está están del al con por para que muy y su junto um uma não está "
+    "dos das ao com le les une est sont dans avec sur et du ses qui il della di che sono nel gli "
+    "per der und ist ein eine einen mit auf den dem von zu nicht sind steht neben".split()
+)
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
 class Language(Filter):
     """Script first, then words of the other language; quotes, names and boxes are left alone."""
 
@@ -74,4 +83,11 @@ class Language(Filter):
             return f"Chinese: {max(runs, key=len)[:20]!r}"
         if sum(map(len, runs)) > self.settings.max_han:
             return f"Chinese: {''.join(runs)[:20]!r}"
-        return "no English" if runs and not _WORD.search(text) else None
+        if runs and not _WORD.search(text):
+            return "no English"
+        said = [word.lower() for word in _LETTERS.findall(text)]
+        abroad = [word for word in said if word in _ABROAD]
+        # Three, so that a name such as Plaza de la Villa y Corte in an English sentence may stay.
+        if len(abroad) > max(2, sum(word in _FUNCTION for word in said)):
+            return f"no English: {' '.join(abroad)[:40]!r}"
+        return None

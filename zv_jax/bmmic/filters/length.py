@@ -26,6 +26,7 @@ class Settings:
     min_detail_en: int = 20  # of a detailed description
     min_detail_zh: int = 30
     max_repeats: int = 2  # of one sentence in an answer
+    max_clauses: int = 3  # of one clause of three words or characters, or more
 
 
 _BREAKS_OFF = re.compile(
@@ -33,6 +34,8 @@ _BREAKS_OFF = re.compile(
     r"|(?:和|与|或|以及|因为|并且|而且|的是|位于|还有|正在|一个|一只|一辆|一位)\s*$",
     re.I,
 )
+_ENDS = re.compile(r"[.!?。！？…)）\]】\"”'’」》*]\s*$")
+_JOINS = re.compile(r"^(?:and|then|or|so)\s+|^(?:而且|并且|然后|以及|和)", re.I)
 _UNIT = re.compile(rf"[{words.HAN}]|[^\W\d_]+(?:['’-]\w+)*|\d+(?:\.\d+)?")
 
 
@@ -57,6 +60,8 @@ class Length(Filter):
         least = getattr(self.settings, f"min_detail_{pair.lang}")
         if pair.kind == "detail" and size(" ".join(pair.answers), pair.lang) < least:
             return f"a description of less than {least}"
+        if pair.kind == "detail" and not _ENDS.search(pair.answers[-1]):
+            return f"breaks off: ...{pair.answers[-1][-20:]!r}"
         return None
 
     def _bounds(self, text: str, side: str, lang: str) -> str | None:
@@ -75,6 +80,10 @@ class Length(Filter):
         said = Counter(words.bare(s) for s in words.sentences(answer) if len(words.bare(s)) > 3)
         if said and max(said.values()) > self.settings.max_repeats:
             return f"a sentence {max(said.values())} times"
+        parts = [_JOINS.sub("", part.strip()) for part in words.clauses(answer)]
+        told = Counter(words.bare(part) for part in parts if len(_UNIT.findall(part)) >= 3)
+        if told and max(told.values()) > self.settings.max_clauses:
+            return f"a clause {max(told.values())} times"
         if re.search(r"(.{2,30}?)\1{4,}", words.bare(answer)):
             return "repeats itself without end"
         return None

@@ -72,12 +72,13 @@ class Objects(Filter):
                 asked = {m.concept for m in concepts.mentions(words.plain(question), pair.lang)}
             else:
                 asked = set()
-            supposed = pair.kind == "detail"
-            for mention in concepts.claimed(words.plain(answer), pair.lang, supposed):
+            text, detail = words.plain(answer), pair.kind == "detail"
+            firm = concepts.claimed(text, pair.lang, supposed=False)
+            for mention in concepts.claimed(text, pair.lang, detail):
                 if known.supports(mention):
                     supported += 1
-                elif pair.kind == "reason" and mention.name in _ANYBODY:
-                    continue
+                elif mention.name in _ANYBODY and (pair.kind == "reason" or mention not in firm):
+                    continue  # people in general, or such as may have laid the table
                 elif mention.concept not in asked and not _asked_about(mention, question, pair):
                     unknown.append(mention)
             if words.polarity(answer, pair.lang) is True:

@@ -110,11 +110,14 @@ def _bag(text: str, lang: str) -> frozenset[str]:
     return frozenset(bare[i : i + 2] for i in range(len(bare) - 1))
 
 
+_EXACT = re.compile(r"\bexactly\b|正好|恰好|刚好", re.I)
+_LEAST = re.compile(r"\bat least\b|\bno fewer than\b|至少|不少于|不低于", re.I)
 _LIMITS = (
-    (re.compile(r"\b(?:at most|no more than|up to|within|under|fewer than|less than|maximum of|"
+    (re.compile(r"\b(?:at least|no fewer than|at most|no more than|up to|within|under|"
+                r"fewer than|less than|maximum of|"
                 r"(?:in|using) exactly|exactly|in) (\w+) (words?|sentences?)\b", re.I), "en"),
-    (re.compile(rf"(?:不超过|不多于|至多|最多|控制在|少于|用|以|限)(?:在)?({words.ZH_NUMBER}"
-                rf")(?:个)?(字|句)"), "zh"),
+    (re.compile(rf"(?:至少|不少于|不低于|正好|恰好|刚好|不超过|不多于|至多|最多|控制在|"
+                rf"少于|用|以|限)(?:在)?({words.ZH_NUMBER})(?:个)?(字|句|词)"), "zh"),
 )  # fmt: skip
 _ITEMS = re.compile(
     rf"\b(\w+)[- ](?:item|bullet|point|step|line|numbered|short)\w*(?: \w+)?(?: list| points"
@@ -139,7 +142,13 @@ def check_rule(question: str, answer: str, lang: str) -> str | None:
             sentences = found[2].startswith(("sentence", "句"))
             count = len(words.sentences(answer)) if sentences else size(answer, lang)
             slack = 0 if sentences else most * 0.1
-            return None if count <= most + slack else f"{count} {found[2]} where {most} are allowed"
+            if found[2] == "词":  # of one to four characters
+                count, slack = -(-count // 4), 0
+            least, exact = _LEAST.search(question), _EXACT.search(question)
+            low = (least or exact) and found[2] != "词" and count < most - slack
+            if low or (not least and count > most + slack):
+                return f"{count} {found[2]} where {most} are wanted"
+            return None
     if found := _ITEMS.search(question):
         wanted = words.number(next(filter(None, found.groups())))
         items = re.findall(r"(?m)^\s*(?:\d+[.、)）]|[-*•])", answer)

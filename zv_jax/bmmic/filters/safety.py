@@ -24,6 +24,11 @@ _PRIVATE = {
         r"|(?<![\d.])(?:\+?1[- .]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?!\d|\.\d)"
         r"|(?<![\d.])0\d{2,3}[- ]\d{7,8}(?!\d|\.\d)|(?<!\d)\+\d{1,3}[- ]?(?:\d[- ]?){8,12}(?!\d)"
     ),
+    "a postal address": re.compile(
+        rf"[{words.HAN}]{{1,8}}[市区县镇][{words.HAN}]{{1,12}}(?:路|街|巷|道|弄|胡同)\s*\d+\s*号"
+        r"|(?<!\w)\d{1,5} (?:[A-Z][a-z]+ ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive|"
+        r"Boulevard|Blvd)\b\.?,? (?:Apt|Apartment|Flat|Unit|[A-Z][a-z]+)"
+    ),
     "an identity number": re.compile(
         r"(?<!\d)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\d)"
         r"|(?<![\d-])(?!000|666)\d{3}-\d{2}-\d{4}(?![\d-])"
@@ -42,7 +47,8 @@ _NAME = r"[A-Z][a-z]+(?:[ -](?:[A-Z]\.|[A-Z][a-z]+|de|van|von|bin))*[ -][A-Z][a-
 _CUE = (
     r"(?:(?:man|woman|person|boy|girl|lady|gentleman|player|singer|actor|actress|politician|"
     r"athlete|"
-    r"celebrity|president|individual|he|she|this|guy|musician|star|face|people)(?: \w+){0,6}? "
+    r"celebrity|president|individual|he|she|they|these|those|this|guy|musician|"
+    r"star|face|people)(?: \w+){0,6}? "
     r"(?:is|was|looks like|appears to be|seems to be|must be|named|called|known as|"
     r"recogni[sz]ed as|"
     r"identified as|resembles|are)(?: (?:clearly|definitely|probably|likely|actually|none "
@@ -101,7 +107,8 @@ class Safety(Filter):
         for turn in pair.turns:
             text = words.normal(words.BOX.sub(" ", words.normal(turn.text)))
             for what, pattern in _PRIVATE.items():
-                if found := pattern.search(text):
+                found = pattern.search(text)
+                if found and found[0] not in captions:  # what a sign says may be read out
                     return f"{what}: {_masked(found[0])}"
             if any(_luhn(found[0]) for found in _CARD.finditer(text)):
                 return "a card number"

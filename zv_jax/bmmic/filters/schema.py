@@ -19,6 +19,10 @@ class Settings:
 
 _LEFT_OVER = re.compile(
     r"={3,}|#{3,}|-{5,}|<\|?\w*\|>|</?s>|\[/?INST\]|<st>|<ed>"
+    r"|</?(?:question|answer|user|assistant|human|system|instruction|response|output|caption|think|"
+    r"turn|问题|回答|答案|用户|助手)s?>"
+    r"|[\[【](?:question|answer|user|assistant|instruction|response|问题|问|回答|答案|答|用户|助手)"
+    r"\s*\d*[\]】]"
     r"|(?:^|\n)\s*\**(?:question|answer|user|assistant|human|gpt|instruction|response|q|a|system)"
     r"\s*\d*\**\s*[:：]"
     r"|(?:^|\n)\s*\**(?:问题|问|回答|答案|答|用户|助手|指令|回复|系统)\s*\d*\**\s*[:：]"

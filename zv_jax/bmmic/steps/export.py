@@ -39,6 +39,7 @@ def run(config: Config, workdir: Path) -> list[Path]:
     # TFDS keeps what is there already: another set must not pass for it.
     settings = dataclasses.asdict(config.export) | {"kept": _digest(workdir)}
     Shards(out).begin("export", settings)
+    _sweep(out)
     facts, written = card.Facts(), []
     targets = sorted({export_records.target(pair) for pair in kept(workdir)})
     if not targets:
@@ -59,6 +60,13 @@ def run(config: Config, workdir: Path) -> list[Path]:
     report = json_input.parse(report_file.read_bytes(), str(report_file))
     card.write(out, config.export.title, facts, report, paid(workdir))
     return [*written, out / "README.md"]
+
+
+def _sweep(out: Path) -> None:
+    """Removes what a killed export has half written: the folder is there to be handed on."""
+    for path in list(out.rglob(".*")):
+        if path.is_file():
+            path.unlink()
 
 
 def kept(workdir: Path) -> Iterator[Pair]:
