@@ -264,9 +264,7 @@ class Desk:
             if not asked or failed.reason not in _NO_FORMAT:
                 raise
             flight.plain = True
-            found = await self._tries(flight)
-            self._plain = True
-            return found
+            return await self._tries(flight)
 
     async def _tries(self, flight: _Flight) -> dict[str, Any]:
         def enough(failed: TryFailed) -> bool:
@@ -315,6 +313,8 @@ class Desk:
             raise
         finally:
             self.budget.settle(flight.most, paid)
+        # Known now, not once the reply is on the disk: others are about to be sent.
+        self._plain = self._plain or flight.plain
         self._went_well(flight, raw)
         return raw
 
