@@ -65,6 +65,15 @@ def test_counts_and_samples_say_what_was_dropped():
     assert detector.report()["schema"]["seen"] == 0, "counting begins anew"
 
 
+def test_a_translated_question_with_several_answers_may_show_its_image_with_each():
+    source = ("<image>What is it?", "a dog", "<image>What is it?", "dog")
+    turns = ("<image>这是什么？", "一只狗", "<image>这是什么？", "狗")
+    made = Pair("x", "zh", "translate", pairs.turns(*turns), view(), source=pairs.turns(*source))
+    assert Detector().judge(made).kept
+    alone = dataclasses.replace(made, source=())
+    assert Detector().judge(alone).filter == "schema"
+
+
 def test_a_filter_can_be_off_and_a_threshold_another():
     question = pair("Why?", "It is a dog.")
     assert Detector().judge(question).filter == "length"

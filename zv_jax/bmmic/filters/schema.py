@@ -73,8 +73,10 @@ class Schema(Filter):
         return self._texts(pair) or self._roles(pair)
 
     def _texts(self, pair: Pair) -> str | None:
+        # The translation of a question with several answers asks it once with each of them.
         images = sum(turn.text.count("<image>") for turn in pair.turns)
-        if images > 1 or any("<image>" in answer for answer in pair.answers):
+        given = sum(turn.text.count("<image>") for turn in pair.source)
+        if images > max(1, given) or any("<image>" in answer for answer in pair.answers):
             return "<image> in the wrong place"
         for turn in pair.turns:
             if not turn.text.strip():
