@@ -20,7 +20,6 @@ RUNTIME = [
     "flax>=0.12.8",
     "fsspec>=2025.3",
     "grain>=0.2.18",
-    "httpcore2>=2.16",
     "httpx2>=2.16",
     "ijson>=3.3",
     "jax>=0.10.2",
