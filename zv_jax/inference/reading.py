@@ -115,7 +115,8 @@ class Reading:
         search = self._search_for(places).result()
         fixed = self._fixed(len(identities), 0)
         found = search(self.model.variables, layers, logits, fixed)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[0, : self.decoding.n], found)
+        best = self.decoding.n
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[0][:best], found)
 
     def close(self) -> None:
         """Ends the compilation of what was prepared and is not needed."""
@@ -288,7 +289,7 @@ def _start(
     new: int,
 ) -> SamplingState:
     """Reads the rest of a prompt and chooses the first token; the W rows are equal."""
-    logits, cache = _read_on(variables, layers, visual, input_ids, index, last, cfg)
+    logits, cache = _read_on(variables, layers, visual, input_ids, index, last, cfg=cfg)
     rows = len(input_ids)
     state = SamplingState(
         step=jnp.int32(0),
@@ -308,8 +309,9 @@ def _read_on(
     input_ids: Int[Array, "W T"],
     index: Int[Array, ""],
     last: Int[Array, ""],
+    *,
     cfg: ModelConfig,
-) -> tuple[Float[Array, "W V"], Cache]:
+) -> tuple[Float[jax.Array, "W V"], Cache]:
     """The logits behind a prompt, and the cache with it."""
     # A prompt of one place, which nobody sees: all that is read is in the places behind it.
     one = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[..., :1, :]), layers)
@@ -321,7 +323,7 @@ def _read(
     variables: dict, layers: Layers, *rows: Any, cfg: ModelConfig
 ) -> tuple[Float[Array, "W V"], Layers]:
     """Reads the rest of a prompt, for a search."""
-    logits, cache = _read_on(variables, layers, *rows, cfg)
+    logits, cache = _read_on(variables, layers, *rows, cfg=cfg)
     return logits, cache.new
 
 
