@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from zv_jax import yaml_input
 from zv_jax.data.records.record import LANGS
 from zv_jax.data.records.record import TASKS as RECORDS
 from zv_jax.errors import ConfigError, unknown_name
@@ -129,13 +130,10 @@ def read(file: Path) -> Task:
     """
     try:
         data = file.read_bytes()
-        values = yaml.safe_load(data)
+        values = yaml_input.loads(data)
         if not isinstance(values, dict):
             raise ValueError("no table of fields")
-    except (
-        OSError, ValueError, yaml.YAMLError,
-        RecursionError, LookupError, AttributeError,  # of that library, for "!!int ''" and the like
-    ) as error:  # fmt: skip
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"the task cannot be read: {error}",
             where=str(file),

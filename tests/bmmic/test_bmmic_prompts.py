@@ -30,7 +30,9 @@ def test_a_changed_word_is_another_hash(tmp_path):
     assert mine.name == "detail" and mine.hash != before.hash
 
 
-@pytest.mark.parametrize("broken", ["name: x", "- a", "name: [", "name: x\nversion: one"])
+@pytest.mark.parametrize(
+    "broken", ["name: x", "- a", "name: [", "name: x\nversion: one", "name: &a x\nversion: *a"]
+)
 def test_a_file_that_is_no_pack_is_an_error(tmp_path, broken):
     file = tmp_path / "mine.yaml"
     file.write_text(broken)

@@ -76,6 +76,14 @@ def test_a_list_and_a_part_do_as_well(here):
         ("a: !!int ''", "cannot be read"),
         ("a: !!timestamp x", "cannot be read"),
         ("just words", "no table"),
+        ("a: &a [x, x]\nb: [*a, *a]", "line 2: an alias, *a"),
+        # Each line merges the one before it several times over: 3 ** 30 fields.
+        (
+            "a0: &a0 {x: y}\n"
+            + "".join(f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}, *a{n}]}}\n" for n in range(30)),
+            "an alias",
+        ),
+        ("a: " + "x" * (1 << 20), "more than 1,048,576 bytes"),
     ],
 )
 def test_a_wrong_task_is_explained(here, capsys, task, says):

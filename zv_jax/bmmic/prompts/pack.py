@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from zv_jax import yaml_input
 from zv_jax.errors import ConfigError, unknown_name
 
 Message = dict[str, str]
@@ -75,7 +73,7 @@ def load(name: str) -> Pack:
 
 def _read(data: bytes, where: str) -> Pack:
     try:
-        found: Any = yaml.safe_load(data)
+        found = yaml_input.loads(data)
         if not isinstance(found, dict) or set(found) - _FIELDS:
             raise ValueError("unknown fields")
         shown = {
@@ -95,9 +93,7 @@ def _read(data: bytes, where: str) -> Pack:
             user={lang: str(found["user"][lang]) for lang in ("en", "zh")},
             shown=shown,
         )
-    except (
-        yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
-    ) as error:  # fmt: skip
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"no prompt pack: {type(error).__name__}: {str(error)[:200]}",
             where=where,
