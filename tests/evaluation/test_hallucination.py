@@ -43,7 +43,7 @@ def pope(tmp_path):
 
 
 def test_pope_counts_yes_as_the_positive_class(pope):
-    answers = ["Yes, there is.", "Yes.", "No, there is no car.", "There is nothing but a table."]
+    answers = ["Yes, there is.", "Yes.", "No, there is no car.", "There isn't a car."]
     values, found, items = scored("pope_random", pope, answers, 4)
     assert values["accuracy"] == 50 and values["yes_share"] == 50
     assert values["precision"] == 50 and values["recall"] == 50 and values["f1"] == 50

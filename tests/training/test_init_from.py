@@ -146,7 +146,7 @@ def test_prompts_of_another_form_do_not_change_in_silence(before, here, said):
     config = validate(recipe("small_chat", stage={"name": here[0], "variant": here[1]}))
     model = {"prompt": asdict(PromptConfig(form, "turn"))} if form else {}
     meta = {"step": 1, "frozen": "", "config": {"stage": {"name": stage, "variant": variant}}}
-    meta["config"]["model"] = model
+    meta["config"]["model"] = json.loads(json.dumps(model))  # as a checkpoint gives it
     lines = other_prompts({"sources": [init_from._source("runs/x", meta)]}, config)
     assert len(lines) == len(said)
     for line, words in zip(lines, said, strict=True):

@@ -6,6 +6,7 @@ loaded, what is new, and what is unused in the sources.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -134,13 +135,18 @@ def _source(path: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         "frozen": meta["frozen"],
         "provenance": meta.get("provenance"),
         "stage": [stage.get("name"), stage.get("variant")],
-        "prompt": asdict(PromptConfig()) | (prompt if isinstance(prompt, dict) else {}),
+        "prompt": _fields(PromptConfig()) | (prompt if isinstance(prompt, dict) else {}),
     }
+
+
+def _fields(prompt: PromptConfig) -> dict[str, Any]:
+    """Its fields in JSON types, as checkpoints hold them."""
+    return json.loads(json.dumps(asdict(prompt)))
 
 
 def other_prompts(table: Mapping[str, Any], config: Config) -> list[str]:
     """A warning for each source that was trained with another prompt format than this run's."""
-    now, here = asdict(config.model.prompt), stage_of(config)
+    now, here = _fields(config.model.prompt), stage_of(config)
     lines = []
     for source in table["sources"]:
         there = STAGES.get(tuple(source["stage"]))  # None: a converted checkpoint, or an old one
