@@ -110,7 +110,7 @@ def batches(name: str, path: Path, tokenizer: tokenizers.Tokenizer) -> Callable[
         recipe(
             "tiny_base",
             stage={"name": "stage0", "variant": "base"},
-            data={"sources": ({"name": name, "path": str(path)},), "max_text": 16},
+            data={"sources": ({"name": name, "path": str(path)},), "max_text": 32},
             model={"vision": {"image_size": SIZE}, "qformer": {"vocab_size": 512}},
             train={"batch_size": BATCH},
         )

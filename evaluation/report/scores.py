@@ -166,12 +166,12 @@ def headline(task: str, rows: list[tuple[Evaluation, dict]]) -> list[tuple[Evalu
         rows = [row for row in rows if whole_name(row[1].get("metric")) in wanted]
         rows.sort(key=lambda row: wanted.index(whole_name(row[1].get("metric"))))
     else:
-        first: dict[object, object] = {}
+        first: dict[str, str] = {}  # what is no word in a damaged file has a name, too
         for _, score in rows:
-            first.setdefault(score.get("lang"), score.get("metric"))
-        rows = [row for row in rows if row[1].get("metric") == first[row[1].get("lang")]]
+            first.setdefault(str(score.get("lang")), str(score.get("metric")))
+        rows = [r for r in rows if str(r[1].get("metric")) == first[str(r[1].get("lang"))]]
         langs = list(first)
-        rows.sort(key=lambda row: langs.index(row[1].get("lang")))
+        rows.sort(key=lambda row: langs.index(str(row[1].get("lang"))))
     return rows
 
 
