@@ -189,6 +189,16 @@ def test_broken_and_cut_off_inputs_are_named_and_the_rest_is_shown(runs):
     assert merged["stages"]["stage1_base"]["losses"]["lm"] == {"first": None, "last": None}
 
 
+@pytest.mark.parametrize("field", ["metric", "lang"])
+def test_a_name_that_is_no_word_ends_no_report(runs, field):
+    """NaN, of a damaged file, equals nothing, not even itself."""
+    file = runs / "eval_stage2_chat" / "results.json"
+    found = json.loads(file.read_text("utf-8"))
+    found["scores"] = [{**found["scores"][0], "task": "other", field: math.nan}]
+    file.write_text(json.dumps(found), "utf-8")
+    assert "nan" in page_of(runs).text
+
+
 def test_a_resumed_run_counts_each_step_once_and_adds_up_its_time(runs):
     folder = runs / "stage2_chat"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
