@@ -85,7 +85,11 @@ def test_a_second_run_asks_nothing_and_changes_nothing(world):
     asked = len(model.requests)
     half = workdir / "export" / "bmmic" / ".train.jsonl.123"  # of an export that was killed
     half.write_text("{")
+    own = workdir / "export" / ".gitattributes"  # of whoever hands the folder on
+    own.write_text("*.parquet filter=lfs")
     run_lib.run(config, workdir, lambda text: None)
+    assert own.exists()
+    own.unlink()
     assert len(model.requests) == asked
     assert not half.exists()
     assert {p: p.read_bytes() for p in before} == before

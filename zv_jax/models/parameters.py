@@ -108,7 +108,9 @@ def fresh(
         flat = start(trees.flatten(unboxed(_initial(model, use, given, key))))
         return {path: flat[path] for path in shardings}
 
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed)), shardings
+    # Whatever JAX_DEFAULT_PRNG_IMPL says: a run begins with the same weights everywhere.
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.jit(init, out_shardings=shardings)(key), shardings
 
 
 def _initial(model: ZiyaVisual, use: Use, given: tuple, key: Array) -> dict:

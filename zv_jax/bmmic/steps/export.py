@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,10 +63,16 @@ def run(config: Config, workdir: Path) -> list[Path]:
     return [*written, out / "README.md"]
 
 
+_HALF_WRITTEN = re.compile(
+    r"\..+\.(?:[0-9a-f]{32}|\d+)"
+)  # as `files` and the record writers name it
+
+
 def _sweep(out: Path) -> None:
-    """Removes what a killed export has half written: the folder is there to be handed on."""
+    """Removes what a killed export has half written: the folder is there to be handed on. Hidden
+    files of the user's own, as .gitattributes, stay."""
     for path in list(out.rglob(".*")):
-        if path.is_file():
+        if path.is_file() and _HALF_WRITTEN.fullmatch(path.name):
             path.unlink()
 
 
