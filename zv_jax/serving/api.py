@@ -101,8 +101,7 @@ def _add_facts(
 
     @app.get("/v1/models/{asked}", responses=documented.refused(401, 404))
     async def one(asked: str) -> dict[str, Any]:
-        if asked != name:
-            raise refusals.unknown_model(asked, name)
+        _check_model(asked, name)
         return about()
 
 
@@ -115,8 +114,7 @@ def _add_chat(
 ) -> None:
     @app.post("/v1/chat/completions", responses=documented.completion())
     async def chat(body: ChatRequest, request: Request) -> Response:
-        if body.model != settings.name:
-            raise refusals.unknown_model(body.model, settings.name)
+        _check_model(body.model, settings.name)
         if engine is None or not asking:
             raise ConfigError(
                 "this model gives no answers",
@@ -142,17 +140,21 @@ def _add_chat(
 def _add_embeddings(app: FastAPI, embeddings: Embeddings, settings: Settings) -> None:
     @app.post("/v1/embeddings", responses=documented.embeddings())
     async def embed(body: EmbeddingRequest, request: Request) -> Response:
-        if body.model != settings.name:
-            raise refusals.unknown_model(body.model, settings.name)
+        _check_model(body.model, settings.name)
         return await _unless_gone(request, embeddings.reply(body))
 
 
 def _add_attention(app: FastAPI, looks: Looks, settings: Settings) -> None:
     @app.post("/v1/attention", responses=documented.attention())
     async def look(body: AttentionRequest, request: Request) -> Response:
-        if body.model != settings.name:
-            raise refusals.unknown_model(body.model, settings.name)
+        _check_model(body.model, settings.name)
         return await _unless_gone(request, looks.reply(body))
+
+
+def _check_model(asked: str, name: str) -> None:
+    """Refuses a request for a model that is not the one served here, `name`."""
+    if asked != name:
+        raise refusals.unknown_model(asked, name)
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:
