@@ -129,6 +129,25 @@ def test_the_cache_of_programs_stays_below_its_limit(fresh_python, tmp_path, mon
     assert kept[20_000][0] < kept[1 << 30][0]
 
 
+def test_a_program_whose_writing_was_interrupted_does_not_end_the_cache(
+    fresh_python, tmp_path, monkeypatch
+):
+    """jax writes two files for a program; without the second it kept no other program any more."""
+    for name in ("DIR", "MAX_SIZE"):
+        monkeypatch.delenv(f"JAX_COMPILATION_CACHE_{name}", raising=False)
+    cache = tmp_path / "xla"
+    done = fresh_python("-c", PROGRAMS, str(1 << 30), ZV_CACHE=str(tmp_path))
+    programs = sorted(cache.glob("*-cache"))
+    for left, path in enumerate(programs):
+        if left % 2:
+            path.with_name(path.name.removesuffix("cache") + "atime").unlink()
+            path.write_bytes(path.read_bytes()[:100])
+    again = fresh_python("-c", PROGRAMS, str(1 << 30), ZV_CACHE=str(tmp_path))
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+    assert sorted(cache.glob("*-cache")) == programs
+    assert len(list(cache.glob("*-atime"))) == len(programs)
+
+
 def test_the_compiler_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     runtime.quiet_compiler()

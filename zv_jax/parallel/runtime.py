@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -141,6 +142,34 @@ def use_compilation_cache() -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir() / "xla")
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_SIZE))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    place = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    limited = os.environ.get("JAX_COMPILATION_CACHE_MAX_SIZE", "-1") != "-1"
+    if place and limited and "://" not in place:
+        _remove_half_written(Path(place))
+
+
+def _remove_half_written(cache: Path) -> None:
+    """Removes compiled programs that a process was still writing when it ended.
+
+    A cache of limited size holds two files for each program, and jax writes KEY-atime last
+    (`jax/_src/lru_cache.py`). Where Ctrl-C or a kill came before it, or a cache without a limit was
+    in this place, every later process would warn at each compilation and keep none of its programs.
+    """
+
+    def halves() -> list[Path]:
+        names = set(os.listdir(cache)) if cache.is_dir() else set()
+        programs = [name for name in names if name.endswith("-cache")]
+        whole = [f"{name.removesuffix('-cache')}-atime" in names for name in programs]
+        return [cache / name for name, good in zip(programs, whole, strict=True) if not good]
+
+    with contextlib.suppress(OSError):  # a cache of others; jax says what it cannot write
+        if not halves():
+            return
+        import filelock  # for the lock that jax holds while it writes
+
+        with filelock.FileLock(cache / ".lockfile", timeout=10):
+            for path in halves():
+                path.unlink(missing_ok=True)
 
 
 def use_memory_fraction(share: float) -> None:
