@@ -20,7 +20,7 @@ import functools
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -86,7 +86,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
 def parted(key: str) -> tuple[str, str]:
     """The file of a shard key, and the address in it, either of which may hold a `#` too."""
     for mark in re.finditer("#", key):
-        if PurePath(key[: mark.start()]).suffix in _READERS:
+        if os.path.splitext(key[: mark.start()])[1] in _READERS:
             return key[: mark.start()], key[mark.end() :]
     name, _, address = key.partition("#")
     return name, address

@@ -237,7 +237,9 @@ class _Reader:
         raise _bad(self.where, self.name(key), found, wanted)
 
     def enum(self, key: str, valid: Sequence[str]) -> str:
-        value = self.get(key, str, "one of " + ", ".join(valid), required=True)
+        value = self.data.get(key)
+        if not isinstance(value, str):
+            value = self.get(key, str, "one of " + ", ".join(valid), required=True)
         if value not in valid:
             raise _bad(
                 self.where,
@@ -251,7 +253,9 @@ class _Reader:
     def items(
         self, key: str, kind: type | tuple[type, ...], wanted: str, required: bool = False
     ) -> list | None:
-        values = self.get(key, (list, tuple), f"a list of {wanted}s", required)
+        values = self.data.get(key)
+        if not isinstance(values, list):
+            values = self.get(key, (list, tuple), f"a list of {wanted}s", required)
         for i, value in enumerate(values or ()):
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise _bad(self.where, f"{self.name(key)}[{i}]", value, f"a {wanted}")

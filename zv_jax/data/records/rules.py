@@ -149,9 +149,12 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
             f"at most {len(string.ascii_lowercase)}: each has a letter",
             "leave some out, or ask an open question",
         )
-    yield from _marks(record)
-    yield from _images(record)
-    yield from _objects(record)
+    if not isinstance(record.meta.get("hint") or "", str):
+        yield "meta.hint", "a hint is words", "a string", "correct or remove it"
+    if _has_sign(record):
+        yield from _marks(record)
+        yield from _images(record)
+        yield from _objects(record)
     yield from _questions(record)
     yield from _choices(record)
     yield from _weights(record)
@@ -160,6 +163,8 @@ def _complaints(record: Record, answered: bool) -> Iterator[_Complaint]:
 
 def _order(record: Record) -> Iterator[_Complaint]:
     """One answer to each question; the first may be without one, since a template asks it then."""
+    if not record.turns:
+        return
     roles = ["user", *(turn.role for turn in record.turns)]
     for number, (before, role) in enumerate(zip(roles, roles[1:], strict=False)):
         if before == role == "assistant":
@@ -221,6 +226,22 @@ def _texts(record: Record) -> Iterator[tuple[str, str]]:
     yield "meta.hint", hint(record)
 
 
+def _labels(record: Record) -> Iterator[tuple[str, str]]:
+    """(field, text) of what the objects are called."""
+    for number, thing in enumerate(record.objects):
+        yield f"objects[{number}].label", thing.label
+        yield f"objects[{number}].tag_zh", thing.tag_zh or ""
+
+
+_SIGN = re.compile(r"[<＜‹〈\[{【［｛!&:：\0]")
+
+
+def _has_sign(record: Record) -> bool:
+    """Whether a text holds a character that every mark, role and `<obj_k>` has: a fast look before
+    careful ones, for training reads each record anew."""
+    return any(_SIGN.search(text) for _, text in (*_texts(record), *_labels(record)))
+
+
 def _images(record: Record) -> Iterator[_Complaint]:
     """`<image>` stands in questions only, nowhere or once for each image."""
     said = [
@@ -236,7 +257,7 @@ def _images(record: Record) -> Iterator[_Complaint]:
                 f"{IMAGE} in user turns only: the model reads images and writes text",
                 "move it into the question, or remove it",
             )
-    if not isinstance(record.meta.get("hint") or "", str) or IMAGE in hint(record):
+    if IMAGE in hint(record):
         yield "meta.hint", "a hint is words", f"a string without {IMAGE}", "correct or remove it"
     count = sum(turn.text.count(IMAGE) for turn in record.turns if turn.role == "user")
     if count not in (0, len(record.images)):
@@ -250,12 +271,7 @@ def _images(record: Record) -> Iterator[_Complaint]:
 
 def _objects(record: Record) -> Iterator[_Complaint]:
     """Every `<obj_k>` is one of the objects."""
-    texts = list(_texts(record))
-    texts += [(f"objects[{i}].label", thing.label) for i, thing in enumerate(record.objects)]
-    texts += [
-        (f"objects[{i}].tag_zh", thing.tag_zh or "") for i, thing in enumerate(record.objects)
-    ]
-    for name, text in texts:
+    for name, text in (*_texts(record), *_labels(record)):
         for number in mentioned(text):
             if number >= len(record.objects):
                 yield (
