@@ -6,7 +6,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,11 @@ def parse(data: str | bytes, where: str, once: bool = False, strict: bool = True
     """
     try:
         text = data if isinstance(data, str) else data.decode().removeprefix("\ufeff")
-        value = _decoder(where, once, strict)(text)
+        value = _DECODERS[once, strict].decode(text)
     except UnicodeDecodeError:
         raise not_utf8(data, where) from None
+    except Twice as error:
+        raise repeated(error.name, where) from None
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"Not JSON: {_reason(error)}",
@@ -93,19 +95,34 @@ def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _decoder(where: str, once: bool, strict: bool) -> Callable[[str], Any]:
-    if once:
-        constant = _no_number if strict else None
-        return json.JSONDecoder(object_pairs_hook=_once(where), parse_constant=constant).decode
-    return _STRICT if strict else _LENIENT
-
-
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_LENIENT = json.JSONDecoder().decode
-_STRICT = json.JSONDecoder(parse_constant=_no_number).decode
+class Twice(ValueError):
+    """A name is there twice in one object."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.name = name
+
+
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a decoder's `object_pairs_hook`; `Twice` where JSON takes the last value."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise Twice(str(twice(name for name, _ in pairs)))
+    return out
+
+
+_DECODERS = {
+    (each_once, strict): json.JSONDecoder(
+        object_pairs_hook=named_once if each_once else None,
+        parse_constant=_no_number if strict else None,
+    )
+    for each_once in (False, True)
+    for strict in (False, True)
+}
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair too: a fast look before a careful one
 
 
@@ -168,16 +185,6 @@ def text(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise not_utf8(data, where) from None
-
-
-def _once(where: str) -> Any:
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        out = dict(pairs)
-        if len(out) < len(pairs):
-            raise repeated(twice(name for name, _ in pairs), where)
-        return out
-
-    return made
 
 
 def twice(names: Iterable[str]) -> str | None:

@@ -28,6 +28,7 @@ _DEEPEST = 40  # brackets within each other that are mended
 _CROSSED = 100  # closing brackets of another kind than the last open one, or of none
 _NAME = re.compile(r"""["'“]([^"'“”\\]+)["'”]\s*[:：]""")  # of a field, as models may write it
 _STARTS = 20  # places at which sound JSON is looked for
+_SOUND = json.JSONDecoder(object_pairs_hook=json_input.named_once)
 
 
 def response_format(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _mended(text: str, schema: Mapping[str, Any]) -> Any:
         )
     for start in starts[:_STARTS]:
         with contextlib.suppress(ValueError, RecursionError):
-            value, _ = json.JSONDecoder(object_pairs_hook=_once).raw_decode(text, start)
+            value, _ = _SOUND.raw_decode(text, start)
             value = _pruned(value, schema)
             if not _misfit(value, schema):
                 return value
@@ -103,12 +104,6 @@ def _mended(text: str, schema: Mapping[str, Any]) -> Any:
     if twice is not None:
         raise DataError(f"a reply with a field twice: {twice!r:.40}", where=f"{text!r:.200}")
     return _pruned(value, schema)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a field twice")
-    return dict(pairs)
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 # Parameters of mallopt(3), from glibc's malloc.h.
@@ -23,6 +24,7 @@ _CONTAINER_LIMITS = (
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
 _YNN_FUSION = "--xla_cpu_experimental_ynn_fusion_type"
+_YNN_UNTIL = (0, 13)  # versions of jaxlib below it are known to have this flag
 _ACCELERATOR_PACKAGES = (
     "jax_cuda12_plugin",
     "jax_cuda13_plugin",
@@ -101,9 +103,13 @@ def give_back_memory() -> None:
 def use_plain_matmul() -> None:
     """Turns off XLA's fusions into YNNPACK, with which a step of stage 0 of the quickstart took 1.2
     times as long and 1.5 times the memory on an AVX2 processor. The user's own setting is kept.
+
+    XLA ends a process without a word for a flag that it does not know, so later versions than those
+    that were tried do without.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if _YNN_FUSION not in flags:
+    known = tuple(map(int, version("jaxlib").split(".")[:2])) < _YNN_UNTIL
+    if known and _YNN_FUSION not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_YNN_FUSION}=".strip()
 
 

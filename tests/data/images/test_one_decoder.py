@@ -289,3 +289,16 @@ def test_a_size_is_refused_before_anything_is_decoded(file, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="too many"):
         images.decode(path)
+
+
+def test_a_ppm_of_shards_is_read_as_pillow_reads_it():
+    pixels = np.random.default_rng(0).integers(0, 255, (7, 5, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PPM")
+    data = file.getvalue()
+    commented = data.replace(b"P6\n", b"P6\n# by another program\n", 1)
+    for given in (data, commented, data + b"trailing"):
+        assert np.array_equal(np.asarray(images.decode(given)), pixels)
+    for damaged in (data[:-1], data[:13], b"P6\n0 0\n255\n", b"P6\n99999 99999\n255\n"):
+        with pytest.raises(ImageError):
+            images.decode(damaged)

@@ -86,7 +86,7 @@ def read(root: str | Path, ref: ImageRef) -> bytes:
 def parted(key: str) -> tuple[str, str]:
     """The file of a shard key, and the address in it, either of which may hold a `#` too."""
     for mark in re.finditer("#", key):
-        if os.path.splitext(key[: mark.start()])[1] in _READERS:
+        if key.endswith(_SUFFIXES, 0, mark.start()):
             return key[: mark.start()], key[mark.end() :]
     name, _, address = key.partition("#")
     return name, address
@@ -276,3 +276,4 @@ _READERS = {
     ".json": _tfds,
     ".array_record": _array_record,
 }
+_SUFFIXES = tuple(_READERS)

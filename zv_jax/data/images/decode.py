@@ -11,6 +11,7 @@ all of them read the same files, refuse the same files and see the same pixels.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -67,8 +68,22 @@ def decode(
     """
     where = where or (str(data) if not isinstance(data, bytes) else "bytes")
     if isinstance(data, bytes):
-        return _guarded(lambda: _open(io.BytesIO(data), transparency), where)
+        return _guarded(lambda: _plain(data) or _open(io.BytesIO(data), transparency), where)
     return _guarded(lambda: _open(_regular(Path(data)), transparency), where)
+
+
+_PLAIN = re.compile(rb"P6\n(\d{1,5}) (\d{1,5})\n255\n")
+"""How a PPM of prepared shards begins: Pillow reads such a header byte by byte."""
+
+
+def _plain(data: bytes) -> Image.Image | None:
+    """The image of a PPM as `zv data prepare` writes it; None for any other file."""
+    found = _PLAIN.match(data)
+    if found is None:
+        return None
+    size, pixels = (int(found[1]), int(found[2])), memoryview(data)[found.end() :]
+    fits = 0 < len(pixels) == 3 * size[0] * size[1] and size[0] * size[1] <= MAX_PIXELS
+    return Image.frombytes("RGB", size, pixels) if fits else None
 
 
 def _regular(path: Path) -> Path:
