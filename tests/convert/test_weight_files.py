@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -192,3 +193,15 @@ def test_of_two_files_neither_replaces_a_tensor_of_the_other(tmp_path):
     with pytest.raises(ConversionError, match="tensor 'c' is there twice") as caught:
         together(one, two)
     assert "one.safetensors and " in caught.value.where
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62], [2**62, 0, 4], [0, 2**40, 2**40], [1] * 100])
+def test_a_shape_that_no_array_has_is_an_error_before_anything_is_read(shape, tmp_path):
+    size = 0 if 0 in shape else 4
+    facts = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+    header = json.dumps(facts).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * size)
+    with pytest.raises(ConversionError, match="'a' has a shape that no array has") as caught:
+        open_source(tmp_path)
+    assert caught.value.where == str(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ INDEX = "{}.index.json"
 _SHARDS = r"{}-\d+-of-\d+\.{}"
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of a whole checkpoint, best first
+MAX_AXES, MAX_VALUES = 32, 2**48  # of a tensor: more than any file or memory holds
 LONGEST_NAME = 255  # bytes of the name of a file, on any file system
 SAFE_DTYPES = {
     "F64": np.float64,
@@ -80,11 +82,31 @@ class SafetensorsFile:
                         fix="convert a checkpoint that is not quantised",
                     )
                 dtype = SAFE_DTYPES[part.get_dtype()]
-                self.specs[name] = Spec(tuple(part.get_shape()), dtype)
+                shape = tuple(part.get_shape())
+                try:
+                    _check_shape(name, shape)
+                except ValueError as error:
+                    raise ConversionError(
+                        str(error),
+                        where=self.where,
+                        expected=f"up to {MAX_AXES} axes, none of them empty beside a huge one",
+                        fix="download or copy it again",
+                    ) from None
+                self.specs[name] = Spec(shape, dtype)
 
     def read(self, name: str) -> np.ndarray:
         with _open_safetensors(self._path) as file:
             return file.get_tensor(name)
+
+
+def _check_shape(name: str, shape: Sequence[int]) -> None:
+    """An empty tensor may claim any other axis, and numpy then fails where it is read.
+
+    Raises:
+        ValueError: no array has the shape.
+    """
+    if len(shape) > MAX_AXES or math.prod(axis for axis in shape if axis) > MAX_VALUES:
+        raise ValueError(f"tensor {name!r} has a shape that no array has: {str(shape):.100}")
 
 
 def _open_safetensors(path: Path) -> Any:
@@ -135,6 +157,7 @@ class TorchFile:
                 if isinstance(name, str) and isinstance(value, torch.Tensor)
             }
             for name, value in self._tensors.items():
+                _check_shape(name, value.shape)
                 _check_storage(name, value)
             self.specs = {name: _torch_spec(value) for name, value in self._tensors.items()}
         except Exception as error:  # torch raises many kinds for broken files
