@@ -33,7 +33,7 @@ for needed in ("gguf", "tokenizers", "fastapi", "uvicorn", "openai"):
     pytest.importorskip(needed)
 
 WHEELS = Path(os.environ.get("ZV_WHEELS", ".cache/wheels"))
-TOKENS = 160  # of a reply
+TOKENS = 128  # of a reply
 MODEL = "SmolLM2"
 RECIPE = [
     "--config=configs/bmmic/quickstart.py",
@@ -41,10 +41,12 @@ RECIPE = [
     f"--config.server.max_tokens={TOKENS}",
     "--config.server.concurrency=2",
     "--config.server.timeout=900",
+    "--config.server.temperature=0.0",  # the same texts each time
+    "--config.symbols.limit=1",
+    "--config.generate.shots=0",  # Chinese is bytes to this tokenizer
     "--config.rewrite.share=1.0",
-    "--config.translate.limit=12",
+    "--config.translate.limit=6",
     "--config.translate.batch=4",
-    "--config.symbols.limit=2",
 ]
 FORM_ALONE = f"--config.filters.off={tuple(name for name in NAMES if name != 'schema')}"
 STEPS = ("generated", "translated", "rewritten")
@@ -147,7 +149,7 @@ def test_every_pair_is_kept_or_dropped_for_a_reason(chain, run):
         assert sorted(made) == sorted(good + dropped) and len(set(made)) == len(made), step
         total += len(made)
     assert json.loads((workdir / "filters.json").read_text("utf-8"))["pairs"] == total
-    assert len(lines(workdir / "generated")) == 2 * 6, "each kind in each language for each image"
+    assert len(lines(workdir / "generated")) == 6, "each kind in each language"
 
 
 def test_what_it_wrote_is_rewritten_and_exported(chain):
@@ -201,7 +203,7 @@ def test_with_all_filters_nothing_is_asked_again_and_what_is_left_is_exported(ch
     )
     good = kept(chain.strict)
     assert {row["id"] for row in good} <= {row["id"] for row in kept(chain.relaxed)}
-    assert chain.status == (0 if good else 1)
+    assert chain.status == (0 if good else 2)
     assert (chain.strict / "export").exists() == bool(good)
     status = cli.main(["bmmic", "export", *chain.recipe, f"--workdir={chain.strict}"])
     assert status == chain.status

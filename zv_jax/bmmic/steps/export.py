@@ -133,8 +133,7 @@ def _origins(workdir: Path, name: str) -> set[str]:
 
 def paid(workdir: Path) -> receipt.Sums | None:
     """What the ledgers of a run say, or None where there is none."""
-    files = sorted(workdir.glob("ledger*.jsonl"))
-    if not files:
+    found = [ledger.read(file)[0] for file in ledger.files(workdir)]
+    if not found:
         return None
-    found = [ledger.read(file)[0] for file in files]
     return receipt.total(sums for one in found for sums in one.packs.values())
