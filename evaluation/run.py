@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 import zv_jax
 from zv_jax import json_input
 from zv_jax.buckets import copied, is_bucket
@@ -37,6 +35,7 @@ from zv_jax.evaluation.results import Writer
 from zv_jax.evaluation.score import by_item
 from zv_jax.evaluation.task import Task
 from zv_jax.files import write_atomic
+from zv_jax.progress import progress_bar
 from zv_jax.stages import has_variants
 from zv_jax.training.metrics import peak_rss_bytes
 
@@ -139,7 +138,7 @@ class _Run:
         self._load, self._progress = load, progress
         self._models: dict[tuple[str, bool], Model] = {}
         self._sources = data_lib.Sources(suite.source.path, image_root=suite.source.image_root)
-        self._bar = tqdm(desc="evaluating", unit="item", total=0, disable=not progress)
+        self._bar = progress_bar(desc="evaluating", unit="item", total=0, disable=not progress)
         self._notes: dict[str, str] = {}
         self._scores: list[dict[str, Any]] = []
 

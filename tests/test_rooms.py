@@ -26,7 +26,7 @@ FLOORS = {
     3: ("models", "objectives", "warmup"),
     2: ("parallel", "llm", "html"),
     1: ("errors", "files", "tables", "trees", "json_input", "casts", "arrays", "buckets")
-    + ("patterns", "yaml_input"),
+    + ("patterns", "progress", "yaml_input"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

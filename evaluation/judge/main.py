@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from zv_jax.errors import ConfigError, ServerError
 from zv_jax.evaluation.judge import bench as bench_lib
 from zv_jax.evaluation.judge import pairs as pairs_lib
@@ -23,6 +21,7 @@ from zv_jax.llm.endpoint import endpoint_of
 from zv_jax.llm.ledger import Ledger
 from zv_jax.llm.prices import Budget, Estimate, Prices
 from zv_jax.llm.prices import estimate as estimate_of
+from zv_jax.progress import progress_bar
 
 
 def main(
@@ -93,7 +92,7 @@ def main(
             reviews = [reviews_lib.review(case, lang, end.model, ledger) for case in wanted]
         else:
             budget = Budget(max_dollars, price)
-            with tqdm(total=len(wanted), desc="judging", disable=not progress) as bar:
+            with progress_bar(total=len(wanted), desc="judging", disable=not progress) as bar:
                 reviews = run_lib.judge(bench, given, end, ledger, budget, swap, bar.update)
     if against:
         text = pairs_lib.cases_page(bench, reviews, names)

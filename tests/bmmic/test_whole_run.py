@@ -1,6 +1,8 @@
 """A whole run against a scripted model: exactly the planted faults go, each for its reason."""
 
+import dataclasses
 import json
+import shutil
 
 import pytest
 import scripted
@@ -8,11 +10,14 @@ from bmmic_server import Model
 
 from zv_jax.bmmic import config as config_lib
 from zv_jax.bmmic import run as run_lib
+from zv_jax.bmmic.audit import run as audit
+from zv_jax.bmmic.steps import filter as filter_step
 from zv_jax.cli import main as cli
 from zv_jax.data.public import catalogue
 from zv_jax.data.records import record as R
 from zv_jax.data.sources import prepare
 from zv_jax.data.sources.open import open_source
+from zv_jax.errors import ConfigError, DataError
 
 
 def recipe(root, **sections):
@@ -155,3 +160,28 @@ def test_stage_two_of_the_quickstart_trains_on_the_set_with_one_override(world, 
     short = ["--config.init_from=()", "--config.train.steps=2", "--config.train.batch_size=2"]
     assert cli.main([*words, *short, "--config.optimizer.warmup_steps=1"]) == 0
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) >= 1
+
+
+def test_a_run_of_which_nothing_is_kept_says_so_and_goes_on_with_other_thresholds(tmp_path, world):
+    workdir, config, model, _, _ = world
+    run = tmp_path / "run"
+    shutil.copytree(workdir, run, ignore=shutil.ignore_patterns(*filter_step.JUDGED))
+    ledger, asked = (run / "ledger.jsonl").read_bytes(), len(model.requests)
+    length = dataclasses.replace(config.filters.length, min_answer_en=400, min_answer_zh=400)
+    strict = dataclasses.replace(config, filters=dataclasses.replace(config.filters, length=length))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"no pair was kept of 59[^0-9]") as caught:
+            run_lib.run(strict, run, lambda text: None)
+    assert "zv bmmic audit" in str(caught.value) and not (run / "export").exists()
+    page, shown = audit.run(strict, run, 10)
+    assert shown == 10 and page.exists()
+    with pytest.raises(ConfigError, match=r"min_answer_en: 400 then, \d+ now") as caught:
+        run_lib.run(config, run, lambda text: None)
+    for name in filter_step.JUDGED:
+        assert name in str(caught.value)
+        shutil.rmtree(run / name, ignore_errors=True)
+    run_lib.run(config, run, lambda text: None)
+    for step in ("rewritten", "kept/generated", "kept/translated", "dropped/rewritten"):
+        for file in (workdir / step).glob("*.json*"):
+            assert (run / step / file.name).read_bytes() == file.read_bytes()
+    assert (run / "ledger.jsonl").read_bytes() == ledger and len(model.requests) == asked

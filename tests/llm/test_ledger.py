@@ -74,6 +74,16 @@ def test_the_receipt_on_the_command_line(tmp_path, capsys):
         assert capsys.readouterr().err.startswith("zv: ")
 
 
+def test_the_receipt_of_a_folder_is_that_of_all_parts(tmp_path, capsys):
+    for part in range(3):
+        with Ledger(tmp_path / f"ledger-{part}-of-3.jsonl", "x") as ledger:
+            ledger.add([answer(part)])
+    assert cli.main(["bmmic", "receipt", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["all", "3"] in [row[:2] for row in rows]
+    assert sum("unchanged" in row for row in rows) == 3
+
+
 def test_offsets_of_many_keys():
     offsets = Offsets()
     for n in range(5000):

@@ -257,6 +257,11 @@ def replies(path: str | Path, keys: Set[str]) -> dict[str, Reply]:
     return found
 
 
+def files(folder: Path) -> list[Path]:
+    """The ledgers in the folder of a run: one, or one of each part of the work."""
+    return sorted(folder.glob("ledger*.jsonl"))
+
+
 def read(path: str | Path) -> tuple[Receipt, str, str]:
     """The receipt, the run and the last chain of a ledger, every line verified; writes nothing.
 

@@ -41,7 +41,7 @@ def find(
     """
     keys = {str(item.pair.meta["request"]) for item in items if "request" in item.pair.meta}
     said: dict[str, Reply] = {}
-    for file in sorted(workdir.glob("ledger*.jsonl")):
+    for file in ledger.files(workdir):
         said |= ledger.replies(file, keys - said.keys())
     found = []
     for item in items:

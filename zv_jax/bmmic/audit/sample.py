@@ -94,7 +94,8 @@ def _judged(config: Config, workdir: Path) -> Iterator[tuple[Pair, str]]:
     for name in filter_step.INPUTS:
         kept = Shards(workdir / "kept" / name)
         if kept.numbers():
-            kept.begin("filter", thresholds(config.filters))  # or the verdicts would be others
+            # With others the verdicts would be others.
+            kept.begin("filter", thresholds(config.filters), "give the filters of the run")
         for number in kept.numbers():
             yield from ((pair, "") for pair in generate.read(kept, number))
             yield from _dropped(workdir, name, number)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from tqdm import tqdm
 
 from zv_jax.bmmic.annotate.open import open_chain
 from zv_jax.bmmic.config import Config
@@ -17,6 +16,7 @@ from zv_jax.bmmic.export import images
 from zv_jax.bmmic.view import View
 from zv_jax.data.images import decode
 from zv_jax.errors import DataError
+from zv_jax.progress import progress_bar
 
 if TYPE_CHECKING:
     from zv_jax.bmmic.annotate.chain import Chain
@@ -41,7 +41,7 @@ class Annotator:
         """The views of a shard, in order."""
         out = list(views)
         bare = (i for i, view in enumerate(views) if not view.objects)
-        with tqdm(total=len(out), desc=f"annotate {number:05d}", unit=" images") as bar:
+        with progress_bar(total=len(out), desc=f"annotate {number:05d}", unit=" images") as bar:
             while batch := list(itertools.islice(bare, self._batch)):
                 self._annotate(out, batch)
                 bar.update(batch[-1] + 1 - bar.n)

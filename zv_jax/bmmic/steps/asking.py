@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from zv_jax.bmmic.config import Server
 from zv_jax.bmmic.prompts.pack import Message, Pack
 from zv_jax.bmmic.steps.shards import Shards
 from zv_jax.errors import ServerError
 from zv_jax.llm import structured
 from zv_jax.llm.request import Asks, Failure, Reply, Request
+from zv_jax.progress import progress_bar
 
 _AGAIN = ("timeout", "connection", "garbage", "http:408", "http:409", "http:425", "http:429")
 
@@ -99,7 +98,7 @@ def fill(
 
     lost: list[str] = []
     answered = hopeless = 0
-    with tqdm(desc=out.folder.name, unit=f" {unit}", smoothing=0.05) as bar:
+    with progress_bar(desc=out.folder.name, unit=f" {unit}", smoothing=0.05) as bar:
         for _, outcome in client.ask_all(stream()):
             _write_done(out, waiting, lost)
             job, plan = planned.popleft(), waiting[0]

@@ -36,20 +36,22 @@ def run(config: Config, workdir: Path) -> list[Path]:
             expected="what `zv bmmic filter` writes",
             fix=f"zv bmmic filter --config ... --workdir {workdir}",
         )
+    report = json_input.parse(report_file.read_bytes(), str(report_file))
+    targets = sorted({export_records.target(pair) for pair in kept(workdir)})
+    if not targets:
+        raise DataError(
+            f"no pair was kept of {report['pairs']:,}",
+            where=str(workdir / "kept"),
+            expected="at least one",
+            fix=f"{filter_step.REPORT} says which filter dropped them, and `zv bmmic audit` shows "
+            f"them; for other thresholds, {filter_step.ANEW}",
+        )
     out = workdir / "export"
     # TFDS keeps what is there already: another set must not pass for it.
     settings = dataclasses.asdict(config.export) | {"kept": _digest(workdir)}
     Shards(out).begin("export", settings)
     _sweep(out)
     facts, written = card.Facts(), []
-    targets = sorted({export_records.target(pair) for pair in kept(workdir)})
-    if not targets:
-        raise DataError(
-            "no pair was kept",
-            where=str(workdir / "kept"),
-            expected="at least one",
-            fix=f"{filter_step.REPORT} says which filter dropped them, with samples",
-        )
     for name in targets:
         made = _set(config, workdir, name, out, facts)
         written.append(made.file)
@@ -58,7 +60,6 @@ def run(config: Config, workdir: Path) -> list[Path]:
             for kind in config.export.formats
             if kind in formats.WRITERS
         ]
-    report = json_input.parse(report_file.read_bytes(), str(report_file))
     card.write(out, config.export.title, facts, report, paid(workdir))
     return [*written, out / "README.md"]
 
@@ -132,8 +133,7 @@ def _origins(workdir: Path, name: str) -> set[str]:
 
 def paid(workdir: Path) -> receipt.Sums | None:
     """What the ledgers of a run say, or None where there is none."""
-    files = sorted(workdir.glob("ledger*.jsonl"))
-    if not files:
+    found = [ledger.read(file)[0] for file in ledger.files(workdir)]
+    if not found:
         return None
-    found = [ledger.read(file)[0] for file in files]
     return receipt.total(sums for one in found for sums in one.packs.values())

@@ -20,6 +20,12 @@ from zv_jax.tables import align
 
 INPUTS = ("generated", "rewritten", "translated")
 REPORT = "filters.json"
+# What depends on the thresholds. Rewriting does: it asks nothing about pairs that will be dropped.
+JUDGED = ("rewritten", "kept", "dropped", "export")
+ANEW = (
+    f"give another --workdir, or remove {', '.join(JUDGED)} in this one and run again: what was "
+    "answered is in the ledger"
+)
 
 
 def run(config: Config, workdir: Path) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
 
     Raises:
       DataError: nothing was made yet.
+      ConfigError: the run was filtered with other thresholds.
     """
     detector = Detector(config.filters)
     inputs = [name for name in INPUTS if Shards(workdir / name).numbers()]
@@ -47,7 +54,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
         made = Shards(workdir / name)
         kept, dropped = Shards(workdir / "kept" / name), Shards(workdir / "dropped" / name)
         for folder in (kept, dropped):
-            folder.begin("filter", thresholds(config.filters))
+            folder.begin("filter", thresholds(config.filters), ANEW)
         for number in made.numbers():
             if kept.has(number):
                 detector.remember(generate.read(kept, number))

@@ -10,12 +10,13 @@ from typing import Any
 from zv_jax.bmmic import pair as pairs
 from zv_jax.bmmic import replies
 from zv_jax.bmmic.config import Config
-from zv_jax.bmmic.filters.detector import Detector
+from zv_jax.bmmic.filters.detector import Detector, thresholds
 from zv_jax.bmmic.pair import Pair
 from zv_jax.bmmic.prompts import context
 from zv_jax.bmmic.prompts.pack import Pack
 from zv_jax.bmmic.steps import asking, generate
 from zv_jax.bmmic.steps.asking import Job
+from zv_jax.bmmic.steps.filter import ANEW
 from zv_jax.bmmic.steps.shards import Shards
 from zv_jax.data.text.templates import seeded
 from zv_jax.llm.request import Asks, Failure, Reply, Request
@@ -40,7 +41,8 @@ def begin(config: Config, packs: Mapping[str, Pack], model: str, workdir: Path) 
     labels = {name: packs[name].label for name in config.rewrite.schemes}
     settings = dataclasses.asdict(config.rewrite) | {"packs": labels, "seed": config.seed}
     asked = {"model": model, "temperature": config.server.temperature}
-    out.begin("rewrite", settings | asked)
+    judged = {"filters": thresholds(config.filters)}  # they choose the pairs that are rewritten
+    out.begin("rewrite", settings | asked | judged, ANEW)
     return out
 
 

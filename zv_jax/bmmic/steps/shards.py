@@ -12,6 +12,7 @@ from zv_jax.errors import ConfigError, DataError
 from zv_jax.files import write_atomic, write_json
 
 ABOUT = "step.json"
+ANOTHER = "give another --workdir, or remove the folder"
 
 
 class Shards:
@@ -24,8 +25,11 @@ class Shards:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def begin(self, step: str, settings: Mapping[str, Any]) -> None:
+    def begin(self, step: str, settings: Mapping[str, Any], fix: str = ANOTHER) -> None:
         """Notes what the folder is made with, or compares it with what is noted.
+
+        Args:
+          fix: what to do about other settings.
 
         Raises:
           ConfigError: it was made with other settings: half of the shards would be of another kind.
@@ -50,7 +54,7 @@ class Shards:
                 f"this folder was made with other settings: {_difference(before, about)}",
                 where=str(self.folder),
                 expected=f"the settings in {ABOUT}",
-                fix="give another --workdir, or remove the folder",
+                fix=fix,
             )
 
     def numbers(self) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -15,20 +16,30 @@ USAGE = """
 usage: zv bmmic receipt LEDGER ...
 
   zv bmmic receipt runs/bmmic
-  zv bmmic receipt runs/bmmic/shard_*/ledger.jsonl
+  zv bmmic receipt runs/bmmic/ledger-0-of-4.jsonl
   zv bmmic receipt runs/judge_en
 
-For each prompt pack: requests that were answered, their tokens and dollars; `spoiled`, replies that
-were paid for and held nothing; `lost`, tries without a reply that may have been charged for, and
-what they cost `at most`; `failed`, requests that got no reply. Every line is held against the chain
-of hashes: a ledger that was changed is an error. The end of the chain is printed; kept elsewhere,
-it also shows whether lines were taken off the end.
+A folder stands for all ledgers in it: one, or one of each --part. For each prompt pack: requests
+that were answered, their tokens and dollars; `spoiled`, replies that were paid for and held
+nothing; `lost`, tries without a reply that may have been charged for, and what they cost `at most`;
+`failed`, requests that got no reply. Every line is held against the chain of hashes: a ledger that
+was changed is an error. The end of the chain is printed; kept elsewhere, it also shows whether
+lines were taken off the end.
 """
 TAKES_WORDS = True
 
 
 def define(values: flags.FlagValues) -> None:
     """It has no flags."""
+
+
+def _ledgers(words: list[str]) -> Iterator[Path]:
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            yield from ledger_lib.files(path) or [path / "ledger.jsonl"]
+        else:
+            yield path
 
 
 def run(values: flags.FlagValues, words: list[str]) -> None:
@@ -40,8 +51,7 @@ def run(values: flags.FlagValues, words: list[str]) -> None:
             fix="zv bmmic receipt runs/NAME",
         )
     packs: dict[str, list[receipt_lib.Sums]] = defaultdict(list)
-    for word in words:
-        path = Path(word) / "ledger.jsonl" if Path(word).is_dir() else Path(word)
+    for path in _ledgers(words):
         receipt, owner, head = ledger_lib.read(path)
         for pack, sums in receipt.packs.items():
             packs[pack].append(sums)

@@ -13,14 +13,12 @@ import logging
 import os
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
-from tqdm import tqdm
 
 from zv_jax.data.openmoji import builder as builder_lib
 from zv_jax.data.openmoji import manifest, render
@@ -29,6 +27,7 @@ from zv_jax.data.openmoji.peek import peek
 from zv_jax.data.openmoji.source import SceneSource, open_split
 from zv_jax.errors import DataError, unknown_name
 from zv_jax.parallel.runtime import cache_dir
+from zv_jax.progress import progress_bar
 
 __all__ = ["Recipe", "SceneSource", "open_split", "peek", "prepare"]
 
@@ -164,12 +163,11 @@ def _runs(pid: int) -> bool:
 
 def _build(work: Path, recipe: Recipe, progress: bool) -> Path:
     """Builds into ``work`` and returns the folder with the shards."""
-    bar = tqdm(
+    bar = progress_bar(
         total=sum(recipe.counts().values()),
         desc="OpenMoji scenes",
         unit="scene",
         disable=not progress,
-        file=sys.stderr,
     )
     # TFDS shows a bar per shard and step and warns of every config of one's own; ours is one bar.
     tfds.disable_progress_bar()

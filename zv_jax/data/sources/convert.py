@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from zv_jax.data.records.record import Record
 from zv_jax.data.sources import prepare
 from zv_jax.errors import DataError
+from zv_jax.progress import progress_bar
 
 
 def write_jsonl(records: Iterable[Record], out: str | Path) -> int:
@@ -26,7 +25,7 @@ def write_jsonl(records: Iterable[Record], out: str | Path) -> int:
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     count = 0
     try:
-        with temporary.open("wb") as file, tqdm(desc="records", unit=" records") as bar:
+        with temporary.open("wb") as file, progress_bar(desc="records", unit=" records") as bar:
             for lines in prepare.chunk(records, 1000):
                 file.writelines(line + b"\n" for line in lines)
                 count += len(lines)

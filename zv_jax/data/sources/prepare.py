@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from zv_jax.data.records import record as records_lib
 from zv_jax.data.records.record import Record
@@ -29,6 +28,7 @@ from zv_jax.data.sources.shards import Settings
 from zv_jax.data.storage import array_records
 from zv_jax.errors import DataError
 from zv_jax.files import write_atomic
+from zv_jax.progress import progress_bar
 
 MAX_REJECTED = 0.01  # share of records with images that cannot be read
 
@@ -87,7 +87,7 @@ def prepare(
             fix="choose another --out, or remove the folder",
         )
     done = []
-    with tqdm(desc="records", unit=" records", smoothing=0.05) as bar:
+    with progress_bar(desc="records", unit=" records", smoothing=0.05) as bar:
         write = writer or functools.partial(_write, workers=workers)
         for shard in write(chunks, str(Path(root).resolve()), str(out), settings):
             done.append(shard)
