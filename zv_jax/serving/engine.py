@@ -352,7 +352,7 @@ class Engine:
     # --- programs ---------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Compiles every program, and allocates the slots."""
+        """Compiles every program by running it once, and allocates the slots."""
         cfg, model = self.model.config.model, self.model
         self._places = self.longest // cfg.qformer.num_queries * cfg.qformer.num_queries
         self._lengths = _lengths(self.longest)
@@ -368,9 +368,7 @@ class Engine:
             arguments = model.variables, visual, *self._prompt(question)
             read = functools.partial(slots_lib.prefill, cfg=cfg, places=self.longest)
             self._reads[length] = self._compile_placed(read, *arguments)
-        # Prompts of all lengths have the same places: the longest would take minutes and gigabytes
-        # where a model may read 8,192 tokens or more.
-        prompt = self._read(Question([tokenizer.eos_id], (), []), ())
+        prompt = self._read(question, ())
         insert = functools.partial(slots_lib.insert, cfg=cfg)
         settings = slots_lib.settings_of(Greedy())
         arguments = self._state, prompt, np.int32(0), settings, self._fixed
