@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,29 @@ def pytest_configure(config: pytest.Config) -> None:
         # of the time that is left, and another way to make it half of that.
         given = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = " ".join([given, *QUICK]).strip()
+    _share_programs(config)
+
+
+def _share_programs(config: pytest.Config) -> None:
+    """One cache of compiled programs for this run of the tests and all processes that it starts.
+
+    Those of pytest-xdist find it in the environment of the first. Set JAX_COMPILATION_CACHE_DIR to
+    keep it from one run to the next.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="zv-xla-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    import jax  # which may have been imported already, and have read the variables
+
+    for name in ("compilation_cache_dir", "compilation_cache_max_size"):
+        value = os.environ.get(f"JAX_{name.upper()}")
+        if value is not None:
+            jax.config.update(f"jax_{name}", int(value) if name.endswith("size") else value)
+    least = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 
 # The same examples each time, on machines of any speed.

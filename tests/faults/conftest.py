@@ -16,14 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled programs for this process and the programs that tests start.
-
-    Set JAX_COMPILATION_CACHE_DIR to keep it from one run of the tests to the next.
-    """
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or tmp_path_factory.mktemp("xla")
+def compiled():
+    """Programs compiled quickly, of which a run that starts again finds even the smallest."""
     wanted = {
-        "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_disable_most_optimizations": True,
     }
@@ -32,7 +27,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, value in wanted.items():
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))  # of programs that a test starts
-        yield folder
+        yield
     for name, value in before.items():
         jax.config.update(name, value)
 
