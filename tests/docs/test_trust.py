@@ -5,7 +5,7 @@ import re
 import pytest
 from pages import ROOT
 
-from zv_jax import json_input
+from zv_jax import json_input, yaml_input
 from zv_jax.config import checks as config_checks
 from zv_jax.convert import gguf_header
 from zv_jax.data.images import decode as images
@@ -24,6 +24,9 @@ BOUNDS = [
     f"{tokenizer_checks.MAX_IDS:,}",
     f"{tokenizer_checks.MAX_CHOICES:,}",
     f"{tokenizer_checks.MAX_WORD:,}",
+    f"{tokenizer_checks.MAX_STEPPED_BACK}",
+    f"{tokenizer_checks.MAX_PATTERN:,}",
+    f"{yaml_input.LARGEST >> 20} MiB",
     f"{config_checks.MAX_WAYS:,}",
     f"{images.MAX_SCANS:,}",
     f"{tars.MAX_HEADER >> 20} MiB",

@@ -116,7 +116,7 @@ def test_other_parts_by_which_a_text_grows_are_refused_too(name, part):
         tokenizer_checks.check(body(**{name: part}), "tokenizer.json")
 
 
-# As GPT-2, Llama 3, GPT-4o, CLIP, BLOOM, DeepSeek and DeBERTa have them.
+# As GPT-2, Llama 3, GPT-4o, CLIP, BLOOM, DeepSeek, GPT-4 and DeBERTa have them.
 PATTERNS = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -127,13 +127,19 @@ PATTERNS = [
     r" ?[^(\s|[.,!?…。，、।۔،])]+",
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
     r" {2,}",
     r"(?:\d{3})+",
+    r"^\s+|\s+$",
 ]
 ENDLESS = [
     "(a|a){22}[!?]", "(a+)+!", "(?:a|b)*!", "((aa?))+!", "(a|a)" * 22, "a?" * 22 + "!",
     r"(a|a)[\]|]" * 22, "(a|a)[a[b]|]" * 22, "(a|a)[]|]" * 22, "(a|a)[^]|]" * 22,
     "a*a*a*a*a*a*!", r"(?<x>a\g<x>?b)c", "(?#[)(a|a)*(?#])", "a" * 20_000,
+    r"\s*\s*x", r"\s*?\s*?x", r"\s*" * 5 + "x", r"\s+\s+$", r"\s{1,}\s{1,}x", r"\s*(?:\s*x)?x",
+    r"(?:\s*x)?(?:\s*x)?", r"(?:\s*\s*x|y)", r"\s+(?:\s|y)*x", r"(?=\s*\s*x)", r"\s*\s*(?!x?)",
+    r"\s*x{,}\s*x{,}", r"\s*(?:" + "|".join("x" * 33) + ")",
 ]  # fmt: skip
 
 

@@ -21,9 +21,11 @@ from zv_jax.errors import DataError
 
 MAX_IDS = 1 << 24  # the largest vocabularies have a sixtieth of that
 MAX_WORD = 1000  # characters of a word that WordPiece cuts: it takes time with their square
-MAX_PATTERN = 10_000  # characters; the longest of published tokenizers has some 600
+MAX_PATTERN = 2000  # characters; the longest of published tokenizers has some 600
 MAX_REPETITIONS = 5  # `*`, `+` and `{` between two `|`
+MAX_STEPPED_BACK = 1  # of them, which takes time with the square of a text: 3 s for 30,000 spaces
 MAX_CHOICES = 1024  # ways through groups, and what is optional, between two `|`
+STEPPED_BACK_COSTS = 32  # choices, since they are all tried for each of its lengths
 _PARTS = ("normalizers", "pretokenizers", "decoders")  # of sequences
 MAX_GROWTH = 1024  # one Arabic ligature becomes 33 bytes; nothing else grows as much
 
@@ -118,7 +120,9 @@ def _endless(pattern: str) -> bool:
         found = patterns.shape(part)
         if found.hidden or found.repeats_choice or found.repeated > MAX_REPETITIONS:
             return True
-        if found.choices > MAX_CHOICES:
+        if found.stepped_back > MAX_STEPPED_BACK:
+            return True
+        if found.choices * STEPPED_BACK_COSTS**found.stepped_back > MAX_CHOICES:
             return True
     return False
 
