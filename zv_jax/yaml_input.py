@@ -50,5 +50,5 @@ def _check(data: bytes) -> None:
             quoted = not event.implicit[0] and not event.tag  # and a text, therefore
             if not quoted and _DIGITS.fullmatch(event.value):
                 raise ValueError(
-                    f"{line}: a number or a word of more than {MAX_DIGITS:,} characters"
+                    f"{line}: one word of more than {MAX_DIGITS:,} characters"
                 )
