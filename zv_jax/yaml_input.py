@@ -49,6 +49,4 @@ def _check(data: bytes) -> None:
         elif isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_DIGITS:
             quoted = not event.implicit[0] and not event.tag  # and a text, therefore
             if not quoted and _DIGITS.fullmatch(event.value):
-                raise ValueError(
-                    f"{line}: one word of more than {MAX_DIGITS:,} characters"
-                )
+                raise ValueError(f"{line}: one word of more than {MAX_DIGITS:,} characters")
